@@ -1,0 +1,71 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+/// Every Swift target is built with the same settings: the upcoming features that change how code is read, strict memory
+/// safety as an error (each unsafe use is spelled `unsafe`), and `Lifetimes` for types that borrow a caller's memory.
+let swiftSettings: [SwiftSetting] = [
+  .enableUpcomingFeature("ExistentialAny"),
+  .enableUpcomingFeature("InternalImportsByDefault"),
+  .enableUpcomingFeature("MemberImportVisibility"),
+  .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
+  .enableUpcomingFeature("InferIsolatedConformances"),
+  .enableExperimentalFeature("Lifetimes"),
+  .strictMemorySafety(),
+  .treatWarning("StrictMemorySafety", as: .error),
+]
+
+let package = Package(
+  name: "swift-message-sockets",
+  products: [
+    .library(name: "MessageSockets", targets: ["MessageSockets"]),
+    .library(name: "Ancillary", targets: ["Ancillary"]),
+  ],
+  dependencies: [
+    .package(url: "https://github.com/apple/swift-system", from: "1.8.1"),
+    .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
+  ],
+  targets: [
+    // liburing, as the system's package manager installs it (Debian: liburing-dev).
+    .systemLibrary(name: "CLiburing", pkgConfig: "liburing", providers: [.apt(["liburing-dev"])]),
+    // All C lives here: struct layouts, hidden constants, and the calls that Swift cannot express. No decisions.
+    .target(name: "CMessageSockets", dependencies: ["CLiburing"]),
+    // Descriptors, control messages, codecs, addresses, options. Bytes in, values out: no loop, no actors.
+    .target(
+      name: "Ancillary",
+      dependencies: [
+        "CMessageSockets",
+        .product(name: "SystemPackage", package: "swift-system"),
+        .product(name: "BasicContainers", package: "swift-collections"),
+      ],
+      swiftSettings: swiftSettings
+    ),
+    // The loop: one thread that is an executor and owns a ring. Operations, buffers, drivers.
+    .target(
+      name: "SocketEngine",
+      dependencies: [
+        "CMessageSockets",
+        "Ancillary",
+        .product(name: "SystemPackage", package: "swift-system"),
+        .product(name: "DequeModule", package: "swift-collections"),
+      ],
+      swiftSettings: swiftSettings
+    ),
+    // What users import: socket actors, listeners, sequences, policies.
+    .target(
+      name: "MessageSockets",
+      dependencies: [
+        "SocketEngine",
+        "Ancillary",
+        .product(name: "SystemPackage", package: "swift-system"),
+        .product(name: "DequeModule", package: "swift-collections"),
+      ],
+      swiftSettings: swiftSettings
+    ),
+    .testTarget(
+      name: "AncillaryTests",
+      dependencies: ["Ancillary", "CMessageSockets", .product(name: "SystemPackage", package: "swift-system")],
+      swiftSettings: swiftSettings
+    ),
+  ],
+  swiftLanguageModes: [.v6]
+)

@@ -1,0 +1,6 @@
+#ifndef CMESSAGESOCKETS_H
+#define CMESSAGESOCKETS_H
+#include <stddef.h>
+#include <stdint.h>
+#include "ControlMessageLayout.h"
+#endif
