@@ -1,0 +1,64 @@
+extension UnixAddress: LosslessStringConvertible, CustomDebugStringConvertible {
+  /// The text form: `/run/app.sock`, `@abstract`, `*`.
+  public var description: String {
+    switch kind {
+    case .unnamed: "*"
+    case .abstract: "@" + Self.escape(nameBytes)
+    case .path: Self.escapeFirst(of: Self.escape(nameBytes))
+    }
+  }
+
+  public var debugDescription: String { "UnixAddress(\(description))" }
+
+  /// Reads the text form; `nil` when it is empty, too long, or has a broken escape.
+  public init?(_ description: String) {
+    if description == "*" {
+      self = .unnamed
+      return
+    }
+    let isAbstract = description.utf8.first == UInt8(ascii: "@")
+    guard let bytes = Self.unescape(description.utf8.dropFirst(isAbstract ? 1 : 0)) else { return nil }
+    do throws(AncillaryError) {
+      self = isAbstract ? try UnixAddress(abstract: bytes) : try UnixAddress(pathBytes: bytes)
+    } catch { return nil }
+  }
+
+  /// Control bytes and the backslash become `\xNN`, and so does all that is not ASCII unless the whole is valid UTF-8.
+  private static func escape(_ bytes: [UInt8]) -> String {
+    let isText = String(validating: bytes, as: UTF8.self) != nil
+    var text: [UInt8] = []
+    for byte in bytes {
+      let isPlain = byte >= 0x20 && byte != 0x7F && byte != UInt8(ascii: "\\") && (byte < 0x80 || isText)
+      text += isPlain ? [byte] : Array(escaped(byte).utf8)
+    }
+    return String(decoding: text, as: UTF8.self)
+  }
+
+  /// A path must not start like the other two forms.
+  private static func escapeFirst(of text: String) -> String {
+    guard let first = text.utf8.first, text == "*" || first == UInt8(ascii: "@") else { return text }
+    return escaped(first) + text.dropFirst()
+  }
+
+  private static func escaped(_ byte: UInt8) -> String {
+    let digits = String(byte, radix: 16)
+    return "\\x" + (digits.count == 1 ? "0" : "") + digits
+  }
+
+  private static func unescape(_ text: Substring.UTF8View) -> [UInt8]? {
+    var bytes: [UInt8] = []
+    var rest = text[...]
+    while let byte = rest.popFirst() {
+      guard byte == UInt8(ascii: "\\") else {
+        bytes.append(byte)
+        continue
+      }
+      guard rest.popFirst() == UInt8(ascii: "x"), rest.count >= 2, rest.first != UInt8(ascii: "+"),
+        let value = UInt8(String(decoding: rest.prefix(2), as: UTF8.self), radix: 16)
+      else { return nil }
+      rest = rest.dropFirst(2)
+      bytes.append(value)
+    }
+    return bytes
+  }
+}

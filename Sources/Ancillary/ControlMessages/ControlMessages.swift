@@ -1,0 +1,92 @@
+/// A buffer full of control messages, borrowed: the bytes at `msg_control` after recvmsg(2), or before sendmsg(2).
+///
+/// Any bytes will do, at any alignment: each length is checked, reading stops at the first header that makes no sense, and what
+/// lies behind it is the iterator's ``ControlMessageIterator/remainder``. Nothing is copied or allocated, and descriptors in the
+/// bytes stay plain numbers: taking ownership is ``ReceivedAncillary``'s work.
+///
+/// ```swift
+/// var messages = ControlMessages(bytes).makeIterator()
+/// while let message = messages.next() { print(message.kind, message.data.byteCount) }
+/// ```
+public struct ControlMessages: ~Escapable {
+  /// The whole buffer.
+  public let bytes: RawSpan
+
+  @_lifetime(copy bytes)
+  public init(_ bytes: RawSpan) { self.bytes = bytes }
+
+  /// A fresh walk from the first message. (Types that borrow cannot be a `Sequence` yet, so there is no `for` loop.)
+  @_lifetime(copy self)
+  public func makeIterator() -> ControlMessageIterator { ControlMessageIterator(bytes) }
+
+  /// Whether there is not a single message, though there may be a ``remainder``.
+  public var isEmpty: Bool {
+    var iterator = makeIterator()
+    return iterator.next() == nil
+  }
+
+  /// How many messages there are. Walks the buffer.
+  public var count: Int {
+    var iterator = makeIterator()
+    var count = 0
+    while iterator.next() != nil { count += 1 }
+    return count
+  }
+
+  /// What is left behind the last message that could be read: empty, or the fragment of a truncated or malformed buffer.
+  public var remainder: RawSpan {
+    @_lifetime(copy self)
+    get {
+      var iterator = makeIterator()
+      while iterator.next() != nil {}
+      return iterator.remainder
+    }
+  }
+
+  /// Calls `body` for each message, in the order of the buffer.
+  public func forEach<E: Error>(_ body: (borrowing ControlMessage) throws(E) -> Void) throws(E) {
+    var iterator = makeIterator()
+    while let message = iterator.next() { try body(message) }
+  }
+
+  /// The first message of a kind.
+  @_lifetime(copy self)
+  public func first(of kind: ControlMessageKind) -> ControlMessage? {
+    var iterator = makeIterator()
+    while let message = iterator.next() {
+      if message.kind == kind { return message }
+    }
+    return nil
+  }
+}
+
+extension ControlMessages {
+  /// How many descriptors one message can carry on Linux: the kernel's `SCM_MAX_FD`, 253 since 2.6.38 (unix(7)). With more, sendmsg(2)
+  /// says `EINVAL`; this module throws ``AncillaryError/Code/tooManyDescriptors`` before any call.
+  public static var maximumDescriptors: Int { 253 }
+
+  /// How many bytes of buffer a message with a payload of `payload` bytes takes, padding included. The C name is `CMSG_SPACE`.
+  ///
+  /// - Precondition: `payload` is not negative (and not within a header of `Int.max`).
+  public static func space(for payload: Int) -> Int {
+    precondition(payload >= 0, "a negative length")
+    return ControlMessageLayout.headerSize + ControlMessageLayout.align(payload)
+  }
+
+  /// What the header of a message with a payload of `payload` bytes says: without padding at the end. The C name is `CMSG_LEN`.
+  public static func length(for payload: Int) -> Int {
+    precondition(payload >= 0, "a negative length")
+    return ControlMessageLayout.headerSize + payload
+  }
+
+  /// `length`, rounded up to where the next message may start. The C name is `CMSG_ALIGN`.
+  public static func align(_ length: Int) -> Int {
+    precondition(length >= 0, "a negative length")
+    return ControlMessageLayout.align(length)
+  }
+
+  /// How many bytes of buffer `count` descriptors in one message take.
+  ///
+  /// Room for an odd number always has room for one more, in the padding: the kernel uses it, so be ready to receive it.
+  public static func space(forDescriptors count: Int) -> Int { space(for: count * MemoryLayout<Int32>.size) }
+}

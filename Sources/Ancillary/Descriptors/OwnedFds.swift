@@ -1,0 +1,180 @@
+internal import SystemPackage
+
+/// The descriptors of one message, in the order in which they arrived; each is owned here until it is taken, and all that is left
+/// closes when the value ends.
+///
+/// Up to ``inlineCapacity`` descriptors need no allocation; more need one, which ``closeAll()`` keeps for reuse.
+@safe
+public struct OwnedFds: ~Copyable, @unchecked Sendable {
+  // Sendable: the spill is owned by this value alone, like an array's storage, and the value cannot be copied.
+  var inlineNumbers: InlineArray<4, Int32>
+  var spill: UnsafeMutablePointer<Int32>?
+  var spillCapacity: Int
+  /// Where the first descriptor not yet taken stands.
+  var head: Int
+
+  /// How many descriptors are left.
+  public private(set) var count: Int
+
+  /// How many descriptors fit without an allocation.
+  public static var inlineCapacity: Int { 4 }
+
+  /// An empty collection. Allocates nothing.
+  public init() {
+    inlineNumbers = InlineArray(repeating: -1)
+    unsafe spill = nil
+    spillCapacity = 0
+    head = 0
+    count = 0
+  }
+
+  deinit {
+    for index in head..<head + count { _ = closeNumber(number(at: index)) }
+    // SAFETY: allocated by `grow`, freed only here and there.
+    unsafe spill?.deallocate()
+  }
+
+  /// Whether no descriptor is left.
+  public var isEmpty: Bool { count == 0 }
+
+  /// How many descriptors fit before the next allocation.
+  public var capacity: Int { max(spillCapacity, Self.inlineCapacity) }
+
+  /// Makes room for `minimum` descriptors in all, so that appending up to that many allocates nothing.
+  public mutating func reserveCapacity(_ minimum: Int) {
+    if minimum > capacity { grow(to: minimum) }
+  }
+
+  /// Adds `descriptor` at the end.
+  public mutating func append(_ descriptor: consuming OwnedFd) {
+    // `release` gives up the owner; nothing between here and the store can fail.
+    append(number: descriptor.release().rawValue)
+  }
+
+  /// Takes the descriptor that arrived first; `nil` when none is left.
+  public mutating func takeFirst() -> OwnedFd? {
+    guard count > 0 else { return nil }
+    let first = number(at: head)
+    count -= 1
+    head = count == 0 ? 0 : head + 1
+    return OwnedFd(number: first)
+  }
+
+  /// Takes the descriptor that arrived last; `nil` when none is left.
+  public mutating func popLast() -> OwnedFd? {
+    guard count > 0 else { return nil }
+    count -= 1
+    let last = number(at: head + count)
+    if count == 0 { head = 0 }
+    return OwnedFd(number: last)
+  }
+
+  /// Closes all that are left, ignoring close errors. The allocation stays for reuse.
+  public mutating func closeAll() { _ = keepFirst(0) }
+
+  /// Keeps the `maximum` descriptors that arrived first, closes the others, and says how many it closed.
+  ///
+  /// - Precondition: `maximum` is not negative.
+  @discardableResult
+  public mutating func keepFirst(_ maximum: Int) -> Int {
+    precondition(maximum >= 0, "a negative number of descriptors")
+    let surplus = count - maximum
+    guard surplus > 0 else { return 0 }
+    for index in head + maximum..<head + count { _ = closeNumber(number(at: index)) }
+    count = maximum
+    if count == 0 { head = 0 }
+    return surplus
+  }
+}
+
+extension OwnedFds {
+  @inline(__always)
+  func number(at index: Int) -> Int32 {
+    if let spill = unsafe spill {
+      // SAFETY: `index` is in `head..<head + count`, which lies inside the spill.
+      return unsafe spill[index]
+    }
+    return inlineNumbers[index]
+  }
+
+  mutating func append(number: Int32) {
+    if head + count == capacity { makeRoomAtEnd() }
+    if let spill = unsafe spill {
+      // SAFETY: room was made above.
+      unsafe spill[head + count] = number
+    } else {
+      inlineNumbers[head + count] = number
+    }
+    count += 1
+  }
+
+  private mutating func makeRoomAtEnd() {
+    if head == 0 { return grow(to: capacity * 4) }
+    for index in 0..<count { setNumber(number(at: head + index), at: index) }
+    head = 0
+  }
+
+  private mutating func setNumber(_ number: Int32, at index: Int) {
+    if let spill = unsafe spill {
+      // SAFETY: callers stay inside the capacity.
+      unsafe spill[index] = number
+    } else {
+      inlineNumbers[index] = number
+    }
+  }
+
+  /// Moves everything to one allocation of `newCapacity`.
+  private mutating func grow(to newCapacity: Int) {
+    // SAFETY: a fresh allocation larger than `count`, initialised where it is read; the old one is freed once.
+    let larger = UnsafeMutablePointer<Int32>.allocate(capacity: newCapacity)
+    for index in 0..<count { unsafe larger[index] = number(at: head + index) }
+    unsafe spill?.deallocate()
+    unsafe spill = larger
+    spillCapacity = newCapacity
+    head = 0
+  }
+
+  /// Appends `source`, whose numbers are all open descriptors that nobody else owns.
+  @inline(__always)
+  mutating func appendOwned(_ source: UnsafeRawBufferPointer) {
+    let added = source.count / MemoryLayout<Int32>.size
+    reserveCapacity(head + count + added)
+    if let spill = unsafe spill {
+      // SAFETY: the room was reserved above; the source lies outside this value.
+      unsafe UnsafeMutableRawPointer(spill + head + count).copyMemory(from: source.baseAddress!, byteCount: added * 4)
+    } else {
+      for index in 0..<added {
+        // SAFETY: `index` is below the number of slots in `source`.
+        inlineNumbers[head + count + index] = unsafe source.loadUnaligned(fromByteOffset: index * 4, as: Int32.self)
+      }
+    }
+    count += added
+  }
+}
+
+extension OwnedFds {
+  /// The descriptors that are left, borrowed: to forward them in another message, or to look at them without taking any.
+  public var span: Span<OwnedFd> {
+    @_lifetime(borrow self)
+    borrowing get {
+      if let spill = unsafe spill {
+        // SAFETY: OwnedFd is one Int32, so the numbers have its layout; the spill is this value's own and is borrowed with it; a span lends,
+        // so nothing is closed through it.
+        let first = unsafe UnsafeRawPointer(spill + head).assumingMemoryBound(to: OwnedFd.self)
+        return unsafe _overrideLifetime(Span<OwnedFd>(_unsafeStart: first, count: count), borrowing: self)
+      }
+      let numbers = inlineNumbers.span.extracting(head..<head + count)
+      // SAFETY: the same layout; `numbers` depends on this borrow, which is what keeps the inline array at one address.
+      let first = unsafe numbers.withUnsafeBytes { bytes in
+        unsafe bytes.baseAddress.map { unsafe $0.assumingMemoryBound(to: OwnedFd.self) }
+      }
+      guard let first = unsafe first else { return Span() }
+      return unsafe _overrideLifetime(Span<OwnedFd>(_unsafeStart: first, count: count), borrowing: self)
+    }
+  }
+}
+
+extension OwnedFds {
+  /// How many descriptors there are, without their numbers: a number in a log invites use after close.
+  public var debugDescription: String { "OwnedFds(\(count) \(count == 1 ? "descriptor" : "descriptors"))" }
+}

@@ -1,0 +1,23 @@
+public import SystemPackage
+
+/// A descriptor that stands for a process (a pidfd): it never means another process, even when the number of the dead one is reused. The
+/// C name is `SCM_PIDFD` (Linux 6.5; pidfd_open(2)).
+///
+/// It becomes readable (poll(2)) when the process ends. Closed with the value.
+@frozen
+public struct ProcessFd: ~Copyable, Sendable {
+  @usableFromInline let descriptor: OwnedFd
+
+  /// Takes a descriptor that is known to be a pidfd, as from pidfd_open(2) or `SO_PEERPIDFD`.
+  public init(adopting descriptor: consuming OwnedFd) { self.descriptor = descriptor }
+
+  /// Gives the descriptor away without closing it.
+  public consuming func release() -> OwnedFd { descriptor }
+
+  /// Lends the raw descriptor, for poll(2), pidfd_send_signal(2), waitid(2) with `P_PIDFD`.
+  public borrowing func withUnsafeFileDescriptor<R: ~Copyable, E: Error>(
+    _ body: (FileDescriptor) throws(E) -> R
+  ) throws(E) -> R {
+    try descriptor.withUnsafeFileDescriptor(body)
+  }
+}

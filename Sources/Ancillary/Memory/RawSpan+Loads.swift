@@ -1,0 +1,32 @@
+extension RawSpan {
+  /// The integer at `offset` in the host's byte order; no alignment needed. Traps when it does not fit: callers check lengths
+  /// that come from a peer first.
+  @inline(__always)
+  func load<T: FixedWidthInteger & BitwiseCopyable>(_ type: T.Type = T.self, at offset: Int) -> T {
+    precondition(offset >= 0 && byteCount >= MemoryLayout<T>.size && offset <= byteCount - MemoryLayout<T>.size)
+    // SAFETY: the range was checked above; every bit pattern is an integer; the load is unaligned.
+    return unsafe unsafeLoadUnaligned(fromByteOffset: offset, as: T.self)
+  }
+
+  /// The integer at `offset`, which is in network byte order.
+  @inline(__always)
+  func loadBigEndian<T: FixedWidthInteger & BitwiseCopyable>(_ type: T.Type = T.self, at offset: Int) -> T {
+    T(bigEndian: load(T.self, at: offset))
+  }
+
+  /// A copy of all bytes.
+  func copyToArray() -> [UInt8] {
+    // SAFETY: the buffer has room for `byteCount` bytes, all of which are copied, and the two do not overlap.
+    unsafe [UInt8](unsafeUninitializedCapacity: byteCount) { buffer, count in
+      unsafe withUnsafeBytes { source in unsafe UnsafeMutableRawBufferPointer(buffer).copyMemory(from: source) }
+      count = byteCount
+    }
+  }
+
+  /// Whether both hold the same bytes.
+  func hasSameBytes(as other: RawSpan) -> Bool {
+    guard byteCount == other.byteCount else { return false }
+    for offset in 0..<byteCount where load(UInt8.self, at: offset) != other.load(UInt8.self, at: offset) { return false }
+    return true
+  }
+}
