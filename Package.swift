@@ -47,6 +47,7 @@ let package = Package(
         "Ancillary",
         .product(name: "SystemPackage", package: "swift-system"),
         .product(name: "DequeModule", package: "swift-collections"),
+        .product(name: "HeapModule", package: "swift-collections"),
       ],
       swiftSettings: swiftSettings
     ),
@@ -56,14 +57,19 @@ let package = Package(
       dependencies: [
         "SocketEngine",
         "Ancillary",
+        "CMessageSockets",
         .product(name: "SystemPackage", package: "swift-system"),
-        .product(name: "DequeModule", package: "swift-collections"),
       ],
       swiftSettings: swiftSettings
     ),
     .testTarget(
       name: "AncillaryTests",
       dependencies: ["Ancillary", "CMessageSockets", .product(name: "SystemPackage", package: "swift-system")],
+      swiftSettings: swiftSettings
+    ),
+    .testTarget(
+      name: "MessageSocketsTests",
+      dependencies: ["MessageSockets", .product(name: "SystemPackage", package: "swift-system")],
       swiftSettings: swiftSettings
     ),
   ],
