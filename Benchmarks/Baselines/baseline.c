@@ -213,7 +213,7 @@ static void print_help(const struct program *program) {
     if (program->modes[mode] != NULL) printf("%s ", mode_names[mode]);
   }
   printf("(pingpong)\n"
-         "  --pairs N       socket pairs; in accept mode, connections at a time (1; 10000 in idle mode)\n"
+         "  --pairs N       socket pairs; in accept mode, connections at a time (1; in idle mode 10000, or what the limit permits)\n"
          "  --fds F         descriptors in each message, 0 to 253 (1)\n"
          "  --bytes B       payload of each message, 1 to 65536 (64)\n"
          "  --kind K        stream, seqpacket or dgram (stream)\n"
@@ -285,6 +285,28 @@ static void parse_option(struct options *options, int letter) {
   }
 }
 
+// As far as it may go, beyond the hard limit too if that is permitted.
+static rlim_t raise_descriptor_limit(void) {
+  struct rlimit limit;
+  check(getrlimit(RLIMIT_NOFILE, &limit), "getrlimit");
+  struct rlimit wanted = {.rlim_cur = 1000000, .rlim_max = 1000000};
+  if (limit.rlim_max >= wanted.rlim_max || setrlimit(RLIMIT_NOFILE, &wanted) < 0) {
+    limit.rlim_cur = limit.rlim_max;
+    check(setrlimit(RLIMIT_NOFILE, &limit), "setrlimit");
+    return limit.rlim_max;
+  }
+  return wanted.rlim_cur;
+}
+
+// 10,000, unless both ends of so many pairs and the received descriptors of a wave exceed the limit.
+static unsigned idle_pairs(const struct options *options) {
+  rlim_t limit = raise_descriptor_limit();
+  rlim_t others = IDLE_WAVE + IDLE_WAVE * options->fds;
+  if (limit <= others + 2) fail("the limit of %ju open descriptors is too low", (uintmax_t)limit);
+  rlim_t pairs = (limit - others) / 2;
+  return pairs < 10000 ? (unsigned)pairs : 10000;
+}
+
 static struct options parse(const struct program *program, int argc, char **argv) {
   struct options options = {.program = program->name, .kind = SOCK_STREAM, .fds = 1, .bytes = 64, .burst = 16,
                             .seconds = 1, .warmup = 0.2};
@@ -297,7 +319,7 @@ static struct options parse(const struct program *program, int argc, char **argv
     parse_option(&options, letter);
   }
   if (optind < argc) fail("unexpected argument %s (see --help)", argv[optind]);
-  if (options.pairs == 0) options.pairs = options.mode == IDLE ? 10000 : 1;
+  if (options.pairs == 0) options.pairs = options.mode == IDLE ? idle_pairs(&options) : 1;
   if (options.threads == 0) options.threads = options.mode == TWOTHREADS ? 2 : 1;
   if (options.threads > options.pairs) options.threads = options.pairs;
   if (options.mode == IDLE && options.threads > 1) fail("idle mode has one thread");
@@ -307,16 +329,6 @@ static struct options parse(const struct program *program, int argc, char **argv
 }
 
 // MARK: Running
-
-// Both ends of every pair, the received descriptors of one turn, and some to spare. The hard limit too, if permitted.
-static void raise_descriptor_limit(void) {
-  struct rlimit limit;
-  check(getrlimit(RLIMIT_NOFILE, &limit), "getrlimit");
-  struct rlimit wanted = {.rlim_cur = 1000000, .rlim_max = 1000000};
-  if (limit.rlim_max < wanted.rlim_max && setrlimit(RLIMIT_NOFILE, &wanted) == 0) return;
-  limit.rlim_cur = limit.rlim_max;
-  check(setrlimit(RLIMIT_NOFILE, &limit), "setrlimit");
-}
 
 static unsigned count_open_descriptors(void) {
   DIR *directory = opendir("/proc/self/fd");

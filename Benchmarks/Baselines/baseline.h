@@ -17,6 +17,8 @@ enum {
   // Room for every control message that Linux can attach to one message, and a multiple of 8.
   CONTROL_BYTES = 2048,
   MAX_BYTES = 65536,
+  // Messages on their way at once in idle mode.
+  IDLE_WAVE = 64,
 };
 
 enum mode { PINGPONG, ONEWAY, TWOTHREADS, PERSIDE, IDLE, ACCEPT, MODE_COUNT };
