@@ -1,4 +1,3 @@
-#define _GNU_SOURCE
 #include "baseline.h"
 
 #include <dirent.h>
@@ -321,6 +320,7 @@ static struct options parse(const struct program *program, int argc, char **argv
   if (optind < argc) fail("unexpected argument %s (see --help)", argv[optind]);
   if (options.pairs == 0) options.pairs = options.mode == IDLE ? idle_pairs(&options) : 1;
   if (options.threads == 0) options.threads = options.mode == TWOTHREADS ? 2 : 1;
+  if (options.mode == PERSIDE) options.threads = options.pairs;  // and as many again for the far ends
   if (options.threads > options.pairs) options.threads = options.pairs;
   if (options.mode == IDLE && options.threads > 1) fail("idle mode has one thread");
   if (options.mode == ACCEPT && options.kind == SOCK_DGRAM) fail("datagram sockets do not accept");
@@ -384,7 +384,7 @@ static void report(const struct thread *threads, const struct options *options) 
   enum mode mode = options->mode;
   printf("{\"program\":\"%s\",\"mode\":\"%s\",\"kind\":\"%s\",\"pairs\":%u,\"fds\":%u,\"bytes\":%u,\"threads\":%u",
          options->program, mode_names[mode], kind_name(options->kind), options->pairs, options->fds, options->bytes,
-         options->threads);
+         mode == PERSIDE ? 2 * options->threads : options->threads);
   print_figure("ns_per_roundtrip", mode == PINGPONG || mode == TWOTHREADS || mode == PERSIDE, 2 / messages_per_ns);
   print_figure("ns_per_message", true, 1 / messages_per_ns);
   print_figure("resident_bytes_per_connection", mode == IDLE, threads[0].meter.resident_bytes);
