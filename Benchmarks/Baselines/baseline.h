@@ -82,6 +82,8 @@ struct meter {
   double resident_bytes;  // per connection, in idle mode
 };
 
+// How many threads wait for each other before they start.
+void meters_expect(unsigned threads);
 // Waits until every thread is set up, then starts the warm-up.
 void meter_start(struct meter *meter);
 // False once the measurement is over: send nothing new, and drain until `received == sent`.
@@ -98,6 +100,11 @@ struct program {
   const char *summary;
   worker modes[MODE_COUNT];  // NULL: not supported
 };
+
+// Also raises the limit of open descriptors as far as it may go.
+struct options parse(const struct program *program, int argc, char **argv);
+extern const char *const mode_names[MODE_COUNT];
+const char *kind_name(int kind);
 
 // Parses the arguments, runs the mode, checks that no descriptor leaked, prints the JSON line.
 int run(const struct program *program, int argc, char **argv);
