@@ -39,7 +39,6 @@ let package = Package(
       dependencies: [
         "CMessageSockets",
         .product(name: "SystemPackage", package: "swift-system"),
-        .product(name: "BasicContainers", package: "swift-collections"),
       ],
       swiftSettings: librarySettings
     ),

@@ -309,7 +309,7 @@ final class LoopCore: @unchecked Sendable {
     return current
   }
 
-  /// How many operations the kernel has in hand; for tests that must wait for that.
+  /// How many operations the kernel has in hand.
   var operationsInKernel: Int {
     var count = 0
     operations.forEachInUse { if $0.life.state == .inKernel { count += 1 } }
