@@ -37,6 +37,10 @@ int32_t cms_bind(int32_t fd, const void *name, uint32_t name_length) {
   return result(bind(fd, (const struct sockaddr *)name, (socklen_t)name_length));
 }
 
+int32_t cms_connect(int32_t fd, const void *name, uint32_t name_length) {
+  return result(connect(fd, (const struct sockaddr *)name, (socklen_t)name_length));
+}
+
 int32_t cms_listen(int32_t fd, int32_t backlog) { return result(listen(fd, backlog)); }
 
 int32_t cms_shutdown(int32_t fd, bool read, bool write) {

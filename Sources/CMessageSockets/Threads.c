@@ -6,6 +6,7 @@
 #include <semaphore.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <time.h>
 
 struct cms_gate {
   sem_t semaphore;
@@ -62,3 +63,9 @@ int32_t cms_thread_start(void (*body)(void *), void *context, const char *name) 
 }
 
 uintptr_t cms_thread_self(void) { return (uintptr_t)pthread_self(); }
+
+void cms_sleep(uint32_t milliseconds) {
+  struct timespec rest = {.tv_sec = milliseconds / 1000, .tv_nsec = (long)(milliseconds % 1000) * 1000000};
+  while (nanosleep(&rest, &rest) < 0 && errno == EINTR) {
+  }
+}

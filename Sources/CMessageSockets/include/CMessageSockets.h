@@ -5,6 +5,7 @@
 
 #include "ControlMessageLayout.h"
 #include "MessageHeader.h"
+#include "Readiness.h"
 #include "Ring.h"
 #include "Sockets.h"
 #include "Threads.h"

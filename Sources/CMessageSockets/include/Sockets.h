@@ -27,6 +27,8 @@ enum : int32_t {
 int32_t cms_unix_socket(int32_t type);
 int32_t cms_unix_socketpair(int32_t type, int32_t *first, int32_t *second);
 int32_t cms_bind(int32_t fd, const void *name, uint32_t name_length);
+// connect(2). Blocks unless the socket is O_NONBLOCK. EINTR is not retried: the connection goes on being made.
+int32_t cms_connect(int32_t fd, const void *name, uint32_t name_length);
 int32_t cms_listen(int32_t fd, int32_t backlog);
 int32_t cms_shutdown(int32_t fd, bool read, bool write);
 int32_t cms_local_name(int32_t fd, void *name, uint32_t *name_length);

@@ -13,5 +13,6 @@ void cms_gate_wait(cms_gate *gate);
 // Starts a detached thread, with all signals blocked so that the program's handlers run on its own threads. 0 or -errno.
 int32_t cms_thread_start(void (*body)(void *), void *context, const char *name);
 uintptr_t cms_thread_self(void);
+void cms_sleep(uint32_t milliseconds);
 
 #endif
