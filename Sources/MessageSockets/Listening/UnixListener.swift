@@ -39,6 +39,11 @@ public actor UnixListener<Connection: UnixConnection> {
       unsafe name.withUnsafeBytes { unsafe cms_bind(number, $0.baseAddress, UInt32($0.count)) }
     }
     guard bound == 0 else { throw SocketError(result: bound, .bind, address: address) }
+    // The socket is new and ours alone: no other process has the open file whose flag this is.
+    if loop.wantsNonblockingListeners {
+      let changed = cms_set_nonblocking(number, true)
+      guard changed == 0 else { throw SocketError(result: changed, .configure, address: address) }
+    }
     let listening = cms_listen(number, Int32(clamping: backlog))
     guard listening == 0 else { throw SocketError(result: listening, .listen, address: address) }
     return UnixListener(channel: SocketChannel(adopting: descriptor, kind: Connection.kind, loop: loop), address: address)

@@ -19,6 +19,8 @@ public final class SocketChannel: @unchecked Sendable {
   private var incoming = OperationQueue()
   private var closers: [Operation] = []
   private var isOpen = true
+  /// The readiness driver's; dropped before the descriptor is closed.
+  var registration: EpollRegistration?
 
   package init(adopting descriptor: consuming OwnedFd, kind: SocketKind, loop: IOLoop) {
     self.loop = loop
@@ -26,6 +28,8 @@ public final class SocketChannel: @unchecked Sendable {
     number = descriptor.withUnsafeFileDescriptor { $0.rawValue }
     self.descriptor = consume descriptor
   }
+
+  deinit { registration = nil }
 
   // An operation in use holds its channel: when the last reference goes, the kernel has none of its operations, and closing the
   // descriptor, as the deinit of `OwnedFd` does, is safe on any thread.
@@ -71,6 +75,7 @@ public final class SocketChannel: @unchecked Sendable {
     let result = cms_shutdown(number, read, write)
     // A connection that the peer has closed already is shut down as well as can be.
     guard result >= 0 || -result == Errno.socketNotConnected.rawValue else { throw SocketError(result: result, .shutdown) }
+    loop.core.driver.socketWasShutDown(number)
   }
 
   /// Stops all operations of the socket, waits until the kernel has let go of them, and closes the descriptor. Closing again waits for the
@@ -89,6 +94,7 @@ public final class SocketChannel: @unchecked Sendable {
 
   private func finishClosing() {
     guard outgoing.isEmpty, incoming.isEmpty else { return }
+    registration = nil
     descriptor = nil
     let waiting = closers
     closers = []

@@ -24,11 +24,9 @@ final class RingDriver: Driver {
     case watchWake
   }
 
-  /// Sets a ring up for the calling thread, which must be the only one that uses it.
-  ///
-  /// - Throws: ``SocketError/Code/ioUringUnavailable`` with what was refused and why that is usual.
-  init(entries: Int, wakeNumber: Int32) throws(SocketError) {
-    unsafe ring = try RingSetup.open(entries: UInt32(entries))
+  /// Takes over a ring that the calling thread has set up (``RingSetup``), and that nobody else uses.
+  init(ring: OpaquePointer, wakeNumber: Int32) {
+    unsafe self.ring = ring
     self.wakeNumber = wakeNumber
     submit(.watchWake)
   }

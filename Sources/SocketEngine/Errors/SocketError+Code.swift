@@ -32,7 +32,7 @@ extension SocketError {
     public static var emptyPayload: Code { Code(name: .emptyPayload) }
     /// A limit of the configuration is out of its range.
     public static var invalidConfiguration: Code { Code(name: .invalidConfiguration) }
-    /// The machine refuses io_uring; the description names the reason.
+    /// The machine refuses io_uring, and nothing else was to be used; the description names the reason.
     public static var ioUringUnavailable: Code { Code(name: .ioUringUnavailable) }
     /// The loop was shut down.
     public static var loopShutDown: Code { Code(name: .loopShutDown) }

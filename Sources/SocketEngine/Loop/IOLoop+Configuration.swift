@@ -4,8 +4,13 @@ extension IOLoop {
     /// The thread's name, as debuggers and `ps -L` show it; the kernel keeps 15 bytes.
     public var name = "io-loop"
 
+    /// Whether to run on io_uring or on epoll. By default the environment variable `MESSAGE_SOCKETS_DRIVER` decides, or else what
+    /// the machine allows. A choice made here goes before the environment.
+    public var driver = DriverChoice.automatic
+
     /// Places in the submission queue: requests that one enter can carry. More are queued, none is refused. 1 to 32,768; a power of two is
-    /// used. The ring's memory (256 entries: about 33 KiB) counts against `RLIMIT_MEMLOCK` for users other than root.
+    /// used. The ring's memory (256 entries: about 33 KiB) counts against `RLIMIT_MEMLOCK` for users other than root; where that is short, a smaller
+    /// ring is made. Without meaning on epoll.
     public var ringEntries = 256
 
     /// Bytes of payload that one ``UnixStream``-style receive without a buffer of the caller's can take; a longer seqpacket message is

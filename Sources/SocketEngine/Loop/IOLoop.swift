@@ -5,7 +5,7 @@ internal import SystemPackage
 
 /// A thread that waits for the kernel on behalf of many sockets, and an executor for the tasks that use them.
 ///
-/// A loop owns one io_uring (io_uring(7)). Sockets belong to one loop for life; the loop is the executor of their actors, and a task that
+/// A loop owns one io_uring (io_uring(7)), or where that is not allowed one epoll instance: ``driver``. Sockets belong to one loop for life; the loop is the executor of their actors, and a task that
 /// prefers it, as all code inside ``run(_:)`` does, sends and receives without any thread hop:
 /// ```swift
 /// let loop = try IOLoop()
@@ -27,8 +27,9 @@ public final class IOLoop: Sendable {
 
   /// Starts a loop with a thread of its own; takes about 200 µs.
   ///
-  /// - Throws: ``SocketError`` with the code `ioUringUnavailable` (containers, `kernel.io_uring_disabled`, old kernels: the description names the
-  ///   reason), `invalidConfiguration`, `outOfDescriptors` or `outOfMemory`.
+  /// - Throws: ``SocketError`` with the code `invalidConfiguration` (also for an unknown value of `MESSAGE_SOCKETS_DRIVER`), `outOfDescriptors` or
+  ///   `outOfMemory`; where io_uring is insisted on, `ioUringUnavailable` (containers, `kernel.io_uring_disabled`, old kernels: the description
+  ///   names the reason).
   public init(_ configuration: Configuration = Configuration()) throws(SocketError) {
     try configuration.validate()
     thread = try LoopThread(configuration: configuration)
@@ -74,6 +75,9 @@ public final class IOLoop: Sendable {
 
   private static let shared = Mutex<IOLoop?>(nil)
 
+  /// What the loop runs on, io_uring or epoll, and why. Does not change.
+  public var driver: Driver { core.driverInUse }
+
   /// What the loop has done so far. Asking from elsewhere costs a visit to the loop's thread.
   public var statistics: Statistics {
     get async { await isolation.statistics(of: core) }
@@ -99,6 +103,10 @@ public final class IOLoop: Sendable {
   // MARK: For the package
 
   var core: LoopCore { thread.core }
+
+  /// Whether listeners that this process makes are to be `O_NONBLOCK`: accept4(2) has no flag that means "do not block". A ring needs none, and before
+  /// Linux 5.19 would not wait on such a listener.
+  package var wantsNonblockingListeners: Bool { driver.kind == .readiness }
 
   package var unownedSerialExecutor: UnownedSerialExecutor { unsafe serial.asUnownedSerialExecutor() }
 

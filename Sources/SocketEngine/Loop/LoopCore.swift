@@ -20,6 +20,8 @@ final class LoopCore: @unchecked Sendable {
   let configuration: IOLoop.Configuration
   let inbox: Inbox
   private(set) var driver: (any Driver)!
+  /// Which driver ``open()`` has chosen, and why; does not change afterwards.
+  private(set) var driverInUse: IOLoop.Driver!
   var operations = OperationTable()
   var timers = TimerQueue()
   var ready: Deque<ReadyJob> = []
@@ -57,7 +59,9 @@ final class LoopCore: @unchecked Sendable {
   /// Claims the calling thread for the loop, and opens its driver there.
   func open() throws(SocketError) {
     thread = cms_thread_self()
-    driver = try RingDriver(entries: configuration.ringEntries, wakeNumber: inbox.wakeDescriptor.number)
+    let opened = try DriverSelection.open(configuration, wakeNumber: inbox.wakeDescriptor.number)
+    driver = opened.driver
+    driverInUse = opened.description
   }
 
   /// The executors' identities; given once, before the first job can arrive.

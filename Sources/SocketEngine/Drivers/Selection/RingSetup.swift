@@ -1,7 +1,8 @@
 internal import CMessageSockets
 internal import SystemPackage
 
-/// Opening a ring: the best flags first, poorer ones for older kernels, and an explanation if none is accepted.
+/// Opening a ring: the best flags first, poorer ones for older kernels, smaller sizes where locked memory is short, and a reason if
+/// nothing is accepted.
 enum RingSetup {
   /// From Linux 6.1 on, from 5.19 on, and before.
   private static let flagSets: [UInt32] = [
@@ -10,15 +11,16 @@ enum RingSetup {
     cms_ring_clamp,
   ]
 
-  static func open(entries: UInt32) throws(SocketError) -> OpaquePointer {
-    var ring: OpaquePointer?
-    var status: Int32 = 0
-    for flags in flagSets {
-      status = unsafe cms_ring_create(entries, flags, &ring)
-      if status != -Errno.invalidArgument.rawValue { break }
-    }
-    guard status == 0, let ring = unsafe ring else { throw refusal(Errno(rawValue: -status)) }
-    do {
+  /// The smallest ring that is worth its while: requests beyond it queue in the driver.
+  private static let fewestEntries: UInt32 = 16
+
+  /// How long to wait between attempts when memory is short, in milliseconds. The kernel gives the locked memory of a closed ring back late: 29 ms
+  /// have been seen.
+  private static let pauses: [UInt32] = [0, 5, 15, 30]
+
+  static func open(entries: UInt32) throws(RingRefusal) -> OpaquePointer {
+    let ring = unsafe try create(entries: entries)
+    do throws(RingRefusal) {
       try unsafe checkFeatures(of: ring)
     } catch {
       unsafe cms_ring_destroy(ring)
@@ -27,29 +29,54 @@ enum RingSetup {
     return unsafe ring
   }
 
+  private static func create(entries: UInt32) throws(RingRefusal) -> OpaquePointer {
+    var ring: OpaquePointer?
+    for pause in pauses {
+      cms_sleep(pause)
+      var size = entries
+      while true {
+        let status = unsafe create(entries: size, &ring)
+        if status == 0 { return unsafe ring! }
+        guard status == -Errno.noMemory.rawValue else { throw refusal(Errno(rawValue: -status)) }
+        if size <= fewestEntries { break }
+        size = max(size / 2, fewestEntries)
+      }
+    }
+    throw refusal(.noMemory)
+  }
+
+  private static func create(entries: UInt32, _ ring: inout OpaquePointer?) -> Int32 {
+    var status: Int32 = 0
+    for flags in flagSets {
+      status = unsafe cms_ring_create(entries, flags, &ring)
+      if status != -Errno.invalidArgument.rawValue { break }
+    }
+    return status
+  }
+
   /// Control messages over io_uring are refused before 5.12 (native workers); without NODROP completions, and descriptors in them,
   /// could be lost.
-  private static func checkFeatures(of ring: OpaquePointer) throws(SocketError) {
+  private static func checkFeatures(of ring: OpaquePointer) throws(RingRefusal) {
     let needed = cms_ring_feature_nodrop | cms_ring_feature_submit_stable | cms_ring_feature_ext_arg | cms_ring_feature_native_workers
-    guard unsafe cms_ring_feature_bits(ring) & needed == needed else {
-      throw SocketError(.ioUringUnavailable, .startLoop, detail: "the kernel is older than Linux 5.12")
+    let missing = needed & ~(unsafe cms_ring_feature_bits(ring))
+    guard missing == 0 else {
+      throw RingRefusal(IOLoop.Driver.Reason(.kernelTooOld, detail: "feature bits 0x\(String(missing, radix: 16)) are missing"))
     }
     let opcodes = [cms_opcode_poll_add, cms_opcode_sendmsg, cms_opcode_recvmsg, cms_opcode_accept, cms_opcode_async_cancel, cms_opcode_connect]
     for opcode in opcodes where unsafe cms_ring_supports(ring, opcode) != 1 {
-      throw SocketError(.ioUringUnavailable, .startLoop, detail: "the kernel refuses io_uring operation \(opcode)")
+      throw RingRefusal(IOLoop.Driver.Reason(.kernelTooOld, detail: "opcode \(opcode) is missing"))
     }
   }
 
-  private static func refusal(_ errno: Errno) -> SocketError {
-    let reason =
+  private static func refusal(_ errno: Errno) -> RingRefusal {
+    let code: IOLoop.Driver.Reason.Code =
       switch errno {
-      case .notPermitted, .permissionDenied:
-        "the kernel or a container's seccomp profile forbids it; see kernel.io_uring_disabled, or allow io_uring_setup in the profile"
-      case .noFunction: "the kernel, or the sandbox in place of it, does not have io_uring"
-      case .noMemory: "locked memory is used up; raise RLIMIT_MEMLOCK (ulimit -l)"
-      case .tooManyOpenFiles, .tooManyOpenFilesInSystem: "no descriptor is left for the ring; raise RLIMIT_NOFILE"
-      default: "io_uring_setup failed"
+      case .notPermitted, .permissionDenied: .notPermitted
+      case .noFunction: .notImplemented
+      case .noMemory: .outOfLockedMemory
+      case .tooManyOpenFiles, .tooManyOpenFilesInSystem: .outOfDescriptors
+      default: .setUpFailed
       }
-    return SocketError(.ioUringUnavailable, .startLoop, errno: errno, detail: reason)
+    return RingRefusal(IOLoop.Driver.Reason(code, errno: errno, detail: nil))
   }
 }
