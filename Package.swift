@@ -77,9 +77,17 @@ let package = Package(
     ),
     .testTarget(
       name: "MessageSocketsTests",
-      dependencies: ["MessageSockets", "SocketEngine", .product(name: "SystemPackage", package: "swift-system")],
+      dependencies: ["MessageSockets", "SocketEngine", "DriverProbeTool", .product(name: "SystemPackage", package: "swift-system")],
       swiftSettings: swiftSettings
     ),
+    // For tests: a process that restricts itself as a container would, and tells which driver its loop has.
+    .executableTarget(
+      name: "DriverProbeTool",
+      dependencies: ["MessageSockets", "CProcessRestrictions", .product(name: "SystemPackage", package: "swift-system")],
+      path: "Tests/DriverProbeTool",
+      swiftSettings: swiftSettings
+    ),
+    .target(name: "CProcessRestrictions", path: "Tests/CProcessRestrictions"),
   ],
   swiftLanguageModes: [.v6]
 )

@@ -17,7 +17,10 @@ func withDescriptorOracle(
 }
 
 enum TestLoop {
+  /// On the driver that `MESSAGE_SOCKETS_DRIVER` names, or that the machine allows: run the tests with `MESSAGE_SOCKETS_DRIVER=readiness`, too.
   static let shared = Result { try IOLoop() }
+
+  static var isOnRing: Bool { (try? shared.get())?.driver.kind == .ioUring }
 }
 
 /// The numbers of all open descriptors, and what they are.

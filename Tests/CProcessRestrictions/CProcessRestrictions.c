@@ -1,0 +1,40 @@
+#define _GNU_SOURCE
+#include "CProcessRestrictions.h"
+
+#include <errno.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <stddef.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+static int32_t result(long value) { return value < 0 ? -errno : 0; }
+
+int32_t cpr_refuse_io_uring(int32_t error) {
+  // io_uring_setup, _enter and _register have the numbers 425 to 427 on every architecture.
+  struct sock_filter instructions[] = {
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+      BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, 425, 0, 2),
+      BPF_JUMP(BPF_JMP | BPF_JGT | BPF_K, 427, 1, 0),
+      BPF_STMT(BPF_RET | BPF_K, error == 0 ? SECCOMP_RET_KILL_PROCESS : SECCOMP_RET_ERRNO | (uint32_t)error),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+  };
+  struct sock_fprog program = {.len = sizeof instructions / sizeof *instructions, .filter = instructions};
+  if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0) return -errno;
+  return result(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &program));
+}
+
+static int32_t limit(int resource, uint64_t value) {
+  struct rlimit limit = {.rlim_cur = value, .rlim_max = value};
+  return result(setrlimit(resource, &limit));
+}
+
+int32_t cpr_limit_locked_memory(uint64_t bytes) { return limit(RLIMIT_MEMLOCK, bytes); }
+int32_t cpr_limit_descriptors(uint64_t count) { return limit(RLIMIT_NOFILE, count); }
+
+int32_t cpr_become_user(uint32_t user) {
+  if (setgid(user) < 0) return -errno;
+  return result(setuid(user));
+}

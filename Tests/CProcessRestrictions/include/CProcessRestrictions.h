@@ -1,0 +1,12 @@
+// What a container or an administrator may do to a process, for tests: each holds for the calling process, for good. 0 or -errno.
+#ifndef CPROCESSRESTRICTIONS_H
+#define CPROCESSRESTRICTIONS_H
+#include <stdint.h>
+
+// The calls of io_uring fail with this errno; with 0, they end the process.
+int32_t cpr_refuse_io_uring(int32_t error);
+int32_t cpr_limit_locked_memory(uint64_t bytes);
+int32_t cpr_limit_descriptors(uint64_t count);
+int32_t cpr_become_user(uint32_t user);
+
+#endif

@@ -1,0 +1,53 @@
+import MessageSockets
+@testable import SocketEngine
+import Testing
+
+extension KernelTests {
+  @Suite struct DriverChoices {
+    @Test func theEnvironmentsValues() throws {
+      #expect(try DriverEnvironment.choice(named: "") == .automatic)
+      #expect(try DriverEnvironment.choice(named: "automatic") == .automatic)
+      #expect(try DriverEnvironment.choice(named: "io_uring") == .ioUring)
+      #expect(try DriverEnvironment.choice(named: "readiness") == .readiness)
+      let error = #expect(throws: SocketError.self) { try DriverEnvironment.choice(named: "Readiness") }
+      #expect(error?.code == .invalidConfiguration)
+      for name in ["Readiness", "automatic", "io_uring", "readiness"] { #expect(error?.description.contains(name) == true) }
+    }
+
+    @Test func anUnknownValueIsAnErrorOfTheLoop() throws {
+      let found = try ProbeTool.run([], environment: "epoll")
+      #expect(found["error"] == "invalidConfiguration", "\(found)")
+    }
+
+    @Test func theEnvironmentDecidesWhereTheCodeDoesNot() throws {
+      let found = try ProbeTool.run([], environment: "readiness")
+      #expect(found["driver"] == "readiness: MESSAGE_SOCKETS_DRIVER asks for it")
+    }
+
+    @Test(.enabled(if: ProbeTool.machineHasRing, "io_uring is refused here"))
+    func theCodeGoesBeforeTheEnvironment() throws {
+      let found = try ProbeTool.run(["choice=io_uring"], environment: "readiness")
+      #expect(found["driver"] == "io_uring: the configuration asks for it")
+    }
+
+    @Test(.enabled(if: ProbeTool.machineHasRing, "io_uring is refused here"))
+    func withoutAWishTheProbeDecidesAndLeavesNothingOpen() throws {
+      let found = try ProbeTool.run([])
+      #expect(found["driver"] == "io_uring: it passed the probe")
+      #expect(found["second"] == "io_uring")
+      #expect(found["sockets"] == "0")
+      #expect(found["received"] == "1")
+    }
+
+    @Test func aLoopSaysWhatItRunsOn() async throws {
+      var configuration = IOLoop.Configuration()
+      configuration.driver = .readiness
+      let loop = try IOLoop(configuration)
+      #expect(loop.driver.kind == .readiness)
+      #expect(loop.driver.reason.code == .requested)
+      #expect(loop.driver.description == "readiness: the configuration asks for it")
+      await loop.shutdown()
+      #expect(loop.driver.kind == .readiness)
+    }
+  }
+}
