@@ -11,7 +11,7 @@ extension SocketChannel {
     _ payload: RawSpan, numbers: Span<FileDescriptor>, control: ControlMessageBuffer, flags: Int32
   ) async throws {
     guard let operation = try startSend(payload, numbers: numbers, control: control, flags: flags) else { return }
-    let outcome = await core.outcomeSoon(of: operation)
+    let outcome = await socket.core.outcomeSoon(of: operation)
     if outcome.errno != nil, let error = outcome.failure(.send, hadDescriptors: !numbers.isEmpty) { throw error }
   }
 
@@ -19,7 +19,7 @@ extension SocketChannel {
   private func startSend(
     _ payload: RawSpan, numbers: Span<FileDescriptor>, control: ControlMessageBuffer, flags: Int32
   ) throws -> Operation? {
-    if kind == .stream, payload.byteCount == 0 {
+    if socket.kind == .stream, payload.byteCount == 0 {
       guard numbers.isEmpty, control.isEmpty else { throw SocketError(.emptyPayload, .send) }
       // sendmsg(2) would do nothing and say 0.
       try Task.checkCancellation()
@@ -28,42 +28,65 @@ extension SocketChannel {
     if numbers.count > ControlMessages.maximumDescriptors {
       throw SocketError(.tooManyDescriptors, .send, detail: "\(numbers.count) of at most \(ControlMessages.maximumDescriptors)")
     }
-    let operation = try makeOperation(.send(flags: flags | cms_msg_nosignal), .send)
+    let operation = try socket.makeOperation(.send(flags: flags | cms_msg_nosignal), .send)
     do {
       try operation.prepareSend(payload, numbers: numbers, control: control)
     } catch {
       operation.discard()
       throw error
     }
-    start(operation)
+    socket.start(operation)
     return operation
+  }
+
+  /// Receives one message, by a multishot receive that goes on receiving within `window`.
+  package nonisolated(nonsending) func receiveAhead(window: ReceiveWindow) async throws -> OperationOutcome {
+    guard socket.core.canReceiveAhead else { return try await receive(flags: 0) }
+    try socket.checkUse(.receive)
+    socket.receiver.setWindow(window)
+    return try await nextMessage()
+  }
+
+  /// The next message of those that are, or will be, received ahead.
+  private nonisolated(nonsending) func nextMessage() async throws -> OperationOutcome {
+    if let outcome = socket.takeReceivedAhead() {
+      if outcome.errno != nil, let error = outcome.failure(.receive) { throw error }
+      return outcome
+    }
+    let outcome = await socket.core.outcome(of: socket.waitForMessage())
+    if outcome.errno != nil, let error = outcome.failure(.receive) { throw error }
+    return outcome
   }
 
   /// Receives one message into memory that the engine lends; the payload is copied out.
   package nonisolated(nonsending) func receive(flags: Int32) async throws -> OperationOutcome {
-    let operation = try makeOperation(.receive(flags: flags | cms_msg_cmsg_cloexec), .receive)
+    if socket.receivesInOrderAhead {
+      try socket.checkUse(.receive)
+      return try await nextMessage()
+    }
+    let operation = try socket.makeOperation(.receive(flags: flags | cms_msg_cmsg_cloexec), .receive)
     unsafe operation.prepareReceive(into: nil)
-    start(operation)
-    let outcome = await core.outcome(of: operation)
+    socket.start(operation)
+    let outcome = await socket.core.outcome(of: operation)
     if outcome.errno != nil, let error = outcome.failure(.receive) { throw error }
     return outcome
   }
 
   /// Accepts one connection.
   package nonisolated(nonsending) func accept() async throws -> OwnedFd {
-    let operation = try makeOperation(.accept, .accept)
-    start(operation)
-    var outcome = await core.outcome(of: operation)
+    let operation = try socket.makeOperation(.accept, .accept)
+    socket.start(operation)
+    var outcome = await socket.core.outcome(of: operation)
     if let error = outcome.failure(.accept) { throw error }
     return outcome.accepted.take()!
   }
 
   /// Connects to an address.
   package nonisolated(nonsending) func connect(to address: UnixAddress) async throws {
-    let operation = try makeOperation(.connect(nameLength: UInt32(address.encodedByteCount)), .connect)
+    let operation = try socket.makeOperation(.connect(nameLength: UInt32(address.encodedByteCount)), .connect)
     address.withSocketAddressBytes { operation.prepareConnect($0) }
-    start(operation)
-    let outcome = await core.outcome(of: operation)
+    socket.start(operation)
+    let outcome = await socket.core.outcome(of: operation)
     if let error = outcome.failure(.connect, address: address) { throw error }
   }
 }

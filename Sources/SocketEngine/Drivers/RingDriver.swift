@@ -14,6 +14,7 @@ final class RingDriver: Driver {
 
   private let ring: OpaquePointer
   private let wakeNumber: Int32
+  let receiveBuffers: ReceiveBuffers?
   private(set) var counters = DriverCounters()
   /// Requests that found the submission queue full; they go first in the next turn.
   private var backlog: Deque<Request> = []
@@ -27,8 +28,11 @@ final class RingDriver: Driver {
   /// Sets a ring up for the calling thread, which must be the only one that uses it.
   ///
   /// - Throws: ``SocketError/Code/ioUringUnavailable`` with what was refused and why that is usual.
-  init(entries: Int, wakeNumber: Int32) throws(SocketError) {
-    unsafe ring = try RingSetup.open(entries: UInt32(entries))
+  init(configuration: IOLoop.Configuration, wakeNumber: Int32) throws(SocketError) {
+    let ring = unsafe try RingSetup.open(entries: UInt32(configuration.ringEntries))
+    unsafe self.ring = ring
+    receiveBuffers = unsafe ReceiveBuffers(
+      ring: ring, count: configuration.receiveBuffers, controlSize: configuration.controlBufferSize, payloadSize: configuration.receiveBufferSize)
     self.wakeNumber = wakeNumber
     submit(.watchWake)
   }
@@ -67,7 +71,10 @@ final class RingDriver: Driver {
     case .receive(let flags): unsafe cms_ring_prepare_recvmsg(ring, id, number, operation.header, UInt32(bitPattern: flags))
     case .accept: unsafe cms_ring_prepare_accept(ring, id, number)
     case .connect(let length): unsafe cms_ring_prepare_connect(ring, id, number, operation.memory.name.baseAddress!, length)
-    case .timer: preconditionFailure("Timers are the loop's, not the driver's")
+    case .receiveAhead:
+      unsafe cms_ring_prepare_recvmsg_multishot(
+        ring, id, number, operation.header, UInt32(bitPattern: cms_msg_cmsg_cloexec), ReceiveBuffers.group)
+    case .waitForMessage, .timer: preconditionFailure("Not a request to the kernel")
     }
   }
 
@@ -111,5 +118,8 @@ final class RingDriver: Driver {
     return kept
   }
 
-  func close() { unsafe cms_ring_destroy(ring) }
+  func close() {
+    receiveBuffers?.close()
+    unsafe cms_ring_destroy(ring)
+  }
 }

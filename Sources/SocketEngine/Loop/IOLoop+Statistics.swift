@@ -33,6 +33,9 @@ extension IOLoop {
     /// Operations that were asked to stop while they waited for their turn on the socket.
     public internal(set) var stoppedBeforeSubmission: UInt64 = 0
 
+    /// Multishot receives that ended: their window was full, the socket or the kernel had enough, or the stream was at its end.
+    public internal(set) var multishotEnds: UInt64 = 0
+
     init() {}
 
     mutating func add(_ counters: DriverCounters) {

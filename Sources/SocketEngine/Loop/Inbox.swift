@@ -8,6 +8,8 @@ final class Inbox: Sendable {
     case job(UnownedJob, ExecutorState)
     /// Stop an operation, if it is still the one that was meant.
     case stop(OperationID, StopReason)
+    /// The handle of a socket is gone while the kernel receives ahead for it.
+    case abandon(OpenSocket)
     /// Cancel everything, close the ring, and go on as an executor only.
     case shutdown(@Sendable () -> Void)
     /// Nobody can reach the loop any more: end the thread.

@@ -43,6 +43,8 @@ final class LoopCore: @unchecked Sendable {
     var taskExecutor: UnownedTaskExecutor?
     var thread: UInt = 0
     var isRunning = true
+    /// Operations between their submission and their final completion.
+    var inKernel = 0
   }
 
   var operations: OperationTable {
@@ -55,7 +57,7 @@ final class LoopCore: @unchecked Sendable {
     _modify { yield &state.value.timers }
   }
 
-  private var statistics: IOLoop.Statistics {
+  var statistics: IOLoop.Statistics {
     get { state.value.statistics }
     _modify { yield &state.value.statistics }
   }
@@ -80,7 +82,7 @@ final class LoopCore: @unchecked Sendable {
   /// Claims the calling thread for the loop, and opens its driver there.
   func open() throws(SocketError) {
     state.value.thread = cms_thread_self()
-    driver = try RingDriver(entries: configuration.ringEntries, wakeNumber: inbox.wakeDescriptor.number)
+    driver = try RingDriver(configuration: configuration, wakeNumber: inbox.wakeDescriptor.number)
   }
 
   /// The executors' identities; given once, before the first job can arrive.
@@ -93,7 +95,7 @@ final class LoopCore: @unchecked Sendable {
   func run() {
     while !mustExit { turn() }
     stopEverything(.loopShutdown)
-    while operations.inUse > 0 { turn() }
+    while state.value.inKernel > 0 { turn() }
     closeDriver()
   }
 
@@ -136,6 +138,7 @@ final class LoopCore: @unchecked Sendable {
         statistics.hops += 1
         makeReady(ReadyJob(job: job, state: state))
       case .stop(let id, let reason): stop(id, reason)
+      case .abandon(let socket): socket.abandon()
       case .shutdown(let done): startDraining(done)
       case .exit: mustExit = true
       }
@@ -145,7 +148,7 @@ final class LoopCore: @unchecked Sendable {
 
   private func waitForKernel() {
     // Nor may it sleep while a task waits for this turn only.
-    guard state.value.ready.isEmpty, state.value.untilEndOfTurn.isEmpty, !mustExit || operations.inUse > 0 else {
+    guard state.value.ready.isEmpty, state.value.untilEndOfTurn.isEmpty, !mustExit || state.value.inKernel > 0 else {
       return driver.turn(.none)
     }
     guard inbox.fallAsleep() else { return driver.turn(.none) }
@@ -194,15 +197,16 @@ final class LoopCore: @unchecked Sendable {
   // MARK: Operations
 
   /// A fresh operation, not yet started.
-  func makeOperation(_ request: OperationRequest, channel: SocketChannel?) -> Operation {
+  func makeOperation(_ request: OperationRequest, socket: OpenSocket?) -> Operation {
     let operation = operations.take { Operation(index: $0, core: self) }
-    operation.prepare(request, channel: channel)
+    operation.prepare(request, socket: socket)
     return operation
   }
 
   /// Hands a queued operation to the kernel.
   func submit(_ operation: Operation) {
     operation.life.submit()
+    state.value.inKernel += 1
     driver.start(operation)
   }
 
@@ -240,18 +244,77 @@ final class LoopCore: @unchecked Sendable {
       preconditionFailure("A completion names an operation that has ended")
     }
     statistics.completions += 1
+    if case .receiveAhead = operation.request { return completeReceiveAhead(operation, completion) }
     switch operation.absorb(completion) {
     case .again: driver.start(operation)
     case .finished:
       operation.life.finish()
+      state.value.inKernel -= 1
       count(operation)
       finish(operation)
     }
   }
 
+  /// A message of a multishot receive, or its end, or both.
+  private func completeReceiveAhead(_ operation: Operation, _ completion: cms_completion) {
+    let socket = operation.socket!
+    if completion.flags & cms_completion_buffer != 0 {
+      let outcome = message(in: completion)
+      statistics.messagesReceived += 1
+      statistics.bytesReceived += UInt64(outcome.byteCount)
+      statistics.descriptorsReceived += UInt64(outcome.ancillary.descriptors.count)
+      socket.deliver(outcome)
+    }
+    if completion.flags & cms_completion_more != 0 { return }
+    operation.life.finish()
+    state.value.inKernel -= 1
+    socket.leave(operation)
+    operation.recycle()
+    socket.receiveAheadEnded(completion.result < 0 ? Errno(rawValue: -completion.result) : nil)
+  }
+
+  /// Takes a message out of its buffer, and gives the buffer back.
+  private func message(in completion: cms_completion) -> OperationOutcome {
+    guard let buffers = driver.receiveBuffers else { preconditionFailure("A completion names a buffer, but there are none") }
+    let id = UInt16(truncatingIfNeeded: completion.flags >> 16)
+    defer { buffers.provide(id) }
+    // SAFETY: the kernel has filled the buffer, and has no business with it until it is provided again.
+    let received = unsafe ReceivedBuffer(buffers.bytes(of: id), filled: Int(completion.result), controlSize: buffers.controlSize)
+    guard let received = unsafe received else { preconditionFailure("The kernel has filled a buffer in a way it does not do") }
+    return unsafe OperationOutcome(received)
+  }
+
+  /// A waiting task gets a message.
+  func finishWaiter(_ waiter: Operation, _ outcome: consuming OperationOutcome) {
+    waiter.life.submit()
+    waiter.life.finish()
+    waiter.outcome = outcome
+    waiter.parking.resumeTask()
+  }
+
+  /// A message that no task waits for yet, as an operation that is done.
+  func makeMessage(_ outcome: consuming OperationOutcome) -> Operation {
+    let message = makeOperation(.waitForMessage, socket: nil)
+    message.life.submit()
+    message.life.finish()
+    message.outcome = outcome
+    return message
+  }
+
+  var canReceiveAhead: Bool { driver.receiveBuffers != nil }
+
+  /// The handle of `socket` is gone. From any thread.
+  func abandon(_ socket: OpenSocket) {
+    if isCurrent {
+      socket.abandon()
+    } else {
+      inbox.send(.abandon(socket))
+    }
+  }
+
   /// The outcome is known: the socket's next operation may start, and the task may go on.
   private func finish(_ operation: Operation) {
-    operation.channel?.leave(operation)
+    operation.socket?.leave(operation)
     operation.parking.resumeTask()
   }
 
@@ -276,7 +339,7 @@ final class LoopCore: @unchecked Sendable {
 
   /// An operation that nobody but ``signal(_:)`` finishes: a task can wait for something in this process.
   func makeEvent() -> Operation {
-    let event = makeOperation(.timer, channel: nil)
+    let event = makeOperation(.timer, socket: nil)
     event.life.submit()
     return event
   }
@@ -337,9 +400,9 @@ final class LoopCore: @unchecked Sendable {
     operations.forEachInUse { stop($0, reason) }
   }
 
-  /// The last operation has had its final completion and its task has taken the outcome: nothing of the kernel's is left.
+  /// The last operation has had its final completion: nothing of ours is left in the kernel.
   private func finishDraining() {
-    guard case .draining(let done) = phase, operations.inUse == 0 else { return }
+    guard case .draining(let done) = phase, state.value.inKernel == 0 else { return }
     phase = .closed
     closeDriver()
     driver = ClosedDriver(wakeNumber: inbox.wakeDescriptor.number)
@@ -359,11 +422,7 @@ final class LoopCore: @unchecked Sendable {
   }
 
   /// How many operations the kernel has in hand.
-  var operationsInKernel: Int {
-    var count = 0
-    operations.forEachInUse { if $0.life.state == .inKernel { count += 1 } }
-    return count
-  }
+  var operationsInKernel: Int { state.value.inKernel }
 
   var isRunning: Bool { state.value.isRunning }
 }

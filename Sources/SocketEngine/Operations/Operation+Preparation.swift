@@ -31,6 +31,13 @@ extension Operation {
     unsafe memory.setControl(loan.lendControl(from: core))
   }
 
+  /// Says how much room each message's control data gets; the rest of a shared buffer is payload.
+  func prepareReceiveAhead() {
+    unsafe memory.setPayload(UnsafeMutableRawBufferPointer(start: nil, count: 0))
+    unsafe header.pointee.vector_count = 0
+    unsafe header.pointee.control_length = core.configuration.controlBufferSize
+  }
+
   /// Copies the address to connect to.
   func prepareConnect(_ name: RawSpan) {
     // SAFETY: an address has at most 128 bytes, as much as `name` has room for.

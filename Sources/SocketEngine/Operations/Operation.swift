@@ -31,7 +31,7 @@ struct Operation: @unchecked Sendable {
   var id: OperationID { unsafe slot.pointee.id }
   var request: OperationRequest { unsafe slot.pointee.request }
   var descriptor: Int32 { unsafe slot.pointee.descriptor }
-  var channel: SocketChannel? { unsafe slot.pointee.channel }
+  var socket: OpenSocket? { unsafe slot.pointee.socket }
   var parking: ParkingSpot { unsafe slot.pointee.parking }
   var header: UnsafeMutablePointer<cms_msghdr> { unsafe slot.pointee.memory.header }
 
@@ -57,11 +57,11 @@ struct Operation: @unchecked Sendable {
   }
 
   /// Takes the slot into use.
-  func prepare(_ request: OperationRequest, channel: SocketChannel?) {
+  func prepare(_ request: OperationRequest, socket: OpenSocket?) {
     life.queue()
     unsafe slot.pointee.request = request
-    unsafe slot.pointee.channel = channel
-    unsafe slot.pointee.descriptor = channel?.number ?? -1
+    unsafe slot.pointee.descriptor = socket?.number ?? -1
+    unsafe slot.pointee.socket = socket
     parking.reset()
   }
 
@@ -70,16 +70,20 @@ struct Operation: @unchecked Sendable {
     let core = core
     loan.giveBack(to: core)
     life.recycle()
-    unsafe slot.pointee.channel = nil
+    unsafe slot.pointee.socket = nil
     unsafe slot.pointee.id = OperationID(index: id.index, generation: id.generation &+ 1)
     core.operations.giveBack(self)
   }
 
-  /// Ends the use of an operation that was prepared but not started: nobody awaits it.
+  /// Ends the use of an operation that nobody awaits: one that was prepared but not started, or a message that nobody has asked for.
   func discard() {
     _ = life.stop(.taskCancelled)
+    outcome = OperationOutcome()
     recycle()
   }
+
+  /// How many descriptors came with a received message.
+  var receivedDescriptors: Int { unsafe slot.pointee.outcome.ancillary.descriptors.count }
 
   /// Moves the outcome out and frees the slot. Called once, for the awaiting task, on the loop's thread.
   func takeOutcome() -> OperationOutcome {

@@ -5,10 +5,10 @@ struct OperationSlot: ~Copyable {
   var id: OperationID
   var life = OperationLife()
   var request = OperationRequest.timer
-  /// The socket's number. It stays open, and stays this socket, as long as `channel` is held.
+  /// The socket's number. It stays open, and stays this socket, as long as `socket` is held.
   var descriptor: Int32 = -1
   /// Keeps the socket alive, and names whose queue the operation stands in.
-  var channel: SocketChannel?
+  var socket: OpenSocket?
   let memory = OperationMemory()
   /// Lent for this use; given back when the slot is recycled.
   var loan = OperationLoan()
