@@ -13,6 +13,7 @@ extension OpenSocket {
   func takeReceivedAhead() -> OperationOutcome? {
     guard let message = receiver.popMessage() else { return nil }
     if receiver.isIdle { isReceivingAhead = false }
+    defer { message.recycle() }
     return message.takeOutcome()
   }
 

@@ -8,6 +8,8 @@ final class Inbox: Sendable {
     case job(UnownedJob, ExecutorState)
     /// Stop an operation, if it is still the one that was meant.
     case stop(OperationID, StopReason)
+    /// Free the slot of an operation whose outcome was taken.
+    case recycle(Operation)
     /// The handle of a socket is gone while the kernel receives ahead for it.
     case abandon(OpenSocket)
     /// Cancel everything, close the ring, and go on as an executor only.

@@ -138,6 +138,7 @@ final class LoopCore: @unchecked Sendable {
         statistics.hops += 1
         makeReady(ReadyJob(job: job, state: state))
       case .stop(let id, let reason): stop(id, reason)
+      case .recycle(let operation): operation.recycle()
       case .abandon(let socket): socket.abandon()
       case .shutdown(let done): startDraining(done)
       case .exit: mustExit = true

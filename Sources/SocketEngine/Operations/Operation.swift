@@ -85,14 +85,30 @@ struct Operation: @unchecked Sendable {
   /// How many descriptors came with a received message.
   var receivedDescriptors: Int { unsafe slot.pointee.outcome.ancillary.descriptors.count }
 
-  /// Moves the outcome out and frees the slot. Called once, for the awaiting task, on the loop's thread.
+  /// Moves the outcome out. Called once, on the loop's thread; then the slot is to be recycled.
   func takeOutcome() -> OperationOutcome {
     var taken = OperationOutcome()
     swap(&taken, &outcome)
     taken.stopReason = life.stopReason
-    recycle()
     return taken
   }
+
+  // MARK: Cancellation
+
+  /// Lets the cancellation of the current task stop this operation, until the registration is removed. The slot must not be recycled before.
+  @unsafe
+  func addCancellationHandler() -> UnsafeMutableRawPointer {
+    let handler = unsafe memory.cancellationHandler
+    unsafe handler.pointee.context = UnsafeMutableRawPointer(slot)
+    unsafe handler.pointee.body = { context in
+      // SAFETY: the slot outlives the registration, and its identifier does not change before the slot is recycled.
+      let operation = unsafe Operation(slot: context!.assumingMemoryBound(to: OperationSlot.self))
+      operation.core.stopFromAnywhere(operation.id, .taskCancelled)
+    }
+    return unsafe cms_task_add_cancellation_handler(handler)
+  }
+
+  private init(slot: UnsafeMutablePointer<OperationSlot>) { unsafe self.slot = slot }
 }
 
 extension Operation: Equatable {

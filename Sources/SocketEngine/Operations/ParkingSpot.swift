@@ -44,14 +44,6 @@ final class ParkingSpot: SerialExecutor, @unchecked Sendable {
     }
   }
 
-  /// For how long a task parks.
-  enum Wait {
-    /// Until the operation is done.
-    case outcome
-    /// Until it is done, or the turn that submits it is over.
-    case turn
-  }
-
   /// The turn is over and the operation is not done: lets a task that parked for the turn only look at that.
   func resumeForTurn() {
     guard case .waiting(let waiting) = job else { return }
@@ -69,7 +61,8 @@ final class ParkingSpot: SerialExecutor, @unchecked Sendable {
   }
 }
 
-/// The actor whose method is the wait. The method itself always runs on the loop's thread, whoever waits: it is where the outcome leaves the slot.
+/// The actor whose method is the wait. The method itself always runs on the loop's thread, whoever waits: it is where the outcome leaves the slot. The
+/// waiting task recycles the slot afterwards.
 actor Awaiter {
   /// SAFETY: the spot owns this object, and is kept by the table of a loop that the awaiting task holds through its channel.
   private unowned(unsafe) let spot: ParkingSpot
