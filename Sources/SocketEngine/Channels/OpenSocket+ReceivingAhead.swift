@@ -13,7 +13,7 @@ extension OpenSocket {
   func takeReceivedAhead() -> OperationOutcome? {
     guard let message = receiver.popMessage() else { return nil }
     if receiver.isIdle { isReceivingAhead = false }
-    defer { message.recycle() }
+    defer { message.recycle(on: core) }
     return message.takeOutcome()
   }
 
@@ -71,6 +71,6 @@ extension OpenSocket {
   }
 
   func discardReceivedAhead() {
-    while let message = receiver.popMessage() { message.discard() }
+    while let message = receiver.popMessage() { message.discard(on: core) }
   }
 }

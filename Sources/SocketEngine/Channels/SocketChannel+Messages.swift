@@ -30,9 +30,9 @@ extension SocketChannel {
     }
     let operation = try socket.makeOperation(.send(flags: flags | cms_msg_nosignal), .send)
     do {
-      try operation.prepareSend(payload, numbers: numbers, control: control)
+      try operation.prepareSend(payload, numbers: numbers, control: control, on: socket.core)
     } catch {
-      operation.discard()
+      operation.discard(on: socket.core)
       throw error
     }
     socket.start(operation)
@@ -65,7 +65,7 @@ extension SocketChannel {
       return try await nextMessage()
     }
     let operation = try socket.makeOperation(.receive(flags: flags | cms_msg_cmsg_cloexec), .receive)
-    unsafe operation.prepareReceive(into: nil)
+    unsafe operation.prepareReceive(into: nil, on: socket.core)
     socket.start(operation)
     let outcome = await socket.core.outcome(of: operation)
     if outcome.errno != nil, let error = outcome.failure(.receive) { throw error }

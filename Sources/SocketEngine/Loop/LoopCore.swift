@@ -138,7 +138,7 @@ final class LoopCore: @unchecked Sendable {
         statistics.hops += 1
         makeReady(ReadyJob(job: job, state: state))
       case .stop(let id, let reason): stop(id, reason)
-      case .recycle(let operation): operation.recycle()
+      case .recycle(let operation): operation.recycle(on: self)
       case .abandon(let socket): socket.abandon()
       case .shutdown(let done): startDraining(done)
       case .exit: mustExit = true
@@ -191,7 +191,7 @@ final class LoopCore: @unchecked Sendable {
   private func resumeWhoWaitedForTheTurn() {
     while let id = state.value.untilEndOfTurn.popLast() {
       guard let operation = operations.find(id), operation.life.state != .done else { continue }
-      operation.parking.resumeForTurn()
+      operation.parking.resumeForTurn(on: self)
     }
   }
 
@@ -270,7 +270,7 @@ final class LoopCore: @unchecked Sendable {
     operation.life.finish()
     state.value.inKernel -= 1
     socket.leave(operation)
-    operation.recycle()
+    operation.recycle(on: self)
     socket.receiveAheadEnded(completion.result < 0 ? Errno(rawValue: -completion.result) : nil)
   }
 
@@ -290,7 +290,7 @@ final class LoopCore: @unchecked Sendable {
     waiter.life.submit()
     waiter.life.finish()
     waiter.outcome = outcome
-    waiter.parking.resumeTask()
+    waiter.parking.resumeTask(on: self)
   }
 
   /// A message that no task waits for yet, as an operation that is done.
@@ -316,7 +316,7 @@ final class LoopCore: @unchecked Sendable {
   /// The outcome is known: the socket's next operation may start, and the task may go on.
   private func finish(_ operation: Operation) {
     operation.socket?.leave(operation)
-    operation.parking.resumeTask()
+    operation.parking.resumeTask(on: self)
   }
 
   private func count(_ operation: Operation) {

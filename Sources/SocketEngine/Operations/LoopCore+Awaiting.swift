@@ -44,7 +44,7 @@ extension LoopCore {
   /// after its wait.
   private func recycleFromAnywhere(_ operation: Operation) {
     if isCurrent {
-      operation.recycle()
+      operation.recycle(on: self)
     } else {
       inbox.send(.recycle(operation))
     }

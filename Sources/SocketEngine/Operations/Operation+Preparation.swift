@@ -9,7 +9,7 @@ extension Operation {
   ///
   /// - Throws: `AncillaryError` if there are more than 253 descriptors.
   func prepareSend(
-    _ payload: RawSpan, numbers: Span<FileDescriptor>, control: borrowing ControlMessageBuffer
+    _ payload: RawSpan, numbers: Span<FileDescriptor>, control: borrowing ControlMessageBuffer, on core: LoopCore
   ) throws(AncillaryError) {
     // SAFETY: the caller's borrow of the payload lasts until it has awaited the final completion.
     let bytes = unsafe payload.withUnsafeBytes { unsafe $0 }
@@ -25,7 +25,7 @@ extension Operation {
   }
 
   /// Receives into the caller's memory, which it keeps alive, or into a block that the engine lends.
-  func prepareReceive(into buffer: UnsafeMutableRawBufferPointer?) {
+  func prepareReceive(into buffer: UnsafeMutableRawBufferPointer?, on core: LoopCore) {
     let payload = unsafe buffer ?? loan.lendPayload(from: core)
     unsafe memory.setPayload(payload)
     unsafe memory.setControl(loan.lendControl(from: core))

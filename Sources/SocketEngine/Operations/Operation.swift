@@ -66,8 +66,7 @@ struct Operation: @unchecked Sendable {
   }
 
   /// Ends the use of the slot: returns what was lent, and renews the identifier, so that nobody finds this use any more.
-  func recycle() {
-    let core = core
+  func recycle(on core: LoopCore) {
     loan.giveBack(to: core)
     life.recycle()
     unsafe slot.pointee.socket = nil
@@ -76,10 +75,10 @@ struct Operation: @unchecked Sendable {
   }
 
   /// Ends the use of an operation that nobody awaits: one that was prepared but not started, or a message that nobody has asked for.
-  func discard() {
+  func discard(on core: LoopCore) {
     _ = life.stop(.taskCancelled)
     outcome = OperationOutcome()
-    recycle()
+    recycle(on: core)
   }
 
   /// How many descriptors came with a received message.

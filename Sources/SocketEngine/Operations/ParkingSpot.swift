@@ -45,17 +45,17 @@ final class ParkingSpot: SerialExecutor, @unchecked Sendable {
   }
 
   /// The turn is over and the operation is not done: lets a task that parked for the turn only look at that.
-  func resumeForTurn() {
+  func resumeForTurn(on core: LoopCore) {
     guard case .waiting(let waiting) = job else { return }
     job = .none
-    unsafe core.makeReady(ReadyJob(job: waiting, state: returnState))
+    core.makeReady(ReadyJob(job: waiting, state: returnState))
   }
 
   /// The operation is done: lets its task go on, as a job of the loop, never from here.
-  func resumeTask() {
+  func resumeTask(on core: LoopCore) {
     switch job {
     case .none: job = .outcomeFirst
-    case .waiting(let job): unsafe core.makeReady(ReadyJob(job: job, state: returnState))
+    case .waiting(let job): core.makeReady(ReadyJob(job: job, state: returnState))
     case .outcomeFirst: preconditionFailure("An operation was finished twice")
     }
   }
