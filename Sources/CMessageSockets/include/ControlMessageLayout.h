@@ -15,6 +15,7 @@ size_t cms_cmsg_align(size_t length);
 #define CMS_SOL_SOCKET 1
 #define CMS_IPPROTO_IP 0
 #define CMS_IPPROTO_IPV6 41
+#define CMS_IPPROTO_TCP 6
 #define CMS_IPPROTO_UDP 17
 
 // SOL_SOCKET
@@ -46,6 +47,9 @@ size_t cms_cmsg_align(size_t length);
 #define CMS_IPV6_HOPLIMIT 52
 #define CMS_IPV6_TCLASS 67
 #define CMS_IPV6_ORIGDSTADDR 74
+
+// IPPROTO_TCP (TCP_CM_INQ is the same number)
+#define CMS_TCP_INQ 36
 
 // IPPROTO_UDP
 #define CMS_UDP_SEGMENT 103
