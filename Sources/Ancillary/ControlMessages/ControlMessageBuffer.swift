@@ -71,10 +71,11 @@ public struct ControlMessageBuffer: Hashable, Sendable {
   private mutating func append(space: Int, _ body: (inout OutputRawSpan) throws(AncillaryError) -> Void) {
     let start = ControlMessageLayout.align(storage.count)
     storage.append(contentsOf: repeatElement(0, count: start + space - storage.count))
-    // SAFETY: the tail that was just added; the output span ends with this closure.
+    // SAFETY: the tail that was just added.
     unsafe storage.withUnsafeMutableBytes { bytes in
-      var output = unsafe OutputRawSpan(buffer: bytes[start...], initializedCount: 0)
-      do { try body(&output) } catch { preconditionFailure("a message did not fit into its own space: \(error)") }
+      do {
+        _ = try unsafe fill(UnsafeMutableRawBufferPointer(rebasing: bytes[start...]), body)
+      } catch { preconditionFailure("a message did not fit into its own space: \(error)") }
     }
   }
 }

@@ -45,3 +45,14 @@ extension OutputRawSpan {
     }
   }
 }
+
+/// Lets `body` fill `memory` from its start, and returns how many bytes it wrote.
+@unsafe
+func fill<E: Error>(
+  _ memory: UnsafeMutableRawBufferPointer, _ body: (inout OutputRawSpan) throws(E) -> Void
+) throws(E) -> Int {
+  // SAFETY: the caller lends memory that nobody else uses; the output span ends with this function.
+  var output = unsafe OutputRawSpan(buffer: memory, initializedCount: 0)
+  try body(&output)
+  return output.byteCount
+}
