@@ -1,6 +1,7 @@
 internal import SystemPackage
 
 /// What ``DescriptorBacked/receive(into:upTo:options:)`` brought.
+@frozen
 public struct ReceivedDescriptors: ~Copyable, Sendable {
   /// Bytes of payload; 0 with no descriptors is the end of a stream.
   public let byteCount: Int

@@ -3,6 +3,7 @@ public import SystemPackage
 /// What the control bytes of one receive carried: every descriptor owned, everything else decoded or left in place.
 ///
 /// This is the low-level form, for a recvmsg(2) of your own (or an io_uring completion).
+@frozen
 public struct ReceivedAncillary: ~Copyable, Sendable {
   /// The descriptors of all `SCM_RIGHTS` messages, in order; what is not taken closes with this value.
   public var descriptors: OwnedFds

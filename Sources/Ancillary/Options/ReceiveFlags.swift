@@ -6,7 +6,7 @@ public struct ReceiveFlags: OptionSet, Hashable, Sendable {
   /// The flags as the system returned them. Linux echoes `MSG_CMSG_CLOEXEC`, which says nothing: it is left out.
   public init(systemFlags: Int32) { rawValue = systemFlags & ~MessageFlagNumbers.current.closeOnExec }
 
-  /// The record ends with these bytes (`SOCK_SEQPACKET`; Linux sets it where the sender set ``SendOptions/endOfRecord``). The C name is `MSG_EOR`.
+  /// The record ends with these bytes (protocols with records, such as SCTP; Linux never sets it on Unix-domain sockets, though each receive on `SOCK_SEQPACKET` is a record). The C name is `MSG_EOR`.
   public static var endOfRecord: ReceiveFlags { ReceiveFlags(rawValue: MessageFlagNumbers.current.endOfRecord) }
 
   /// Out-of-band data. The C name is `MSG_OOB`.
