@@ -79,3 +79,22 @@ public struct ControlMessageBuffer: Hashable, Sendable {
     }
   }
 }
+
+extension ControlMessageBuffer: Sequence {
+  /// Goes through the messages in a `for` loop; nothing is copied.
+  public struct Iterator: IteratorProtocol {
+    private let storage: [UInt8]
+    private var offset = 0
+
+    init(_ storage: [UInt8]) { self.storage = storage }
+
+    public mutating func next() -> StoredControlMessage? {
+      // SAFETY: every byte of an array of bytes is initialised.
+      guard let extent = ControlMessageExtent(in: unsafe storage.span.bytes, at: offset) else { return nil }
+      offset = extent.next
+      return StoredControlMessage(extent, in: storage)
+    }
+  }
+
+  public func makeIterator() -> Iterator { Iterator(storage) }
+}

@@ -18,6 +18,7 @@ public struct OwnedFd: ~Copyable, Sendable {
     self.number = descriptor.rawValue
   }
 
+  @inlinable
   init(number: Int32) {
     precondition(number >= 0, "a negative number is not a descriptor")
     self.number = number
@@ -26,6 +27,7 @@ public struct OwnedFd: ~Copyable, Sendable {
   deinit { _ = closeNumber(number) }
 
   /// Gives the descriptor away without closing it. The caller owns it now.
+  @inlinable
   public consuming func release() -> FileDescriptor {
     let number = self.number
     discard self

@@ -36,7 +36,8 @@ public struct ReceivedAncillary: ~Copyable, Sendable {
   @unsafe
   public init(takingFrom control: UnsafeMutableRawBufferPointer) {
     var descriptors = OwnedFds()
-    var summary = AdoptionSummary()
+    var failures: [DescriptorFailure] = []
+    var position = 0
     var process: Result<ProcessFd, Errno>?
     var credentials: Credentials?
     var offset = 0
@@ -45,7 +46,7 @@ public struct ReceivedAncillary: ~Copyable, Sendable {
       let data = unsafe UnsafeMutableRawBufferPointer(rebasing: control[extent.data])
       switch extent.kind {
       case .rights:
-        unsafe descriptors.adopt(slots: data, summary: &summary)
+        unsafe descriptors.adopt(slots: data, from: &position, failures: &failures)
       case .processDescriptor:
         let taken = unsafe Self.takeProcess(from: data)
         if process == nil { process = taken }
@@ -56,7 +57,7 @@ public struct ReceivedAncillary: ~Copyable, Sendable {
       offset = extent.next
     }
     self.descriptors = descriptors
-    self.failures = summary.failures
+    self.failures = failures
     self.process = process
     self.credentials = credentials
   }

@@ -136,8 +136,8 @@ extension OpeningDescriptors {
         var numbers: [Int32] = []
         while let writer = canaries.writers.takeFirst() { numbers.append(rawNumber(writer)) }
         control.addRights(numbers)
-        let summary = unsafe control.bytes.withUnsafeMutableBytes { unsafe descriptors.adopt(rightsIn: $0) }
-        #expect(summary.adopted == 253)
+        let adopted = unsafe control.bytes.withUnsafeMutableBytes { unsafe descriptors.adopt(rightsIn: $0) }
+        #expect(adopted == 253)
         #expect(descriptors.capacity == capacity)
         descriptors.closeAll()
         let released = canaries.released(expecting: 253)
