@@ -35,7 +35,6 @@ let package = Package(
       dependencies: [
         "CMessageSockets",
         .product(name: "SystemPackage", package: "swift-system"),
-        .product(name: "BasicContainers", package: "swift-collections"),
       ],
       swiftSettings: swiftSettings
     ),
@@ -61,9 +60,10 @@ let package = Package(
       ],
       swiftSettings: swiftSettings
     ),
+    .target(name: "CAllocationCounter", path: "Tests/CAllocationCounter"),
     .testTarget(
       name: "AncillaryTests",
-      dependencies: ["Ancillary", "CMessageSockets", .product(name: "SystemPackage", package: "swift-system")],
+      dependencies: ["Ancillary", "CMessageSockets", "CAllocationCounter", .product(name: "SystemPackage", package: "swift-system")],
       swiftSettings: swiftSettings
     ),
   ],
