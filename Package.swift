@@ -1,8 +1,9 @@
 // swift-tools-version: 6.2
 import PackageDescription
 
-/// Every Swift target is built with the same settings: the upcoming features that change how code is read, strict memory
-/// safety as an error (each unsafe use is spelled `unsafe`), and `Lifetimes` for types that borrow a caller's memory.
+/// Every Swift target is built with the same settings: the upcoming features that change how code is read, strict
+/// memory safety as an error (each unsafe use is spelled `unsafe`), and `Lifetimes` for types that borrow a caller's
+/// memory.
 let swiftSettings: [SwiftSetting] = [
   .enableUpcomingFeature("ExistentialAny"),
   .enableUpcomingFeature("InternalImportsByDefault"),
@@ -63,7 +64,9 @@ let package = Package(
     .target(name: "CAllocationCounter", path: "Tests/CAllocationCounter"),
     .testTarget(
       name: "AncillaryTests",
-      dependencies: ["Ancillary", "CMessageSockets", "CAllocationCounter", .product(name: "SystemPackage", package: "swift-system")],
+      dependencies: [
+        "Ancillary", "CMessageSockets", "CAllocationCounter", .product(name: "SystemPackage", package: "swift-system"),
+      ],
       swiftSettings: swiftSettings
     ),
   ],

@@ -11,7 +11,7 @@ let package = Package(
       name: "ancillary-fuzz",
       dependencies: ["CFuzzDriver", .product(name: "Ancillary", package: "swift-message-sockets")],
       swiftSettings: [.enableExperimentalFeature("Lifetimes"), .strictMemorySafety()]
-    )
+    ),
   ],
   swiftLanguageModes: [.v6]
 )

@@ -3,7 +3,9 @@ import Ancillary
 /// Reads the bytes as a socket address of each family; what can be read, survives bytes and text.
 func decodeAddresses(_ bytes: RawSpan) {
   if let address = try? UnixAddress(decoding: bytes) {
-    address.withSocketAddressBytes { check((try? UnixAddress(decoding: $0)) == address, "a Unix address changed in bytes") }
+    address.withSocketAddressBytes {
+      check((try? UnixAddress(decoding: $0)) == address, "a Unix address changed in bytes")
+    }
     check(UnixAddress(address.description) == address, "a Unix address changed in text")
   }
   if let address = try? InternetAddress(decoding: bytes) {
@@ -16,7 +18,9 @@ func decodeAddresses(_ bytes: RawSpan) {
 
 /// Reads the text as an address of each family; what can be read, survives being written.
 func parseText(_ text: String) {
-  if let address = UnixAddress(text) { check(UnixAddress(address.description) == address, "a Unix address changed in text") }
+  if let address = UnixAddress(text) {
+    check(UnixAddress(address.description) == address, "a Unix address changed in text")
+  }
   if let address = InternetAddress(text) { checkText(of: address) }
 }
 

@@ -20,7 +20,11 @@ func adopt(_ control: UnsafeMutableRawBufferPointer) {
   let received = unsafe ReceivedAncillary(takingFrom: control)
   check(received.descriptors.count == slots - negative, "descriptors were missed, or made up")
   check(received.failures.count == negative, "failures were missed, or made up")
-  let hasProcess = switch received.process { case nil: false default: true }
+  let hasProcess =
+    switch received.process {
+    case nil: false
+    default: true
+    }
   check(hasProcess == (processes > 0), "a process was missed, or made up")
 
   unsafe forEachSlot(in: control) { slot, _ in check(slot < 0, "a taken slot was not overwritten") }

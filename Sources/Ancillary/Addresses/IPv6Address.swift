@@ -71,7 +71,8 @@ extension IPv6Address: LosslessStringConvertible {
     return best
   }
 
-  /// Reads any form of RFC 4291: full, shortened, or with an IPv4 address at the end. No scope: that belongs to ``InternetAddress``.
+  /// Reads any form of RFC 4291: full, shortened, or with an IPv4 address at the end. No scope: that belongs to
+  /// ``InternetAddress``.
   public init?(_ description: String) { self.init(parsing: description[...]) }
 
   init?(parsing text: Substring) {
@@ -104,7 +105,8 @@ extension IPv6Address: LosslessStringConvertible {
         groups += [UInt16(address.value >> 16), UInt16(address.value & 0xFFFF)]
         continue
       }
-      guard (1...4).contains(part.utf8.count), part.utf8.first != UInt8(ascii: "+"), part.utf8.first != UInt8(ascii: "-"),
+      guard (1...4).contains(part.utf8.count), part.utf8.first != UInt8(ascii: "+"),
+        part.utf8.first != UInt8(ascii: "-"),
         let group = UInt16(part, radix: 16)
       else { return nil }
       groups.append(group)

@@ -1,8 +1,8 @@
-/// An address of an internet socket: host, port and, for IPv6, scope and flow. The C names are `struct sockaddr_in` (ip(7)) and `struct sockaddr_in6`
-/// (ipv6(7)).
+/// An address of an internet socket: host, port and, for IPv6, scope and flow. The C names are `struct sockaddr_in`
+/// (ip(7)) and `struct sockaddr_in6` (ipv6(7)).
 ///
-/// As text: `192.0.2.1:80`, `[2001:db8::1]:80`, `[fe80::1%2]:80`. The scope is an interface's number; to turn a name into it,
-/// ask the system (`if_nametoindex`). The flow label has no text form.
+/// As text: `192.0.2.1:80`, `[2001:db8::1]:80`, `[fe80::1%2]:80`. The scope is an interface's number; to turn a name
+/// into it, ask the system (`if_nametoindex`). The flow label has no text form.
 public struct InternetAddress: Hashable, Sendable {
   /// The host's address. Cases may not be added: there are two families of `sockaddr` behind it.
   public enum Host: Hashable, Sendable {
@@ -15,10 +15,12 @@ public struct InternetAddress: Hashable, Sendable {
   /// The port, in the host's byte order; 0 lets the system choose in bind(2).
   public var port: UInt16
 
-  /// The interface that a link-local IPv6 address belongs to, by number; 0 for none, and always for IPv4. The C name is `sin6_scope_id`.
+  /// The interface that a link-local IPv6 address belongs to, by number; 0 for none, and always for IPv4. The C name is
+  /// `sin6_scope_id`.
   public var scopeID: UInt32
 
-  /// Traffic class and flow label of IPv6, in the host's byte order; 0 for none, and always for IPv4. The C name is `sin6_flowinfo`.
+  /// Traffic class and flow label of IPv6, in the host's byte order; 0 for none, and always for IPv4. The C name is
+  /// `sin6_flowinfo`.
   public var flowInfo: UInt32
 
   /// An IPv4 address and port.

@@ -1,7 +1,7 @@
 /// Ancillary data with memory of its own, which grows: keep one and use it for many messages.
 ///
-/// It borrows descriptors like ``AncillaryData``, so it cannot outlive them; it never owns received ones: those belong to the value that
-/// ``ancillaryData()`` returns.
+/// It borrows descriptors like ``AncillaryData``, so it cannot outlive them; it never owns received ones: those belong
+/// to the value that ``ancillaryData()`` returns.
 @safe
 public struct AncillaryDataBuffer: ~Copyable, ~Escapable {
   /// Initialised throughout.
@@ -15,7 +15,8 @@ public struct AncillaryDataBuffer: ~Copyable, ~Escapable {
     used = 0
   }
 
-  /// An empty one with room for `capacity` bytes: see ``ControlMessages/space(for:)`` and ``ControlMessages/space(forDescriptors:)``.
+  /// An empty one with room for `capacity` bytes: see ``ControlMessages/space(for:)`` and
+  /// ``ControlMessages/space(forDescriptors:)``.
   @_lifetime(immortal)
   public init(capacity: Int) {
     self.init()
@@ -76,7 +77,8 @@ public struct AncillaryDataBuffer: ~Copyable, ~Escapable {
     grow(by: value.space) { (output) throws(AncillaryError) in try output.appendControlMessage(value) }
   }
 
-  /// Appends an `SCM_RIGHTS` message that lends `descriptors`; none for an empty span. They are borrowed until this value is gone.
+  /// Appends an `SCM_RIGHTS` message that lends `descriptors`; none for an empty span. They are borrowed until this
+  /// value is gone.
   ///
   /// - Throws: ``AncillaryError/Code/tooManyDescriptors`` above ``ControlMessages/maximumDescriptors``.
   @_lifetime(self: copy self, copy descriptors)
@@ -89,8 +91,8 @@ public struct AncillaryDataBuffer: ~Copyable, ~Escapable {
     }
   }
 
-  /// The ancillary data for one send or receive: it has these control messages and all of this memory. This buffer is empty afterwards, and can be
-  /// filled again when the returned value is gone.
+  /// The ancillary data for one send or receive: it has these control messages and all of this memory. This buffer is
+  /// empty afterwards, and can be filled again when the returned value is gone.
   @_lifetime(&self)
   public mutating func ancillaryData() -> AncillaryData {
     let used = self.used

@@ -1,6 +1,7 @@
 public import SystemPackage
 
-/// A socket of any kind with addresses of one family, for blocking calls: `BlockingSocket<InternetAddress>` over a UDP socket, `BlockingSocket<UnixAddress>` …
+/// A socket of any kind with addresses of one family, for blocking calls: `BlockingSocket<InternetAddress>` over a UDP
+/// socket, `BlockingSocket<UnixAddress>` …
 ///
 /// It owns the descriptor, and has all four of the message protocols.
 public struct BlockingSocket<Address: SocketAddress>: ~Copyable, Sendable {

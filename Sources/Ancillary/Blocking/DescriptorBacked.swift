@@ -1,7 +1,7 @@
 public import SystemPackage
 
-/// Something with a socket's descriptor inside. Conform, add ``SendMessage`` or ``ReceiveMessage`` (or the forms with addresses), and the system calls are there: for Unix-domain,
-/// TCP, UDP, raw and any other sockets.
+/// Something with a socket's descriptor inside. Conform, add ``SendMessage`` or ``ReceiveMessage`` (or the forms with
+/// addresses), and the system calls are there: for Unix-domain, TCP, UDP, raw and any other sockets.
 ///
 /// The calls start again after a signal (`EINTR`).
 public protocol DescriptorBacked: ~Copyable {
@@ -14,12 +14,14 @@ public protocol DescriptorBacked: ~Copyable {
 extension SendMessage where Self: DescriptorBacked & ~Copyable {
   /// sendmsg(2) on the descriptor.
   ///
-  /// - Throws: also `EINVAL`, before any call, for ancillary data without a byte of payload on a stream: Linux would return success and drop the descriptors.
+  /// - Throws: also `EINVAL`, before any call, for ancillary data without a byte of payload on a stream: Linux would
+  ///   return success and drop the descriptors.
   public borrowing func sendMessage(
     _ buffers: borrowing GatherBuffers, ancillary: borrowing AncillaryData, options: SendOptions
   ) throws(Errno) -> Int {
     // SAFETY: no address.
-    try unsafe systemSend(buffers, name: UnsafeRawBufferPointer(start: nil, count: 0), ancillary: ancillary, options: options)
+    try unsafe systemSend(
+      buffers, name: UnsafeRawBufferPointer(start: nil, count: 0), ancillary: ancillary, options: options)
   }
 }
 
@@ -68,7 +70,8 @@ extension ReceiveMessageFrom where Self: DescriptorBacked & ~Copyable {
 
 extension DescriptorBacked where Self: ~Copyable {
   fileprivate borrowing func systemSend(
-    _ buffers: borrowing GatherBuffers, name: UnsafeRawBufferPointer, ancillary: borrowing AncillaryData, options: SendOptions
+    _ buffers: borrowing GatherBuffers, name: UnsafeRawBufferPointer, ancillary: borrowing AncillaryData,
+    options: SendOptions
   ) throws(Errno) -> Int {
     try withUnsafeFileDescriptor { (descriptor) throws(Errno) in
       // SAFETY: everything that is lent outlives the call, which has returned when the kernel is done with it.

@@ -6,7 +6,8 @@ public struct ReceivedDescriptors: ~Copyable, Sendable {
   /// Bytes of payload; 0 with no descriptors is the end of a stream.
   public let byteCount: Int
 
-  /// What the system says about the message. ``ReceiveFlags/controlTruncated`` means that descriptors are missing, at the limit of open files for one.
+  /// What the system says about the message. ``ReceiveFlags/controlTruncated`` means that descriptors are missing, at
+  /// the limit of open files for one.
   public let flags: ReceiveFlags
 
   /// The descriptors, in order; what is not taken closes with this value.
@@ -20,11 +21,13 @@ public struct ReceivedDescriptors: ~Copyable, Sendable {
 }
 
 extension DescriptorBacked where Self: SendMessage & ~Copyable {
-  /// Sends some bytes with one descriptor, on a connected Unix-domain socket. The receiver gets a descriptor of its own for the same open file.
+  /// Sends some bytes with one descriptor, on a connected Unix-domain socket. The receiver gets a descriptor of its own
+  /// for the same open file.
   ///
   /// - Returns: how many bytes were sent; the descriptor went with the first of them.
-  /// - Throws: ``AncillaryError/Code/emptyPayload`` for no bytes on a stream; ``AncillaryError/Code/systemCall`` with the error of sendmsg(2): `ETOOMANYREFS` while too many
-  ///   descriptors of this user are under way (unix(7)), `EPERM` when the receiver refuses them (Linux 6.16).
+  /// - Throws: ``AncillaryError/Code/emptyPayload`` for no bytes on a stream; ``AncillaryError/Code/systemCall`` with
+  ///   the error of sendmsg(2): `ETOOMANYREFS` while too many descriptors of this user are under way (unix(7)), `EPERM`
+  ///   when the receiver refuses them (Linux 6.16).
   public borrowing func send(
     _ bytes: RawSpan, descriptor: borrowing OwnedFd, options: SendOptions = []
   ) throws(AncillaryError) -> Int {
@@ -38,8 +41,9 @@ extension DescriptorBacked where Self: SendMessage & ~Copyable {
   /// Sends some bytes with several descriptors, or none, on a connected Unix-domain socket.
   ///
   /// - Returns: how many bytes were sent; the descriptors went with the first of them.
-  /// - Throws: ``AncillaryError/Code/tooManyDescriptors`` above ``ControlMessages/maximumDescriptors``, ``AncillaryError/Code/emptyPayload``,
-  ///   ``AncillaryError/Code/systemCall``. When any of them is not open, nothing is sent (`EBADF`).
+  /// - Throws: ``AncillaryError/Code/tooManyDescriptors`` above ``ControlMessages/maximumDescriptors``,
+  ///   ``AncillaryError/Code/emptyPayload``, ``AncillaryError/Code/systemCall``. When any of them is not open, nothing
+  ///   is sent (`EBADF`).
   public borrowing func send(
     _ bytes: RawSpan, descriptors: Span<OwnedFd>, options: SendOptions = []
   ) throws(AncillaryError) -> Int {
@@ -69,9 +73,11 @@ extension DescriptorBacked where Self: SendMessage & ~Copyable {
 }
 
 extension DescriptorBacked where Self: ReceiveMessage & ~Copyable {
-  /// Receives bytes with up to `maximum` descriptors. Those beyond are closed and counted: more may arrive than there was room for.
+  /// Receives bytes with up to `maximum` descriptors. Those beyond are closed and counted: more may arrive than there
+  /// was room for.
   ///
-  /// There is always room for all that one message can carry, so a descriptor is only missing for another reason (``ReceiveFlags/controlTruncated``).
+  /// There is always room for all that one message can carry, so a descriptor is only missing for another reason
+  /// (``ReceiveFlags/controlTruncated``).
   ///
   /// - Throws: ``AncillaryError/Code/systemCall`` with the error of recvmsg(2).
   /// - Precondition: `maximum` is not negative.
@@ -95,8 +101,8 @@ extension DescriptorBacked where Self: ReceiveMessage & ~Copyable {
 
   /// Receives bytes with exactly `count` descriptors.
   ///
-  /// - Throws: ``AncillaryError/Code/descriptorCount`` when another number arrived: then all are closed, and the payload is lost;
-  ///   ``AncillaryError/Code/systemCall`` with the error of recvmsg(2).
+  /// - Throws: ``AncillaryError/Code/descriptorCount`` when another number arrived: then all are closed, and the
+  ///   payload is lost; ``AncillaryError/Code/systemCall`` with the error of recvmsg(2).
   public borrowing func receive(
     into bytes: inout MutableRawSpan, exactly count: Int, options: ReceiveOptions = []
   ) throws(AncillaryError) -> ReceivedDescriptors {

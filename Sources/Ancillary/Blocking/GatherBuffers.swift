@@ -8,7 +8,8 @@
 
 /// The pieces of memory that one send takes its payload from, in order. The C name is `struct iovec` (writev(2)).
 ///
-/// It borrows the pieces. Up to eight need no allocation; the system takes at most 1024 (`IOV_MAX`), and says `EMSGSIZE` beyond.
+/// It borrows the pieces. Up to eight need no allocation; the system takes at most 1024 (`IOV_MAX`), and says
+/// `EMSGSIZE` beyond.
 @safe
 public struct GatherBuffers: ~Copyable, ~Escapable {
   private var inline: InlineArray<8, iovec>

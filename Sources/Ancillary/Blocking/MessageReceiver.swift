@@ -36,7 +36,8 @@ public struct MessageReceiver: ~Copyable, ~Escapable {
     try socket.receiveMessage(into: buffers, ancillary: &ancillary, options: options)
   }
 
-  /// Receives a message without room for ancillary data: what comes of it is closed by the system, and shows as ``ReceiveFlags/controlTruncated``.
+  /// Receives a message without room for ancillary data: what comes of it is closed by the system, and shows as
+  /// ``ReceiveFlags/controlTruncated``.
   ///
   /// - Throws: what the socket's ``ReceiveMessage`` throws.
   public consuming func receive<S: ReceiveMessage & ~Copyable>(on socket: borrowing S) throws(Errno) -> ReceiveResult {

@@ -48,7 +48,9 @@ public struct MessageSender: ~Copyable, ~Escapable {
   /// Sends the message to an address.
   ///
   /// - Throws: what the socket's ``SendMessageTo`` throws.
-  public consuming func send<S: SendMessageTo & ~Copyable>(to address: S.Address, on socket: borrowing S) throws(Errno) -> Int {
+  public consuming func send<S: SendMessageTo & ~Copyable>(to address: S.Address, on socket: borrowing S) throws(Errno)
+    -> Int
+  {
     try socket.sendMessage(buffers, to: address, ancillary: ancillary, options: options)
   }
 }

@@ -8,7 +8,8 @@
 
 /// The pieces of memory that one receive fills, in order. The C name is `struct iovec` (readv(2)).
 ///
-/// It has exclusive access to the pieces while it lives. Up to eight need no allocation; the system takes at most 1024 (`IOV_MAX`), and says `EMSGSIZE` beyond.
+/// It has exclusive access to the pieces while it lives. Up to eight need no allocation; the system takes at most 1024
+/// (`IOV_MAX`), and says `EMSGSIZE` beyond.
 @safe
 public struct ScatterBuffers: ~Copyable, ~Escapable {
   private var inline: InlineArray<8, iovec>

@@ -1,7 +1,7 @@
 /// Control messages that are owned: a growing buffer, a value, safe to keep and to hand to another task.
 ///
-/// It holds bytes only. Descriptors in an `SCM_RIGHTS` message are plain numbers here; the types that own them are ``OwnedFds`` and
-/// ``AncillaryData``.
+/// It holds bytes only. Descriptors in an `SCM_RIGHTS` message are plain numbers here; the types that own them are
+/// ``OwnedFds`` and ``AncillaryData``.
 public struct ControlMessageBuffer: Hashable, Sendable {
   private var storage: [UInt8]
 
@@ -49,8 +49,8 @@ public struct ControlMessageBuffer: Hashable, Sendable {
 
   /// Appends a message with any level, type and payload.
   ///
-  /// A truncated tail that `init(copying:)` may have left is padded first, so what follows starts at a header's place; a reader still stops
-  /// at the malformed part.
+  /// A truncated tail that `init(copying:)` may have left is padded first, so what follows starts at a header's place;
+  /// a reader still stops at the malformed part.
   public mutating func append(level: Int32, type: Int32, bytes: RawSpan) {
     append(space: ControlMessages.space(for: bytes.byteCount)) { (output) throws(AncillaryError) in
       try output.appendControlMessage(ControlMessageKind(level: level, type: type), bytes: bytes)

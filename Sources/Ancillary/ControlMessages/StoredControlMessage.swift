@@ -1,4 +1,5 @@
-/// One control message that shares the storage of the ``ControlMessageBuffer`` it came from: it may be kept, and handed to another task.
+/// One control message that shares the storage of the ``ControlMessageBuffer`` it came from: it may be kept, and handed
+/// to another task.
 public struct StoredControlMessage: Sendable {
   private let storage: [UInt8]
   private let range: Range<Int>

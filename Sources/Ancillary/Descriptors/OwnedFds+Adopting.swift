@@ -1,11 +1,13 @@
 extension OwnedFds {
   /// Takes ownership of **every** descriptor of every `SCM_RIGHTS` message in `control`, and of nothing else.
   ///
-  /// Each taken slot is overwritten with -1, so that the same bytes cannot be adopted twice. Descriptors are counted by the header's length:
-  /// `CMSG_SPACE` for one has room for two. Allocates only as ``OwnedFds`` does: not up to four descriptors, once beyond.
+  /// Each taken slot is overwritten with -1, so that the same bytes cannot be adopted twice. Descriptors are counted by
+  /// the header's length: `CMSG_SPACE` for one has room for two. Allocates only as ``OwnedFds`` does: not up to four
+  /// descriptors, once beyond.
   ///
-  /// - Parameter control: the first `msg_controllen` bytes of the buffer that recvmsg(2) filled; any alignment. Unsafe because the numbers
-  ///   in it are believed: they must come from the kernel, not from a peer, and nobody else may own them.
+  /// - Parameter control: the first `msg_controllen` bytes of the buffer that recvmsg(2) filled; any alignment. Unsafe
+  ///   because the numbers in it are believed: they must come from the kernel, not from a peer, and nobody else may own
+  ///   them.
   @unsafe
   public init(adoptingRightsIn control: UnsafeMutableRawBufferPointer) {
     self.init()
@@ -43,7 +45,8 @@ extension OwnedFds {
     while let extent = unsafe ControlMessageExtent(in: control.bytes, at: offset) {
       if extent.kind == .rights {
         // SAFETY: the extent lies inside `control`.
-        unsafe adopt(slots: UnsafeMutableRawBufferPointer(rebasing: control[extent.data]), from: &position, failures: &failures)
+        unsafe adopt(
+          slots: UnsafeMutableRawBufferPointer(rebasing: control[extent.data]), from: &position, failures: &failures)
       }
       offset = extent.next
     }

@@ -1,7 +1,7 @@
 public import SystemPackage
 
-/// The descriptors of one message, in the order in which they arrived; each is owned here until it is taken, and all that is left
-/// closes when the value ends.
+/// The descriptors of one message, in the order in which they arrived; each is owned here until it is taken, and all
+/// that is left closes when the value ends.
 ///
 /// Up to ``inlineCapacity`` descriptors need no allocation; more need one, which ``closeAll()`` keeps for reuse.
 @safe
@@ -159,14 +159,15 @@ extension OwnedFds {
 }
 
 extension OwnedFds {
-  /// The descriptors that are left, borrowed: to forward them in another message, or to look at them without taking any.
+  /// The descriptors that are left, borrowed: to forward them in another message, or to look at them without taking
+  /// any.
   @inlinable
   public var span: Span<OwnedFd> {
     @_lifetime(borrow self)
     borrowing get {
       if let spill = unsafe spill {
-        // SAFETY: OwnedFd is one Int32, so the numbers have its layout; the spill is this value's own and is borrowed with it; a span lends,
-        // so nothing is closed through it.
+        // SAFETY: OwnedFd is one Int32, so the numbers have its layout; the spill is this value's own and is borrowed
+        // with it; a span lends, so nothing is closed through it.
         let first = unsafe UnsafeRawPointer(spill + head).assumingMemoryBound(to: OwnedFd.self)
         return unsafe _overrideLifetime(Span<OwnedFd>(_unsafeStart: first, count: count), borrowing: self)
       }
@@ -187,8 +188,8 @@ extension OwnedFds {
 }
 
 extension OwnedFds {
-  /// Gives all that are left away at once, without closing them: `body` sees them in order, and must make somebody else their owner. The allocation stays for
-  /// reuse.
+  /// Gives all that are left away at once, without closing them: `body` sees them in order, and must make somebody else
+  /// their owner. The allocation stays for reuse.
   ///
   /// Unsafe because nothing owns the descriptors when `body` ends.
   @unsafe

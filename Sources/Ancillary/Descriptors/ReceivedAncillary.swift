@@ -11,7 +11,8 @@ public struct ReceivedAncillary: ~Copyable, Sendable {
   /// Slots in which the kernel put an error instead of a descriptor.
   public let failures: [DescriptorFailure]
 
-  /// The sender's process (`SCM_PIDFD`): owned, or why the kernel could not make it (`ESRCH`: the sender is gone); `nil` when there was none.
+  /// The sender's process (`SCM_PIDFD`): owned, or why the kernel could not make it (`ESRCH`: the sender is gone);
+  /// `nil` when there was none.
   public var process: Result<ProcessFd, Errno>?
 
   /// The sender's process, user and group (`SCM_CREDENTIALS`); `nil` when there were none.
@@ -27,12 +28,13 @@ public struct ReceivedAncillary: ~Copyable, Sendable {
 
   /// Takes ownership of every descriptor in `control`, of `SCM_RIGHTS` and of `SCM_PIDFD`, and reads the credentials.
   ///
-  /// Each taken slot is overwritten with -1; all else stays in `control`, for ``ControlMessages``. Kinds that are not known are walked over, so they
-  /// hide nothing. Should there be several `SCM_PIDFD` (Linux sends one) the first is kept and the others are closed.
-  /// Allocates only for more than four descriptors, or for failures.
+  /// Each taken slot is overwritten with -1; all else stays in `control`, for ``ControlMessages``. Kinds that are not
+  /// known are walked over, so they hide nothing. Should there be several `SCM_PIDFD` (Linux sends one) the first is
+  /// kept and the others are closed. Allocates only for more than four descriptors, or for failures.
   ///
-  /// - Parameter control: the first `msg_controllen` bytes of the buffer that recvmsg(2) filled; any alignment. Unsafe because the numbers
-  ///   in it are believed: they must come from the kernel, not from a peer, and nobody else may own them.
+  /// - Parameter control: the first `msg_controllen` bytes of the buffer that recvmsg(2) filled; any alignment. Unsafe
+  ///   because the numbers in it are believed: they must come from the kernel, not from a peer, and nobody else may own
+  ///   them.
   @unsafe
   public init(takingFrom control: UnsafeMutableRawBufferPointer) {
     var descriptors = OwnedFds()

@@ -1,7 +1,8 @@
-/// A sender's credentials as FreeBSD and macOS lay them out, with groups. The C names are `SCM_CREDS` and `struct cmsgcred` (FreeBSD unix(4); macOS sys/socket.h).
+/// A sender's credentials as FreeBSD and macOS lay them out, with groups. The C names are `SCM_CREDS` and `struct
+/// cmsgcred` (FreeBSD unix(4); macOS sys/socket.h).
 ///
-/// A pure codec: it reads and writes bytes on every system, at the levels and types of those systems. It has been tested on byte vectors only, **not run on FreeBSD
-/// or macOS**.
+/// A pure codec: it reads and writes bytes on every system, at the levels and types of those systems. It has been
+/// tested on byte vectors only, **not run on FreeBSD or macOS**.
 ///
 /// FreeBSD fills the structure in when a sender attaches an empty one; on macOS the kernel does not deliver it today.
 public struct BSDCredentials: Hashable, Sendable {

@@ -1,10 +1,11 @@
 internal import CMessageSockets
 public import SystemPackage
 
-/// An error about a packet that was sent, from the socket's error queue. The C names are `IP_RECVERR`, `IPV6_RECVERR` and `struct sock_extended_err` (Linux 2.2; ip(7)).
+/// An error about a packet that was sent, from the socket's error queue. The C names are `IP_RECVERR`, `IPV6_RECVERR`
+/// and `struct sock_extended_err` (Linux 2.2; ip(7)).
 ///
-/// Received with ``ReceiveOptions/errorQueue``, when the option `IP_RECVERR` or `IPV6_RECVERR` is set on the socket. The payload of that receive is the
-/// packet that caused the error, and its address the packet's destination.
+/// Received with ``ReceiveOptions/errorQueue``, when the option `IP_RECVERR` or `IPV6_RECVERR` is set on the socket.
+/// The payload of that receive is the packet that caused the error, and its address the packet's destination.
 public struct ExtendedError: Hashable, Sendable {
   /// Who reported the error. Linux adds origins: compare, don't enumerate.
   public struct Origin: RawRepresentable, Hashable, Sendable {
@@ -47,7 +48,9 @@ public struct ExtendedError: Hashable, Sendable {
 
 extension ControlMessageKind {
   /// The C names are `IPPROTO_IP` and `IP_RECVERR`.
-  public static var extendedErrorV4: ControlMessageKind { ControlMessageKind(level: CMS_IPPROTO_IP, type: CMS_IP_RECVERR) }
+  public static var extendedErrorV4: ControlMessageKind {
+    ControlMessageKind(level: CMS_IPPROTO_IP, type: CMS_IP_RECVERR)
+  }
   /// The C names are `IPPROTO_IPV6` and `IPV6_RECVERR`.
   public static var extendedErrorV6: ControlMessageKind {
     ControlMessageKind(level: CMS_IPPROTO_IPV6, type: CMS_IPV6_RECVERR)
@@ -58,7 +61,9 @@ extension ExtendedError: DecodableControlMessage {
   /// `sizeof (struct sock_extended_err)`; the offender's address follows.
   static var byteCount: Int { 16 }
 
-  public static func matches(_ kind: ControlMessageKind) -> Bool { kind == .extendedErrorV4 || kind == .extendedErrorV6 }
+  public static func matches(_ kind: ControlMessageKind) -> Bool {
+    kind == .extendedErrorV4 || kind == .extendedErrorV6
+  }
 
   /// A message that was cut behind the error itself is read without the offender.
   public init(decoding message: borrowing ControlMessage) throws(AncillaryError) {

@@ -1,7 +1,7 @@
 internal import CMessageSockets
 
-/// How many more routers a packet may pass. The C names are `IP_TTL` (received with the option `IP_RECVTTL`, Linux 2.2; to send one: 3.13) and
-/// `IPV6_HOPLIMIT` (option `IPV6_RECVHOPLIMIT`, Linux 2.6.14).
+/// How many more routers a packet may pass. The C names are `IP_TTL` (received with the option `IP_RECVTTL`, Linux 2.2;
+/// to send one: 3.13) and `IPV6_HOPLIMIT` (option `IPV6_RECVHOPLIMIT`, Linux 2.6.14).
 public struct HopLimit: Hashable, Sendable {
   public var version: InternetProtocol
 

@@ -1,7 +1,7 @@
 internal import CMessageSockets
 
-/// Where a packet was addressed to before a firewall rule sent it here (transparent proxies). The C names are `IP_ORIGDSTADDR` (`IP_RECVORIGDSTADDR`, Linux 2.6.29) and
-/// `IPV6_ORIGDSTADDR` (2.6.37). Only received.
+/// Where a packet was addressed to before a firewall rule sent it here (transparent proxies). The C names are
+/// `IP_ORIGDSTADDR` (`IP_RECVORIGDSTADDR`, Linux 2.6.29) and `IPV6_ORIGDSTADDR` (2.6.37). Only received.
 public struct OriginalDestination: Hashable, Sendable {
   public let address: InternetAddress
   public init(_ address: InternetAddress) { self.address = address }

@@ -1,15 +1,17 @@
 internal import CMessageSockets
 
-/// Where an IPv4 packet arrived, or where it shall leave. The C names are `IP_PKTINFO` and `struct in_pktinfo` (Linux 2.2; ip(7)).
+/// Where an IPv4 packet arrived, or where it shall leave. The C names are `IP_PKTINFO` and `struct in_pktinfo` (Linux
+/// 2.2; ip(7)).
 public struct PacketInfoV4: Hashable, Sendable {
   /// The network interface, by number; 0 leaves the choice to routing. The C name is `ipi_ifindex`.
   public var interfaceIndex: Int32
 
-  /// Received: the local address that the packet was delivered to. Sent: the source address to use. The C name is `ipi_spec_dst`.
+  /// Received: the local address that the packet was delivered to. Sent: the source address to use. The C name is
+  /// `ipi_spec_dst`.
   public var localAddress: IPv4Address
 
-  /// Received: the destination in the packet's header, which may be a broadcast or multicast address. Ignored when sent. The C name is
-  /// `ipi_addr`.
+  /// Received: the destination in the packet's header, which may be a broadcast or multicast address. Ignored when
+  /// sent. The C name is `ipi_addr`.
   public var destination: IPv4Address
 
   public init(interfaceIndex: Int32 = 0, localAddress: IPv4Address = .any, destination: IPv4Address = .any) {
@@ -19,8 +21,8 @@ public struct PacketInfoV4: Hashable, Sendable {
   }
 }
 
-/// Where an IPv6 packet arrived, or where it shall leave. The C names are `IPV6_PKTINFO` and `struct in6_pktinfo` (RFC 3542; received with the option
-/// `IPV6_RECVPKTINFO`, Linux 2.6.14; ipv6(7)).
+/// Where an IPv6 packet arrived, or where it shall leave. The C names are `IPV6_PKTINFO` and `struct in6_pktinfo` (RFC
+/// 3542; received with the option `IPV6_RECVPKTINFO`, Linux 2.6.14; ipv6(7)).
 public struct PacketInfoV6: Hashable, Sendable {
   /// Received: the destination in the packet's header. Sent: the source address to use. The C name is `ipi6_addr`.
   public var address: IPv6Address

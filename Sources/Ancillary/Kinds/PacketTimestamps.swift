@@ -1,7 +1,7 @@
 internal import CMessageSockets
 
-/// The times of one packet, by kernel and by network card. The C names are `SO_TIMESTAMPING`, `SCM_TIMESTAMPING` and `struct scm_timestamping` (Linux
-/// 2.6.30; `SO_TIMESTAMPING_NEW` 5.1; Documentation/networking/timestamping).
+/// The times of one packet, by kernel and by network card. The C names are `SO_TIMESTAMPING`, `SCM_TIMESTAMPING` and
+/// `struct scm_timestamping` (Linux 2.6.30; `SO_TIMESTAMPING_NEW` 5.1; Documentation/networking/timestamping).
 ///
 /// Received with a packet, or on the error queue for a packet that was sent.
 public struct PacketTimestamps: Hashable, Sendable {
@@ -39,7 +39,8 @@ extension PacketTimestamps: DecodableControlMessage {
     try message.check(Self.self, byteCount: 3 * pair)
     // The second of the three is no longer used.
     self.init(
-      software: Self.time(in: message.data, at: 0, wide: wide), hardware: Self.time(in: message.data, at: 2 * pair, wide: wide))
+      software: Self.time(in: message.data, at: 0, wide: wide),
+      hardware: Self.time(in: message.data, at: 2 * pair, wide: wide))
   }
 
   private static func time(in data: RawSpan, at offset: Int, wide: Bool) -> Timestamp? {
@@ -48,8 +49,8 @@ extension PacketTimestamps: DecodableControlMessage {
   }
 }
 
-/// Asks for the times of the one packet that it is sent with. The C name is `SO_TIMESTAMPING` as a control message of a send (Linux 4.6). How they
-/// are reported is still up to the socket's own `SO_TIMESTAMPING` option.
+/// Asks for the times of the one packet that it is sent with. The C name is `SO_TIMESTAMPING` as a control message of a
+/// send (Linux 4.6). How they are reported is still up to the socket's own `SO_TIMESTAMPING` option.
 public struct TimestampRequest: OptionSet, Hashable, Sendable {
   public let rawValue: UInt32
   public init(rawValue: UInt32) { self.rawValue = rawValue }

@@ -7,7 +7,8 @@ extension ControlMessageKind {
     ControlMessageKind(level: CMS_SOL_SOCKET, type: CMS_SCM_RIGHTS)
   }
 
-  /// The sender's process as a descriptor. The C name is `SCM_PIDFD` (Linux 6.5, with `SO_PASSPIDFD` set on the receiver).
+  /// The sender's process as a descriptor. The C name is `SCM_PIDFD` (Linux 6.5, with `SO_PASSPIDFD` set on the
+  /// receiver).
   public static var processDescriptor: ControlMessageKind {
     ControlMessageKind(level: CMS_SOL_SOCKET, type: CMS_SCM_PIDFD)
   }
@@ -33,7 +34,8 @@ extension OutputRawSpan {
   }
 }
 
-/// Writes one `SCM_RIGHTS` message with `numbers` at the start of `memory`; returns its length with padding, 0 for no numbers.
+/// Writes one `SCM_RIGHTS` message with `numbers` at the start of `memory`; returns its length with padding, 0 for no
+/// numbers.
 ///
 /// Written with plain stores rather than through a span: this is the one encoder whose nanoseconds are counted.
 @inline(__always)
@@ -50,11 +52,14 @@ func encodeRights(
   guard let target = memory.baseAddress, space <= memory.count else {
     throw AncillaryError(.noCapacity, actual: space, limit: memory.count)
   }
-  // SAFETY: everything lies below `space`, which was compared with the memory; stores take any alignment. Zero comes first where padding will be.
+  // SAFETY: everything lies below `space`, which was compared with the memory; stores take any alignment. Zero comes
+  // first where padding will be.
   unsafe target.storeBytes(of: 0, toByteOffset: space - 8, as: UInt64.self)
   unsafe target.storeBytes(of: ControlMessageLayout.Length(length), as: ControlMessageLayout.Length.self)
-  unsafe target.storeBytes(of: ControlMessageKind.rights.level, toByteOffset: ControlMessageLayout.levelOffset, as: Int32.self)
-  unsafe target.storeBytes(of: ControlMessageKind.rights.type, toByteOffset: ControlMessageLayout.typeOffset, as: Int32.self)
+  unsafe target.storeBytes(
+    of: ControlMessageKind.rights.level, toByteOffset: ControlMessageLayout.levelOffset, as: Int32.self)
+  unsafe target.storeBytes(
+    of: ControlMessageKind.rights.type, toByteOffset: ControlMessageLayout.typeOffset, as: Int32.self)
   let slots = unsafe target + ControlMessageLayout.headerSize
   if count == 1 {
     unsafe slots.storeBytes(of: source.loadUnaligned(as: Int32.self), as: Int32.self)
@@ -65,13 +70,14 @@ func encodeRights(
 }
 
 extension ControlMessages {
-  /// Writes one `SCM_RIGHTS` message for `descriptors` at the start of `memory`, and returns how many bytes it takes: what belongs in
-  /// `msg_controllen`. An empty span takes none.
+  /// Writes one `SCM_RIGHTS` message for `descriptors` at the start of `memory`, and returns how many bytes it takes:
+  /// what belongs in `msg_controllen`. An empty span takes none.
   ///
-  /// Only the numbers are written: the descriptors must stay open until the send has completed, with io_uring until its final completion.
+  /// Only the numbers are written: the descriptors must stay open until the send has completed, with io_uring until its
+  /// final completion.
   ///
-  /// - Throws: ``AncillaryError/Code/tooManyDescriptors`` above ``maximumDescriptors``; ``AncillaryError/Code/noCapacity`` when `memory` is smaller
-  ///   than ``space(forDescriptors:)``.
+  /// - Throws: ``AncillaryError/Code/tooManyDescriptors`` above ``maximumDescriptors``;
+  ///   ``AncillaryError/Code/noCapacity`` when `memory` is smaller than ``space(forDescriptors:)``.
   @unsafe
   public static func encodeRights(
     _ descriptors: Span<OwnedFd>, into memory: UnsafeMutableRawBufferPointer

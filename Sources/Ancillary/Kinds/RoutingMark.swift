@@ -1,14 +1,14 @@
 internal import CMessageSockets
 
-/// The packet's firewall mark. The C name is `SO_MARK` (to send one: Linux 5.6, needs `CAP_NET_ADMIN`, or `CAP_NET_RAW` since 5.17; to receive it: option `SO_RCVMARK`,
-/// Linux 5.19).
+/// The packet's firewall mark. The C name is `SO_MARK` (to send one: Linux 5.6, needs `CAP_NET_ADMIN`, or `CAP_NET_RAW`
+/// since 5.17; to receive it: option `SO_RCVMARK`, Linux 5.19).
 public struct RoutingMark: Hashable, Sendable {
   public let value: UInt32
   public init(_ value: UInt32) { self.value = value }
 }
 
-/// When the packet shall leave, in nanoseconds of the clock that the socket's option `SO_TXTIME` names. The C name is `SCM_TXTIME` (Linux 4.19; needs a packet
-/// scheduler that knows it: tc-etf(8), tc-fq(8)). Only sent.
+/// When the packet shall leave, in nanoseconds of the clock that the socket's option `SO_TXTIME` names. The C name is
+/// `SCM_TXTIME` (Linux 4.19; needs a packet scheduler that knows it: tc-etf(8), tc-fq(8)). Only sent.
 public struct TransmitTime: Hashable, Sendable {
   /// Nanoseconds.
   public let value: UInt64

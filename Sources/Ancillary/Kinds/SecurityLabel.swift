@@ -1,10 +1,12 @@
 internal import CMessageSockets
 
-/// The sender's security label (SELinux context, Smack label). The C name is `SCM_SECURITY` (Linux 2.6.18, with `SO_PASSSEC` set on the receiver).
+/// The sender's security label (SELinux context, Smack label). The C name is `SCM_SECURITY` (Linux 2.6.18, with
+/// `SO_PASSSEC` set on the receiver).
 ///
 /// The kernel attaches it; it cannot be sent. Without a security module that labels sockets there is none.
 public struct SecurityLabel: Hashable, Sendable {
-  /// The label, without the NUL that some modules put at its end. Its length has no fixed limit: reserve what your policy needs.
+  /// The label, without the NUL that some modules put at its end. Its length has no fixed limit: reserve what your
+  /// policy needs.
   public let bytes: [UInt8]
 
   public init(bytes: [UInt8]) { self.bytes = bytes }

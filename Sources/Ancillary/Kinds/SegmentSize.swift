@@ -1,6 +1,7 @@
 internal import CMessageSockets
 
-/// Sends one long payload as several datagrams of `value` bytes each, the last one shorter. The C name is `UDP_SEGMENT` (Linux 4.18; udp(7)). Only sent.
+/// Sends one long payload as several datagrams of `value` bytes each, the last one shorter. The C name is `UDP_SEGMENT`
+/// (Linux 4.18; udp(7)). Only sent.
 ///
 /// At most 64 segments (128 since Linux 6.9), and 65,507 bytes in all; otherwise `EINVAL` or `EMSGSIZE`.
 public struct SegmentSize: Hashable, Sendable {
@@ -9,8 +10,8 @@ public struct SegmentSize: Hashable, Sendable {
   public init(_ value: UInt16) { self.value = value }
 }
 
-/// The payload is several datagrams of `value` bytes each, joined; the last may be shorter. The C name is `UDP_GRO` (Linux 5.0, with the option
-/// of the same name). Only received; a single datagram comes without it.
+/// The payload is several datagrams of `value` bytes each, joined; the last may be shorter. The C name is `UDP_GRO`
+/// (Linux 5.0, with the option of the same name). Only received; a single datagram comes without it.
 public struct CoalescedSegmentSize: Hashable, Sendable {
   /// Bytes of payload in one datagram.
   public let value: Int32
@@ -19,7 +20,9 @@ public struct CoalescedSegmentSize: Hashable, Sendable {
 
 extension ControlMessageKind {
   /// The C names are `SOL_UDP` and `UDP_SEGMENT`.
-  public static var segmentSize: ControlMessageKind { ControlMessageKind(level: CMS_IPPROTO_UDP, type: CMS_UDP_SEGMENT) }
+  public static var segmentSize: ControlMessageKind {
+    ControlMessageKind(level: CMS_IPPROTO_UDP, type: CMS_UDP_SEGMENT)
+  }
   /// The C names are `SOL_UDP` and `UDP_GRO`.
   public static var coalescedSegmentSize: ControlMessageKind {
     ControlMessageKind(level: CMS_IPPROTO_UDP, type: CMS_UDP_GRO)

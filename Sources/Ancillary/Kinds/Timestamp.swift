@@ -1,8 +1,9 @@
 internal import CMessageSockets
 
-/// When the kernel received a packet or message, by its wall clock. The C names are `SO_TIMESTAMP` (microseconds, Linux 2.2) and `SO_TIMESTAMPNS`
-/// (nanoseconds, Linux 2.6.22); socket(7). Both are read in their old form (`struct timeval`, `struct timespec` of this system) and in the
-/// form that has 64-bit seconds everywhere (`SO_TIMESTAMP_NEW`, Linux 5.1).
+/// When the kernel received a packet or message, by its wall clock. The C names are `SO_TIMESTAMP` (microseconds, Linux
+/// 2.2) and `SO_TIMESTAMPNS` (nanoseconds, Linux 2.6.22); socket(7). Both are read in their old form (`struct timeval`,
+/// `struct timespec` of this system) and in the form that has 64-bit seconds everywhere (`SO_TIMESTAMP_NEW`, Linux
+/// 5.1).
 public struct Timestamp: Hashable, Sendable {
   /// Seconds since the beginning of 1970 (UTC).
   public let seconds: Int64

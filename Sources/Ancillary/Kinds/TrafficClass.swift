@@ -1,7 +1,7 @@
 internal import CMessageSockets
 
-/// A packet's differentiated-services byte, with its congestion mark. The C names are `IP_TOS` (received with the option `IP_RECVTOS`, Linux 2.2; to send one:
-/// 3.13) and `IPV6_TCLASS` (option `IPV6_RECVTCLASS`, Linux 2.6.14).
+/// A packet's differentiated-services byte, with its congestion mark. The C names are `IP_TOS` (received with the
+/// option `IP_RECVTOS`, Linux 2.2; to send one: 3.13) and `IPV6_TCLASS` (option `IPV6_RECVTCLASS`, Linux 2.6.14).
 public struct TrafficClass: Hashable, Sendable {
   /// Explicit congestion notification: the two low bits (RFC 3168). C names from `netinet/ip.h`.
   public enum CongestionMark: UInt8, Sendable {

@@ -1,5 +1,6 @@
 extension OutputRawSpan {
-  /// Appends an integer in the host's byte order, at any alignment. Traps when it does not fit: callers check ``freeCapacity``.
+  /// Appends an integer in the host's byte order, at any alignment. Traps when it does not fit: callers check
+  /// ``freeCapacity``.
   @_lifetime(self: copy self)
   @inline(__always)
   public mutating func append<T: FixedWidthInteger & BitwiseCopyable>(integer value: T) {

@@ -14,9 +14,11 @@ import Testing
   }
 
   @Test func bytesOfV6() throws {
-    let address = InternetAddress(IPv6Address(high: 0xFE80 << 48, low: 0x0102), port: 80, scopeID: 3, flowInfo: 0x0A0B0C)
+    let address = InternetAddress(
+      IPv6Address(high: 0xFE80 << 48, low: 0x0102), port: 80, scopeID: 3, flowInfo: 0x0A0B0C)
     let bytes = UnixAddressTests.encoded(address)
-    #expect(bytes == [10, 0, 0, 80, 0, 0x0A, 0x0B, 0x0C, 0xFE, 0x80] + [UInt8](repeating: 0, count: 12) + [1, 2, 3, 0, 0, 0])
+    #expect(
+      bytes == [10, 0, 0, 80, 0, 0x0A, 0x0B, 0x0C, 0xFE, 0x80] + [UInt8](repeating: 0, count: 12) + [1, 2, 3, 0, 0, 0])
     #expect(try Self.decoded(bytes) == address)
   }
 
@@ -37,16 +39,19 @@ import Testing
   }
 
   @Test(arguments: [
-    "", ":", ":80", "127.0.0.1", "127.0.0.1:", "127.0.0.1:65536", "127.0.0.1:080", "127.0.0.1:+1", "::1:80", "[::1]", "[::1:80", "[]:80",
+    "", ":", ":80", "127.0.0.1", "127.0.0.1:", "127.0.0.1:65536", "127.0.0.1:080", "127.0.0.1:+1", "::1:80", "[::1]",
+    "[::1:80", "[]:80",
     "[::1%]:80", "[::1%x]:80", "[1.2.3.4]:80", "1.2.3:80",
   ])
   func brokenText(_ text: String) { #expect(InternetAddress(text) == nil) }
 
-  @Test(arguments: [
-    ("::", 0, 0), ("::1", 0, 1), ("1::", 1 << 48, 0), ("1:2:3:4:5:6:7:8", 0x0001_0002_0003_0004, 0x0005_0006_0007_0008),
-    ("2001:db8::1:0:0:1", 0x2001_0db8_0000_0000, 0x0001_0000_0000_0001), ("1:0:0:2::3", 0x0001_0000_0000_0002, 3),
-    ("::ffff:1.2.3.4", 0, 0xFFFF_0102_0304), ("1:2:3:4:5:6:7:0", 0x0001_0002_0003_0004, 0x0005_0006_0007_0000),
-  ] as [(String, UInt64, UInt64)])
+  @Test(
+    arguments: [
+      ("::", 0, 0), ("::1", 0, 1), ("1::", 1 << 48, 0),
+      ("1:2:3:4:5:6:7:8", 0x0001_0002_0003_0004, 0x0005_0006_0007_0008),
+      ("2001:db8::1:0:0:1", 0x2001_0db8_0000_0000, 0x0001_0000_0000_0001), ("1:0:0:2::3", 0x0001_0000_0000_0002, 3),
+      ("::ffff:1.2.3.4", 0, 0xFFFF_0102_0304), ("1:2:3:4:5:6:7:0", 0x0001_0002_0003_0004, 0x0005_0006_0007_0000),
+    ] as [(String, UInt64, UInt64)])
   func formsOfV6(_ text: String, _ high: UInt64, _ low: UInt64) throws {
     let address = try #require(IPv6Address(text))
     #expect(address == IPv6Address(high: high, low: low))
@@ -55,7 +60,8 @@ import Testing
 
   /// RFC 5952: the longest run, the first of equals, never a single group; lower case.
   @Test(arguments: [
-    ("2001:0DB8:0:0:1:0:0:1", "2001:db8::1:0:0:1"), ("1:0:2:0:0:0:0:3", "1:0:2::3"), ("1:0:2:3:4:5:6:7", "1:0:2:3:4:5:6:7"),
+    ("2001:0DB8:0:0:1:0:0:1", "2001:db8::1:0:0:1"), ("1:0:2:0:0:0:0:3", "1:0:2::3"),
+    ("1:0:2:3:4:5:6:7", "1:0:2:3:4:5:6:7"),
     ("0:0:0:0:0:0:0:0", "::"), ("1:0:0:0:0:0:0:0", "1::"), ("64:ff9b::192.0.2.33", "64:ff9b::c000:221"),
   ])
   func canonicalForm(_ text: String, _ canonical: String) throws {
@@ -63,7 +69,8 @@ import Testing
   }
 
   @Test(arguments: [
-    ":", ":::", "1:2:3:4:5:6:7", "1:2:3:4:5:6:7:8:9", "1::2::3", "12345::", "g::", "1:2:3:4:5:6:7::8", "::1.2.3", "1.2.3.4::", "+1::", "1:", ":1",
+    ":", ":::", "1:2:3:4:5:6:7", "1:2:3:4:5:6:7:8:9", "1::2::3", "12345::", "g::", "1:2:3:4:5:6:7::8", "::1.2.3",
+    "1.2.3.4::", "+1::", "1:", ":1",
     "::1.2.3.4:5", "::%1",
   ])
   func brokenV6(_ text: String) { #expect(IPv6Address(text) == nil) }
@@ -71,7 +78,8 @@ import Testing
   @Test func everyV6SurvivesText() {
     var generator = SeededGenerator(seed: 5952)
     for _ in 0..<5000 {
-      let mask = UInt64.random(in: 0...UInt64.max, using: &generator) & UInt64.random(in: 0...UInt64.max, using: &generator)
+      let mask =
+        UInt64.random(in: 0...UInt64.max, using: &generator) & UInt64.random(in: 0...UInt64.max, using: &generator)
       let address = IPv6Address(high: mask & 0xFFFF_0000_FFFF_0000, low: mask & 0x0000_FFFF_0000_FFFF)
       #expect(IPv6Address(address.description) == address)
       let four = IPv4Address(UInt32(truncatingIfNeeded: mask))

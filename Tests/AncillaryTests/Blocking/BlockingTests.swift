@@ -5,7 +5,8 @@ import Testing
 
 extension OpeningDescriptors {
   @Suite struct BlockingTests {
-    static func send(_ payload: [UInt8], _ descriptors: borrowing OwnedFds, on socket: borrowing OwnedFd) throws -> Int {
+    static func send(_ payload: [UInt8], _ descriptors: borrowing OwnedFds, on socket: borrowing OwnedFd) throws -> Int
+    {
       try socket.send(unsafe payload.span.bytes, descriptors: descriptors.span)
     }
 
@@ -20,7 +21,9 @@ extension OpeningDescriptors {
       descriptors.span[0].withUnsafeFileDescriptor { fcntl($0.rawValue, F_GETFD) }
     }
 
-    @Test(arguments: SocketKind.allCases, [1, 2, 3, 252, 253]) func descriptorsArriveInOrder(_ kind: SocketKind, _ count: Int) throws {
+    @Test(arguments: SocketKind.allCases, [1, 2, 3, 252, 253]) func descriptorsArriveInOrder(
+      _ kind: SocketKind, _ count: Int
+    ) throws {
       var canaries = Canaries(count)
       let expected = OwnedFdsTests.identities(of: canaries.writers)
       do {
@@ -106,7 +109,9 @@ extension OpeningDescriptors {
       try buffer.append(descriptors: canaries.writers.span)
       let data = buffer.ancillaryData()
       var failure: Errno?
-      do throws(Errno) { _ = try sender.sendMessage(GatherBuffers(), ancillary: data, options: []) } catch { failure = error }
+      do throws(Errno) { _ = try sender.sendMessage(GatherBuffers(), ancillary: data, options: []) } catch {
+        failure = error
+      }
       #expect(failure == .invalidArgument)
     }
 
@@ -160,7 +165,8 @@ extension OpeningDescriptors {
       let span = canaries.writers.span
       for (byte, index) in [(UInt8(ascii: "A"), -1), (66, 0), (67, -1), (68, 1), (69, -1)] {
         let payload = [byte]
-        _ = try sender.send(unsafe payload.span.bytes, descriptors: index < 0 ? Span() : span.extracting(index..<index + 1))
+        _ = try sender.send(
+          unsafe payload.span.bytes, descriptors: index < 0 ? Span() : span.extracting(index..<index + 1))
       }
       var outcomes: [[Int]] = []
       for _ in 0..<3 {

@@ -18,7 +18,8 @@ extension OpeningDescriptors {
       socket.withUnsafeFileDescriptor { descriptor in
         let result = address.withSocketAddressBytes { bytes in
           unsafe bytes.withUnsafeBytes {
-            unsafe Glibc.bind(descriptor.rawValue, $0.baseAddress!.assumingMemoryBound(to: sockaddr.self), socklen_t($0.count))
+            unsafe Glibc.bind(
+              descriptor.rawValue, $0.baseAddress!.assumingMemoryBound(to: sockaddr.self), socklen_t($0.count))
           }
         }
         precondition(result == 0, "bind: \(errno)")
@@ -44,7 +45,8 @@ extension OpeningDescriptors {
       let sender = Self.socket(AF_INET)
       let address = Self.bind(receiver, to: InternetAddress(.loopback, port: 0))
       let source = Self.bind(sender, to: InternetAddress(.loopback, port: 0))
-      for option in [8, 12, 13, 20] as [Int32] { Self.set(0, option, on: receiver) }  // PKTINFO, RECVTTL, RECVTOS, RECVORIGDSTADDR
+      // IP_PKTINFO, IP_RECVTTL, IP_RECVTOS, IP_RECVORIGDSTADDR
+      for option in [8, 12, 13, 20] as [Int32] { Self.set(0, option, on: receiver) }
       for option in [35, 40] as [Int32] { Self.set(SOL_SOCKET, option, on: receiver) }  // TIMESTAMPNS, RXQ_OVFL
 
       var outgoing = AncillaryDataBuffer()
@@ -52,7 +54,8 @@ extension OpeningDescriptors {
       outgoing.append(TrafficClass(.v4, 0x2E))
       outgoing.append(PacketInfoV4(localAddress: .loopback))
       let payload: [UInt8] = [1, 2, 3]
-      let sent = try MessageSender(unsafe payload.span.bytes).ancillaryData(outgoing.ancillaryData()).send(to: address, on: sender)
+      let sent = try MessageSender(unsafe payload.span.bytes).ancillaryData(outgoing.ancillaryData()).send(
+        to: address, on: sender)
       #expect(sent == 3)
 
       var buffer = AncillaryDataBuffer(capacity: 1024)
@@ -77,13 +80,15 @@ extension OpeningDescriptors {
       let receiver = Self.socket(AF_INET6)
       let sender = Self.socket(AF_INET6)
       let address = Self.bind(receiver, to: InternetAddress(IPv6Address.loopback, port: 0))
-      for option in [49, 51, 66, 74] as [Int32] { Self.set(41, option, on: receiver) }  // RECVPKTINFO, RECVHOPLIMIT, RECVTCLASS, RECVORIGDSTADDR
+      // IPV6_RECVPKTINFO, IPV6_RECVHOPLIMIT, IPV6_RECVTCLASS, IPV6_RECVORIGDSTADDR
+      for option in [49, 51, 66, 74] as [Int32] { Self.set(41, option, on: receiver) }
       var outgoing = AncillaryDataBuffer()
       outgoing.append(HopLimit(.v6, 9))
       outgoing.append(TrafficClass(.v6, 0x2D))
       outgoing.append(PacketInfoV6(address: .loopback))
       let payload: [UInt8] = [1]
-      _ = try MessageSender(unsafe payload.span.bytes).ancillaryData(outgoing.ancillaryData()).send(to: address, on: sender)
+      _ = try MessageSender(unsafe payload.span.bytes).ancillaryData(outgoing.ancillaryData()).send(
+        to: address, on: sender)
 
       var buffer = AncillaryDataBuffer(capacity: 1024)
       var data = buffer.ancillaryData()
@@ -105,7 +110,8 @@ extension OpeningDescriptors {
       var outgoing = AncillaryDataBuffer()
       outgoing.append(SegmentSize(100))
       let payload = [UInt8](repeating: 5, count: 450)
-      let sent = try MessageSender(unsafe payload.span.bytes).ancillaryData(outgoing.ancillaryData()).send(to: address, on: sender)
+      let sent = try MessageSender(unsafe payload.span.bytes).ancillaryData(outgoing.ancillaryData()).send(
+        to: address, on: sender)
       #expect(sent == 450)
       var received = 0
       while received < 450 {
@@ -124,7 +130,10 @@ extension OpeningDescriptors {
     @Test func errorQueueNamesTheOffender() throws {
       let sender = Self.socket(AF_INET)
       // A port that was bound a moment ago, and is free again.
-      let address = { let other = Self.socket(AF_INET); return Self.bind(other, to: InternetAddress(.loopback, port: 0)) }()
+      let address = {
+        let other = Self.socket(AF_INET)
+        return Self.bind(other, to: InternetAddress(.loopback, port: 0))
+      }()
       Self.set(0, 11, on: sender)  // IP_RECVERR
       let payload: [UInt8] = [1, 2, 3, 4]
       _ = try MessageSender(unsafe payload.span.bytes).send(to: address, on: sender)
@@ -151,7 +160,8 @@ extension OpeningDescriptors {
         let result = socket.withSocketAddressBytes { bytes in
           unsafe bytes.withUnsafeBytes { name in
             let bind = { (descriptor: FileDescriptor) in
-              unsafe Glibc.bind(descriptor.rawValue, name.baseAddress!.assumingMemoryBound(to: sockaddr.self), socklen_t(name.count))
+              unsafe Glibc.bind(
+                descriptor.rawValue, name.baseAddress!.assumingMemoryBound(to: sockaddr.self), socklen_t(name.count))
             }
             return isReceiver ? receiver.withUnsafeFileDescriptor(bind) : sender.withUnsafeFileDescriptor(bind)
           }

@@ -70,7 +70,9 @@ import Testing
     var buffer = ControlMessageBuffer()
     #expect(buffer.isEmpty)
     for length in 0..<100 {
-      withSpan([UInt8](repeating: UInt8(length), count: length)) { buffer.append(level: 1, type: Int32(length), bytes: $0) }
+      withSpan([UInt8](repeating: UInt8(length), count: length)) {
+        buffer.append(level: 1, type: Int32(length), bytes: $0)
+      }
     }
     #expect(buffer.messages.count == 100)
     #expect(buffer.byteCount == (0..<100).reduce(0) { $0 + ControlMessages.space(for: $1) })

@@ -14,7 +14,9 @@ extension OpeningDescriptors {
     }
 
     @Test func theCounterCounts() {
-      let allocations = Self.count { unsafe UnsafeMutableRawPointer.allocate(byteCount: 100, alignment: 8).deallocate() }
+      let allocations = Self.count {
+        unsafe UnsafeMutableRawPointer.allocate(byteCount: 100, alignment: 8).deallocate()
+      }
       #expect(allocations == 1)
     }
 
@@ -46,7 +48,9 @@ extension OpeningDescriptors {
       #expect(descriptors.count == count)
     }
 
-    @Test(arguments: [(1, 0), (4, 0), (5, 1), (253, 1)]) func decodingAfreshAllocatesOnceBeyondFour(_ count: Int, _ expected: Int64) {
+    @Test(arguments: [(1, 0), (4, 0), (5, 1), (253, 1)]) func decodingAfreshAllocatesOnceBeyondFour(
+      _ count: Int, _ expected: Int64
+    ) {
       var control = Self.control(count)
       var allocations: Int64 = -1
       var taken = 0

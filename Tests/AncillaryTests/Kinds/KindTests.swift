@@ -24,11 +24,13 @@ import Testing
     let kinds: [(ControlMessageKind, Int32, Int32)] = [
       (.rights, 1, 1), (.credentials, 1, 2), (.securityLabel, 1, 3), (.processDescriptor, 1, 4),
       (.timestamp, 1, 29), (.timestampNanoseconds, 1, 35), (.routingMark, 1, 36), (.packetTimestamps, 1, 37),
-      (.droppedMessageCount, 1, 40), (.transmitTime, 1, 61), (.timestampWide, 1, 63), (.timestampNanosecondsWide, 1, 64),
+      (.droppedMessageCount, 1, 40), (.transmitTime, 1, 61), (.timestampWide, 1, 63),
+      (.timestampNanosecondsWide, 1, 64),
       (.packetTimestampsWide, 1, 65), (.queuedByteCount, 1, 84), (.queuedByteCountTCP, 6, 36),
       (.trafficClassV4, 0, 1), (.hopLimitV4, 0, 2), (.packetInfoV4, 0, 8), (.extendedErrorV4, 0, 11),
       (.originalDestinationV4, 0, 20), (.extendedErrorV6, 41, 25), (.packetInfoV6, 41, 50), (.hopLimitV6, 41, 52),
-      (.trafficClassV6, 41, 67), (.originalDestinationV6, 41, 74), (.segmentSize, 17, 103), (.coalescedSegmentSize, 17, 104),
+      (.trafficClassV6, 41, 67), (.originalDestinationV6, 41, 74), (.segmentSize, 17, 103),
+      (.coalescedSegmentSize, 17, 104),
       (.bsdCredentials, 0xFFFF, 3),
     ]
     for (kind, level, type) in kinds { #expect(kind == ControlMessageKind(level: level, type: type)) }
@@ -80,7 +82,8 @@ import Testing
   }
 
   @Test func packetInfoBothWays() throws {
-    let four = PacketInfoV4(interfaceIndex: 2, localAddress: IPv4Address(10, 0, 0, 1), destination: IPv4Address(224, 0, 0, 5))
+    let four = PacketInfoV4(
+      interfaceIndex: 2, localAddress: IPv4Address(10, 0, 0, 1), destination: IPv4Address(224, 0, 0, 5))
     #expect(Self.encode(four) == [2, 0, 0, 0, 10, 0, 0, 1, 224, 0, 0, 5])
     #expect(try Self.decode(PacketInfoV4.self, .packetInfoV4, Self.encode(four)) == four)
     let six = PacketInfoV6(address: .loopback, interfaceIndex: 3)
@@ -144,7 +147,9 @@ import Testing
   @Test func bsdCredentialsBothWays() throws {
     let credentials = BSDCredentials(processID: 1, userID: 2, effectiveUserID: 3, groupID: 4, groups: [5, 6])
     let bytes = Self.encode(credentials)
-    #expect(bytes == [1, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 4, 0, 0, 0, 2, 0, 0, 0, 5, 0, 0, 0, 6, 0, 0, 0] + [UInt8](repeating: 0, count: 56))
+    #expect(
+      bytes == [1, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 4, 0, 0, 0, 2, 0, 0, 0, 5, 0, 0, 0, 6, 0, 0, 0]
+        + [UInt8](repeating: 0, count: 56))
     #expect(try Self.decode(BSDCredentials.self, .bsdCredentials, bytes) == credentials)
     for count in [-1, 17, Int16.max] {
       var bad = bytes
@@ -168,11 +173,14 @@ import Testing
     var generator = SeededGenerator(seed: 17)
     let kinds: [ControlMessageKind] = [
       .credentials, .securityLabel, .timestamp, .timestampNanosecondsWide, .packetTimestamps, .droppedMessageCount,
-      .queuedByteCount, .packetInfoV4, .packetInfoV6, .hopLimitV6, .trafficClassV4, .coalescedSegmentSize, .extendedErrorV4,
+      .queuedByteCount, .packetInfoV4, .packetInfoV6, .hopLimitV6, .trafficClassV4, .coalescedSegmentSize,
+      .extendedErrorV4,
       .extendedErrorV6, .originalDestinationV6, .bsdCredentials, .routingMark,
     ]
     for _ in 0..<5000 {
-      let payload = (0..<Int.random(in: 0...90, using: &generator)).map { _ in UInt8.random(in: 0...255, using: &generator) }
+      let payload = (0..<Int.random(in: 0...90, using: &generator)).map { _ in
+        UInt8.random(in: 0...255, using: &generator)
+      }
       let kind = kinds.randomElement(using: &generator)!
       withSpan(payload) { data in
         let message = ControlMessage(kind: kind, data: data)
@@ -203,7 +211,9 @@ import Testing
     static func matches(_ kind: ControlMessageKind) -> Bool { kind.level == 263 }
     init(value: UInt16) { self.value = value }
     init(decoding message: borrowing ControlMessage) throws(AncillaryError) {
-      guard message.data.byteCount == 2 else { throw AncillaryError(code: .malformedData, actual: message.data.byteCount, limit: 2) }
+      guard message.data.byteCount == 2 else {
+        throw AncillaryError(code: .malformedData, actual: message.data.byteCount, limit: 2)
+      }
       value = unsafe message.data.unsafeLoadUnaligned(as: UInt16.self).bigEndian
     }
     @_lifetime(output: copy output)

@@ -6,9 +6,12 @@ import Testing
   @Test func linuxNumbersEqualTheHeaders() {
     let linux = MessageFlagNumbers.linux
     let pairs = [
-      (linux.outOfBand, MSG_OOB), (linux.peek, MSG_PEEK), (linux.doNotRoute, MSG_DONTROUTE), (linux.controlTruncated, MSG_CTRUNC),
-      (linux.truncated, MSG_TRUNC), (linux.doNotWait, MSG_DONTWAIT), (linux.endOfRecord, MSG_EOR), (linux.waitForAll, MSG_WAITALL),
-      (linux.confirm, MSG_CONFIRM), (linux.errorQueue, MSG_ERRQUEUE), (linux.more, MSG_MORE), (linux.noSignal, MSG_NOSIGNAL),
+      (linux.outOfBand, MSG_OOB), (linux.peek, MSG_PEEK), (linux.doNotRoute, MSG_DONTROUTE),
+      (linux.controlTruncated, MSG_CTRUNC),
+      (linux.truncated, MSG_TRUNC), (linux.doNotWait, MSG_DONTWAIT), (linux.endOfRecord, MSG_EOR),
+      (linux.waitForAll, MSG_WAITALL),
+      (linux.confirm, MSG_CONFIRM), (linux.errorQueue, MSG_ERRQUEUE), (linux.more, MSG_MORE),
+      (linux.noSignal, MSG_NOSIGNAL),
       (linux.closeOnExec, MSG_CMSG_CLOEXEC),
     ]
     for (ours, theirs) in pairs { #expect(Int(ours) == Int(theirs)) }
@@ -28,14 +31,16 @@ import Testing
 
   @Test func noSignalIsAlwaysOn() {
     #expect(SendOptions().systemFlags == 0x4000)
-    #expect(([.endOfRecord, .outOfBand, .doNotRoute, .doNotWait, .confirm, .more] as SendOptions).systemFlags == 0xC8C5)
+    #expect(
+      ([.endOfRecord, .outOfBand, .doNotRoute, .doNotWait, .confirm, .more] as SendOptions).systemFlags == 0xC8C5)
     #expect(SendOptions(rawValue: 0x0400_0000).systemFlags == 0x0400_4000)
     #expect(SendOptions.endOfFile.isEmpty)
   }
 
   @Test func closeOnExecIsAlwaysOnAndNeverSeen() {
     #expect(ReceiveOptions().systemFlags == 0x4000_0000)
-    #expect(([.peek, .waitForAll, .outOfBand, .errorQueue, .fullLength, .doNotWait] as ReceiveOptions).rawValue == 0x2163)
+    #expect(
+      ([.peek, .waitForAll, .outOfBand, .errorQueue, .fullLength, .doNotWait] as ReceiveOptions).rawValue == 0x2163)
     #expect(ReceiveFlags(systemFlags: 0x4000_0000).isEmpty)
     #expect(ReceiveFlags(systemFlags: 0x4000_0028) == [.payloadTruncated, .controlTruncated])
     #expect(ReceiveFlags(systemFlags: 0x2081) == [.errorQueue, .endOfRecord, .outOfBand])

@@ -1,7 +1,7 @@
 /// Nanoseconds to encode and to decode one message with descriptors, beside the same loop in C with the CMSG macros.
 ///
-/// The two sides take turns, so that whatever else runs hits both; the best turn of each counts. A decode overwrites its input, which is copied back each time: that
-/// copy is measured alone and subtracted from both sides.
+/// The two sides take turns, so that whatever else runs hits both; the best turn of each counts. A decode overwrites
+/// its input, which is copied back each time: that copy is measured alone and subtracted from both sides.
 @main
 struct CodecBench {
   struct Row {
@@ -21,12 +21,14 @@ struct CodecBench {
       let codec = Codec(count: count)
       rows.append(compare("encode", codec, c: codec.cEncode, swift: codec.swiftEncode, subtractsRefill: false))
       rows.append(compare("decode", codec, c: codec.cDecode, swift: codec.swiftDecode, subtractsRefill: true))
-      rows.append(compare("decode-fresh", codec, c: codec.cDecodeFresh, swift: codec.swiftDecodeFresh, subtractsRefill: true))
+      rows.append(
+        compare("decode-fresh", codec, c: codec.cDecodeFresh, swift: codec.swiftDecodeFresh, subtractsRefill: true))
     }
     print("operation      descriptors      C ns   Swift ns   Swift/C")
     for row in rows {
       print(
-        pad(row.name, 15, left: true) + pad("\(row.descriptors)", 11) + pad(decimal(row.c), 10) + pad(decimal(row.swift), 11)
+        pad(row.name, 15, left: true) + pad("\(row.descriptors)", 11) + pad(decimal(row.c), 10)
+          + pad(decimal(row.swift), 11)
           + pad(decimal(row.ratio), 10))
     }
     for row in rows {

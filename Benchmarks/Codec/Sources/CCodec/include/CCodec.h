@@ -18,7 +18,8 @@ void codec_refill(void *control, const void *original, size_t length);
 
 // The loops: total nanoseconds for `rounds` rounds.
 uint64_t codec_time_encode(void *control, size_t capacity, const int32_t *descriptors, size_t count, size_t rounds);
-uint64_t codec_time_decode(void *control, const void *original, size_t length, int32_t *out, size_t capacity, size_t rounds);
+uint64_t codec_time_decode(
+    void *control, const void *original, size_t length, int32_t *out, size_t capacity, size_t rounds);
 uint64_t codec_time_decode_allocating(void *control, const void *original, size_t length, size_t rounds);
 uint64_t codec_time_refill(void *control, const void *original, size_t length, size_t rounds);
 
