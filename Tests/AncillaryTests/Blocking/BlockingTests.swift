@@ -7,14 +7,13 @@ extension OpeningDescriptors {
   @Suite struct BlockingTests {
     static func send(_ payload: [UInt8], _ descriptors: borrowing OwnedFds, on socket: borrowing OwnedFd) throws -> Int
     {
-      try socket.send(unsafe payload.span.bytes, descriptors: descriptors.span)
+      try socket.send(payload, descriptors: descriptors.span)
     }
 
     static func receive(_ size: Int, upTo maximum: Int, on socket: borrowing OwnedFd) throws -> ReceivedDescriptors {
       var memory = [UInt8](repeating: 0, count: size)
       var span = memory.mutableSpan
-      var bytes = unsafe span.mutableBytes
-      return try socket.receive(into: &bytes, upTo: maximum)
+      return try socket.receive(into: &span, upTo: maximum)
     }
 
     static func flagsOfFirst(_ descriptors: borrowing OwnedFds) -> Int32 {
@@ -192,6 +191,26 @@ extension OpeningDescriptors {
       }
       let released = canaries.released(expecting: 1)
       #expect(released == 1)
+    }
+
+    /// Ordinary code over arrays, without `unsafe`: send a descriptor, receive exactly one.
+    @Test func everydayCode() throws {
+      var canary = Canary()
+      var pair = socketPair(.stream)
+      let sender = pair.takeFirst()!
+      let receiver = pair.takeFirst()!
+      do {
+        let file = canary.take()
+        #expect(try sender.send([1, 2, 3], descriptor: file) == 3)
+      }
+      do {
+        var memory = [UInt8](repeating: 0, count: 16)
+        var span = memory.mutableSpan
+        let received = try receiver.receive(into: &span, exactly: 1)
+        #expect(received.byteCount == 3)
+      }
+      let released = canary.isReleased()
+      #expect(released)
     }
 
     @Test func gathersAndScatters() throws {

@@ -8,8 +8,8 @@ extension OpeningDescriptors {
   @Suite struct InternetTests {
     typealias UDP = BlockingSocket<InternetAddress>
 
-    static func socket(_ family: Int32) -> UDP {
-      let number = Glibc.socket(family, Int32(bitPattern: SOCK_DGRAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
+    static func socket(_ family: Int32, _ type: __socket_type = SOCK_DGRAM) -> UDP {
+      let number = Glibc.socket(family, Int32(bitPattern: type.rawValue | SOCK_CLOEXEC.rawValue), 0)
       precondition(number >= 0, "socket: \(errno)")
       return UDP(adopting: OwnedFd(adopting: FileDescriptor(rawValue: number)))
     }
@@ -149,6 +149,42 @@ extension OpeningDescriptors {
       #expect(error.errno == .connectionRefused)
       #expect(error.origin == .icmp)
       #expect(error.offender == InternetAddress(.loopback, port: 0))
+    }
+
+    @Test func tcpCarriesPayloadAndControl() throws {
+      let listener = Self.socket(AF_INET, SOCK_STREAM)
+      let address = Self.bind(listener, to: InternetAddress(.loopback, port: 0))
+      let client = Self.socket(AF_INET, SOCK_STREAM)
+      let isConnected = listener.withUnsafeFileDescriptor { listen($0.rawValue, 1) } == 0
+        && address.withSocketAddressBytes { bytes in
+          unsafe bytes.withUnsafeBytes { name in
+            client.withUnsafeFileDescriptor {
+              unsafe connect($0.rawValue, name.baseAddress!.assumingMemoryBound(to: sockaddr.self), socklen_t(name.count))
+            }
+          }
+        } == 0
+      #expect(isConnected)
+      let accepted = listener.withUnsafeFileDescriptor { accept($0.rawValue, nil, nil) }
+      let server = OwnedFd(adopting: FileDescriptor(rawValue: accepted))
+      var on: Int32 = 1
+      let option = server.withUnsafeFileDescriptor {  // TCP_INQ
+        unsafe setsockopt($0.rawValue, 6, 36, &on, socklen_t(MemoryLayout<Int32>.size))
+      }
+      #expect(option == 0)
+      let payload: [UInt8] = [1, 2, 3, 4, 5]
+      #expect(try MessageSender(payload.span).send(on: client) == 5)
+
+      var control = [UInt8](repeating: 0, count: 64)
+      var controlSpan = control.mutableSpan
+      var data = AncillaryData(&controlSpan)
+      var memory = [UInt8](repeating: 0, count: 2)
+      var span = memory.mutableSpan
+      let result = try MessageReceiver(&span).options(.waitForAll).receive(on: server, ancillary: &data)
+      #expect(result.byteCount == 2)
+      let queued = try data.controlMessages.first(QueuedByteCount.self)
+      #expect(queued == QueuedByteCount(3))
+      // An end of the stream would count as one more byte.
+      _ = client.release()
     }
 
     @Test func unixDatagramsNameTheirSource() throws {

@@ -1,3 +1,5 @@
+import Glibc
+
 /// Nanoseconds to encode and to decode one message with descriptors, beside the same loop in C with the CMSG macros.
 ///
 /// The two sides take turns, so that whatever else runs hits both; the best turn of each counts. A decode overwrites
@@ -12,6 +14,8 @@ struct CodecBench {
     var ratio: Double { swift / c }
   }
 
+  /// What `--check` allows: times C.
+  static let limit = 1.5
   static let turns = 40
   static let nanosecondsPerTurn = 4_000_000.0
 
@@ -35,6 +39,11 @@ struct CodecBench {
       print(
         "{\"benchmark\":\"codec\",\"operation\":\"\(row.name)\",\"descriptors\":\(row.descriptors),"
           + "\"c_ns\":\(decimal(row.c)),\"swift_ns\":\(decimal(row.swift)),\"ratio\":\(decimal(row.ratio))}")
+    }
+    if CommandLine.arguments.contains("--check") {
+      let slow = rows.filter { $0.name != "decode-fresh" && $0.ratio > limit }
+      for row in slow { print("too slow: \(row.name) of \(row.descriptors) takes \(decimal(row.ratio)) times C") }
+      if !slow.isEmpty { exit(1) }
     }
   }
 
