@@ -1,9 +1,8 @@
 // swift-tools-version: 6.2
 import PackageDescription
 
-/// Every Swift target is built with the same settings: the upcoming features that change how code is read, strict
-/// memory safety as an error (each unsafe use is spelled `unsafe`), and `Lifetimes` for types that borrow a caller's
-/// memory.
+/// Every Swift target is built with the upcoming features that change how code is read, and with `Lifetimes` for types that borrow a
+/// caller's memory; the library also with strict memory safety as an error: each unsafe use is spelled `unsafe`.
 let swiftSettings: [SwiftSetting] = [
   .enableUpcomingFeature("ExistentialAny"),
   .enableUpcomingFeature("InternalImportsByDefault"),
@@ -11,9 +10,13 @@ let swiftSettings: [SwiftSetting] = [
   .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
   .enableUpcomingFeature("InferIsolatedConformances"),
   .enableExperimentalFeature("Lifetimes"),
-  .strictMemorySafety(),
-  .treatWarning("StrictMemorySafety", as: .error),
 ]
+
+let librarySettings: [SwiftSetting] =
+  swiftSettings + [
+    .strictMemorySafety(),
+    .treatWarning("StrictMemorySafety", as: .error),
+  ]
 
 let package = Package(
   name: "swift-message-sockets",
@@ -37,7 +40,7 @@ let package = Package(
         "CMessageSockets",
         .product(name: "SystemPackage", package: "swift-system"),
       ],
-      swiftSettings: swiftSettings
+      swiftSettings: librarySettings
     ),
     // The loop: one thread that is an executor and owns a ring. Operations, buffers, drivers.
     .target(
@@ -47,8 +50,9 @@ let package = Package(
         "Ancillary",
         .product(name: "SystemPackage", package: "swift-system"),
         .product(name: "DequeModule", package: "swift-collections"),
+        .product(name: "HeapModule", package: "swift-collections"),
       ],
-      swiftSettings: swiftSettings
+      swiftSettings: librarySettings
     ),
     // What users import: socket actors, listeners, sequences, policies.
     .target(
@@ -56,10 +60,10 @@ let package = Package(
       dependencies: [
         "SocketEngine",
         "Ancillary",
+        "CMessageSockets",
         .product(name: "SystemPackage", package: "swift-system"),
-        .product(name: "DequeModule", package: "swift-collections"),
       ],
-      swiftSettings: swiftSettings
+      swiftSettings: librarySettings
     ),
     .target(name: "CAllocationCounter", path: "Tests/CAllocationCounter"),
     .testTarget(
@@ -67,6 +71,16 @@ let package = Package(
       dependencies: [
         "Ancillary", "CMessageSockets", "CAllocationCounter", .product(name: "SystemPackage", package: "swift-system"),
       ],
+      swiftSettings: swiftSettings
+    ),
+    .testTarget(
+      name: "SocketEngineTests",
+      dependencies: ["SocketEngine"],
+      swiftSettings: swiftSettings
+    ),
+    .testTarget(
+      name: "MessageSocketsTests",
+      dependencies: ["MessageSockets", "SocketEngine", .product(name: "SystemPackage", package: "swift-system")],
       swiftSettings: swiftSettings
     ),
   ],

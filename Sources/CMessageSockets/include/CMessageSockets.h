@@ -1,6 +1,12 @@
+// The public face of the shim. No system header may be included from here: Swift's Glibc overlay imports the same ones, and
+// the two then clash in debug builds.
 #ifndef CMESSAGESOCKETS_H
 #define CMESSAGESOCKETS_H
-#include <stddef.h>
-#include <stdint.h>
+
 #include "ControlMessageLayout.h"
+#include "MessageHeader.h"
+#include "Ring.h"
+#include "Sockets.h"
+#include "Threads.h"
+
 #endif

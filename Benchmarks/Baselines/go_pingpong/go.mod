@@ -1,0 +1,3 @@
+module go_pingpong
+
+go 1.19

@@ -1,0 +1,137 @@
+#define _GNU_SOURCE
+#include "Ring.h"
+
+#include <errno.h>
+#include <liburing.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+
+// Newer than Debian 12's headers, or absent from older ones.
+#ifndef IORING_SETUP_SINGLE_ISSUER
+#define IORING_SETUP_SINGLE_ISSUER (1U << 12)
+#endif
+#ifndef IORING_SETUP_DEFER_TASKRUN
+#define IORING_SETUP_DEFER_TASKRUN (1U << 13)
+#endif
+
+_Static_assert(cms_ring_clamp == IORING_SETUP_CLAMP, "CLAMP");
+_Static_assert(cms_ring_submit_all == IORING_SETUP_SUBMIT_ALL, "SUBMIT_ALL");
+_Static_assert(cms_ring_coop_taskrun == IORING_SETUP_COOP_TASKRUN, "COOP_TASKRUN");
+_Static_assert(cms_ring_single_issuer == IORING_SETUP_SINGLE_ISSUER, "SINGLE_ISSUER");
+_Static_assert(cms_ring_defer_taskrun == IORING_SETUP_DEFER_TASKRUN, "DEFER_TASKRUN");
+_Static_assert(cms_ring_feature_nodrop == IORING_FEAT_NODROP, "NODROP");
+_Static_assert(cms_ring_feature_submit_stable == IORING_FEAT_SUBMIT_STABLE, "SUBMIT_STABLE");
+_Static_assert(cms_ring_feature_ext_arg == IORING_FEAT_EXT_ARG, "EXT_ARG");
+_Static_assert(cms_ring_feature_native_workers == IORING_FEAT_NATIVE_WORKERS, "NATIVE_WORKERS");
+_Static_assert(cms_opcode_poll_add == (uint8_t)IORING_OP_POLL_ADD, "POLL_ADD");
+_Static_assert(cms_opcode_sendmsg == (uint8_t)IORING_OP_SENDMSG, "SENDMSG");
+_Static_assert(cms_opcode_recvmsg == (uint8_t)IORING_OP_RECVMSG, "RECVMSG");
+_Static_assert(cms_opcode_accept == (uint8_t)IORING_OP_ACCEPT, "ACCEPT");
+_Static_assert(cms_opcode_async_cancel == (uint8_t)IORING_OP_ASYNC_CANCEL, "ASYNC_CANCEL");
+_Static_assert(cms_opcode_connect == (uint8_t)IORING_OP_CONNECT, "CONNECT");
+_Static_assert(cms_completion_buffer == IORING_CQE_F_BUFFER, "F_BUFFER");
+_Static_assert(cms_completion_more == IORING_CQE_F_MORE, "F_MORE");
+
+struct cms_ring {
+  struct io_uring ring;
+};
+
+int32_t cms_ring_create(uint32_t entries, uint32_t setup_flags, cms_ring **out) {
+  cms_ring *ring = calloc(1, sizeof *ring);
+  if (ring == NULL) return -ENOMEM;
+  struct io_uring_params parameters = {.flags = setup_flags};
+  int status = io_uring_queue_init_params(entries, &ring->ring, &parameters);
+  if (status < 0) {
+    free(ring);
+    return status;
+  }
+  // A registered ring descriptor saves a file look-up in every enter; where it is refused (before 5.18) all works without.
+  (void)io_uring_register_ring_fd(&ring->ring);
+  *out = ring;
+  return 0;
+}
+
+void cms_ring_destroy(cms_ring *ring) {
+  io_uring_queue_exit(&ring->ring);
+  free(ring);
+}
+
+uint32_t cms_ring_feature_bits(const cms_ring *ring) { return ring->ring.features; }
+
+int32_t cms_ring_supports(cms_ring *ring, uint8_t opcode) {
+  struct io_uring_probe *probe = io_uring_get_probe_ring(&ring->ring);
+  if (probe == NULL) return -ENOSYS;
+  int supported = io_uring_opcode_supported(probe, opcode);
+  io_uring_free_probe(probe);
+  return supported;
+}
+
+bool cms_ring_prepare_sendmsg(cms_ring *ring, uint64_t user_data, int32_t fd, const cms_msghdr *header, uint32_t flags) {
+  struct io_uring_sqe *entry = io_uring_get_sqe(&ring->ring);
+  if (entry == NULL) return false;
+  io_uring_prep_sendmsg(entry, fd, (const struct msghdr *)header, flags);
+  io_uring_sqe_set_data64(entry, user_data);
+  return true;
+}
+
+bool cms_ring_prepare_recvmsg(cms_ring *ring, uint64_t user_data, int32_t fd, cms_msghdr *header, uint32_t flags) {
+  struct io_uring_sqe *entry = io_uring_get_sqe(&ring->ring);
+  if (entry == NULL) return false;
+  io_uring_prep_recvmsg(entry, fd, (struct msghdr *)header, flags);
+  io_uring_sqe_set_data64(entry, user_data);
+  return true;
+}
+
+bool cms_ring_prepare_accept(cms_ring *ring, uint64_t user_data, int32_t fd) {
+  struct io_uring_sqe *entry = io_uring_get_sqe(&ring->ring);
+  if (entry == NULL) return false;
+  io_uring_prep_accept(entry, fd, NULL, NULL, SOCK_CLOEXEC);
+  io_uring_sqe_set_data64(entry, user_data);
+  return true;
+}
+
+bool cms_ring_prepare_connect(cms_ring *ring, uint64_t user_data, int32_t fd, const void *name, uint32_t name_length) {
+  struct io_uring_sqe *entry = io_uring_get_sqe(&ring->ring);
+  if (entry == NULL) return false;
+  io_uring_prep_connect(entry, fd, (const struct sockaddr *)name, (socklen_t)name_length);
+  io_uring_sqe_set_data64(entry, user_data);
+  return true;
+}
+
+bool cms_ring_prepare_poll_multishot(cms_ring *ring, uint64_t user_data, int32_t fd) {
+  struct io_uring_sqe *entry = io_uring_get_sqe(&ring->ring);
+  if (entry == NULL) return false;
+  // Edge-triggered: an eventfd that is never read then wakes once for each write.
+  io_uring_prep_poll_multishot(entry, fd, POLLIN | (1u << 31) /* EPOLLET */);
+  io_uring_sqe_set_data64(entry, user_data);
+  return true;
+}
+
+bool cms_ring_prepare_cancel(cms_ring *ring, uint64_t user_data, uint64_t target) {
+  struct io_uring_sqe *entry = io_uring_get_sqe(&ring->ring);
+  if (entry == NULL) return false;
+  io_uring_prep_cancel64(entry, target, 0);
+  io_uring_sqe_set_data64(entry, user_data);
+  return true;
+}
+
+int32_t cms_ring_enter(cms_ring *ring, uint32_t wait_count, int64_t timeout_ns) {
+  if (wait_count == 0) return io_uring_submit_and_get_events(&ring->ring);
+  if (timeout_ns < 0) return io_uring_submit_and_wait(&ring->ring, wait_count);
+  struct __kernel_timespec timeout = {.tv_sec = timeout_ns / 1000000000, .tv_nsec = timeout_ns % 1000000000};
+  struct io_uring_cqe *ignored = NULL;
+  return io_uring_submit_and_wait_timeout(&ring->ring, &ignored, wait_count, &timeout, NULL);
+}
+
+uint32_t cms_ring_reap(cms_ring *ring, cms_completion *completions, uint32_t capacity) {
+  uint32_t head, count = 0;
+  struct io_uring_cqe *entry;
+  io_uring_for_each_cqe(&ring->ring, head, entry) {
+    if (count == capacity) break;
+    completions[count] = (cms_completion){entry->user_data, entry->res, entry->flags};
+    count += 1;
+  }
+  io_uring_cq_advance(&ring->ring, count);
+  return count;
+}

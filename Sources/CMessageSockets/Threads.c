@@ -1,0 +1,64 @@
+#define _GNU_SOURCE
+#include "Threads.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <signal.h>
+#include <stdlib.h>
+
+struct cms_gate {
+  sem_t semaphore;
+};
+
+cms_gate *cms_gate_create(void) {
+  cms_gate *gate = malloc(sizeof *gate);
+  if (gate != NULL) (void)sem_init(&gate->semaphore, 0, 0);
+  return gate;
+}
+
+void cms_gate_destroy(cms_gate *gate) {
+  (void)sem_destroy(&gate->semaphore);
+  free(gate);
+}
+
+void cms_gate_open(cms_gate *gate) { (void)sem_post(&gate->semaphore); }
+
+void cms_gate_wait(cms_gate *gate) {
+  while (sem_wait(&gate->semaphore) < 0 && errno == EINTR) {
+  }
+}
+
+struct start {
+  void (*body)(void *);
+  void *context;
+};
+
+static void *run(void *argument) {
+  struct start start = *(struct start *)argument;
+  free(argument);
+  start.body(start.context);
+  return NULL;
+}
+
+int32_t cms_thread_start(void (*body)(void *), void *context, const char *name) {
+  struct start *start = malloc(sizeof *start);
+  if (start == NULL) return -ENOMEM;
+  *start = (struct start){body, context};
+
+  sigset_t all, before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  pthread_t thread;
+  int status = pthread_create(&thread, NULL, run, start);
+  pthread_sigmask(SIG_SETMASK, &before, NULL);
+  if (status != 0) {
+    free(start);
+    return -status;
+  }
+  (void)pthread_setname_np(thread, name);
+  (void)pthread_detach(thread);
+  return 0;
+}
+
+uintptr_t cms_thread_self(void) { return (uintptr_t)pthread_self(); }

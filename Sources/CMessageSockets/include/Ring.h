@@ -1,0 +1,68 @@
+// One io_uring behind an opaque handle: set-up, submission entries, enter, completions. Nothing here decides anything: the
+// caller says which flags, when to enter, and what a completion means. Results are a value, or -errno.
+#ifndef CMESSAGESOCKETS_RING_H
+#define CMESSAGESOCKETS_RING_H
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "MessageHeader.h"
+
+typedef struct cms_ring cms_ring;
+
+typedef struct cms_completion {
+  uint64_t user_data;
+  int32_t result;
+  uint32_t flags;
+} cms_completion;
+
+enum : uint32_t {
+  cms_completion_buffer = 1u << 0,   // IORING_CQE_F_BUFFER
+  cms_completion_more = 1u << 1,     // IORING_CQE_F_MORE
+};
+
+enum : uint32_t {
+  cms_ring_clamp = 1u << 4,             // IORING_SETUP_CLAMP, 5.6
+  cms_ring_submit_all = 1u << 7,        // IORING_SETUP_SUBMIT_ALL, 5.18
+  cms_ring_coop_taskrun = 1u << 8,      // IORING_SETUP_COOP_TASKRUN, 5.19
+  cms_ring_single_issuer = 1u << 12,    // IORING_SETUP_SINGLE_ISSUER, 6.0
+  cms_ring_defer_taskrun = 1u << 13,    // IORING_SETUP_DEFER_TASKRUN, 6.1
+};
+
+enum : uint32_t {
+  cms_ring_feature_nodrop = 1u << 1,          // IORING_FEAT_NODROP, 5.5
+  cms_ring_feature_submit_stable = 1u << 2,   // IORING_FEAT_SUBMIT_STABLE, 5.5
+  cms_ring_feature_ext_arg = 1u << 8,         // IORING_FEAT_EXT_ARG, 5.11
+  cms_ring_feature_native_workers = 1u << 9,  // IORING_FEAT_NATIVE_WORKERS, 5.12
+};
+
+enum : uint8_t {
+  cms_opcode_poll_add = 6,
+  cms_opcode_sendmsg = 9,
+  cms_opcode_recvmsg = 10,
+  cms_opcode_accept = 13,
+  cms_opcode_async_cancel = 14,
+  cms_opcode_connect = 16,
+};
+
+// Set-up and exit. The ring must be created, entered and destroyed by one thread. 0 or -errno.
+int32_t cms_ring_create(uint32_t entries, uint32_t setup_flags, cms_ring **ring);
+void cms_ring_destroy(cms_ring *ring);
+uint32_t cms_ring_feature_bits(const cms_ring *ring);
+// 1 if the kernel knows the opcode, 0 if not, -errno if it cannot be asked.
+int32_t cms_ring_supports(cms_ring *ring, uint8_t opcode);
+
+// Submission entries. Each returns false if the submission queue is full: enter, then try again.
+bool cms_ring_prepare_sendmsg(cms_ring *ring, uint64_t user_data, int32_t fd, const cms_msghdr *header, uint32_t flags);
+bool cms_ring_prepare_recvmsg(cms_ring *ring, uint64_t user_data, int32_t fd, cms_msghdr *header, uint32_t flags);
+bool cms_ring_prepare_accept(cms_ring *ring, uint64_t user_data, int32_t fd);
+bool cms_ring_prepare_connect(cms_ring *ring, uint64_t user_data, int32_t fd, const void *name, uint32_t name_length);
+bool cms_ring_prepare_poll_multishot(cms_ring *ring, uint64_t user_data, int32_t fd);
+bool cms_ring_prepare_cancel(cms_ring *ring, uint64_t user_data, uint64_t target);
+
+// One io_uring_enter: submits everything, runs deferred work, and waits for `wait_count` completions, at most
+// `timeout_ns` nanoseconds if that is not negative. The number submitted, or -errno (-ETIME: the time ran out).
+int32_t cms_ring_enter(cms_ring *ring, uint32_t wait_count, int64_t timeout_ns);
+// Copies out at most `capacity` completions and frees their places in the completion queue.
+uint32_t cms_ring_reap(cms_ring *ring, cms_completion *completions, uint32_t capacity);
+
+#endif

@@ -1,0 +1,31 @@
+/// The messages of a socket, as they arrive. See ``MessageSocket/messages``.
+public struct MessageSequence<Socket: MessageSocket>: AsyncSequence, Sendable {
+  public typealias Element = ReceivedMessage
+  public typealias Failure = any Error
+
+  private let socket: Socket
+
+  init(socket: Socket) { self.socket = socket }
+
+  public func makeAsyncIterator() -> AsyncIterator { AsyncIterator(socket: socket) }
+
+  /// Receives one message a step. After the end, or an error, there is nothing more.
+  public struct AsyncIterator: AsyncIteratorProtocol {
+    private let socket: Socket
+    private var isFinished = false
+
+    init(socket: Socket) { self.socket = socket }
+
+    public mutating func next(isolation: isolated (any Actor)?) async throws -> ReceivedMessage? {
+      if isFinished { return nil }
+      do {
+        let message = try await socket.receiveMessage()
+        isFinished = message == nil
+        return message
+      } catch {
+        isFinished = true
+        throw error
+      }
+    }
+  }
+}

@@ -1,0 +1,53 @@
+public import Ancillary
+internal import SocketEngine
+internal import Synchronization
+
+/// One received message: its bytes, and the descriptors that came with them, which it owns until they are taken.
+///
+/// The descriptors are given away once, as a whole by ``takeDescriptors()`` or one by one by ``takeDescriptor()``. What nobody has taken closes with the
+/// message. All descriptors are close-on-exec (`MSG_CMSG_CLOEXEC`).
+public final class ReceivedMessage: Sendable {
+  /// The bytes.
+  public let payload: [UInt8]
+
+  /// How many descriptors arrived with the message, taken or not.
+  public let descriptorCount: Int
+
+  /// Who sent it, if the socket asks for that (`SO_PASSCRED`). The C name is `SCM_CREDENTIALS`.
+  public let credentials: Credentials?
+
+  /// All control messages as they arrived, unknown kinds included; in the places of descriptors stands -1.
+  public let control: ControlMessageBuffer
+
+  /// What did not arrive.
+  public let outcome: ReceiveOutcome
+
+  private let descriptors: Mutex<OwnedFds>
+
+  /// Nil for the end of the stream.
+  init?(_ received: consuming OperationOutcome) {
+    let count = received.ancillary.descriptors.count
+    let outcome = ReceiveOutcome(flags: received.messageFlags, failures: received.ancillary.failures)
+    if received.byteCount == 0, received.control.isEmpty, outcome == .complete { return nil }
+    self.outcome = outcome
+    payload = received.payload
+    control = received.control
+    credentials = received.ancillary.credentials
+    descriptorCount = count
+    var owned = OwnedFds()
+    swap(&owned, &received.ancillary.descriptors)
+    descriptors = Mutex(owned)
+  }
+
+  /// Gives away all descriptors that are left, in the order in which they were sent. A second call gets none.
+  public func takeDescriptors() -> OwnedFds {
+    descriptors.withLock { owned in
+      var taken = OwnedFds()
+      swap(&taken, &owned)
+      return taken
+    }
+  }
+
+  /// Gives away the first descriptor that is left.
+  public func takeDescriptor() -> OwnedFd? { descriptors.withLock { $0.takeFirst() } }
+}

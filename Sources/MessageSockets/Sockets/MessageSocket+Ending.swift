@@ -1,0 +1,34 @@
+internal import SocketEngine
+
+/// Which direction of a connection to end.
+public enum ShutdownDirection: Sendable {
+  /// Receive no more: pending and later receives find the end. `SHUT_RD`.
+  case receiving
+  /// Send no more: the peer finds the end after what was sent. `SHUT_WR`.
+  case sending
+  /// `SHUT_RDWR`.
+  case both
+}
+
+extension MessageSocket {
+  /// Ends one direction of the connection, or both, for every process that has the socket. The C name is shutdown(2).
+  ///
+  /// - Throws: ``SocketError``: `closed`. A connection that the peer has closed already is not an error.
+  public nonisolated func shutdown(_ direction: ShutdownDirection) async throws {
+    try await shutdownOnLoop(direction)
+  }
+
+  /// Closes the socket: pending operations end with the error `closed`, except those that succeed first; then the descriptor is closed.
+  ///
+  /// Returns when the kernel has let go of everything. Not cancellable; closing again is no error. A socket that is dropped without
+  /// being closed is closed by its last reference.
+  public nonisolated func close() async {
+    await closeOnLoop()
+  }
+
+  private func shutdownOnLoop(_ direction: ShutdownDirection) throws {
+    try channel.shutdown(read: direction != .sending, write: direction != .receiving)
+  }
+
+  private func closeOnLoop() async { await channel.close() }
+}

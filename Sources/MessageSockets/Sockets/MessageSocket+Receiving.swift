@@ -1,0 +1,37 @@
+internal import Ancillary
+internal import SocketEngine
+
+extension MessageSocket {
+  /// Receives the next message, or nil at the end: the peer has closed or shut down its sending side. The C name is recvmsg(2).
+  ///
+  /// The message owns the descriptors that came with it. Waits until something arrives; concurrent calls are served in the order in which they reached the
+  /// loop, one after the other.
+  ///
+  /// On a stream a "message" is what one recvmsg(2) returns: bytes without boundaries, up to ``IOLoop/Configuration/receiveBufferSize``. Descriptors come with the
+  /// first byte of the send that carried them, and the read stops after that send; but plain bytes sent before may stand in front.
+  /// On seqpacket an empty message without descriptors cannot be told from the end, and reads as nil.
+  ///
+  /// - Throws: ``SocketError``: `connectionReset`, `closed`, `loopShutDown`, `outOfMemory`. `CancellationError` when the task was cancelled: then no message was taken
+  ///   from the socket. A message that won the race against the cancellation is returned.
+  ///   Not an error: truncation and descriptors that could not be delivered; see ``ReceivedMessage/outcome``.
+  public nonisolated func receiveMessage() async throws -> ReceivedMessage? {
+    if channel.isOnLoop {
+      try await receiveHere()
+    } else {
+      try await receiveOnLoop()
+    }
+  }
+
+  /// The messages that arrive from now on; ends when the peer has closed.
+  ///
+  /// Each step of the iteration is one ``receiveMessage()``: what is not asked for stays in the kernel, and slows the sender down. Leaving the loop early,
+  /// or cancelling its task, loses nothing: the next receive goes on where it stopped. Several iterations at once share the messages out among them.
+  public nonisolated var messages: MessageSequence<Self> { MessageSequence(socket: self) }
+
+  private func receiveOnLoop() async throws -> ReceivedMessage? { try await receiveHere() }
+
+  private nonisolated func receiveHere() async throws -> ReceivedMessage? {
+    let outcome = try await channel.receive(flags: 0)
+    return ReceivedMessage(outcome)
+  }
+}

@@ -1,0 +1,69 @@
+package import Ancillary
+internal import CMessageSockets
+package import SystemPackage
+
+// What a socket does with messages. All of it runs on the loop's thread, in the caller's isolation.
+
+extension SocketChannel {
+  /// Sends one message: all of it, or an error that says how much of it went out. The caller keeps payload and descriptors as they
+  /// are until this returns.
+  package nonisolated(nonsending) func send(
+    _ payload: RawSpan, numbers: Span<FileDescriptor>, control: ControlMessageBuffer, flags: Int32
+  ) async throws {
+    guard let operation = try startSend(payload, numbers: numbers, control: control, flags: flags) else { return }
+    let outcome = await core.outcomeSoon(of: operation)
+    if outcome.errno != nil, let error = outcome.failure(.send, hadDescriptors: !numbers.isEmpty) { throw error }
+  }
+
+  /// Nil if there is nothing to send.
+  private func startSend(
+    _ payload: RawSpan, numbers: Span<FileDescriptor>, control: ControlMessageBuffer, flags: Int32
+  ) throws -> Operation? {
+    if kind == .stream, payload.byteCount == 0 {
+      guard numbers.isEmpty, control.isEmpty else { throw SocketError(.emptyPayload, .send) }
+      // sendmsg(2) would do nothing and say 0.
+      try Task.checkCancellation()
+      return nil
+    }
+    if numbers.count > ControlMessages.maximumDescriptors {
+      throw SocketError(.tooManyDescriptors, .send, detail: "\(numbers.count) of at most \(ControlMessages.maximumDescriptors)")
+    }
+    let operation = try makeOperation(.send(flags: flags | cms_msg_nosignal), .send)
+    do {
+      try operation.prepareSend(payload, numbers: numbers, control: control)
+    } catch {
+      operation.discard()
+      throw error
+    }
+    start(operation)
+    return operation
+  }
+
+  /// Receives one message into memory that the engine lends; the payload is copied out.
+  package nonisolated(nonsending) func receive(flags: Int32) async throws -> OperationOutcome {
+    let operation = try makeOperation(.receive(flags: flags | cms_msg_cmsg_cloexec), .receive)
+    unsafe operation.prepareReceive(into: nil)
+    start(operation)
+    let outcome = await core.outcome(of: operation)
+    if outcome.errno != nil, let error = outcome.failure(.receive) { throw error }
+    return outcome
+  }
+
+  /// Accepts one connection.
+  package nonisolated(nonsending) func accept() async throws -> OwnedFd {
+    let operation = try makeOperation(.accept, .accept)
+    start(operation)
+    var outcome = await core.outcome(of: operation)
+    if let error = outcome.failure(.accept) { throw error }
+    return outcome.accepted.take()!
+  }
+
+  /// Connects to an address.
+  package nonisolated(nonsending) func connect(to address: UnixAddress) async throws {
+    let operation = try makeOperation(.connect(nameLength: UInt32(address.encodedByteCount)), .connect)
+    address.withSocketAddressBytes { operation.prepareConnect($0) }
+    start(operation)
+    let outcome = await core.outcome(of: operation)
+    if let error = outcome.failure(.connect, address: address) { throw error }
+  }
+}

@@ -1,0 +1,39 @@
+internal import CMessageSockets
+
+/// How the loop's turn should wait in the kernel.
+enum Wait: Sendable, Equatable {
+  /// Submit and collect, but come back at once.
+  case none
+  /// Until something completes or the loop is woken.
+  case indefinitely
+  /// The same, at most this many nanoseconds.
+  case nanoseconds(Int64)
+}
+
+/// The thin shell between operations and the kernel. Two of them run for real: `RingDriver` on io_uring, `ReadinessDriver` on epoll.
+///
+/// A driver is created, used and closed on its loop's thread. For each operation that was started it delivers completions, of which the
+/// last lacks `cms_completion_more`; that one comes exactly once, also for an operation that was cancelled.
+protocol Driver: AnyObject {
+  /// Hands the operation to the kernel, now or in the next ``turn(_:)``.
+  func start(_ operation: Operation)
+  /// Asks for the operation's early end. Its final completion says who won.
+  func cancel(_ operation: Operation)
+  /// Submits what was started, and waits as told. Completions are collected with ``reap(into:)``.
+  func turn(_ wait: Wait)
+  /// Moves completions out, at most as many as there is room for; 0 when there are no more for now.
+  func reap(into completions: UnsafeMutableBufferPointer<cms_completion>) -> Int
+  /// Lets go of the kernel's side. All operations have had their final completion.
+  func close()
+
+  var counters: DriverCounters { get }
+}
+
+/// What a driver counts.
+struct DriverCounters: Sendable, Equatable {
+  /// System calls that submitted or waited (`io_uring_enter`, `epoll_wait`).
+  var enters: UInt64 = 0
+  /// Requests handed to the kernel.
+  var submissions: UInt64 = 0
+  init() {}
+}

@@ -1,0 +1,115 @@
+internal import CMessageSockets
+internal import DequeModule
+internal import SystemPackage
+
+/// The driver on io_uring: every request is a submission entry, and one `io_uring_enter` a turn submits all of them, waits, and brings
+/// the completions. (io_uring(7); set-up flags and opcodes: Docs/KERNELS.md.)
+@safe
+final class RingDriver: Driver {
+  /// The `user_data` of what is not an operation. No operation has the index `UInt32.max`.
+  private enum Reserved {
+    static let wake = UInt64.max
+    static let cancel = UInt64.max - 1
+  }
+
+  private let ring: OpaquePointer
+  private let wakeNumber: Int32
+  private(set) var counters = DriverCounters()
+  /// Requests that found the submission queue full; they go first in the next turn.
+  private var backlog: Deque<Request> = []
+
+  private enum Request {
+    case start(Operation)
+    case cancel(OperationID)
+    case watchWake
+  }
+
+  /// Sets a ring up for the calling thread, which must be the only one that uses it.
+  ///
+  /// - Throws: ``SocketError/Code/ioUringUnavailable`` with what was refused and why that is usual.
+  init(entries: Int, wakeNumber: Int32) throws(SocketError) {
+    unsafe ring = try RingSetup.open(entries: UInt32(entries))
+    self.wakeNumber = wakeNumber
+    submit(.watchWake)
+  }
+
+  func start(_ operation: Operation) { submit(.start(operation)) }
+
+  func cancel(_ operation: Operation) { submit(.cancel(operation.id)) }
+
+  private func submit(_ request: Request) {
+    // Behind others, or the order of a socket's operations would change.
+    guard backlog.isEmpty, prepare(request) else {
+      backlog.append(request)
+      return
+    }
+  }
+
+  /// Writes a submission entry; false if the queue has no room.
+  private func prepare(_ request: Request) -> Bool {
+    let isPrepared =
+      switch request {
+      case .start(let operation): prepare(operation)
+      case .cancel(let id): unsafe cms_ring_prepare_cancel(ring, Reserved.cancel, id.userData)
+      case .watchWake: unsafe cms_ring_prepare_poll_multishot(ring, Reserved.wake, wakeNumber)
+      }
+    if isPrepared { counters.submissions += 1 }
+    return isPrepared
+  }
+
+  private func prepare(_ operation: Operation) -> Bool {
+    let id = operation.id.userData
+    let number = operation.descriptor
+    // SAFETY: the operation owns the memory that these entries point to until its final completion, and holds the channel whose
+    // descriptor the number is.
+    return switch operation.request {
+    case .send(let flags): unsafe cms_ring_prepare_sendmsg(ring, id, number, operation.header, UInt32(bitPattern: flags))
+    case .receive(let flags): unsafe cms_ring_prepare_recvmsg(ring, id, number, operation.header, UInt32(bitPattern: flags))
+    case .accept: unsafe cms_ring_prepare_accept(ring, id, number)
+    case .connect(let length): unsafe cms_ring_prepare_connect(ring, id, number, operation.memory.name.baseAddress!, length)
+    case .timer: preconditionFailure("Timers are the loop's, not the driver's")
+    }
+  }
+
+  func turn(_ wait: Wait) {
+    while let request = backlog.first, prepare(request) { backlog.removeFirst() }
+    counters.enters += 1
+    // What an enter may say is no failure of ours: -EINTR (a signal), -ETIME (the time ran out), -EBUSY and -EAGAIN (completions must be
+    // reaped first, which comes next). What it did not submit stays in the queue for the next turn.
+    switch wait {
+    // With requests left over the next turn must come at once.
+    case _ where !backlog.isEmpty, .none: _ = unsafe cms_ring_enter(ring, 0, -1)
+    case .indefinitely: _ = unsafe cms_ring_enter(ring, 1, -1)
+    case .nanoseconds(let time): _ = unsafe cms_ring_enter(ring, 1, time)
+    }
+  }
+
+  func reap(into completions: UnsafeMutableBufferPointer<cms_completion>) -> Int {
+    while true {
+      let reaped = Int(unsafe cms_ring_reap(ring, completions.baseAddress!, UInt32(completions.count)))
+      let kept = unsafe keepOperations(completions, count: reaped)
+      if kept > 0 || reaped == 0 { return kept }
+    }
+  }
+
+  /// Handles what is not an operation's, and closes the gaps.
+  private func keepOperations(_ completions: UnsafeMutableBufferPointer<cms_completion>, count: Int) -> Int {
+    var kept = 0
+    for index in 0..<count {
+      let completion = unsafe completions[index]
+      switch completion.user_data {
+      case Reserved.wake:
+        if completion.flags & cms_completion_more == 0 { submit(.watchWake) }
+      case Reserved.cancel:
+        // 0, -ENOENT or -EALREADY: either way the operation's own completion says what became of it.
+        break
+      default:
+        unsafe completions[kept] = completion
+        kept += 1
+      }
+    }
+    return kept
+  }
+
+  func close() { unsafe cms_ring_destroy(ring) }
+}

@@ -1,0 +1,120 @@
+package import SystemPackage
+
+extension SocketError {
+  /// The cause of a ``SocketError``.
+  public struct Code: Hashable, Sendable {
+    private enum Name: String {
+      case addressInUse, addressTooLong, badDescriptor, cannotPassRing, closed, connectionRefused, connectionReset, deadlineExceeded
+      case emptyPayload, invalidConfiguration, ioUringUnavailable, loopShutDown, messageTooLarge, notFound, notPermitted, outOfDescriptors
+      case outOfMemory, partialSend, peerClosed, system, tooManyDescriptors, tooManyInFlight, notConnected, wrongSocketKind
+    }
+
+    private let name: Name
+
+    /// Another socket is bound to the address. A path stays in the file system after its socket is gone: remove it, or bind with
+    /// `replacingStaleFile`. `EADDRINUSE`.
+    public static var addressInUse: Code { Code(name: .addressInUse) }
+    /// A path is longer than `sun_path` has room for (108 bytes). Bind in a directory with a shorter path, or use an abstract address.
+    public static var addressTooLong: Code { Code(name: .addressTooLong) }
+    /// A descriptor to be sent is not open; nothing was sent. `EBADF`.
+    public static var badDescriptor: Code { Code(name: .badDescriptor) }
+    /// An io_uring descriptor cannot be sent (Linux 6.7 refuses it: the reference cycle could not be broken). `EINVAL`.
+    public static var cannotPassRing: Code { Code(name: .cannotPassRing) }
+    /// The socket was closed on this side.
+    public static var closed: Code { Code(name: .closed) }
+    /// Nobody listens at the address. `ECONNREFUSED`.
+    public static var connectionRefused: Code { Code(name: .connectionRefused) }
+    /// The peer closed its socket with data from us unread. `ECONNRESET`.
+    public static var connectionReset: Code { Code(name: .connectionReset) }
+    /// The deadline passed first; nothing was lost.
+    public static var deadlineExceeded: Code { Code(name: .deadlineExceeded) }
+    /// Descriptors need at least one byte of payload on a stream: Linux would report success and drop them.
+    public static var emptyPayload: Code { Code(name: .emptyPayload) }
+    /// A limit of the configuration is out of its range.
+    public static var invalidConfiguration: Code { Code(name: .invalidConfiguration) }
+    /// The machine refuses io_uring; the description names the reason.
+    public static var ioUringUnavailable: Code { Code(name: .ioUringUnavailable) }
+    /// The loop was shut down.
+    public static var loopShutDown: Code { Code(name: .loopShutDown) }
+    /// The message is larger than the socket's send buffer (datagram and seqpacket). `EMSGSIZE`.
+    public static var messageTooLarge: Code { Code(name: .messageTooLarge) }
+    /// Nothing exists at the path. `ENOENT`.
+    public static var notFound: Code { Code(name: .notFound) }
+    /// The socket is not connected. `ENOTCONN`.
+    public static var notConnected: Code { Code(name: .notConnected) }
+    /// Not allowed: file permissions, forged credentials, a peer that refuses descriptors, a security module. `EACCES`, `EPERM`.
+    public static var notPermitted: Code { Code(name: .notPermitted) }
+    /// This process (`EMFILE`) or the system (`ENFILE`) has no descriptor left.
+    public static var outOfDescriptors: Code { Code(name: .outOfDescriptors) }
+    /// `ENOMEM`, `ENOBUFS`.
+    public static var outOfMemory: Code { Code(name: .outOfMemory) }
+    /// A stream send ended after some of its bytes: ``SocketError/bytesSent``. The stream's framing is broken unless the rest is sent.
+    public static var partialSend: Code { Code(name: .partialSend) }
+    /// The peer has closed the connection or will not read any more. `EPIPE`.
+    public static var peerClosed: Code { Code(name: .peerClosed) }
+    /// Any other error of the system: ``SocketError/errno``.
+    public static var system: Code { Code(name: .system) }
+    /// More than 253 descriptors in one message (`SCM_MAX_FD`); nothing was sent.
+    public static var tooManyDescriptors: Code { Code(name: .tooManyDescriptors) }
+    /// This user has too many descriptors in messages that nobody has received yet; try again when some were. `ETOOMANYREFS`.
+    public static var tooManyInFlight: Code { Code(name: .tooManyInFlight) }
+    /// The descriptor is not a socket of the kind that was asked for.
+    public static var wrongSocketKind: Code { Code(name: .wrongSocketKind) }
+  }
+}
+
+extension SocketError.Code {
+  /// The code for what the kernel said, in the order of errno.h.
+  package init(_ errno: Errno) {
+    switch errno {
+    case .notPermitted, .permissionDenied: self = .notPermitted
+    case .noSuchFileOrDirectory: self = .notFound
+    case .badFileDescriptor: self = .badDescriptor
+    case .noMemory, .noBufferSpace: self = .outOfMemory
+    case .tooManyOpenFilesInSystem, .tooManyOpenFiles: self = .outOfDescriptors
+    case .brokenPipe: self = .peerClosed
+    case .messageTooLong: self = .messageTooLarge
+    case .addressInUse: self = .addressInUse
+    case .connectionReset: self = .connectionReset
+    case .socketNotConnected: self = .notConnected
+    case .tooManyReferences: self = .tooManyInFlight
+    case .connectionRefused: self = .connectionRefused
+    case .protocolWrongTypeForSocket: self = .wrongSocketKind
+    default: self = .system
+    }
+  }
+
+  /// What it means, and where there is something to do about it, what.
+  var explanation: String {
+    switch name {
+    case .addressInUse: "another socket is bound to the address; if it is a stale file, remove it"
+    case .addressTooLong: "the path does not fit into a socket address; use a shorter one or an abstract address"
+    case .badDescriptor: "a descriptor is not open; nothing was sent"
+    case .cannotPassRing: "an io_uring descriptor cannot be sent"
+    case .closed: "the socket is closed"
+    case .connectionRefused: "nobody listens there"
+    case .connectionReset: "the peer closed the connection with data unread"
+    case .deadlineExceeded: "the deadline passed"
+    case .emptyPayload: "descriptors need at least one byte of payload on a stream"
+    case .invalidConfiguration: "the configuration is out of range"
+    case .ioUringUnavailable: "io_uring cannot be used here"
+    case .loopShutDown: "the loop was shut down"
+    case .messageTooLarge: "the message is larger than the send buffer; raise SO_SNDBUF or split it"
+    case .notFound: "no such file"
+    case .notConnected: "the socket is not connected"
+    case .notPermitted: "not permitted"
+    case .outOfDescriptors: "no descriptor left; raise RLIMIT_NOFILE or close some"
+    case .outOfMemory: "out of memory"
+    case .partialSend: "only a part was sent"
+    case .peerClosed: "the peer has closed the connection"
+    case .system: "failed"
+    case .tooManyDescriptors: "more descriptors than one message may carry (253)"
+    case .tooManyInFlight: "too many descriptors of this user wait to be received"
+    case .wrongSocketKind: "the descriptor is not such a socket"
+    }
+  }
+}
+
+extension SocketError.Code: CustomStringConvertible {
+  public var description: String { name.rawValue }
+}

@@ -1,0 +1,57 @@
+public import Ancillary
+public import SystemPackage
+
+/// Why an operation of a socket, a listener or a loop failed.
+///
+/// A cancelled task gets a `CancellationError` instead, but for one case: a stream send that was cancelled after some of its bytes had
+/// gone out (``Code/partialSend``).
+///
+/// Compare ``code``; more codes may be added, so keep a `default` in every `switch`.
+public struct SocketError: Error, Sendable {
+  /// The cause, as a program distinguishes it.
+  public let code: Code
+  /// What the system call or the io_uring completion said, if one was made.
+  public let errno: Errno?
+  /// What was being done.
+  public let operation: Operation
+  /// The address in question, for binding and connecting.
+  public let address: UnixAddress?
+  /// For ``Code/partialSend``: how many bytes went out. The descriptors and control messages of a send travel with its first byte.
+  public let bytesSent: Int
+  /// More about the cause, where the code leaves something open: counts, limits, indices.
+  public let detail: String?
+
+  package init(
+    _ code: Code, _ operation: Operation, errno: Errno? = nil, address: UnixAddress? = nil, bytesSent: Int = 0,
+    detail: String? = nil
+  ) {
+    self.code = code
+    self.errno = errno
+    self.operation = operation
+    self.address = address
+    self.bytesSent = bytesSent
+    self.detail = detail
+  }
+}
+
+extension SocketError {
+  /// What was being done when it failed.
+  public enum Operation: String, Sendable {
+    case startLoop = "start the loop"
+    case createSocket = "create a socket"
+    case bind, listen, connect, accept, send, receive, shutdown
+    case close
+    case configure = "set a socket option"
+  }
+}
+
+extension SocketError: CustomStringConvertible {
+  public var description: String {
+    var text = "\(operation.rawValue)"
+    if let address { text += " \(address)" }
+    text += ": \(code.explanation)"
+    if let detail { text += " (\(detail))" }
+    if let errno { text += " [\(errno)]" }
+    return text
+  }
+}

@@ -1,0 +1,43 @@
+extension IOLoop {
+  /// What a loop has done since it started. Counting costs an addition each, and is always on.
+  public struct Statistics: Sendable, Equatable {
+    /// System calls that submitted requests or waited for completions (`io_uring_enter`).
+    public internal(set) var enters: UInt64 = 0
+    /// Requests handed to the kernel, cancellations and the watch on the wake-up included.
+    public internal(set) var submissions: UInt64 = 0
+    /// Completions of operations.
+    public internal(set) var completions: UInt64 = 0
+
+    /// Jobs of Swift's concurrency runtime that ran on the loop.
+    public internal(set) var jobs: UInt64 = 0
+    /// Jobs that came from another thread: each is a thread hop of a task to the loop.
+    public internal(set) var hops: UInt64 = 0
+    /// Jobs that the runtime enqueued on the loop's own thread: switches between the two faces of the loop, no hops.
+    public internal(set) var localEnqueues: UInt64 = 0
+
+    /// Messages sent whole.
+    public internal(set) var messagesSent: UInt64 = 0
+    public internal(set) var bytesSent: UInt64 = 0
+    /// Receives that ended with a message, or with the end of the stream.
+    public internal(set) var messagesReceived: UInt64 = 0
+    public internal(set) var bytesReceived: UInt64 = 0
+    /// Descriptors that arrived, and got an owner.
+    public internal(set) var descriptorsReceived: UInt64 = 0
+
+    /// Operations that were asked to stop while the kernel had them.
+    public internal(set) var cancellations: UInt64 = 0
+    /// Of these: ended without having done anything.
+    public internal(set) var cancelled: UInt64 = 0
+    /// Of these: had already succeeded or failed by themselves; their outcome was delivered.
+    public internal(set) var wonAgainstCancellation: UInt64 = 0
+    /// Operations that were asked to stop while they waited for their turn on the socket.
+    public internal(set) var stoppedBeforeSubmission: UInt64 = 0
+
+    init() {}
+
+    mutating func add(_ counters: DriverCounters) {
+      enters += counters.enters
+      submissions += counters.submissions
+    }
+  }
+}

@@ -1,0 +1,116 @@
+internal import Ancillary
+internal import CMessageSockets
+internal import Synchronization
+internal import SystemPackage
+
+/// A thread that waits for the kernel on behalf of many sockets, and an executor for the tasks that use them.
+///
+/// A loop owns one io_uring (io_uring(7)). Sockets belong to one loop for life; the loop is the executor of their actors, and a task that
+/// prefers it, as all code inside ``run(_:)`` does, sends and receives without any thread hop:
+/// ```swift
+/// let loop = try IOLoop()
+/// try await loop.run {
+///   let (left, right) = try await UnixStream.makePair()
+///   try await left.sendMessage([1, 2, 3])
+///   let message = try await right.receiveMessage()
+/// }
+/// await loop.shutdown()
+/// ```
+/// Code that blocks the thread stops all of the loop's sockets: await, or do long work elsewhere.
+///
+/// A loop ends by ``shutdown()``, or by itself when nothing refers to it any more: no socket, no handle, no task that prefers it.
+public final class IOLoop: Sendable {
+  private let thread: LoopThread
+  private let serial: LoopSerialExecutor
+  private let task: LoopTaskExecutor
+  private let isolation: LoopIsolation
+
+  /// Starts a loop with a thread of its own; takes about 200 µs.
+  ///
+  /// - Throws: ``SocketError`` with the code `ioUringUnavailable` (containers, `kernel.io_uring_disabled`, old kernels: the description names the
+  ///   reason), `invalidConfiguration`, `outOfDescriptors` or `outOfMemory`.
+  public init(_ configuration: Configuration = Configuration()) throws(SocketError) {
+    try configuration.validate()
+    thread = try LoopThread(configuration: configuration)
+    serial = LoopSerialExecutor(thread: thread)
+    task = LoopTaskExecutor(thread: thread)
+    isolation = LoopIsolation(executor: serial)
+    unsafe thread.core.bind(serial: serial.asUnownedSerialExecutor(), task: task.asUnownedTaskExecutor())
+  }
+
+  /// The executor of actors that live on this loop. An actor of yours that returns it as its `unownedExecutor` calls its sockets without
+  /// switching; it must hold the loop, because unowned executors retain nothing.
+  public var serialExecutor: any SerialExecutor { serial }
+
+  /// The executor to prefer in tasks that use this loop's sockets: `Task(executorPreference: loop.taskExecutor) { … }`.
+  public var taskExecutor: any TaskExecutor { task }
+
+  /// Whether the caller runs on the loop's thread.
+  public var isCurrent: Bool { thread.isCurrent }
+
+  /// Runs `body`, and the child tasks that it makes, on the loop's thread. Unstructured tasks (`Task { }`) do not inherit the preference.
+  /// Sockets made inside belong to this loop unless another is named.
+  public func run<R>(_ body: () async throws -> R) async rethrows -> R {
+    try await IOLoop.$current.withValue(self) {
+      try await withTaskExecutorPreference(task, operation: body)
+    }
+  }
+
+  /// The loop whose ``run(_:)`` the current task is in.
+  @TaskLocal public static var current: IOLoop?
+
+  /// The loop for sockets made without naming one: ``current``, or else one that all of the process shares and that is started on first use.
+  ///
+  /// - Throws: ``SocketError`` as ``init(_:)`` does. A later call tries again.
+  public static func currentOrShared() throws(SocketError) -> IOLoop {
+    if let current { return current }
+    return try shared.withLock { (loop) throws(SocketError) in
+      if let loop { return loop }
+      let started = try IOLoop()
+      loop = started
+      return started
+    }
+  }
+
+  private static let shared = Mutex<IOLoop?>(nil)
+
+  /// What the loop has done so far. Asking from elsewhere costs a visit to the loop's thread.
+  public var statistics: Statistics {
+    get async { await isolation.statistics(of: core) }
+  }
+
+  /// Ends the loop's work and returns when nothing of it is left in the kernel: pending operations are cancelled, and descriptors that arrive
+  /// in their last moments are closed. From then on operations on its sockets throw `loopShutDown`; sockets may still be closed.
+  ///
+  /// Calling it again, or from several tasks, waits for the same end. It is not cancellable. Do not call it from a task whose own
+  /// receive must end first: that one ends with `loopShutDown`.
+  public func shutdown() async {
+    // SAFETY: the loop calls back exactly once.
+    unsafe await withUnsafeContinuation { continuation in
+      thread.inbox.send(.shutdown { unsafe continuation.resume() })
+    }
+  }
+
+  /// How many operations the kernel has in hand.
+  var operationsInKernel: Int {
+    get async { await isolation.operationsInKernel(of: core) }
+  }
+
+  // MARK: For the package
+
+  var core: LoopCore { thread.core }
+
+  package var unownedSerialExecutor: UnownedSerialExecutor { unsafe serial.asUnownedSerialExecutor() }
+}
+
+/// A place to visit the loop's thread from elsewhere.
+private actor LoopIsolation {
+  private let executor: LoopSerialExecutor
+
+  init(executor: LoopSerialExecutor) { self.executor = executor }
+
+  nonisolated var unownedExecutor: UnownedSerialExecutor { unsafe executor.asUnownedSerialExecutor() }
+
+  func statistics(of core: LoopCore) -> IOLoop.Statistics { core.currentStatistics }
+  func operationsInKernel(of core: LoopCore) -> Int { core.operationsInKernel }
+}

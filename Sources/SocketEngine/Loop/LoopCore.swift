@@ -1,0 +1,369 @@
+internal import Ancillary
+internal import CMessageSockets
+internal import DequeModule
+internal import SystemPackage
+
+/// Everything that only the loop's thread touches: jobs, operations, timers, memory, the driver.
+///
+/// `@unchecked Sendable`: apart from ``isCurrent`` and what is constant, every member is used on the loop's thread, on which all of its
+/// entry points insist. Other threads use the ``Inbox``.
+@safe
+final class LoopCore: @unchecked Sendable {
+  enum Phase {
+    case running
+    /// Everything has been cancelled; the ring closes when the last operation has ended.
+    case draining(@Sendable () -> Void)
+    /// An executor without a ring: operations fail at once, jobs still run.
+    case closed
+  }
+
+  let configuration: IOLoop.Configuration
+  let inbox: Inbox
+  private(set) var driver: (any Driver)!
+  private let state = LoopConfined(State())
+  let controlBuffers: MemoryPool
+  let payloadBuffers: MemoryPool
+
+  private var phase = Phase.running
+  private var arrivals: [Inbox.Item] = []
+  private var mustExit = false
+  private let completions: UnsafeMutableBufferPointer<cms_completion>
+
+  /// What is used for every message.
+  @safe
+  private struct State: ~Copyable {
+    var operations = OperationTable()
+    var timers = TimerQueue()
+    var ready: Deque<ReadyJob> = []
+    var untilEndOfTurn: [OperationID] = []
+    var statistics = IOLoop.Statistics()
+    /// The state of the job that is running, or ran last.
+    var currentState = ExecutorState.serial
+    var serialExecutor: UnownedSerialExecutor?
+    var taskExecutor: UnownedTaskExecutor?
+    var thread: UInt = 0
+    var isRunning = true
+  }
+
+  var operations: OperationTable {
+    _read { yield state.value.operations }
+    _modify { yield &state.value.operations }
+  }
+
+  private var timers: TimerQueue {
+    _read { yield state.value.timers }
+    _modify { yield &state.value.timers }
+  }
+
+  private var statistics: IOLoop.Statistics {
+    get { state.value.statistics }
+    _modify { yield &state.value.statistics }
+  }
+
+  init(configuration: IOLoop.Configuration, inbox: Inbox) {
+    self.configuration = configuration
+    self.inbox = inbox
+    controlBuffers = MemoryPool(blockSize: configuration.controlBufferSize, keeping: configuration.pooledBuffers)
+    payloadBuffers = MemoryPool(blockSize: configuration.receiveBufferSize, keeping: configuration.pooledBuffers)
+    // SAFETY: freed in deinit; used on the loop's thread only.
+    unsafe completions = .allocate(capacity: 256)
+    unsafe completions.initialize(repeating: cms_completion())
+  }
+
+  deinit { unsafe completions.deallocate() }
+
+  /// Whether the caller runs on the loop's thread. May be asked from any thread: `thread` is set before the core is shared.
+  var isCurrent: Bool { state.value.thread == cms_thread_self() }
+
+  // MARK: The thread
+
+  /// Claims the calling thread for the loop, and opens its driver there.
+  func open() throws(SocketError) {
+    state.value.thread = cms_thread_self()
+    driver = try RingDriver(entries: configuration.ringEntries, wakeNumber: inbox.wakeDescriptor.number)
+  }
+
+  /// The executors' identities; given once, before the first job can arrive.
+  func bind(serial: UnownedSerialExecutor, task: UnownedTaskExecutor) {
+    unsafe state.value.serialExecutor = serial
+    unsafe state.value.taskExecutor = task
+  }
+
+  /// The thread's whole life after ``open()``.
+  func run() {
+    while !mustExit { turn() }
+    stopEverything(.loopShutdown)
+    while operations.inUse > 0 { turn() }
+    closeDriver()
+  }
+
+  /// One turn: jobs, then other threads' requests, then the kernel, then completions. Completions make jobs ready; they never run them.
+  private func turn() {
+    runReadyJobs()
+    takeArrivals()
+    fireTimers()
+    finishDraining()
+    waitForKernel()
+    reapCompletions()
+    resumeWhoWaitedForTheTurn()
+  }
+
+  private func runReadyJobs() {
+    // A budget, so that jobs that keep making jobs cannot keep completions waiting.
+    var budget = configuration.jobsPerTurn
+    while budget > 0, let job = state.value.ready.popFirst() {
+      budget -= 1
+      run(job)
+    }
+  }
+
+  private func run(_ ready: ReadyJob) {
+    state.value.currentState = ready.state
+    statistics.jobs += 1
+    // SAFETY: both executors outlive the thread's work: whoever enqueued the job holds one of them.
+    switch ready.state {
+    case .serial: unsafe ready.job.runSynchronously(on: state.value.serialExecutor!)
+    case .serialPreferring: unsafe ready.job.runSynchronously(isolatedTo: state.value.serialExecutor!, taskExecutor: state.value.taskExecutor!)
+    case .task: unsafe ready.job.runSynchronously(on: state.value.taskExecutor!)
+    }
+  }
+
+  private func takeArrivals() {
+    inbox.take(into: &arrivals)
+    for item in arrivals {
+      switch item {
+      case .job(let job, let state):
+        statistics.hops += 1
+        makeReady(ReadyJob(job: job, state: state))
+      case .stop(let id, let reason): stop(id, reason)
+      case .shutdown(let done): startDraining(done)
+      case .exit: mustExit = true
+      }
+    }
+    arrivals.removeAll(keepingCapacity: true)
+  }
+
+  private func waitForKernel() {
+    // Nor may it sleep while a task waits for this turn only.
+    guard state.value.ready.isEmpty, state.value.untilEndOfTurn.isEmpty, !mustExit || operations.inUse > 0 else {
+      return driver.turn(.none)
+    }
+    guard inbox.fallAsleep() else { return driver.turn(.none) }
+    if let next = timers.next {
+      driver.turn(.nanoseconds(max(0, next.nanosecondsFromNow)))
+    } else {
+      driver.turn(.indefinitely)
+    }
+    inbox.wakeUp()
+  }
+
+  private func reapCompletions() {
+    while true {
+      let count = unsafe driver.reap(into: completions)
+      if count == 0 { return }
+      for index in 0..<count { complete(unsafe completions[index]) }
+    }
+  }
+
+  // MARK: Jobs
+
+  func enqueueLocally(_ job: ReadyJob) {
+    statistics.localEnqueues += 1
+    makeReady(job)
+  }
+
+  func makeReady(_ job: ReadyJob) { state.value.ready.append(job) }
+
+  /// The state in which the current task will want to go on after a wait.
+  func returnState() -> ExecutorState {
+    if state.value.currentState == .task { return .task }
+    let preferred = unsafe withUnsafeCurrentTask { unsafe $0?.unownedTaskExecutor }
+    return unsafe preferred == state.value.taskExecutor ? .serialPreferring : .serial
+  }
+
+  /// The task of `operation` is to go on at the end of this turn, done or not.
+  func resumeAfterTurn(_ operation: Operation) { state.value.untilEndOfTurn.append(operation.id) }
+
+  private func resumeWhoWaitedForTheTurn() {
+    while let id = state.value.untilEndOfTurn.popLast() {
+      guard let operation = operations.find(id), operation.life.state != .done else { continue }
+      operation.parking.resumeForTurn()
+    }
+  }
+
+  // MARK: Operations
+
+  /// A fresh operation, not yet started.
+  func makeOperation(_ request: OperationRequest, channel: SocketChannel?) -> Operation {
+    let operation = operations.take { Operation(index: $0, core: self) }
+    operation.prepare(request, channel: channel)
+    return operation
+  }
+
+  /// Hands a queued operation to the kernel.
+  func submit(_ operation: Operation) {
+    operation.life.submit()
+    driver.start(operation)
+  }
+
+  /// Asks an operation to end early. Nothing happens if it has ended already or its slot is in another use.
+  func stop(_ id: OperationID, _ reason: StopReason) {
+    guard let operation = operations.find(id) else { return }
+    stop(operation, reason)
+  }
+
+  /// Stops an operation from any thread. Idempotent; too late is no error.
+  func stopFromAnywhere(_ id: OperationID, _ reason: StopReason) {
+    if isCurrent {
+      stop(id, reason)
+    } else {
+      inbox.send(.stop(id, reason))
+    }
+  }
+
+  func stop(_ operation: Operation, _ reason: StopReason) {
+    switch operation.life.stop(reason) {
+    case .none: break
+    case .finish:
+      operation.outcome.errno = .canceled
+      statistics.stoppedBeforeSubmission += 1
+      finish(operation)
+    case .cancelInKernel:
+      statistics.cancellations += 1
+      if case .timer = operation.request { return finishTimer(operation, errno: .canceled) }
+      driver.cancel(operation)
+    }
+  }
+
+  private func complete(_ completion: cms_completion) {
+    guard let operation = operations.find(OperationID(userData: completion.user_data)) else {
+      preconditionFailure("A completion names an operation that has ended")
+    }
+    statistics.completions += 1
+    switch operation.absorb(completion) {
+    case .again: driver.start(operation)
+    case .finished:
+      operation.life.finish()
+      count(operation)
+      finish(operation)
+    }
+  }
+
+  /// The outcome is known: the socket's next operation may start, and the task may go on.
+  private func finish(_ operation: Operation) {
+    operation.channel?.leave(operation)
+    operation.parking.resumeTask()
+  }
+
+  private func count(_ operation: Operation) {
+    let isStopped = operation.life.stopReason != nil
+    if operation.outcome.errno == .canceled {
+      statistics.cancelled += 1
+      return
+    }
+    if isStopped { statistics.wonAgainstCancellation += 1 }
+    switch operation.request {
+    case .send where operation.outcome.errno == nil:
+      statistics.messagesSent += 1
+      statistics.bytesSent += UInt64(operation.outcome.byteCount)
+    case .receive where operation.outcome.errno == nil:
+      statistics.messagesReceived += 1
+      statistics.bytesReceived += UInt64(operation.outcome.byteCount)
+      statistics.descriptorsReceived += UInt64(operation.outcome.ancillary.descriptors.count)
+    default: break
+    }
+  }
+
+  /// An operation that nobody but ``signal(_:)`` finishes: a task can wait for something in this process.
+  func makeEvent() -> Operation {
+    let event = makeOperation(.timer, channel: nil)
+    event.life.submit()
+    return event
+  }
+
+  func signal(_ event: Operation) { finishTimer(event, errno: nil) }
+
+  // MARK: Timers
+
+  /// Starts a timer operation, which ends at `deadline` unless it is stopped before.
+  func startTimer(_ operation: Operation, deadline: LoopTime) {
+    operation.life.submit()
+    timers.add(operation.id, deadline: deadline, action: .finish)
+  }
+
+  /// Stops `operation` at `deadline`, if it has not ended by then.
+  func addDeadline(_ deadline: LoopTime, to operation: Operation) {
+    timers.add(operation.id, deadline: deadline, action: .stop)
+  }
+
+  private func fireTimers() {
+    guard timers.next != nil else { return }
+    let now = LoopTime.now
+    while let timer = timers.popDue(at: now) {
+      guard let operation = operations.find(timer.operation) else { continue }
+      switch timer.action {
+      case .stop: stop(operation, .deadline)
+      case .finish: finishTimer(operation, errno: nil)
+      }
+    }
+    timers.compact { operations.find($0) != nil }
+  }
+
+  private func finishTimer(_ operation: Operation, errno: Errno?) {
+    guard operation.life.state != .done else { return }
+    operation.life.finish()
+    operation.outcome.errno = errno
+    finish(operation)
+  }
+
+  // MARK: Shutdown
+
+  private func startDraining(_ done: @escaping @Sendable () -> Void) {
+    switch phase {
+    case .running:
+      phase = .draining(done)
+      state.value.isRunning = false
+      stopEverything(.loopShutdown)
+    case .draining(let earlier):
+      phase = .draining {
+        earlier()
+        done()
+      }
+    case .closed: done()
+    }
+  }
+
+  private func stopEverything(_ reason: StopReason) {
+    operations.forEachInUse { stop($0, reason) }
+  }
+
+  /// The last operation has had its final completion and its task has taken the outcome: nothing of the kernel's is left.
+  private func finishDraining() {
+    guard case .draining(let done) = phase, operations.inUse == 0 else { return }
+    phase = .closed
+    closeDriver()
+    driver = ClosedDriver(wakeNumber: inbox.wakeDescriptor.number)
+    done()
+  }
+
+  private func closeDriver() {
+    statistics.add(driver.counters)
+    driver.close()
+  }
+
+  /// Everything counted, the driver's part included.
+  var currentStatistics: IOLoop.Statistics {
+    var current = statistics
+    current.add(driver.counters)
+    return current
+  }
+
+  /// How many operations the kernel has in hand.
+  var operationsInKernel: Int {
+    var count = 0
+    operations.forEachInUse { if $0.life.state == .inKernel { count += 1 } }
+    return count
+  }
+
+  var isRunning: Bool { state.value.isRunning }
+}

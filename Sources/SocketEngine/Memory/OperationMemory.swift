@@ -1,0 +1,68 @@
+internal import CMessageSockets
+
+/// What the kernel reads and writes for one operation, at an address that never changes: message header, vectors, address.
+///
+/// Allocated once per slot and kept for the slot's life, so that a late write of the kernel always finds memory. Control and
+/// payload bytes are lent per use: control from the loop's ``MemoryPool``, payload by the caller or from a pool.
+@safe
+struct OperationMemory: ~Copyable {
+  /// How many buffers one message may be gathered from without an allocation.
+  static let inlineVectors = 8
+  /// Room for any address (`struct sockaddr_storage` is 128 bytes).
+  static let nameCapacity = 128
+
+  let header: UnsafeMutablePointer<cms_msghdr>
+  let vectors: UnsafeMutablePointer<cms_iovec>
+  let name: UnsafeMutableRawBufferPointer
+
+  init() {
+    // SAFETY: allocated here, freed in deinit only; the owner keeps this value until the kernel's final completion.
+    unsafe header = .allocate(capacity: 1)
+    unsafe header.initialize(to: cms_msghdr())
+    unsafe vectors = .allocate(capacity: Self.inlineVectors)
+    unsafe vectors.initialize(repeating: cms_iovec(), count: Self.inlineVectors)
+    unsafe name = .allocate(byteCount: Self.nameCapacity, alignment: 8)
+  }
+
+  /// Lets the header describe a message of one buffer.
+  func setPayload(_ buffer: UnsafeMutableRawBufferPointer) {
+    // SAFETY: own memory, which the kernel does not know yet.
+    unsafe vectors[0] = cms_iovec(base: buffer.baseAddress, length: buffer.count)
+    unsafe header.pointee = cms_msghdr()
+    unsafe header.pointee.vectors = vectors
+    unsafe header.pointee.vector_count = 1
+  }
+
+  func setControl(_ control: UnsafeMutableRawBufferPointer?) {
+    // SAFETY: as above.
+    unsafe header.pointee.control = control?.baseAddress
+    unsafe header.pointee.control_length = control?.count ?? 0
+  }
+
+  /// Takes `count` bytes that were sent off the front of the vectors; returns how many are left.
+  func advanceVectors(by count: Int) -> Int {
+    var count = count
+    // SAFETY: the header points at `vector_count` vectors, its own or allocated ones.
+    while unsafe header.pointee.vector_count > 0 {
+      let first = unsafe header.pointee.vectors!
+      if unsafe count < first.pointee.length {
+        unsafe first.pointee.base += count
+        unsafe first.pointee.length -= count
+        break
+      }
+      unsafe count -= first.pointee.length
+      unsafe header.pointee.vectors += 1
+      unsafe header.pointee.vector_count -= 1
+    }
+    var remaining = 0
+    for index in 0..<(unsafe header.pointee.vector_count) { unsafe remaining += header.pointee.vectors[index].length }
+    return remaining
+  }
+
+  deinit {
+    // SAFETY: see init.
+    unsafe header.deallocate()
+    unsafe vectors.deallocate()
+    unsafe name.deallocate()
+  }
+}

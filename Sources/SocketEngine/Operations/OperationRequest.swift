@@ -1,0 +1,13 @@
+/// What an operation asks of the kernel.
+package enum OperationRequest: Sendable {
+  /// sendmsg(2): `IORING_OP_SENDMSG`.
+  case send(flags: Int32)
+  /// recvmsg(2): `IORING_OP_RECVMSG`.
+  case receive(flags: Int32)
+  /// accept4(2) with `SOCK_CLOEXEC`: `IORING_OP_ACCEPT`.
+  case accept
+  /// connect(2), to the address in the operation's memory: `IORING_OP_CONNECT`.
+  case connect(nameLength: UInt32)
+  /// Nothing but time: done when the loop's clock passes the deadline.
+  case timer
+}

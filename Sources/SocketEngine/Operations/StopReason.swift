@@ -1,0 +1,11 @@
+/// Why an operation was asked to end before the kernel finished it.
+package enum StopReason: Sendable {
+  /// The awaiting task was cancelled.
+  case taskCancelled
+  /// The caller's deadline passed.
+  case deadline
+  /// The socket was closed.
+  case socketClosed
+  /// The loop is shutting down.
+  case loopShutdown
+}
