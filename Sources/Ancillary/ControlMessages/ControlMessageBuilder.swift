@@ -1,4 +1,5 @@
-/// Builds control messages in memory of the caller's: fixed capacity, no allocation, and an error instead of an overflow.
+/// Builds control messages in memory of the caller's: fixed capacity, no allocation, and an error instead of an
+/// overflow.
 ///
 /// Padding is zeroed, so no stale byte leaves the process. A failed append leaves the buffer as it was.
 ///
@@ -28,7 +29,8 @@ public struct ControlMessageBuilder: ~Copyable, ~Escapable {
 
   /// Appends a message with any level, type and payload.
   ///
-  /// - Throws: ``AncillaryError/Code/noCapacity`` when ``ControlMessages/space(for:)`` of the payload exceeds ``freeCapacity``.
+  /// - Throws: ``AncillaryError/Code/noCapacity`` when ``ControlMessages/space(for:)`` of the payload exceeds
+  ///   ``freeCapacity``.
   @_lifetime(self: copy self)
   public mutating func append(level: Int32, type: Int32, bytes: RawSpan) throws(AncillaryError) {
     try output.appendControlMessage(ControlMessageKind(level: level, type: type), bytes: bytes)
@@ -70,7 +72,8 @@ public struct ControlMessageBuilder: ~Copyable, ~Escapable {
 }
 
 extension OutputRawSpan {
-  /// Writes a header, after the room for header, payload and padding has been checked: the caller appends exactly these two.
+  /// Writes a header, after the room for header, payload and padding has been checked: the caller appends exactly these
+  /// two.
   @_lifetime(self: copy self)
   @inline(__always)
   mutating func appendControlMessageHeader(_ kind: ControlMessageKind, payload: Int) throws(AncillaryError) {

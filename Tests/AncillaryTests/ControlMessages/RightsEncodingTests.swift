@@ -22,7 +22,8 @@ extension OpeningDescriptors {
         try unsafe ControlMessages.encodeRights(descriptors.span, into: $0)
       }
       var expected = RawControl()
-      expected.add(level: 1, type: 1, payload: [5, 9, 700].flatMap { littleEndian(Int32($0)) } + [0, 0, 0, 0], statedLength: 28)
+      expected.add(
+        level: 1, type: 1, payload: [5, 9, 700].flatMap { littleEndian(Int32($0)) } + [0, 0, 0, 0], statedLength: 28)
       #expect(Array(memory[..<used]) == expected.bytes)
     }
 
@@ -30,7 +31,9 @@ extension OpeningDescriptors {
       let descriptors = [FileDescriptor](repeating: FileDescriptor(rawValue: 0), count: 254)
       var memory = [UInt8](repeating: 0, count: 2048)
       #expect(throws: AncillaryError(code: .tooManyDescriptors, actual: 254, limit: 253)) {
-        try unsafe memory.withUnsafeMutableBytes { _ = try unsafe ControlMessages.encodeRights(descriptors.span, into: $0) }
+        try unsafe memory.withUnsafeMutableBytes {
+          _ = try unsafe ControlMessages.encodeRights(descriptors.span, into: $0)
+        }
       }
       #expect(ControlMessages.maximumDescriptors == 253)
     }
@@ -39,7 +42,9 @@ extension OpeningDescriptors {
       let descriptors = [FileDescriptor](repeating: FileDescriptor(rawValue: 0), count: 3)
       var memory = [UInt8](repeating: 0xDD, count: 31)
       #expect(throws: AncillaryError(code: .noCapacity, actual: 32, limit: 31)) {
-        try unsafe memory.withUnsafeMutableBytes { _ = try unsafe ControlMessages.encodeRights(descriptors.span, into: $0) }
+        try unsafe memory.withUnsafeMutableBytes {
+          _ = try unsafe ControlMessages.encodeRights(descriptors.span, into: $0)
+        }
       }
       #expect(memory == [UInt8](repeating: 0xDD, count: 31))
     }

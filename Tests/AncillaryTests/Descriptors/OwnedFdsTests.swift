@@ -101,6 +101,18 @@ extension OpeningDescriptors {
       #expect(span[0].identity == second)
     }
 
+    @Test(arguments: [0, 1, 4, 9]) func releaseAllGivesThemAwayOpen(_ count: Int) throws {
+      var canaries = Canaries(count)
+      let given = unsafe canaries.writers.releaseAll { span in span.indices.map { span[$0] } }
+      #expect(given.count == count)
+      #expect(canaries.writers.count == 0)
+      let held = canaries.released(expecting: 0)
+      #expect(held == 0)
+      for descriptor in given { try descriptor.close() }
+      let released = canaries.released(expecting: count)
+      #expect(released == count)
+    }
+
     @Test func descriptionHasNoNumbers() {
       var canaries = Canaries(2)
       #expect(canaries.writers.debugDescription == "OwnedFds(2 descriptors)")
