@@ -36,13 +36,14 @@ struct Demo: ParsableCommand {
   }
 
   private func conclude(client: Report, server: Report) throws {
-    guard let passed = client["passed"], let cancelled = client["cancelled"],
+    guard let passed = client["passed"], let cancelled = client["cancelled"], let received = client["replies"], let sent = server["replies"],
       let clientLeaked = client.leaked, let serverLeaked = server.leaked
     else { throw Failure("a report is incomplete: \(client), \(server)") }
     Console.note("client \(client)")
     Console.note("broker \(server)")
     let leaked = abs(clientLeaked) + abs(serverLeaked)
-    let isGood = passed >= descriptors && cancelled >= cancellations && leaked == 0
+    let isGood = passed >= descriptors && cancelled >= cancellations && received == sent && leaked == 0
+    if received != sent { Console.note("the broker sent \(sent) replies, and the client received \(received)") }
     Console.say("\(isGood ? "ok" : "failed"): \(passed) descriptors passed, \(cancelled) receives cancelled, \(leaked) leaked")
     if !isGood { throw ExitCode.failure }
   }

@@ -31,12 +31,7 @@ struct Serve: AsyncParsableCommand {
 
     let statistics = await loop.statistics
     await loop.shutdown()
-    Console.say(
-      """
-      \(Report([
-        "requests": Int(statistics.messagesReceived), "replies": Int(statistics.messagesSent), "open-before": before, "open-after": after,
-      ]))
-      """)
+    Console.say("\(Report(["replies": Int(statistics.messagesSent), "open-before": before, "open-after": after]))")
   }
 
   private func serve(at address: UnixAddress, until stop: AsyncStream<Void>) async throws {

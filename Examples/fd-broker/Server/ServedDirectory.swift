@@ -18,26 +18,26 @@ struct ServedDirectory: ~Copyable, Sendable {
   ///
   /// - Throws: the ``Status`` to refuse the request with.
   borrowing func open(_ name: String) throws(Status) -> OwnedFd {
-    let path = FilePath(name)
-    guard path.isRelative, !path.components.contains(where: { $0.kind == .parentDirectory }) else { throw .outsideRoot }
-    guard let last = path.lastComponent, !name.utf8.contains(0) else { throw .malformedRequest }
+    // PATH_MAX; a client decides how long its names are, and we how long we read them.
+    guard name.utf8.count < 4096, !name.utf8.contains(0) else { throw .malformedRequest }
+    let components = name.split(separator: "/")
+    guard !name.hasPrefix("/"), !components.contains("..") else { throw .outsideRoot }
 
-    var directory = try Self.open(".", in: root)
-    for component in path.removingLastComponent().components {
-      directory = try Self.open(component, in: directory)
-      guard try Self.type(of: directory) == .directory else { throw .notFound }
+    var entry = try Self.open(".", in: root)
+    for component in components {
+      guard try Self.type(of: entry) == .directory else { throw .notFound }
+      entry = try Self.open(String(component), in: entry)
     }
-    let file = try Self.open(last, in: directory)
-    guard try Self.type(of: file) == .regular else { throw .notAFile }
-    return file
+    guard try Self.type(of: entry) == .regular else { throw .notAFile }
+    return entry
   }
 
-  private static func open(_ component: FilePath.Component, in directory: borrowing OwnedFd) throws(Status) -> OwnedFd {
+  private static func open(_ component: String, in directory: borrowing OwnedFd) throws(Status) -> OwnedFd {
     // Not blocking: the open of a FIFO would wait for a writer. For regular files the flag means nothing.
     let flags = O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC
     // SAFETY: the name is a string of ours, which lives until the call returns. Nobody else owns the new descriptor.
     let number = directory.withUnsafeFileDescriptor { directory in
-      unsafe openat(directory.rawValue, component.string, flags)
+      unsafe openat(directory.rawValue, component, flags)
     }
     guard number >= 0 else { throw Status(Errno(rawValue: errno)) }
     return OwnedFd(adopting: FileDescriptor(rawValue: number))
