@@ -36,7 +36,8 @@ struct Demo: ParsableCommand {
   }
 
   private func conclude(client: Report, server: Report) throws {
-    guard let passed = client["passed"], let cancelled = client["cancelled"], let received = client["replies"], let sent = server["replies"],
+    guard let passed = client["passed"], let cancelled = client["cancelled"],
+      let received = client["replies"], let sent = server["replies"],
       let clientLeaked = client.leaked, let serverLeaked = server.leaked
     else { throw Failure("a report is incomplete: \(client), \(server)") }
     Console.note("client \(client)")

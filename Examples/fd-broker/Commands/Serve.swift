@@ -20,18 +20,18 @@ struct Serve: AsyncParsableCommand {
 
   func run() async throws {
     let address = try UnixAddress(argument: socket)
-    let signals = StopSignals()
+    let signals = await StopSignals()
     defer { signals.cancel() }
     let loop = try IOLoop()
 
     // Whatever is opened from here on has an owner that ends before the second count.
-    let before = try OpenDescriptors.count()
+    let before = try OpenDescriptors.current()
     try await loop.run { try await serve(at: address, until: signals.arrivals) }
-    let after = try OpenDescriptors.count()
+    let after = try OpenDescriptors.current()
 
     let statistics = await loop.statistics
     await loop.shutdown()
-    Console.say("\(Report(["replies": Int(statistics.messagesSent), "open-before": before, "open-after": after]))")
+    Console.say("\(Report(["replies": Int(statistics.messagesSent)], before: before, after: after))")
   }
 
   private func serve(at address: UnixAddress, until stop: AsyncStream<Void>) async throws {

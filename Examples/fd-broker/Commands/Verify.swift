@@ -31,12 +31,11 @@ struct Verify: AsyncParsableCommand {
     let files = try FileList(below: root, limit: max(1, descriptors))
     let address = try UnixAddress(argument: socket)
     let loop = try IOLoop()
-    let before = try OpenDescriptors.count()
-    var counts = try await check(UnixSeqpacket.connect(to: address, on: loop), files)
-    counts["open-before"] = before
-    counts["open-after"] = try OpenDescriptors.count()
+    let before = try OpenDescriptors.current()
+    let counts = try await check(UnixSeqpacket.connect(to: address, on: loop), files)
+    let after = try OpenDescriptors.current()
     await loop.shutdown()
-    Console.say("\(Report(counts))")
+    Console.say("\(Report(counts, before: before, after: after))")
   }
 
   private func check(_ connection: UnixSeqpacket, _ files: FileList) async throws -> [String: Int] {

@@ -7,16 +7,24 @@ struct StopSignals {
   let arrivals: AsyncStream<Void>
   private let sources: [any DispatchSourceSignal]
 
-  init() {
-    let (arrivals, continuation) = AsyncStream.makeStream(of: Void.self)
+  /// Returns when the signals are being watched: what Dispatch opens for that is open then.
+  init() async {
+    let (arrivals, arrived) = AsyncStream.makeStream(of: Void.self)
+    let (registrations, registered) = AsyncStream.makeStream(of: Void.self)
     self.arrivals = arrivals
     sources = [SIGTERM, SIGINT].map { number in
       // Without this the signal would also do what it does by default.
       _ = signal(number, SIG_IGN)
       let source = DispatchSource.makeSignalSource(signal: number)
-      source.setEventHandler { continuation.yield() }
+      source.setRegistrationHandler { registered.yield() }
+      source.setEventHandler { arrived.yield() }
       source.resume()
       return source
+    }
+    var missing = sources.count
+    for await _ in registrations {
+      missing -= 1
+      if missing == 0 { break }
     }
   }
 

@@ -4,6 +4,14 @@ struct Report: Equatable {
 
   init(_ counts: [String: Int]) { self.counts = counts }
 
+  /// A report of a process that had these descriptors open before its work and after it. Tells of those that are new.
+  init(_ counts: [String: Int], before: OpenDescriptors, after: OpenDescriptors) {
+    self.counts = counts
+    self.counts["open-before"] = before.count
+    self.counts["open-after"] = after.count
+    for descriptor in after.added(since: before) { Console.note("open after the work, not before: \(descriptor)") }
+  }
+
   subscript(_ key: String) -> Int? { counts[key] }
 
   /// Descriptors that are open at the end and were not at the start; nil if the process did not say.
