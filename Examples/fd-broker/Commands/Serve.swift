@@ -25,7 +25,7 @@ struct Serve: AsyncParsableCommand {
     let loop = try IOLoop()
 
     // Whatever is opened from here on has an owner that ends before the second count.
-    let before = try OpenDescriptors.current()
+    let before = try await OpenDescriptors.baseline()
     try await loop.run { try await serve(at: address, until: signals.arrivals) }
     let after = try OpenDescriptors.current()
 

@@ -31,7 +31,7 @@ struct Verify: AsyncParsableCommand {
     let files = try FileList(below: root, limit: max(1, descriptors))
     let address = try UnixAddress(argument: socket)
     let loop = try IOLoop()
-    let before = try OpenDescriptors.current()
+    let before = try await OpenDescriptors.baseline()
     let counts = try await check(UnixSeqpacket.connect(to: address, on: loop), files)
     let after = try OpenDescriptors.current()
     await loop.shutdown()
