@@ -1,8 +1,8 @@
 // swift-tools-version: 6.2
 import PackageDescription
 
-/// Every Swift target is built with the same settings: the upcoming features that change how code is read, strict memory
-/// safety as an error (each unsafe use is spelled `unsafe`), and `Lifetimes` for types that borrow a caller's memory.
+/// Every Swift target is built with the upcoming features that change how code is read, and with `Lifetimes` for types that borrow a
+/// caller's memory; the library also with strict memory safety as an error: each unsafe use is spelled `unsafe`.
 let swiftSettings: [SwiftSetting] = [
   .enableUpcomingFeature("ExistentialAny"),
   .enableUpcomingFeature("InternalImportsByDefault"),
@@ -10,9 +10,13 @@ let swiftSettings: [SwiftSetting] = [
   .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
   .enableUpcomingFeature("InferIsolatedConformances"),
   .enableExperimentalFeature("Lifetimes"),
-  .strictMemorySafety(),
-  .treatWarning("StrictMemorySafety", as: .error),
 ]
+
+let librarySettings: [SwiftSetting] =
+  swiftSettings + [
+    .strictMemorySafety(),
+    .treatWarning("StrictMemorySafety", as: .error),
+  ]
 
 let package = Package(
   name: "swift-message-sockets",
@@ -35,9 +39,8 @@ let package = Package(
       dependencies: [
         "CMessageSockets",
         .product(name: "SystemPackage", package: "swift-system"),
-        .product(name: "BasicContainers", package: "swift-collections"),
       ],
-      swiftSettings: swiftSettings
+      swiftSettings: librarySettings
     ),
     // The loop: one thread that is an executor and owns a ring. Operations, buffers, drivers.
     .target(
@@ -49,7 +52,7 @@ let package = Package(
         .product(name: "DequeModule", package: "swift-collections"),
         .product(name: "HeapModule", package: "swift-collections"),
       ],
-      swiftSettings: swiftSettings
+      swiftSettings: librarySettings
     ),
     // What users import: socket actors, listeners, sequences, policies.
     .target(
@@ -60,7 +63,7 @@ let package = Package(
         "CMessageSockets",
         .product(name: "SystemPackage", package: "swift-system"),
       ],
-      swiftSettings: swiftSettings
+      swiftSettings: librarySettings
     ),
     .testTarget(
       name: "AncillaryTests",
@@ -68,8 +71,13 @@ let package = Package(
       swiftSettings: swiftSettings
     ),
     .testTarget(
+      name: "SocketEngineTests",
+      dependencies: ["SocketEngine"],
+      swiftSettings: swiftSettings
+    ),
+    .testTarget(
       name: "MessageSocketsTests",
-      dependencies: ["MessageSockets", .product(name: "SystemPackage", package: "swift-system")],
+      dependencies: ["MessageSockets", "SocketEngine", .product(name: "SystemPackage", package: "swift-system")],
       swiftSettings: swiftSettings
     ),
   ],

@@ -6,9 +6,6 @@
 
 #include "plain.h"
 
-// More would fill a datagram socket, and the only thread would wait for itself.
-enum { BURST = 8 };
-
 struct pair {
   struct plain_end ends[2];
 };
@@ -60,11 +57,10 @@ static void pingpong(struct meter *meter, const struct options *options, unsigne
   plain_close(&plain);
 }
 
+// A burst must fit into the socket, overhead included: if it were full, the only thread would wait for itself.
 static unsigned burst_for(const struct options *options) {
-  // The default sizes of a socket's buffer hold three of the largest messages.
-  unsigned fit = 3 * MAX_BYTES / options->bytes;
-  unsigned burst = options->burst < BURST ? options->burst : BURST;
-  return burst < fit ? burst : fit;
+  unsigned fit = MAX_BYTES / options->bytes;
+  return options->burst < fit ? options->burst : fit;
 }
 
 static void oneway(struct meter *meter, const struct options *options, unsigned count) {

@@ -55,14 +55,9 @@ void ring_turn(struct ring *ring, completion complete, void *context) {
   io_uring_cq_advance(&ring->io, count);
 }
 
-void ring_send(struct ring *ring, int fd, const struct outgoing *message, unsigned count, const void *subject) {
-  for (unsigned i = 0; i < count; i++) {
-    struct io_uring_sqe *sqe = ring_entry(ring);
-    bool last = i + 1 == count;
-    io_uring_prep_sendmsg(sqe, fd, &message->header, message->flags);
-    entry_tag(sqe, last ? subject : NULL, SENT);
-    // Unlinked sends on a full socket would complete in any order.
-    if (!last) io_uring_sqe_set_flags(sqe, IOSQE_IO_LINK);
-  }
-  ring->meter->sent += count;
+void ring_send(struct ring *ring, int fd, const struct outgoing *message, const void *subject) {
+  struct io_uring_sqe *sqe = ring_entry(ring);
+  io_uring_prep_sendmsg(sqe, fd, &message->header, message->flags);
+  entry_tag(sqe, subject, SENT);
+  ring->meter->sent++;
 }

@@ -35,7 +35,6 @@ static inline void *completion_subject(const struct io_uring_cqe *cqe) {
   return (void *)(uintptr_t)(cqe->user_data & ~(uint64_t)OPERATION_MASK);
 }
 
-// Sends the message `count` times, in order. Only the last completion carries `subject`; those before it have none.
-void ring_send(struct ring *ring, int fd, const struct outgoing *message, unsigned count, const void *subject);
+void ring_send(struct ring *ring, int fd, const struct outgoing *message, const void *subject);
 
 #endif

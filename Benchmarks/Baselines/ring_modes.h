@@ -26,6 +26,28 @@ void receiver_arm(struct receiver *receiver, struct end *end);
 // Takes the result of a receive: how many messages it completed. Updates `armed` and `closed`.
 unsigned receiver_take(struct receiver *receiver, struct end *end, const struct io_uring_cqe *cqe);
 
+// What the modes share. The ends of pair i are 2i and 2i + 1.
+struct bench {
+  const struct options *options;
+  struct meter *meter;
+  struct ring ring;
+  struct receiver *receiver;
+  struct outgoing message;
+  struct end *ends;
+  unsigned count;
+};
+
+// `operations` is how many may be submitted in one turn. No more than needed: the ring should stay in the cache.
+void bench_open(struct bench *bench, struct meter *meter, const struct options *options, unsigned ends,
+                unsigned operations);
+void bench_open_pairs(struct bench *bench);
+void bench_close(struct bench *bench);
+// Fails unless the whole message was sent: a peer would wait for the missing bytes forever.
+void bench_check_sent(const struct bench *bench, const struct io_uring_cqe *cqe);
+// How many messages a receive completed.
+unsigned bench_take(struct bench *bench, struct end *end, const struct io_uring_cqe *cqe);
+void bench_keep_armed(struct bench *bench, struct end *end);
+
 void ring_pingpong(struct meter *meter, const struct options *options, unsigned pairs);
 void ring_oneway(struct meter *meter, const struct options *options, unsigned pairs);
 void ring_idle(struct meter *meter, const struct options *options, unsigned pairs);

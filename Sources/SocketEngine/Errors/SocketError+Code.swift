@@ -79,6 +79,7 @@ extension SocketError.Code {
     case .socketNotConnected: self = .notConnected
     case .tooManyReferences: self = .tooManyInFlight
     case .connectionRefused: self = .connectionRefused
+    case .protocolWrongTypeForSocket: self = .wrongSocketKind
     default: self = .system
     }
   }

@@ -91,6 +91,11 @@ public final class IOLoop: Sendable {
     }
   }
 
+  /// How many operations the kernel has in hand.
+  var operationsInKernel: Int {
+    get async { await isolation.operationsInKernel(of: core) }
+  }
+
   // MARK: For the package
 
   var core: LoopCore { thread.core }
@@ -139,4 +144,5 @@ private actor LoopIsolation {
   nonisolated var unownedExecutor: UnownedSerialExecutor { unsafe executor.asUnownedSerialExecutor() }
 
   func statistics(of core: LoopCore) -> IOLoop.Statistics { core.currentStatistics }
+  func operationsInKernel(of core: LoopCore) -> Int { core.operationsInKernel }
 }

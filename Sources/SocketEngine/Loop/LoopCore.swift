@@ -309,5 +309,12 @@ final class LoopCore: @unchecked Sendable {
     return current
   }
 
+  /// How many operations the kernel has in hand.
+  var operationsInKernel: Int {
+    var count = 0
+    operations.forEachInUse { if $0.life.state == .inKernel { count += 1 } }
+    return count
+  }
+
   var isRunning: Bool { if case .running = phase { true } else { false } }
 }

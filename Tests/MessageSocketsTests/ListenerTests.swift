@@ -1,0 +1,113 @@
+import Glibc
+import MessageSockets
+import SystemPackage
+import Testing
+
+/// A path in a fresh directory, which is removed afterwards.
+func withTemporaryPath(_ body: (FilePath) async throws -> Void) async throws {
+  var template = Array("/tmp/message-sockets-XXXXXX".utf8CString)
+  let made = template.withUnsafeMutableBufferPointer { mkdtemp($0.baseAddress!) != nil }
+  try #require(made)
+  let directory = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+  defer {
+    unlink(directory + "/socket")
+    rmdir(directory)
+  }
+  try await body(FilePath(directory + "/socket"))
+}
+
+extension KernelTests {
+  @Suite struct Listeners {
+    @Test func connectionsOverAPath() async throws {
+      try await withTemporaryPath { path in try await exchange(UnixStream.self, at: try UnixAddress(path: path)) }
+    }
+
+    @Test func seqpacketConnectionsOverAPath() async throws {
+      try await withTemporaryPath { path in try await exchange(UnixSeqpacket.self, at: try UnixAddress(path: path)) }
+    }
+
+    @Test func connectionsOverAnAbstractAddress() async throws {
+      try await exchange(UnixStream.self, at: try UnixAddress(abstract: Array("message-sockets-test-\(getpid())".utf8)))
+    }
+
+    private func exchange<Connection: UnixConnection>(_: Connection.Type, at address: UnixAddress) async throws {
+      try await withDescriptorOracle { _ in
+        let listener = try UnixListener<Connection>.bind(to: address)
+        try await withThrowingTaskGroup(of: Void.self) { group in
+          group.addTask {
+            for try await connection in listener.connections {
+              while let message = try await connection.receiveMessage() {
+                let descriptors = message.takeDescriptors()
+                try await connection.sendMessage(message.payload, descriptors: descriptors.span)
+              }
+            }
+          }
+          for number in 0..<10 {
+            let client = try await Connection.connect(to: address)
+            try await client.sendMessage([UInt8(number)], descriptor: try .numbered(number))
+            let echo = try #require(try await client.receiveMessage())
+            #expect(echo.payload == [UInt8(number)])
+            #expect(try echo.takeDescriptor()?.number == number)
+            await client.close()
+          }
+          await listener.close()
+          try await group.waitForAll()
+        }
+      }
+    }
+
+    @Test func manyClientsWaitForAFullBacklog() async throws {
+      try await withDescriptorOracle { loop in
+        let address = try UnixAddress(abstract: Array("message-sockets-backlog-\(getpid())".utf8))
+        let listener = try UnixListener<UnixStream>.bind(to: address, backlog: 1)
+        try await withThrowingTaskGroup(of: Void.self) { group in
+          for _ in 0..<16 {
+            group.addTask {
+              let client = try await UnixStream.connect(to: address)
+              #expect(try await client.receiveMessage()?.payload == [1])
+            }
+          }
+          for _ in 0..<16 {
+            let connection = try await listener.accept()
+            try await connection.sendMessage([1])
+          }
+          try await group.waitForAll()
+        }
+        await listener.close()
+      }
+    }
+
+    @Test func aCancelledAcceptLeavesTheConnectionForTheNext() async throws {
+      try await withDescriptorOracle { loop in
+        let address = try UnixAddress(abstract: Array("message-sockets-accept-\(getpid())".utf8))
+        let listener = try UnixListener<UnixStream>.bind(to: address)
+        let accepting = Task(executorPreference: loop.taskExecutor) { try await listener.accept() }
+        await untilOperationsArePending(1, on: loop)
+        accepting.cancel()
+        await #expect(throws: CancellationError.self) { try await accepting.value }
+        let client = try await UnixStream.connect(to: address)
+        let connection = try await listener.accept()
+        try await client.sendMessage([3])
+        #expect(try await connection.receiveMessage()?.payload == [3])
+        await listener.close()
+      }
+    }
+
+    @Test func addressesThatCannotBeUsed() async throws {
+      try await withTemporaryPath { path in
+        try await withDescriptorOracle { _ in
+          let address = try UnixAddress(path: path)
+          #expect(await codeThrown { _ = try await UnixStream.connect(to: address) } == .notFound)
+          let listener = try UnixListener<UnixStream>.bind(to: address)
+          #expect(await codeThrown { _ = try UnixListener<UnixStream>.bind(to: address) } == .addressInUse)
+          #expect(await codeThrown { _ = try await UnixSeqpacket.connect(to: address) } == .wrongSocketKind)
+          await listener.close()
+          #expect(await codeThrown { _ = try await UnixStream.connect(to: address) } == .connectionRefused)
+          let inMissingDirectory = try UnixAddress(path: path.appending("x"))
+          #expect(await codeThrown { _ = try UnixListener<UnixStream>.bind(to: inMissingDirectory) } != nil)
+          #expect(throws: AncillaryError.self) { try UnixAddress(path: FilePath("/" + String(repeating: "x", count: 108))) }
+        }
+      }
+    }
+  }
+}

@@ -1,0 +1,135 @@
+import MessageSockets
+import SystemPackage
+import Testing
+
+extension KernelTests {
+  @Suite struct Loops {
+    /// A job mix on one loop: tasks that prefer it exchange messages and descriptors, and no message costs a thread hop or a queue.
+    @Test func aTaskThatPrefersTheLoopMakesNoHops() async throws {
+      try await withDescriptorOracle { loop in
+        let rounds = 500
+        let pairs = 8
+        let before = await loop.statistics
+        try await withThrowingTaskGroup(of: Void.self) { group in
+          for _ in 0..<pairs {
+            let (left, right) = try UnixStream.makePair()
+            group.addTask {
+              for round in 0..<rounds {
+                if round % 2 == 0 {
+                  try await left.sendMessage([1], descriptor: try .openFile("/dev/null"))
+                } else {
+                  try await left.sendMessage([1])
+                }
+                _ = try await left.receiveMessage()
+              }
+              await left.close()
+            }
+            group.addTask {
+              for try await message in right.messages {
+                let descriptors = message.takeDescriptors()
+                try await right.sendMessage(message.payload, descriptors: descriptors.span)
+              }
+            }
+          }
+          try await group.waitForAll()
+        }
+        let after = await loop.statistics
+        #expect(after.messagesSent - before.messagesSent == UInt64(2 * rounds * pairs))
+        #expect(after.descriptorsReceived - before.descriptorsReceived == UInt64(rounds * pairs))
+        #expect(after.hops == before.hops)
+        // Starting and ending tasks, and closing, cost a few; messages none.
+        #expect(after.localEnqueues - before.localEnqueues < UInt64(20 * pairs))
+      }
+    }
+
+    @Test func aTaskOnTheGlobalPoolHopsOncePerCall() async throws {
+      let loop = try TestLoop.shared.get()
+      let before = openDescriptors()
+      do {
+        let (left, right) = try UnixStream.makePair(on: loop)
+        let first = await loop.statistics
+        for _ in 0..<100 {
+          try await left.sendMessage([1], descriptor: try .openFile("/dev/null"))
+          _ = try await right.receiveMessage()
+        }
+        let last = await loop.statistics
+        // Two calls a round, and this measurement's own visit.
+        #expect(last.hops - first.hops <= 201)
+      }
+      #expect(openDescriptors() == before)
+    }
+
+    @Test func shutdownEndsEverythingInFlight() async throws {
+      let loop = try IOLoop()
+      var sockets: [(UnixStream, UnixStream)] = []
+      for _ in 0..<20 { sockets.append(try UnixStream.makePair(on: loop)) }
+      let codes = await withTaskGroup(of: SocketError.Code?.self) { group in
+        for (_, right) in sockets { group.addTask { await codeThrown { _ = try await right.receiveMessage() } } }
+        for (left, _) in sockets.prefix(5) {
+          group.addTask { await codeThrown { try await left.sendMessage([UInt8](repeating: 0, count: 8 << 20)) } }
+        }
+        group.addTask(executorPreference: loop.taskExecutor) {
+          await untilOperationsArePending(20, on: loop)
+          return nil
+        }
+        _ = await group.next()
+        await loop.shutdown()
+        await loop.shutdown()
+        return await group.reduce(into: []) { $0.append($1) }
+      }
+      #expect(codes.count == 25)
+      #expect(codes.allSatisfy { $0 == .loopShutDown || $0 == .partialSend || $0 == nil })
+      #expect(codes.contains(.loopShutDown))
+      let (left, right) = sockets[19]
+      #expect(await codeThrown { try await left.sendMessage([1]) } == .loopShutDown)
+      await left.close()
+      await right.close()
+    }
+
+    @Test func aLoopThatNobodyHoldsEndsWithItsRing() async throws {
+      let ringsBefore = openDescriptors().values.filter { $0 == "anon_inode:[io_uring]" }.count
+      do {
+        let loop = try IOLoop()
+        let (left, right) = try UnixStream.makePair(on: loop)
+        try await left.sendMessage([1], descriptor: try .numbered(1))
+        _ = right
+      }
+      // The thread ends by itself; it closes the ring on the way.
+      while openDescriptors().values.filter({ $0 == "anon_inode:[io_uring]" }).count > ringsBefore { await Task.yield() }
+    }
+
+    @Test func aConfigurationOutOfRangeIsATypedError() {
+      var configuration = IOLoop.Configuration()
+      configuration.ringEntries = 0
+      #expect(throws: SocketError.self) { try IOLoop(configuration) }
+    }
+
+    @Test func userActorsOnTheLoopCallSocketsWithoutSwitching() async throws {
+      try await withDescriptorOracle { loop in
+        let echo = EchoActor(loop: loop)
+        try await echo.run(rounds: 10)
+        let before = await loop.statistics
+        try await echo.run(rounds: 200)
+        let after = await loop.statistics
+        #expect(after.localEnqueues - before.localEnqueues < 20)
+        #expect(after.hops == before.hops)
+      }
+    }
+  }
+}
+
+private actor EchoActor {
+  let loop: IOLoop
+  init(loop: IOLoop) { self.loop = loop }
+  nonisolated var unownedExecutor: UnownedSerialExecutor { loop.serialExecutor.asUnownedSerialExecutor() }
+
+  func run(rounds: Int) async throws {
+    let (left, right) = try UnixStream.makePair(on: loop)
+    for _ in 0..<rounds {
+      try await left.sendMessage([1])
+      _ = try await right.receiveMessage()
+    }
+    await left.close()
+    await right.close()
+  }
+}

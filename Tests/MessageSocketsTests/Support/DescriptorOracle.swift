@@ -1,0 +1,32 @@
+import Glibc
+import MessageSockets
+import Testing
+
+/// All tests that open descriptors: one after the other, because the oracle looks at the whole process.
+@Suite(.serialized) enum KernelTests {}
+
+/// Runs `body` on a loop that all tests share, and checks that afterwards exactly the descriptors are open that were open before.
+func withDescriptorOracle(
+  sourceLocation: SourceLocation = #_sourceLocation, _ body: (IOLoop) async throws -> Void
+) async throws {
+  let loop = try TestLoop.shared.get()
+  let before = openDescriptors()
+  try await loop.run { try await body(loop) }
+  let after = openDescriptors()
+  #expect(after == before, "descriptors left open or closed", sourceLocation: sourceLocation)
+}
+
+enum TestLoop {
+  static let shared = Result { try IOLoop() }
+}
+
+/// The numbers of all open descriptors, and what they are.
+func openDescriptors() -> [Int32: String] {
+  var open: [Int32: String] = [:]
+  for number in 0..<Int32(4096) {
+    var target = [UInt8](repeating: 0, count: 256)
+    let length = readlink("/proc/self/fd/\(number)", &target, target.count)
+    if length >= 0 { open[number] = String(decoding: target[..<length], as: UTF8.self) }
+  }
+  return open
+}

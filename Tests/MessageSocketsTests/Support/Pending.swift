@@ -1,0 +1,21 @@
+@testable import SocketEngine
+
+/// Waits, turn by turn, until the kernel has at least `count` operations of the loop's in hand. Each look is a job on the loop, so that the loop goes
+/// through the kernel in between: no time passes by the clock.
+func untilOperationsArePending(_ count: Int, on loop: IOLoop) async {
+  while await loop.operationsInKernel < count { await Task.yield() }
+}
+
+/// Waits until the loop's senders wait for room: operations are in the kernel, and in many turns one after the other none has got anywhere. A send that has
+/// room ends in the turn that submits it.
+func untilSendsStall(on loop: IOLoop) async {
+  var turnsWithoutProgress = 0
+  var completions: UInt64 = 0
+  while turnsWithoutProgress < 50 {
+    await Task.yield()
+    let now = await loop.statistics.completions
+    let pending = await loop.operationsInKernel
+    turnsWithoutProgress = now == completions && pending > 0 ? turnsWithoutProgress + 1 : 0
+    completions = now
+  }
+}

@@ -1,0 +1,70 @@
+import Glibc
+import MessageSockets
+import SystemPackage
+import Testing
+
+/// A pipe, to prove who holds its ends: the reading end finds the end of the file when, and only when, every copy of the writing end is closed.
+final class Pipe {
+  private let reader: OwnedFd
+  private var ownWriter: OwnedFd?
+
+  init() throws {
+    let ends = try FileDescriptor.pipe(options: .closeOnExec)
+    reader = OwnedFd(adopting: ends.readEnd)
+    ownWriter = OwnedFd(adopting: ends.writeEnd)
+  }
+
+  /// The writing end, once; this object keeps none.
+  func takeWriter() -> OwnedFd { ownWriter.take()! }
+
+  /// Whether all writing ends are closed.
+  var isAtEnd: Bool {
+    reader.withUnsafeFileDescriptor { descriptor in
+      var wanted = pollfd(fd: descriptor.rawValue, events: Int16(POLLIN), revents: 0)
+      return poll(&wanted, 1, 0) == 1 && wanted.revents & Int16(POLLHUP) != 0
+    }
+  }
+}
+
+extension OwnedFd {
+  /// Which open file this is: device and inode.
+  var identity: [UInt64] {
+    withUnsafeFileDescriptor { descriptor in
+      var status = stat()
+      guard fstat(descriptor.rawValue, &status) == 0 else { return [] }
+      return [UInt64(status.st_dev), UInt64(status.st_ino)]
+    }
+  }
+
+  var isCloseOnExec: Bool {
+    withUnsafeFileDescriptor { fcntl($0.rawValue, F_GETFD) & FD_CLOEXEC != 0 }
+  }
+
+  static func openFile(_ path: String, _ flags: Int32 = O_RDONLY) throws -> OwnedFd {
+    let number = open(path, flags | O_CLOEXEC)
+    try #require(number >= 0)
+    return OwnedFd(adopting: FileDescriptor(rawValue: number))
+  }
+
+  /// A file without a name that says which one it is.
+  static func numbered(_ number: Int) throws -> OwnedFd {
+    var name = Array("/tmp/message-sockets-XXXXXX".utf8CString)
+    let descriptor = FileDescriptor(rawValue: mkstemp(&name))
+    let owned = OwnedFd(adopting: descriptor)
+    unlink(name)
+    _ = fcntl(descriptor.rawValue, F_SETFD, FD_CLOEXEC)
+    try withUnsafeBytes(of: number) { _ = try descriptor.writeAll(toAbsoluteOffset: 0, $0) }
+    return owned
+  }
+
+  /// What ``numbered(_:)`` wrote.
+  var number: Int {
+    get throws {
+      try withUnsafeFileDescriptor { descriptor in
+        var number = -1
+        try withUnsafeMutableBytes(of: &number) { _ = try descriptor.read(fromAbsoluteOffset: 0, into: $0) }
+        return number
+      }
+    }
+  }
+}
