@@ -1,7 +1,6 @@
 # Everything that is done with this package, by one command each. `make` alone lists them.
 
 SWIFT ?= swift
-PYTHON ?= python3
 CONFIGURATION ?= debug
 # The directory that `make run` serves.
 DIR ?= Sources
@@ -18,10 +17,11 @@ BROKER := --package-path Examples --configuration $(CONFIGURATION)
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "make %-13s %s\n", $$1, $$2 }'
 
-setup: ## Install what is missing to build: liburing's development files
-	@pkg-config --exists liburing 2>/dev/null || { \
-	  command -v apt-get >/dev/null || { echo "install liburing's development files and pkg-config, then try again" >&2; exit 1; }; \
-	  $(SUDO) apt-get update && $(SUDO) apt-get install --yes --no-install-recommends pkg-config liburing-dev; }
+setup: ## Install what is missing: liburing's development files, and python3 for the tests
+	@if ! pkg-config --exists liburing 2>/dev/null || ! command -v python3 >/dev/null; then \
+	  command -v apt-get >/dev/null || { echo "install pkg-config, liburing's development files and python3, then try again" >&2; exit 1; }; \
+	  $(SUDO) apt-get update && $(SUDO) apt-get install --yes --no-install-recommends pkg-config liburing-dev python3; \
+	fi
 
 build: setup ## Build the library and its tests
 	$(SWIFT) build --build-tests --configuration $(CONFIGURATION)
@@ -31,13 +31,14 @@ run: setup ## Run the fd-broker example on the files below DIR (default: Sources
 	@"$$($(SWIFT) build $(BROKER) --show-bin-path)/fd-broker" demo --root "$(DIR)" \
 	  --descriptors $(DESCRIPTORS) --cancellations $(CANCELLATIONS)
 
-test: setup ## Run all tests in debug, with python3 as a foreign peer and those of the examples
-	$(SWIFT) test
-	$(SWIFT) test --package-path Examples
+# One test after the other: many compare the open descriptors of the whole process before and after.
+test: setup ## Run all tests in debug, with python3 as a foreign peer, and those of the examples
+	$(SWIFT) test --no-parallel
+	$(SWIFT) test --no-parallel --package-path Examples
 
 test-release: setup ## Run all tests with optimisation
-	$(SWIFT) test --configuration release -Xswiftc -enable-testing
-	$(SWIFT) test --configuration release -Xswiftc -enable-testing --package-path Examples
+	$(SWIFT) test --no-parallel --configuration release -Xswiftc -enable-testing
+	$(SWIFT) test --no-parallel --configuration release -Xswiftc -enable-testing --package-path Examples
 
 ci: ## Do what CI does
 	.ci/run

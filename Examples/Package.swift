@@ -30,8 +30,18 @@ let package = Package(
         .product(name: "SystemPackage", package: "swift-system"),
       ],
       path: "fd-broker",
+      exclude: ["README.md"],
       swiftSettings: swiftSettings
-    )
+    ),
+    .testTarget(
+      name: "FDBrokerTests",
+      dependencies: [
+        "fd-broker",
+        .product(name: "MessageSockets", package: "swift-message-sockets"),
+        .product(name: "SystemPackage", package: "swift-system"),
+      ],
+      swiftSettings: swiftSettings
+    ),
   ],
   swiftLanguageModes: [.v6]
 )
