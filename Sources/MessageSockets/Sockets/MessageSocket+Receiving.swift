@@ -15,7 +15,7 @@ extension MessageSocket {
   ///   from the socket. A message that won the race against the cancellation is returned.
   ///   Not an error: truncation and descriptors that could not be delivered; see ``ReceivedMessage/outcome``.
   public nonisolated func receiveMessage() async throws -> ReceivedMessage? {
-    if channel.loop.isCurrent {
+    if channel.isOnLoop {
       try await receiveHere()
     } else {
       try await receiveOnLoop()

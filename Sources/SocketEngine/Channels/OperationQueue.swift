@@ -22,8 +22,8 @@ struct OperationQueue {
 
   /// Removes an operation that has ended. Returns the one whose turn it is now, if it was the active one that left.
   mutating func leave(_ operation: Operation) -> Operation? {
-    guard active === operation else {
-      waiting.removeAll { $0 === operation }
+    guard active == operation else {
+      waiting.removeAll { $0 == operation }
       return nil
     }
     active = waiting.popFirst()

@@ -10,10 +10,11 @@ public final class SocketChannel: @unchecked Sendable {
   /// The loop that the socket belongs to, for its whole life.
   public let loop: IOLoop
   package let kind: SocketKind
+  let core: LoopCore
   /// The descriptor's number. Means nothing once the channel is closed.
   let number: Int32
 
-  /// Closed when the channel ends, or by ``close(isolation:)``, after the last operation.
+  /// Closed when the channel ends, or by ``close()``, after the last operation.
   private var descriptor: OwnedFd?
   private var outgoing = OperationQueue()
   private var incoming = OperationQueue()
@@ -23,6 +24,7 @@ public final class SocketChannel: @unchecked Sendable {
   package init(adopting descriptor: consuming OwnedFd, kind: SocketKind, loop: IOLoop) {
     self.loop = loop
     self.kind = kind
+    core = loop.core
     number = descriptor.withUnsafeFileDescriptor { $0.rawValue }
     self.descriptor = consume descriptor
   }
@@ -30,27 +32,30 @@ public final class SocketChannel: @unchecked Sendable {
   // An operation in use holds its channel: when the last reference goes, the kernel has none of its operations, and closing the
   // descriptor, as the deinit of `OwnedFd` does, is safe on any thread.
 
+  /// Whether the caller runs on the loop's thread, as it must for all that follows.
+  package var isOnLoop: Bool { core.isCurrent }
+
   // MARK: Starting operations
 
   /// An operation of this socket's, ready to be filled.
   ///
   /// - Throws: `CancellationError` if the task is cancelled already, ``SocketError/Code/closed``, ``SocketError/Code/loopShutDown``.
   func makeOperation(_ request: OperationRequest, _ name: SocketError.Operation) throws -> Operation {
-    precondition(loop.isCurrent, "A channel was used outside its loop")
+    precondition(isOnLoop, "A channel was used outside its loop")
     try Task.checkCancellation()
-    guard loop.core.isRunning else { throw SocketError(.loopShutDown, name) }
+    guard core.isRunning else { throw SocketError(.loopShutDown, name) }
     guard isOpen else { throw SocketError(.closed, name) }
-    return loop.core.makeOperation(request, channel: self)
+    return core.makeOperation(request, channel: self)
   }
 
   /// Sends a filled operation on its way: to the kernel, or to the end of its queue.
   func start(_ operation: Operation) {
-    if queue(of: operation, { $0.join(operation) }) { loop.core.submit(operation) }
+    if queue(of: operation, { $0.join(operation) }) { core.submit(operation) }
   }
 
   /// An operation has ended: the next of its direction goes to the kernel.
   func leave(_ operation: Operation) {
-    if let next = queue(of: operation, { $0.leave(operation) }) { loop.core.submit(next) }
+    if let next = queue(of: operation, { $0.leave(operation) }) { core.submit(next) }
     if !isOpen { finishClosing() }
   }
 
@@ -66,7 +71,7 @@ public final class SocketChannel: @unchecked Sendable {
 
   /// shutdown(2): ends one direction or both. Pending operations of that direction end by themselves.
   package func shutdown(read: Bool, write: Bool) throws(SocketError) {
-    precondition(loop.isCurrent, "A channel was used outside its loop")
+    precondition(isOnLoop, "A channel was used outside its loop")
     guard isOpen else { throw SocketError(.closed, .shutdown) }
     let result = cms_shutdown(number, read, write)
     // A connection that the peer has closed already is shut down as well as can be.
@@ -75,16 +80,16 @@ public final class SocketChannel: @unchecked Sendable {
 
   /// Stops all operations of the socket, waits until the kernel has let go of them, and closes the descriptor. Closing again waits for the
   /// first closing. Not cancellable: it ends as soon as the kernel answers.
-  package func close(isolation: isolated (any Actor)? = #isolation) async {
-    precondition(loop.isCurrent, "A channel was used outside its loop")
+  package nonisolated(nonsending) func close() async {
+    precondition(isOnLoop, "A channel was used outside its loop")
     isOpen = false
-    outgoing.forEachFromTheBack { loop.core.stop($0, .socketClosed) }
-    incoming.forEachFromTheBack { loop.core.stop($0, .socketClosed) }
+    outgoing.forEachFromTheBack { core.stop($0, .socketClosed) }
+    incoming.forEachFromTheBack { core.stop($0, .socketClosed) }
     finishClosing()
     guard descriptor != nil else { return }
-    let closed = loop.core.makeEvent()
+    let closed = core.makeEvent()
     closers.append(closed)
-    _ = await loop.outcomeIgnoringCancellation(of: closed)
+    _ = await core.outcomeIgnoringCancellation(of: closed)
   }
 
   private func finishClosing() {
@@ -92,7 +97,7 @@ public final class SocketChannel: @unchecked Sendable {
     descriptor = nil
     let waiting = closers
     closers = []
-    for closer in waiting { loop.core.signal(closer) }
+    for closer in waiting { core.signal(closer) }
   }
 }
 

@@ -63,8 +63,8 @@ final class RingDriver: Driver {
     // SAFETY: the operation owns the memory that these entries point to until its final completion, and holds the channel whose
     // descriptor the number is.
     return switch operation.request {
-    case .send(let flags): unsafe cms_ring_prepare_sendmsg(ring, id, number, operation.memory.header, UInt32(bitPattern: flags))
-    case .receive(let flags): unsafe cms_ring_prepare_recvmsg(ring, id, number, operation.memory.header, UInt32(bitPattern: flags))
+    case .send(let flags): unsafe cms_ring_prepare_sendmsg(ring, id, number, operation.header, UInt32(bitPattern: flags))
+    case .receive(let flags): unsafe cms_ring_prepare_recvmsg(ring, id, number, operation.header, UInt32(bitPattern: flags))
     case .accept: unsafe cms_ring_prepare_accept(ring, id, number)
     case .connect(let length): unsafe cms_ring_prepare_connect(ring, id, number, operation.memory.name.baseAddress!, length)
     case .timer: preconditionFailure("Timers are the loop's, not the driver's")

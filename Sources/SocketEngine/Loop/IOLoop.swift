@@ -101,38 +101,6 @@ public final class IOLoop: Sendable {
   var core: LoopCore { thread.core }
 
   package var unownedSerialExecutor: UnownedSerialExecutor { unsafe serial.asUnownedSerialExecutor() }
-
-  /// Waits for an operation that was started. If the task is cancelled meanwhile the operation is stopped, and awaited all the same:
-  /// nothing of it is left in the kernel when this returns.
-  func outcome(of operation: Operation, isolation: isolated (any Actor)? = #isolation) async -> OperationOutcome {
-    operation.returnState = core.returnState()
-    let id = operation.id
-    let awaiter = operation.awaiter!
-    var outcome: OperationOutcome?
-    await withTaskCancellationHandler {
-      // Without this use of `isolation` the closure would leave the caller's executor (Swift 6.3).
-      _ = isolation
-      outcome = await awaiter.outcome()
-    } onCancel: {
-      stop(id, .taskCancelled)
-    }
-    return outcome.take()!
-  }
-
-  /// The same without a cancellation handler.
-  func outcomeIgnoringCancellation(of operation: Operation, isolation: isolated (any Actor)? = #isolation) async -> OperationOutcome {
-    operation.returnState = core.returnState()
-    return await operation.awaiter.outcome()
-  }
-
-  /// Stops an operation from any thread. Idempotent; too late is no error.
-  private func stop(_ id: OperationID, _ reason: StopReason) {
-    if isCurrent {
-      core.stop(id, reason)
-    } else {
-      thread.inbox.send(.stop(id, reason))
-    }
-  }
 }
 
 /// A place to visit the loop's thread from elsewhere.

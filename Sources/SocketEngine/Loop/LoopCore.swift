@@ -20,22 +20,45 @@ final class LoopCore: @unchecked Sendable {
   let configuration: IOLoop.Configuration
   let inbox: Inbox
   private(set) var driver: (any Driver)!
-  var operations = OperationTable()
-  var timers = TimerQueue()
-  var ready: Deque<ReadyJob> = []
-  var statistics = IOLoop.Statistics()
+  private let state = LoopConfined(State())
   let controlBuffers: MemoryPool
   let payloadBuffers: MemoryPool
 
-  private(set) var phase = Phase.running
-  /// The state of the job that is running, or ran last.
-  private var currentState = ExecutorState.serial
-  private var serialExecutor: UnownedSerialExecutor!
-  private var taskExecutor: UnownedTaskExecutor!
+  private var phase = Phase.running
   private var arrivals: [Inbox.Item] = []
   private var mustExit = false
   private let completions: UnsafeMutableBufferPointer<cms_completion>
-  private var thread: UInt = 0
+
+  /// What is used for every message.
+  @safe
+  private struct State: ~Copyable {
+    var operations = OperationTable()
+    var timers = TimerQueue()
+    var ready: Deque<ReadyJob> = []
+    var untilEndOfTurn: [OperationID] = []
+    var statistics = IOLoop.Statistics()
+    /// The state of the job that is running, or ran last.
+    var currentState = ExecutorState.serial
+    var serialExecutor: UnownedSerialExecutor?
+    var taskExecutor: UnownedTaskExecutor?
+    var thread: UInt = 0
+    var isRunning = true
+  }
+
+  var operations: OperationTable {
+    _read { yield state.value.operations }
+    _modify { yield &state.value.operations }
+  }
+
+  private var timers: TimerQueue {
+    _read { yield state.value.timers }
+    _modify { yield &state.value.timers }
+  }
+
+  private var statistics: IOLoop.Statistics {
+    get { state.value.statistics }
+    _modify { yield &state.value.statistics }
+  }
 
   init(configuration: IOLoop.Configuration, inbox: Inbox) {
     self.configuration = configuration
@@ -50,20 +73,20 @@ final class LoopCore: @unchecked Sendable {
   deinit { unsafe completions.deallocate() }
 
   /// Whether the caller runs on the loop's thread. May be asked from any thread: `thread` is set before the core is shared.
-  var isCurrent: Bool { thread == cms_thread_self() }
+  var isCurrent: Bool { state.value.thread == cms_thread_self() }
 
   // MARK: The thread
 
   /// Claims the calling thread for the loop, and opens its driver there.
   func open() throws(SocketError) {
-    thread = cms_thread_self()
+    state.value.thread = cms_thread_self()
     driver = try RingDriver(entries: configuration.ringEntries, wakeNumber: inbox.wakeDescriptor.number)
   }
 
   /// The executors' identities; given once, before the first job can arrive.
   func bind(serial: UnownedSerialExecutor, task: UnownedTaskExecutor) {
-    unsafe serialExecutor = serial
-    unsafe taskExecutor = task
+    unsafe state.value.serialExecutor = serial
+    unsafe state.value.taskExecutor = task
   }
 
   /// The thread's whole life after ``open()``.
@@ -82,25 +105,26 @@ final class LoopCore: @unchecked Sendable {
     finishDraining()
     waitForKernel()
     reapCompletions()
+    resumeWhoWaitedForTheTurn()
   }
 
   private func runReadyJobs() {
     // A budget, so that jobs that keep making jobs cannot keep completions waiting.
     var budget = configuration.jobsPerTurn
-    while budget > 0, let job = ready.popFirst() {
+    while budget > 0, let job = state.value.ready.popFirst() {
       budget -= 1
       run(job)
     }
   }
 
   private func run(_ ready: ReadyJob) {
-    currentState = ready.state
+    state.value.currentState = ready.state
     statistics.jobs += 1
     // SAFETY: both executors outlive the thread's work: whoever enqueued the job holds one of them.
     switch ready.state {
-    case .serial: unsafe ready.job.runSynchronously(on: serialExecutor)
-    case .serialPreferring: unsafe ready.job.runSynchronously(isolatedTo: serialExecutor, taskExecutor: taskExecutor)
-    case .task: unsafe ready.job.runSynchronously(on: taskExecutor)
+    case .serial: unsafe ready.job.runSynchronously(on: state.value.serialExecutor!)
+    case .serialPreferring: unsafe ready.job.runSynchronously(isolatedTo: state.value.serialExecutor!, taskExecutor: state.value.taskExecutor!)
+    case .task: unsafe ready.job.runSynchronously(on: state.value.taskExecutor!)
     }
   }
 
@@ -110,7 +134,7 @@ final class LoopCore: @unchecked Sendable {
       switch item {
       case .job(let job, let state):
         statistics.hops += 1
-        ready.append(ReadyJob(job: job, state: state))
+        makeReady(ReadyJob(job: job, state: state))
       case .stop(let id, let reason): stop(id, reason)
       case .shutdown(let done): startDraining(done)
       case .exit: mustExit = true
@@ -120,7 +144,10 @@ final class LoopCore: @unchecked Sendable {
   }
 
   private func waitForKernel() {
-    guard ready.isEmpty, !mustExit || operations.inUse > 0 else { return driver.turn(.none) }
+    // Nor may it sleep while a task waits for this turn only.
+    guard state.value.ready.isEmpty, state.value.untilEndOfTurn.isEmpty, !mustExit || operations.inUse > 0 else {
+      return driver.turn(.none)
+    }
     guard inbox.fallAsleep() else { return driver.turn(.none) }
     if let next = timers.next {
       driver.turn(.nanoseconds(max(0, next.nanosecondsFromNow)))
@@ -142,14 +169,26 @@ final class LoopCore: @unchecked Sendable {
 
   func enqueueLocally(_ job: ReadyJob) {
     statistics.localEnqueues += 1
-    ready.append(job)
+    makeReady(job)
   }
+
+  func makeReady(_ job: ReadyJob) { state.value.ready.append(job) }
 
   /// The state in which the current task will want to go on after a wait.
   func returnState() -> ExecutorState {
-    if currentState == .task { return .task }
+    if state.value.currentState == .task { return .task }
     let preferred = unsafe withUnsafeCurrentTask { unsafe $0?.unownedTaskExecutor }
-    return unsafe preferred == taskExecutor ? .serialPreferring : .serial
+    return unsafe preferred == state.value.taskExecutor ? .serialPreferring : .serial
+  }
+
+  /// The task of `operation` is to go on at the end of this turn, done or not.
+  func resumeAfterTurn(_ operation: Operation) { state.value.untilEndOfTurn.append(operation.id) }
+
+  private func resumeWhoWaitedForTheTurn() {
+    while let id = state.value.untilEndOfTurn.popLast() {
+      guard let operation = operations.find(id), operation.life.state != .done else { continue }
+      operation.parking.resumeForTurn()
+    }
   }
 
   // MARK: Operations
@@ -171,6 +210,15 @@ final class LoopCore: @unchecked Sendable {
   func stop(_ id: OperationID, _ reason: StopReason) {
     guard let operation = operations.find(id) else { return }
     stop(operation, reason)
+  }
+
+  /// Stops an operation from any thread. Idempotent; too late is no error.
+  func stopFromAnywhere(_ id: OperationID, _ reason: StopReason) {
+    if isCurrent {
+      stop(id, reason)
+    } else {
+      inbox.send(.stop(id, reason))
+    }
   }
 
   func stop(_ operation: Operation, _ reason: StopReason) {
@@ -204,7 +252,7 @@ final class LoopCore: @unchecked Sendable {
   /// The outcome is known: the socket's next operation may start, and the task may go on.
   private func finish(_ operation: Operation) {
     operation.channel?.leave(operation)
-    operation.resumeTask()
+    operation.parking.resumeTask()
   }
 
   private func count(_ operation: Operation) {
@@ -274,6 +322,7 @@ final class LoopCore: @unchecked Sendable {
     switch phase {
     case .running:
       phase = .draining(done)
+      state.value.isRunning = false
       stopEverything(.loopShutdown)
     case .draining(let earlier):
       phase = .draining {
@@ -316,5 +365,5 @@ final class LoopCore: @unchecked Sendable {
     return count
   }
 
-  var isRunning: Bool { if case .running = phase { true } else { false } }
+  var isRunning: Bool { state.value.isRunning }
 }

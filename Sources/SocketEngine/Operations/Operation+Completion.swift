@@ -36,15 +36,15 @@ extension Operation {
     let remaining = memory.advanceVectors(by: count)
     if remaining == 0 { return .finished }
     // Only streams send short, and what has gone out has taken the control messages along: the rest goes without.
-    unsafe memory.header.pointee.control = nil
-    unsafe memory.header.pointee.control_length = 0
+    unsafe header.pointee.control = nil
+    unsafe header.pointee.control_length = 0
     if count > 0, life.mayContinue { return .again }
     outcome.errno = .canceled
     return .finished
   }
 
   private func absorbReceived(_ count: Int) {
-    let header = unsafe memory.header
+    let header = unsafe header
     outcome.byteCount = count
     outcome.messageFlags = unsafe header.pointee.flags & ~cms_msg_cmsg_cloexec
     // SAFETY: the kernel has filled this many bytes of the control block that was lent for this operation.
