@@ -33,12 +33,12 @@ run: setup ## Run the fd-broker example on the files below DIR (default: Sources
 
 # One test after the other: many compare the open descriptors of the whole process before and after.
 test: setup ## Run all tests in debug, with python3 as a foreign peer, and those of the examples
-	$(SWIFT) test --no-parallel
-	$(SWIFT) test --no-parallel --package-path Examples
+	$(SWIFT) test --disable-xctest --no-parallel
+	$(SWIFT) test --disable-xctest --no-parallel --package-path Examples
 
 test-release: setup ## Run all tests with optimisation
-	$(SWIFT) test --no-parallel --configuration release -Xswiftc -enable-testing
-	$(SWIFT) test --no-parallel --configuration release -Xswiftc -enable-testing --package-path Examples
+	$(SWIFT) test --disable-xctest --no-parallel --configuration release -Xswiftc -enable-testing
+	$(SWIFT) test --disable-xctest --no-parallel --configuration release -Xswiftc -enable-testing --package-path Examples
 
 ci: ## Do what CI does
 	.ci/run

@@ -4,18 +4,31 @@ import MessageSockets
 final class BrokerServer: Sendable {
   private let listener: UnixListener<UnixSeqpacket>
   private let directory: ServedDirectory
+  /// An element when a connection has ended, and its descriptor is free again. One is enough to remember.
+  private let ends: AsyncStream<Void>
+  private let ended: AsyncStream<Void>.Continuation
 
   init(listener: UnixListener<UnixSeqpacket>, directory: consuming ServedDirectory) {
     self.listener = listener
     self.directory = directory
+    (ends, ended) = AsyncStream.makeStream(bufferingPolicy: .bufferingNewest(1))
   }
 
   /// Serves each connection in a child task. Cancellation reaches them all: a reply on its way goes out whole or not at all, and every
   /// connection is closed before this returns.
   func run() async throws {
     try await withThrowingDiscardingTaskGroup { group in
-      for try await connection in listener.connections {
-        group.addTask { await self.serve(connection) }
+      while !Task.isCancelled {
+        do {
+          for try await connection in listener.connections {
+            group.addTask { await self.serve(connection) }
+          }
+          return
+        } catch let error as SocketError where error.code == .outOfDescriptors {
+          // Nobody is turned away: further clients wait in the kernel until one has left.
+          Console.note("clients have to wait: \(error)")
+          for await _ in ends { break }
+        }
       }
     }
   }
@@ -32,6 +45,7 @@ final class BrokerServer: Sendable {
       Console.note("a connection ended: \(error)")
     }
     await connection.close()
+    ended.yield()
   }
 
   /// Descriptors that a client sends along are closed with its message: nobody takes them.

@@ -59,6 +59,7 @@ extension Status {
     case .permissionDenied, .notPermitted: self = .notPermitted
     case .noSuchAddressOrDevice: self = .notAFile
     case .fileNameTooLong: self = .malformedRequest
+    case .tooManyOpenFiles, .tooManyOpenFilesInSystem: self = .outOfDescriptors
     default: self = .failed
     }
   }

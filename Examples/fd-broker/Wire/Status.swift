@@ -7,7 +7,8 @@ enum Status: UInt8, Error, Sendable {
   case notAFile = 4
   case notPermitted = 5
   case malformedRequest = 6
-  case failed = 7
+  case outOfDescriptors = 7
+  case failed = 8
 }
 
 extension Status: CustomStringConvertible {
@@ -20,6 +21,7 @@ extension Status: CustomStringConvertible {
     case .notAFile: "not a regular file"
     case .notPermitted: "the broker may not read it"
     case .malformedRequest: "the broker did not understand the request"
+    case .outOfDescriptors: "the broker has no descriptor left; try again later"
     case .failed: "the broker could not open it"
     }
   }
