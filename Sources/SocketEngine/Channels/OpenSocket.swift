@@ -1,7 +1,7 @@
 internal import Ancillary
 internal import CMessageSockets
-internal import SystemPackage
 internal import Synchronization
+internal import SystemPackage
 
 /// The loop's side of a socket: the descriptor, one queue of operations for each direction, and the messages received ahead.
 ///

@@ -32,7 +32,8 @@ final class RingDriver: Driver {
     let ring = unsafe try RingSetup.open(entries: UInt32(configuration.ringEntries))
     unsafe self.ring = ring
     receiveBuffers = unsafe ReceiveBuffers(
-      ring: ring, count: configuration.receiveBuffers, controlSize: configuration.controlBufferSize, payloadSize: configuration.receiveBufferSize)
+      ring: ring, count: configuration.receiveBuffers, controlSize: configuration.controlBufferSize,
+      payloadSize: configuration.receiveBufferSize)
     self.wakeNumber = wakeNumber
     submit(.watchWake)
   }

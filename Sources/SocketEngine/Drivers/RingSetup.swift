@@ -34,7 +34,9 @@ enum RingSetup {
     guard unsafe cms_ring_feature_bits(ring) & needed == needed else {
       throw SocketError(.ioUringUnavailable, .startLoop, detail: "the kernel is older than Linux 5.12")
     }
-    let opcodes = [cms_opcode_poll_add, cms_opcode_sendmsg, cms_opcode_recvmsg, cms_opcode_accept, cms_opcode_async_cancel, cms_opcode_connect]
+    let opcodes = [
+      cms_opcode_poll_add, cms_opcode_sendmsg, cms_opcode_recvmsg, cms_opcode_accept, cms_opcode_async_cancel, cms_opcode_connect,
+    ]
     for opcode in opcodes where unsafe cms_ring_supports(ring, opcode) != 1 {
       throw SocketError(.ioUringUnavailable, .startLoop, detail: "the kernel refuses io_uring operation \(opcode)")
     }

@@ -24,7 +24,7 @@ extension IOLoop {
     /// Descriptors that arrived, and got an owner.
     public internal(set) var descriptorsReceived: UInt64 = 0
 
-    /// Operations that were asked to stop while the kernel had them.
+    /// Operations that were asked to stop while the kernel had them, or waited for a message that it receives ahead.
     public internal(set) var cancellations: UInt64 = 0
     /// Of these: ended without having done anything.
     public internal(set) var cancelled: UInt64 = 0

@@ -125,7 +125,8 @@ final class LoopCore: @unchecked Sendable {
     // SAFETY: both executors outlive the thread's work: whoever enqueued the job holds one of them.
     switch ready.state {
     case .serial: unsafe ready.job.runSynchronously(on: state.value.serialExecutor!)
-    case .serialPreferring: unsafe ready.job.runSynchronously(isolatedTo: state.value.serialExecutor!, taskExecutor: state.value.taskExecutor!)
+    case .serialPreferring:
+      unsafe ready.job.runSynchronously(isolatedTo: state.value.serialExecutor!, taskExecutor: state.value.taskExecutor!)
     case .task: unsafe ready.job.runSynchronously(on: state.value.taskExecutor!)
     }
   }
@@ -231,7 +232,12 @@ final class LoopCore: @unchecked Sendable {
     case .none: break
     case .finish:
       operation.outcome.errno = .canceled
-      statistics.stoppedBeforeSubmission += 1
+      if case .waitForMessage = operation.request {
+        statistics.cancellations += 1
+        statistics.cancelled += 1
+      } else {
+        statistics.stoppedBeforeSubmission += 1
+      }
       finish(operation)
     case .cancelInKernel:
       statistics.cancellations += 1

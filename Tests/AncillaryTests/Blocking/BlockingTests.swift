@@ -5,8 +5,7 @@ import Testing
 
 extension OpeningDescriptors {
   @Suite struct BlockingTests {
-    static func send(_ payload: [UInt8], _ descriptors: borrowing OwnedFds, on socket: borrowing OwnedFd) throws -> Int
-    {
+    static func send(_ payload: [UInt8], _ descriptors: borrowing OwnedFds, on socket: borrowing OwnedFd) throws -> Int {
       try socket.send(payload, descriptors: descriptors.span)
     }
 

@@ -155,7 +155,8 @@ extension OpeningDescriptors {
       let listener = Self.socket(AF_INET, SOCK_STREAM)
       let address = Self.bind(listener, to: InternetAddress(.loopback, port: 0))
       let client = Self.socket(AF_INET, SOCK_STREAM)
-      let isConnected = listener.withUnsafeFileDescriptor { listen($0.rawValue, 1) } == 0
+      let isConnected =
+        listener.withUnsafeFileDescriptor { listen($0.rawValue, 1) } == 0
         && address.withSocketAddressBytes { bytes in
           unsafe bytes.withUnsafeBytes { name in
             client.withUnsafeFileDescriptor {

@@ -1,7 +1,8 @@
 import Glibc
 import MessageSockets
-@testable import SocketEngine
 import Testing
+
+@testable import SocketEngine
 
 /// All tests that open descriptors: one after the other, because the oracle looks at the whole process.
 @Suite(.serialized) enum KernelTests {}
