@@ -21,9 +21,8 @@ struct AheadReceiver {
   mutating func keep(_ message: Operation) { readAhead.append(message) }
   mutating func popMessage() -> Operation? { readAhead.popFirst() }
 
-  mutating func stopWaiters(on core: LoopCore, _ reason: StopReason) {
-    let stopped = waiters
-    waiters = []
-    for waiter in stopped { core.stop(waiter, reason) }
+  mutating func takeWaiters() -> [Operation] {
+    defer { waiters = [] }
+    return Array(waiters)
   }
 }

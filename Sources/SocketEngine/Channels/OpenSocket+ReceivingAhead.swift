@@ -59,9 +59,13 @@ extension OpenSocket {
       outcome.errno = errno
       deliver(outcome)
     }
-    if !isOpen || !core.isRunning { receiver.stopWaiters(on: core, isOpen ? .loopShutdown : .socketClosed) }
+    if !isOpen || !core.isRunning { stopWaiters(isOpen ? .loopShutdown : .socketClosed) }
     armIfNeeded()
     if receiver.isIdle { isReceivingAhead = false }
+  }
+
+  func stopWaiters(_ reason: StopReason) {
+    for waiter in receiver.takeWaiters() { core.stop(waiter, reason) }
   }
 
   /// The socket's handle is gone: nobody will ask for messages.

@@ -89,9 +89,8 @@ final class OpenSocket: @unchecked Sendable {
   func startClosing() -> Operation? {
     precondition(core.isCurrent, "A socket was used outside its loop")
     isOpen = false
-    receiver.stopWaiters(on: core, .socketClosed)
-    outgoing.forEachFromTheBack { core.stop($0, .socketClosed) }
-    incoming.forEachFromTheBack { core.stop($0, .socketClosed) }
+    stopWaiters(.socketClosed)
+    for operation in outgoing.allFromTheBack + incoming.allFromTheBack { core.stop(operation, .socketClosed) }
     finishClosing()
     guard descriptor != nil else { return nil }
     let closed = core.makeEvent()

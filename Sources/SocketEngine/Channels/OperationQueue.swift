@@ -30,9 +30,6 @@ struct OperationQueue {
     return active
   }
 
-  /// The active one last, so that nothing new becomes active while all are stopped.
-  func forEachFromTheBack(_ body: (Operation) -> Void) {
-    for operation in waiting.reversed() { body(operation) }
-    if let active { body(active) }
-  }
+  /// All operations, the active one last: stopped in this order, none becomes active meanwhile.
+  var allFromTheBack: [Operation] { waiting.reversed() + (active.map { [$0] } ?? []) }
 }

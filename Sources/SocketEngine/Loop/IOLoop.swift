@@ -96,6 +96,11 @@ public final class IOLoop: Sendable {
     get async { await isolation.operationsInKernel(of: core) }
   }
 
+  /// How many operations are prepared, queued, in the kernel, or done and not yet taken.
+  var operationsInUse: Int {
+    get async { await isolation.operationsInUse(of: core) }
+  }
+
   // MARK: For the package
 
   var core: LoopCore { thread.core }
@@ -113,4 +118,5 @@ private actor LoopIsolation {
 
   func statistics(of core: LoopCore) -> IOLoop.Statistics { core.currentStatistics }
   func operationsInKernel(of core: LoopCore) -> Int { core.operationsInKernel }
+  func operationsInUse(of core: LoopCore) -> Int { core.operations.inUse }
 }

@@ -275,9 +275,15 @@ final class LoopCore: @unchecked Sendable {
     if completion.flags & cms_completion_more != 0 { return }
     operation.life.finish()
     state.value.inKernel -= 1
+    endReceiveAhead(operation, completion.result < 0 ? Errno(rawValue: -completion.result) : nil)
+  }
+
+  /// The multishot receive is over: no task awaits it, its socket is told.
+  private func endReceiveAhead(_ operation: Operation, _ errno: Errno?) {
+    let socket = operation.socket!
     socket.leave(operation)
     operation.recycle(on: self)
-    socket.receiveAheadEnded(completion.result < 0 ? Errno(rawValue: -completion.result) : nil)
+    socket.receiveAheadEnded(errno)
   }
 
   /// Takes a message out of its buffer, and gives the buffer back.
@@ -321,6 +327,7 @@ final class LoopCore: @unchecked Sendable {
 
   /// The outcome is known: the socket's next operation may start, and the task may go on.
   private func finish(_ operation: Operation) {
+    if case .receiveAhead = operation.request { return endReceiveAhead(operation, operation.outcome.errno) }
     operation.socket?.leave(operation)
     operation.parking.resumeTask(on: self)
   }
@@ -404,7 +411,7 @@ final class LoopCore: @unchecked Sendable {
   }
 
   private func stopEverything(_ reason: StopReason) {
-    operations.forEachInUse { stop($0, reason) }
+    for operation in operations.allInUse { stop(operation, reason) }
   }
 
   /// The last operation has had its final completion: nothing of ours is left in the kernel.

@@ -33,8 +33,6 @@ struct OperationTable: ~Copyable {
     free.append(operation.id.index)
   }
 
-  /// Visits every operation in use.
-  func forEachInUse(_ body: (Operation) -> Void) {
-    for operation in slots where operation.life.state != .free { body(operation) }
-  }
+  /// All operations in use, as of now.
+  var allInUse: [Operation] { slots.filter { $0.life.state != .free } }
 }

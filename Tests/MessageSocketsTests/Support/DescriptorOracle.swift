@@ -20,6 +20,30 @@ func withDescriptorOracle(
   #expect(after == before, "descriptors left open or closed", sourceLocation: sourceLocation)
 }
 
+/// Runs `body` on a loop of its own, shuts that down, and checks that nothing of it stays open.
+func withOwnLoop(
+  _ configuration: IOLoop.Configuration = IOLoop.Configuration(), sourceLocation: SourceLocation = #_sourceLocation,
+  _ body: (IOLoop) async throws -> Void
+) async throws {
+  let before = openDescriptors()
+  try await useLoop(configuration, body)
+  await untilOpenDescriptors(are: before, sourceLocation: sourceLocation)
+}
+
+private func useLoop(_ configuration: IOLoop.Configuration, _ body: (IOLoop) async throws -> Void) async throws {
+  let loop = try IOLoop(configuration)
+  try await body(loop)
+  await loop.shutdown()
+}
+
+/// A loop's thread ends, and closes its own descriptors, when nobody can reach the loop any more: a moment after the last reference went.
+func untilOpenDescriptors(are expected: [Int32: String], sourceLocation: SourceLocation = #_sourceLocation) async {
+  let clock = ContinuousClock()
+  let limit = clock.now + .seconds(10)
+  while openDescriptors() != expected, clock.now < limit { await Task.yield() }
+  #expect(openDescriptors() == expected, "descriptors left open or closed", sourceLocation: sourceLocation)
+}
+
 enum TestLoop {
   static let shared = Result { try IOLoop() }
 }
