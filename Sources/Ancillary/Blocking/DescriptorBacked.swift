@@ -91,20 +91,25 @@ extension DescriptorBacked where Self: ~Copyable {
   ) throws(Errno) -> (result: ReceiveResult, nameLength: Int) {
     // SAFETY: the control memory is handed back in both outcomes, with the length that the kernel wrote.
     let control = unsafe ancillary.unsafeBeginReceive()
+    let outcome: ReceiveOutcome
     do throws(Errno) {
-      let outcome = try withUnsafeFileDescriptor { (descriptor) throws(Errno) in
+      outcome = try withUnsafeFileDescriptor { (descriptor) throws(Errno) in
         try unsafe buffers.withUnsafeVector { (vector) throws(Errno) in
           try unsafe receiveMessageCall(
             descriptor.rawValue, name: name, vector: vector, control: control, flags: options.systemFlags)
         }
       }
-      unsafe ancillary.unsafeEndReceive(byteCount: outcome.controlLength)
-      let flags = ReceiveFlags(systemFlags: outcome.flags)
-      return (ReceiveResult(byteCount: outcome.byteCount, flags: flags), outcome.nameLength)
     } catch {
       unsafe ancillary.unsafeEndReceive(byteCount: 0)
       throw error
     }
+    unsafe ancillary.unsafeEndReceive(byteCount: outcome.controlLength)
+    if MessageFlagNumbers.current.closeOnExec == 0 {
+      // No atomic form on this system. They are owned already: an error closes them with the ancillary data.
+      try ancillary.descriptors.setCloseOnExec()
+    }
+    let flags = ReceiveFlags(systemFlags: outcome.flags)
+    return (ReceiveResult(byteCount: outcome.byteCount, flags: flags), outcome.nameLength)
   }
 }
 

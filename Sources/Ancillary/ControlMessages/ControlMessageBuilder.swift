@@ -52,13 +52,13 @@ public struct ControlMessageBuilder: ~Copyable, ~Escapable {
     try output.appendControlMessage(value)
   }
 
-  /// Appends one `SCM_RIGHTS` message that names all of `descriptors`; none for an empty span.
+  /// Appends one `SCM_RIGHTS` message that lends `descriptors`; none for an empty span. They are borrowed for as long as
+  /// this builder and the bytes that it gives back live.
   ///
-  /// Only the numbers are written: the caller keeps the descriptors open until the send has completed.
-  ///
-  /// - Throws: ``AncillaryError/Code/tooManyDescriptors``, ``AncillaryError/Code/noCapacity``.
-  @_lifetime(self: copy self)
-  public mutating func append(unsafeDescriptors descriptors: Span<OwnedFd>) throws(AncillaryError) {
+  /// - Throws: ``AncillaryError/Code/tooManyDescriptors`` above ``ControlMessages/maximumDescriptors``;
+  ///   ``AncillaryError/Code/noCapacity``.
+  @_lifetime(self: copy self, copy descriptors)
+  public mutating func append(descriptors: Span<OwnedFd>) throws(AncillaryError) {
     try output.appendRights(descriptors)
   }
 

@@ -183,6 +183,16 @@ extension OwnedFds {
 }
 
 extension OwnedFds {
+  /// Sets close-on-exec on all that are left. Never needed on Linux and FreeBSD, where they arrive with it; macOS has no
+  /// `MSG_CMSG_CLOEXEC`, so a process that starts others meanwhile can leak descriptors there.
+  ///
+  /// - Throws: the error of fcntl(2); those before the failing one have been set.
+  public borrowing func setCloseOnExec() throws(Errno) {
+    for index in head..<head + count { try Ancillary.setCloseOnExec(number(at: index)) }
+  }
+}
+
+extension OwnedFds {
   /// How many descriptors there are, without their numbers: a number in a log invites use after close.
   public var debugDescription: String { "OwnedFds(\(count) \(count == 1 ? "descriptor" : "descriptors"))" }
 }

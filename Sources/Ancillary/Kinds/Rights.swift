@@ -60,6 +60,9 @@ func encodeRights(
     of: ControlMessageKind.rights.level, toByteOffset: ControlMessageLayout.levelOffset, as: Int32.self)
   unsafe target.storeBytes(
     of: ControlMessageKind.rights.type, toByteOffset: ControlMessageLayout.typeOffset, as: Int32.self)
+  if ControlMessageLayout.headerSize > ControlMessageLayout.rawHeaderSize {
+    unsafe target.storeBytes(of: 0, toByteOffset: ControlMessageLayout.rawHeaderSize, as: UInt32.self)
+  }
   let slots = unsafe target + ControlMessageLayout.headerSize
   if count == 1 {
     unsafe slots.storeBytes(of: source.loadUnaligned(as: Int32.self), as: Int32.self)

@@ -25,6 +25,11 @@ func duplicateNumber(_ number: Int32) throws(Errno) -> Int32 {
   return copy
 }
 
+/// fcntl(2) with F_SETFD: closed on exec from now on.
+func setCloseOnExec(_ number: Int32) throws(Errno) {
+  guard fcntl(number, F_SETFD, FD_CLOEXEC) == 0 else { throw currentErrno() }
+}
+
 /// Whether the socket has a stream's semantics (getsockopt(2), SO_TYPE).
 func isStream(_ number: Int32) -> Bool {
   var type: Int32 = 0

@@ -15,6 +15,19 @@ extension OpeningDescriptors {
       #expect(payloads == (count == 0 ? [] : [numbers.flatMap(littleEndian)]))
     }
 
+    @Test func buildersLendDescriptorsBesideOtherMessages() throws {
+      let canaries = Canaries(2)
+      let bytes = UnsafeMutableRawBufferPointer.allocate(byteCount: 128, alignment: 1)
+      defer { unsafe bytes.deallocate() }
+      var builder = ControlMessageBuilder(unsafe OutputRawSpan(buffer: bytes, initializedCount: 0))
+      try builder.append(RoutingMark(1))
+      try builder.append(descriptors: canaries.writers.span)
+      let (count, used) = (builder.messages.count, builder.byteCount)
+      #expect((count, used) == (2, 48))
+      let output = builder.finish()
+      #expect(output.byteCount == 48)
+    }
+
     @Test func rawDescriptorsEncodeTheSame() throws {
       let descriptors = [FileDescriptor(rawValue: 5), FileDescriptor(rawValue: 9), FileDescriptor(rawValue: 700)]
       var memory = [UInt8](repeating: 0xDD, count: 64)
