@@ -36,6 +36,7 @@ public final class IOLoop: Sendable {
     task = LoopTaskExecutor(thread: thread)
     isolation = LoopIsolation(executor: serial)
     unsafe thread.core.bind(serial: serial.asUnownedSerialExecutor(), task: task.asUnownedTaskExecutor())
+    try thread.start()
   }
 
   /// The executor of actors that live on this loop. An actor of yours that returns it as its `unownedExecutor` calls its sockets without

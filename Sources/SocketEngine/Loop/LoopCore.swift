@@ -28,6 +28,8 @@ final class LoopCore: @unchecked Sendable {
   private var arrivals: [Inbox.Item] = []
   private var mustExit = false
   private let completions: UnsafeMutableBufferPointer<cms_completion>
+  /// Written once, by the loop's own thread before anyone can ask.
+  private var thread: UInt = 0
 
   /// What is used for every message.
   @safe
@@ -41,7 +43,6 @@ final class LoopCore: @unchecked Sendable {
     var currentState = ExecutorState.serial
     var serialExecutor: UnownedSerialExecutor?
     var taskExecutor: UnownedTaskExecutor?
-    var thread: UInt = 0
     var isRunning = true
     /// Operations between their submission and their final completion.
     var inKernel = 0
@@ -75,17 +76,17 @@ final class LoopCore: @unchecked Sendable {
   deinit { unsafe completions.deallocate() }
 
   /// Whether the caller runs on the loop's thread. May be asked from any thread: `thread` is set before the core is shared.
-  var isCurrent: Bool { state.value.thread == cms_thread_self() }
+  var isCurrent: Bool { thread == cms_thread_self() }
 
   // MARK: The thread
 
   /// Claims the calling thread for the loop, and opens its driver there.
   func open() throws(SocketError) {
-    state.value.thread = cms_thread_self()
+    thread = cms_thread_self()
     driver = try RingDriver(configuration: configuration, wakeNumber: inbox.wakeDescriptor.number)
   }
 
-  /// The executors' identities; given once, before the first job can arrive.
+  /// The executors' identities; given once, before the thread starts.
   func bind(serial: UnownedSerialExecutor, task: UnownedTaskExecutor) {
     unsafe state.value.serialExecutor = serial
     unsafe state.value.taskExecutor = task
