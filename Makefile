@@ -12,7 +12,7 @@ SOURCES := Package.swift Sources Tests Examples
 BROKER := --package-path Examples --configuration $(CONFIGURATION)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build run test test-release ci format lint clean
+.PHONY: help setup build run test test-release test-tsan test-asan fuzz bench-codec ci format lint clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "make %-13s %s\n", $$1, $$2 }'
@@ -40,6 +40,18 @@ test-release: setup ## Run all tests with optimisation
 	$(SWIFT) test --disable-xctest --no-parallel --configuration release -Xswiftc -enable-testing
 	$(SWIFT) test --disable-xctest --no-parallel --configuration release -Xswiftc -enable-testing --package-path Examples
 
+test-tsan: setup ## Run the library's tests under ThreadSanitizer
+	$(SWIFT) test --disable-xctest --no-parallel --sanitize thread --scratch-path .build-tsan
+
+test-asan: setup ## Run the library's tests under AddressSanitizer
+	ASAN_OPTIONS=detect_leaks=0 $(SWIFT) test --disable-xctest --no-parallel --sanitize address --scratch-path .build-asan
+
+fuzz: setup ## Fuzz the control-message walker and every codec for DURATION seconds (20)
+	Fuzz/run $(or $(DURATION),20)
+
+bench-codec: setup ## Time encoding and decoding beside C
+	Benchmarks/Codec/run
+
 ci: ## Do what CI does
 	.ci/run
 
@@ -50,4 +62,4 @@ lint: ## Check the format of all Swift code
 	$(SWIFT) format lint --strict --parallel --recursive $(SOURCES)
 
 clean: ## Remove what was built
-	rm -rf .build Examples/.build
+	rm -rf .build .build-tsan .build-asan Examples/.build Fuzz/.build Benchmarks/*/.build
