@@ -65,9 +65,12 @@ let package = Package(
       ],
       swiftSettings: librarySettings
     ),
+    .target(name: "CAllocationCounter", path: "Tests/CAllocationCounter"),
     .testTarget(
       name: "AncillaryTests",
-      dependencies: ["Ancillary", "CMessageSockets", .product(name: "SystemPackage", package: "swift-system")],
+      dependencies: [
+        "Ancillary", "CMessageSockets", "CAllocationCounter", .product(name: "SystemPackage", package: "swift-system"),
+      ],
       swiftSettings: swiftSettings
     ),
     .testTarget(

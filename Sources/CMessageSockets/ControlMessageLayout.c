@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 #include "ControlMessageLayout.h"
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <netinet/udp.h>
 #include <sys/socket.h>
 
@@ -13,6 +14,7 @@ size_t cms_cmsg_align(size_t length) { return CMSG_ALIGN(length); }
 SAME(SOL_SOCKET);
 SAME(IPPROTO_IP);
 SAME(IPPROTO_IPV6);
+SAME(IPPROTO_TCP);
 SAME(IPPROTO_UDP);
 
 SAME(SCM_RIGHTS);
@@ -53,6 +55,10 @@ SAME(IPV6_HOPLIMIT);
 SAME(IPV6_TCLASS);
 #ifdef IPV6_ORIGDSTADDR
 SAME(IPV6_ORIGDSTADDR);
+#endif
+
+#ifdef TCP_INQ
+SAME(TCP_INQ);
 #endif
 
 #ifdef UDP_SEGMENT

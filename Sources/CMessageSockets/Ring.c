@@ -5,6 +5,7 @@
 #include <liburing.h>
 #include <poll.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 
 // Newer than Debian 12's headers, or absent from older ones.
@@ -83,6 +84,17 @@ bool cms_ring_prepare_recvmsg(cms_ring *ring, uint64_t user_data, int32_t fd, cm
   return true;
 }
 
+bool cms_ring_prepare_recvmsg_multishot(
+  cms_ring *ring, uint64_t user_data, int32_t fd, cms_msghdr *header, uint32_t flags, uint16_t group) {
+  struct io_uring_sqe *entry = io_uring_get_sqe(&ring->ring);
+  if (entry == NULL) return false;
+  io_uring_prep_recvmsg_multishot(entry, fd, (struct msghdr *)header, flags);
+  entry->flags |= IOSQE_BUFFER_SELECT;
+  entry->buf_group = group;
+  io_uring_sqe_set_data64(entry, user_data);
+  return true;
+}
+
 bool cms_ring_prepare_accept(cms_ring *ring, uint64_t user_data, int32_t fd) {
   struct io_uring_sqe *entry = io_uring_get_sqe(&ring->ring);
   if (entry == NULL) return false;
@@ -134,4 +146,50 @@ uint32_t cms_ring_reap(cms_ring *ring, cms_completion *completions, uint32_t cap
   }
   io_uring_cq_advance(&ring->ring, count);
   return count;
+}
+
+_Static_assert(sizeof(cms_received_header) == sizeof(struct io_uring_recvmsg_out), "recvmsg_out");
+_Static_assert(offsetof(cms_received_header, flags) == offsetof(struct io_uring_recvmsg_out, flags), "recvmsg_out.flags");
+
+struct cms_buffer_ring {
+  struct io_uring_buf_ring *ring;
+  size_t byte_count;
+  uint32_t mask;
+  uint16_t group;
+};
+
+int32_t cms_buffer_ring_create(cms_ring *ring, uint16_t group, uint32_t entries, cms_buffer_ring **out) {
+  cms_buffer_ring *buffers = calloc(1, sizeof *buffers);
+  if (buffers == NULL) return -ENOMEM;
+  buffers->byte_count = entries * sizeof(struct io_uring_buf);
+  buffers->mask = io_uring_buf_ring_mask(entries);
+  buffers->group = group;
+  void *memory = mmap(NULL, buffers->byte_count, PROT_READ | PROT_WRITE, MAP_ANONYMOUS | MAP_PRIVATE, -1, 0);
+  if (memory == MAP_FAILED) {
+    free(buffers);
+    return -ENOMEM;
+  }
+  buffers->ring = memory;
+  io_uring_buf_ring_init(buffers->ring);
+  struct io_uring_buf_reg registration = {
+    .ring_addr = (uint64_t)(uintptr_t)memory, .ring_entries = entries, .bgid = group};
+  int status = io_uring_register_buf_ring(&ring->ring, &registration, 0);
+  if (status < 0) {
+    munmap(memory, buffers->byte_count);
+    free(buffers);
+    return status;
+  }
+  *out = buffers;
+  return 0;
+}
+
+void cms_buffer_ring_destroy(cms_ring *ring, cms_buffer_ring *buffers) {
+  (void)io_uring_unregister_buf_ring(&ring->ring, buffers->group);
+  munmap(buffers->ring, buffers->byte_count);
+  free(buffers);
+}
+
+void cms_buffer_ring_provide(cms_buffer_ring *buffers, void *start, uint32_t length, uint16_t buffer_id) {
+  io_uring_buf_ring_add(buffers->ring, start, length, buffer_id, (int)buffers->mask, 0);
+  io_uring_buf_ring_advance(buffers->ring, 1);
 }

@@ -51,7 +51,9 @@ extension KernelTests {
           next += 1
         }
         for number in 0..<1000 {
-          let receiving = onTheLoop ? Task(executorPreference: loop.taskExecutor) { try await right.receiveMessage() } : Task { try await right.receiveMessage() }
+          let receiving =
+            onTheLoop
+            ? Task(executorPreference: loop.taskExecutor) { try await right.receiveMessage() } : Task { try await right.receiveMessage() }
           if number % 3 == 0 { await untilOperationsArePending(1, on: loop) }
           if number % 5 == 0 { receiving.cancel() }
           try await left.sendMessage([UInt8(truncatingIfNeeded: number)], descriptor: try .numbered(number))
@@ -95,7 +97,10 @@ extension KernelTests {
         let filling = Task(executorPreference: loop.taskExecutor) {
           var count = 0
           while true {
-            do { try await left.sendMessage([UInt8](repeating: UInt8(truncatingIfNeeded: count), count: 1000), descriptor: try .numbered(count)) } catch is CancellationError { return count }
+            do {
+              try await left.sendMessage(
+                [UInt8](repeating: UInt8(truncatingIfNeeded: count), count: 1000), descriptor: try .numbered(count))
+            } catch is CancellationError { return count }
             count += 1
           }
         }

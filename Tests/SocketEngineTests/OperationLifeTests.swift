@@ -1,5 +1,6 @@
-@testable import SocketEngine
 import Testing
+
+@testable import SocketEngine
 
 @Suite struct OperationLifeTests {
   @Test func succeeds() {

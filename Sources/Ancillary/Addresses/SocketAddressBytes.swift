@@ -6,7 +6,8 @@
   internal import Darwin
 #endif
 
-/// The start of every `struct sockaddr`: the family, 16 bits on Linux; on the BSDs the length and then the family, 8 bits each.
+/// The start of every `struct sockaddr`: the family, 16 bits on Linux; on the BSDs the length and then the family, 8
+/// bits each.
 enum SocketAddressHeader {
   static var byteCount: Int { 2 }
 
@@ -43,7 +44,8 @@ public protocol SocketAddress: Sendable {
   /// The length of the encoded address, which is what bind(2), connect(2) and `msg_namelen` take.
   var encodedByteCount: Int { get }
 
-  /// Appends exactly ``encodedByteCount`` bytes. Traps when they do not fit; ``SocketAddress/maximumByteCount`` always suffices.
+  /// Appends exactly ``encodedByteCount`` bytes. Traps when they do not fit; ``SocketAddress/maximumByteCount`` always
+  /// suffices.
   @_lifetime(output: copy output)
   func encode(into output: inout OutputRawSpan)
 

@@ -2,11 +2,11 @@ public import SystemPackage
 
 /// The address of a Unix-domain socket. The C name is `struct sockaddr_un` (unix(7)).
 ///
-/// Four things can stand in its 108 bytes of `sun_path`: a path, an abstract name (Linux), nothing because the socket has no name, or nothing
-/// because bind(2) is asked to choose an abstract name (``autobind``).
+/// Four things can stand in its 108 bytes of `sun_path`: a path, an abstract name (Linux), nothing because the socket
+/// has no name, or nothing because bind(2) is asked to choose an abstract name (``autobind``).
 ///
-/// As text, a path stands for itself, `@name` is abstract, `*` is unnamed; bytes that would be mistaken or not be seen are written `\x00`.
-/// Text and bytes convert into each other without loss.
+/// As text, a path stands for itself, `@name` is abstract, `*` is unnamed; bytes that would be mistaken or not be seen
+/// are written `\x00`. Text and bytes convert into each other without loss.
 public struct UnixAddress: Hashable, Sendable {
   /// What kind of address it is. Kinds may be added: keep a `default` in every `switch`.
   public enum Kind: Hashable, Sendable {
@@ -20,7 +20,8 @@ public struct UnixAddress: Hashable, Sendable {
 
   public let kind: Kind
 
-  /// The bytes of the path, without the NUL at its end; those of the abstract name, without the NUL at its start; none for an unnamed socket.
+  /// The bytes of the path, without the NUL at its end; those of the abstract name, without the NUL at its start; none
+  /// for an unnamed socket.
   public let nameBytes: [UInt8]
 
   private init(kind: Kind, nameBytes: [UInt8]) {
@@ -31,11 +32,12 @@ public struct UnixAddress: Hashable, Sendable {
   /// No name.
   public static var unnamed: UnixAddress { UnixAddress(kind: .unnamed, nameBytes: []) }
 
-  /// For bind(2) only: asks Linux for a free abstract name of five hexadecimal digits. The very same bytes as ``unnamed``, and equal to it.
+  /// For bind(2) only: asks Linux for a free abstract name of five hexadecimal digits. The very same bytes as
+  /// ``unnamed``, and equal to it.
   public static var autobind: UnixAddress { unnamed }
 
-  /// The longest path in bytes: all of `sun_path`. At 108 bytes there is no room for the NUL at the end, which Linux accepts; most other software
-  /// stops at 107 (``maximumPortablePathLength``).
+  /// The longest path in bytes: all of `sun_path`. At 108 bytes there is no room for the NUL at the end, which Linux
+  /// accepts; most other software stops at 107 (``maximumPortablePathLength``).
   public static var maximumPathLength: Int { 108 }
 
   /// The longest path that leaves room for the NUL at its end.
@@ -46,8 +48,9 @@ public struct UnixAddress: Hashable, Sendable {
 
   /// The address of a file.
   ///
-  /// - Throws: ``AncillaryError/Code/addressTooLong`` above ``maximumPathLength``; ``AncillaryError/Code/malformedAddress`` for an empty path.
-  ///   (For longer paths open the directory, and bind to `/proc/self/fd/N/name`.)
+  /// - Throws: ``AncillaryError/Code/addressTooLong`` above ``maximumPathLength``;
+  ///   ``AncillaryError/Code/malformedAddress`` for an empty path. (For longer paths open the directory, and bind to
+  ///   `/proc/self/fd/N/name`.)
   public init(path: FilePath) throws(AncillaryError) {
     // SAFETY: the string ends with a NUL, and is copied before the closure returns.
     let bytes = unsafe path.withPlatformString { start in
@@ -60,8 +63,8 @@ public struct UnixAddress: Hashable, Sendable {
 
   /// The address of a file whose path is `pathBytes`, kept byte for byte.
   ///
-  /// - Throws: ``AncillaryError/Code/addressTooLong`` above ``maximumPathLength``; ``AncillaryError/Code/malformedAddress`` for an empty path or one
-  ///   with a NUL inside.
+  /// - Throws: ``AncillaryError/Code/addressTooLong`` above ``maximumPathLength``;
+  ///   ``AncillaryError/Code/malformedAddress`` for an empty path or one with a NUL inside.
   public init(pathBytes: [UInt8]) throws(AncillaryError) {
     guard pathBytes.count <= Self.maximumPathLength else {
       throw AncillaryError(.addressTooLong, actual: pathBytes.count, limit: Self.maximumPathLength)
@@ -115,8 +118,8 @@ extension UnixAddress: SocketAddress {
     if kind == .path, nameBytes.count < Self.maximumPathLength { output.append(0) }
   }
 
-  /// Reads a `struct sockaddr_un` of the length that the system returned. Linux returns 111 bytes for a path of 108: give it room for that, or
-  /// cut the bytes to your buffer's length first.
+  /// Reads a `struct sockaddr_un` of the length that the system returned. Linux returns 111 bytes for a path of 108:
+  /// give it room for that, or cut the bytes to your buffer's length first.
   ///
   /// No bytes at all, and a family alone, are unnamed.
   public init(decoding bytes: RawSpan) throws(AncillaryError) {

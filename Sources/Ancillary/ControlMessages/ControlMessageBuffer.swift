@@ -1,7 +1,7 @@
 /// Control messages that are owned: a growing buffer, a value, safe to keep and to hand to another task.
 ///
-/// It holds bytes only. Descriptors in an `SCM_RIGHTS` message are plain numbers here; the types that own them are ``OwnedFds`` and
-/// ``AncillaryData``.
+/// It holds bytes only. Descriptors in an `SCM_RIGHTS` message are plain numbers here; the types that own them are
+/// ``OwnedFds`` and ``AncillaryData``.
 public struct ControlMessageBuffer: Hashable, Sendable {
   private var storage: [UInt8]
 
@@ -49,8 +49,8 @@ public struct ControlMessageBuffer: Hashable, Sendable {
 
   /// Appends a message with any level, type and payload.
   ///
-  /// A truncated tail that `init(copying:)` may have left is padded first, so what follows starts at a header's place; a reader still stops
-  /// at the malformed part.
+  /// A truncated tail that `init(copying:)` may have left is padded first, so what follows starts at a header's place;
+  /// a reader still stops at the malformed part.
   public mutating func append(level: Int32, type: Int32, bytes: RawSpan) {
     append(space: ControlMessages.space(for: bytes.byteCount)) { (output) throws(AncillaryError) in
       try output.appendControlMessage(ControlMessageKind(level: level, type: type), bytes: bytes)
@@ -71,10 +71,30 @@ public struct ControlMessageBuffer: Hashable, Sendable {
   private mutating func append(space: Int, _ body: (inout OutputRawSpan) throws(AncillaryError) -> Void) {
     let start = ControlMessageLayout.align(storage.count)
     storage.append(contentsOf: repeatElement(0, count: start + space - storage.count))
-    // SAFETY: the tail that was just added; the output span ends with this closure.
+    // SAFETY: the tail that was just added.
     unsafe storage.withUnsafeMutableBytes { bytes in
-      var output = unsafe OutputRawSpan(buffer: bytes[start...], initializedCount: 0)
-      do { try body(&output) } catch { preconditionFailure("a message did not fit into its own space: \(error)") }
+      do {
+        _ = try unsafe fill(UnsafeMutableRawBufferPointer(rebasing: bytes[start...]), body)
+      } catch { preconditionFailure("a message did not fit into its own space: \(error)") }
     }
   }
+}
+
+extension ControlMessageBuffer: Sequence {
+  /// Goes through the messages in a `for` loop; nothing is copied.
+  public struct Iterator: IteratorProtocol {
+    private let storage: [UInt8]
+    private var offset = 0
+
+    init(_ storage: [UInt8]) { self.storage = storage }
+
+    public mutating func next() -> StoredControlMessage? {
+      // SAFETY: every byte of an array of bytes is initialised.
+      guard let extent = ControlMessageExtent(in: unsafe storage.span.bytes, at: offset) else { return nil }
+      offset = extent.next
+      return StoredControlMessage(extent, in: storage)
+    }
+  }
+
+  public func makeIterator() -> Iterator { Iterator(storage) }
 }

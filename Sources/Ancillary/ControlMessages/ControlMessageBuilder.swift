@@ -1,4 +1,5 @@
-/// Builds control messages in memory of the caller's: fixed capacity, no allocation, and an error instead of an overflow.
+/// Builds control messages in memory of the caller's: fixed capacity, no allocation, and an error instead of an
+/// overflow.
 ///
 /// Padding is zeroed, so no stale byte leaves the process. A failed append leaves the buffer as it was.
 ///
@@ -28,7 +29,8 @@ public struct ControlMessageBuilder: ~Copyable, ~Escapable {
 
   /// Appends a message with any level, type and payload.
   ///
-  /// - Throws: ``AncillaryError/Code/noCapacity`` when ``ControlMessages/space(for:)`` of the payload exceeds ``freeCapacity``.
+  /// - Throws: ``AncillaryError/Code/noCapacity`` when ``ControlMessages/space(for:)`` of the payload exceeds
+  ///   ``freeCapacity``.
   @_lifetime(self: copy self)
   public mutating func append(level: Int32, type: Int32, bytes: RawSpan) throws(AncillaryError) {
     try output.appendControlMessage(ControlMessageKind(level: level, type: type), bytes: bytes)
@@ -50,13 +52,13 @@ public struct ControlMessageBuilder: ~Copyable, ~Escapable {
     try output.appendControlMessage(value)
   }
 
-  /// Appends one `SCM_RIGHTS` message that names all of `descriptors`; none for an empty span.
+  /// Appends one `SCM_RIGHTS` message that lends `descriptors`; none for an empty span. They are borrowed for as long as
+  /// this builder and the bytes that it gives back live.
   ///
-  /// Only the numbers are written: the caller keeps the descriptors open until the send has completed.
-  ///
-  /// - Throws: ``AncillaryError/Code/tooManyDescriptors``, ``AncillaryError/Code/noCapacity``.
-  @_lifetime(self: copy self)
-  public mutating func append(unsafeDescriptors descriptors: Span<OwnedFd>) throws(AncillaryError) {
+  /// - Throws: ``AncillaryError/Code/tooManyDescriptors`` above ``ControlMessages/maximumDescriptors``;
+  ///   ``AncillaryError/Code/noCapacity``.
+  @_lifetime(self: copy self, copy descriptors)
+  public mutating func append(descriptors: Span<OwnedFd>) throws(AncillaryError) {
     try output.appendRights(descriptors)
   }
 
@@ -70,7 +72,8 @@ public struct ControlMessageBuilder: ~Copyable, ~Escapable {
 }
 
 extension OutputRawSpan {
-  /// Writes a header, after the room for header, payload and padding has been checked: the caller appends exactly these two.
+  /// Writes a header, after the room for header, payload and padding has been checked: the caller appends exactly these
+  /// two.
   @_lifetime(self: copy self)
   @inline(__always)
   mutating func appendControlMessageHeader(_ kind: ControlMessageKind, payload: Int) throws(AncillaryError) {

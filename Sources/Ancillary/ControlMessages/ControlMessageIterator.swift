@@ -1,7 +1,7 @@
 /// A walk over the control messages of a buffer. The C names are `CMSG_FIRSTHDR` and `CMSG_NXTHDR`.
 ///
-/// Unlike the C macros it takes any alignment and any bytes, compares lengths without overflow, and hides no last message when the
-/// buffer's length is not a multiple of eight.
+/// Unlike the C macros it takes any alignment and any bytes, compares lengths without overflow, and hides no last
+/// message when the buffer's length is not a multiple of eight.
 public struct ControlMessageIterator: ~Escapable {
   private let bytes: RawSpan
   private var offset: Int
@@ -23,7 +23,8 @@ public struct ControlMessageIterator: ~Escapable {
     return message
   }
 
-  /// The bytes not walked yet. After ``next()`` has returned `nil`: empty, or the fragment that could not be read as a message.
+  /// The bytes not walked yet. After ``next()`` has returned `nil`: empty, or the fragment that could not be read as a
+  /// message.
   public var remainder: RawSpan {
     @_lifetime(copy self)
     get { bytes.extracting(offset..<bytes.byteCount) }

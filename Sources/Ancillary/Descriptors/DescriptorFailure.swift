@@ -7,8 +7,8 @@ public struct DescriptorFailure: Hashable, Sendable {
   /// The place in the order in which the descriptors were sent, counted from 0 over all of the message.
   public let position: Int
 
-  /// Why there is no descriptor. `EBADF` when the slot held a negative number that is no error number. `EPERM` also stands
-  /// for a slot that was taken before: taken slots are overwritten with -1.
+  /// Why there is no descriptor. `EBADF` when the slot held a negative number that is no error number. `EPERM` also
+  /// stands for a slot that was taken before: taken slots are overwritten with -1.
   public let errno: Errno
 
   init(position: Int, slot: Int32) {

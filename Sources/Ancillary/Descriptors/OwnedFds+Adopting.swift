@@ -1,68 +1,113 @@
-/// What ``OwnedFds/adopt(rightsIn:)`` found beside the descriptors it took.
-public struct AdoptionSummary: Sendable {
-  /// Descriptors taken.
-  public internal(set) var adopted = 0
-
-  /// Slots without a descriptor, and why.
-  public internal(set) var failures: [DescriptorFailure] = []
-
-  /// Slots seen: ``adopted`` and ``failures`` together.
-  public var slots: Int { adopted + failures.count }
-}
-
 extension OwnedFds {
   /// Takes ownership of **every** descriptor of every `SCM_RIGHTS` message in `control`, and of nothing else.
   ///
-  /// Each taken slot is overwritten with -1, so that the same bytes cannot be adopted twice. Descriptors are counted by the header's length:
-  /// `CMSG_SPACE` for one has room for two. Allocates only as ``OwnedFds`` does: not up to four descriptors, once beyond.
+  /// Each taken slot is overwritten with -1, so that the same bytes cannot be adopted twice. Descriptors are counted by
+  /// the header's length: `CMSG_SPACE` for one has room for two. Allocates only as ``OwnedFds`` does: not up to four
+  /// descriptors, once beyond.
   ///
-  /// - Parameter control: the first `msg_controllen` bytes of the buffer that recvmsg(2) filled; any alignment. Unsafe because the numbers
-  ///   in it are believed: they must come from the kernel, not from a peer, and nobody else may own them.
+  /// - Parameter control: the first `msg_controllen` bytes of the buffer that recvmsg(2) filled; any alignment. Unsafe
+  ///   because the numbers in it are believed: they must come from the kernel, not from a peer, and nobody else may own
+  ///   them.
   @unsafe
   public init(adoptingRightsIn control: UnsafeMutableRawBufferPointer) {
     self.init()
-    _ = unsafe adopt(rightsIn: control)
+    unsafe adopt(rightsIn: control)
   }
 
   /// The same, appending to this collection: with enough ``reserveCapacity(_:)`` nothing is allocated.
+  ///
+  /// - Returns: how many descriptors were taken.
   @unsafe
-  public mutating func adopt(rightsIn control: UnsafeMutableRawBufferPointer) -> AdoptionSummary {
-    var summary = AdoptionSummary()
+  @discardableResult
+  public mutating func adopt(rightsIn control: UnsafeMutableRawBufferPointer) -> Int {
+    var ignored = IgnoredFailures()
+    return unsafe adoptAll(in: control, failures: &ignored)
+  }
+
+  /// The same, and reports the slots without a descriptor.
+  ///
+  /// - Returns: how many descriptors were taken.
+  @unsafe
+  @discardableResult
+  public mutating func adopt(
+    rightsIn control: UnsafeMutableRawBufferPointer, failures: inout [DescriptorFailure]
+  ) -> Int {
+    unsafe adoptAll(in: control, failures: &failures)
+  }
+
+  @inline(__always)
+  private mutating func adoptAll(
+    in control: UnsafeMutableRawBufferPointer, failures: inout some FailureSink
+  ) -> Int {
+    var position = 0
+    let before = count
     var offset = 0
     while let extent = unsafe ControlMessageExtent(in: control.bytes, at: offset) {
       if extent.kind == .rights {
         // SAFETY: the extent lies inside `control`.
-        unsafe adopt(slots: UnsafeMutableRawBufferPointer(rebasing: control[extent.data]), summary: &summary)
+        unsafe adopt(
+          slots: UnsafeMutableRawBufferPointer(rebasing: control[extent.data]), from: &position, failures: &failures)
       }
       offset = extent.next
     }
-    return summary
+    return count - before
   }
 
-  /// Takes the descriptors of one `SCM_RIGHTS` payload.
+  /// Takes the descriptors of one `SCM_RIGHTS` payload, whose first slot has the given position in the message.
   @inline(__always)
-  mutating func adopt(slots: UnsafeMutableRawBufferPointer, summary: inout AdoptionSummary) {
-    let count = slots.count / MemoryLayout<Int32>.size
-    guard count > 0 else { return }
-    // SAFETY (all below): offsets stay inside `count` whole slots; loads and stores are unaligned.
-    let whole = unsafe UnsafeMutableRawBufferPointer(rebasing: slots[..<(count * 4)])
-    var signs: Int32 = 0
-    for index in 0..<count { signs |= unsafe whole.loadUnaligned(fromByteOffset: index * 4, as: Int32.self) }
-    guard signs < 0 else {
-      unsafe appendOwned(UnsafeRawBufferPointer(whole))
-      summary.adopted += count
-      unsafe whole.baseAddress!.initializeMemory(as: UInt8.self, repeating: 0xFF, count: count * 4)
-      return
-    }
-    for index in 0..<count {
-      let slot = unsafe whole.loadUnaligned(fromByteOffset: index * 4, as: Int32.self)
-      if slot < 0 {
-        summary.failures.append(DescriptorFailure(position: summary.slots, slot: slot))
-      } else {
+  mutating func adopt(
+    slots: UnsafeMutableRawBufferPointer, from position: inout Int, failures: inout some FailureSink
+  ) {
+    let added = slots.count / MemoryLayout<Int32>.size
+    guard added > 0, let start = slots.baseAddress else { return }
+    // SAFETY (all below): offsets stay inside `added` whole slots; loads and stores are unaligned.
+    if added == 1 {
+      let slot = unsafe start.loadUnaligned(as: Int32.self)
+      if slot >= 0 {
         append(number: slot)
-        summary.adopted += 1
-        unsafe whole.storeBytes(of: -1, toByteOffset: index * 4, as: Int32.self)
+        unsafe start.storeBytes(of: -1, as: Int32.self)
+        position += 1
+        return
       }
     }
+    var signs: Int32 = 0
+    for index in 0..<added { signs |= unsafe start.loadUnaligned(fromByteOffset: index * 4, as: Int32.self) }
+    if signs >= 0 {
+      unsafe appendOwned(UnsafeRawBufferPointer(start: start, count: added * 4))
+      unsafe start.initializeMemory(as: UInt8.self, repeating: 0xFF, count: added * 4)
+      position += added
+    } else {
+      unsafe adoptEach(start, added, from: &position, failures: &failures)
+    }
   }
+
+  /// The rare case: errors among the slots.
+  @inline(never)
+  private mutating func adoptEach(
+    _ start: UnsafeMutableRawPointer, _ added: Int, from position: inout Int, failures: inout some FailureSink
+  ) {
+    for index in 0..<added {
+      // SAFETY: as in the caller.
+      let slot = unsafe start.loadUnaligned(fromByteOffset: index * 4, as: Int32.self)
+      if slot < 0 {
+        failures.append(DescriptorFailure(position: position, slot: slot))
+      } else {
+        append(number: slot)
+        unsafe start.storeBytes(of: -1, toByteOffset: index * 4, as: Int32.self)
+      }
+      position += 1
+    }
+  }
+}
+
+/// Where slots without a descriptor are reported.
+protocol FailureSink {
+  mutating func append(_ failure: DescriptorFailure)
+}
+
+extension [DescriptorFailure]: FailureSink {}
+
+/// Nowhere: costs nothing.
+struct IgnoredFailures: FailureSink {
+  mutating func append(_ failure: DescriptorFailure) {}
 }

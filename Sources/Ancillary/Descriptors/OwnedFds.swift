@@ -1,20 +1,21 @@
-internal import SystemPackage
+public import SystemPackage
 
-/// The descriptors of one message, in the order in which they arrived; each is owned here until it is taken, and all that is left
-/// closes when the value ends.
+/// The descriptors of one message, in the order in which they arrived; each is owned here until it is taken, and all
+/// that is left closes when the value ends.
 ///
 /// Up to ``inlineCapacity`` descriptors need no allocation; more need one, which ``closeAll()`` keeps for reuse.
 @safe
 public struct OwnedFds: ~Copyable, @unchecked Sendable {
   // Sendable: the spill is owned by this value alone, like an array's storage, and the value cannot be copied.
-  var inlineNumbers: InlineArray<4, Int32>
-  var spill: UnsafeMutablePointer<Int32>?
-  var spillCapacity: Int
+  @usableFromInline var inlineNumbers: InlineArray<4, Int32>
+  @usableFromInline var spill: UnsafeMutablePointer<Int32>?
+  @usableFromInline var spillCapacity: Int
   /// Where the first descriptor not yet taken stands.
-  var head: Int
+  @usableFromInline var head: Int
 
   /// How many descriptors are left.
-  public private(set) var count: Int
+  @inlinable public var count: Int { left }
+  @usableFromInline var left: Int
 
   /// How many descriptors fit without an allocation.
   public static var inlineCapacity: Int { 4 }
@@ -25,7 +26,7 @@ public struct OwnedFds: ~Copyable, @unchecked Sendable {
     unsafe spill = nil
     spillCapacity = 0
     head = 0
-    count = 0
+    left = 0
   }
 
   deinit {
@@ -35,9 +36,11 @@ public struct OwnedFds: ~Copyable, @unchecked Sendable {
   }
 
   /// Whether no descriptor is left.
+  @inlinable
   public var isEmpty: Bool { count == 0 }
 
   /// How many descriptors fit before the next allocation.
+  @inlinable
   public var capacity: Int { max(spillCapacity, Self.inlineCapacity) }
 
   /// Makes room for `minimum` descriptors in all, so that appending up to that many allocates nothing.
@@ -52,18 +55,20 @@ public struct OwnedFds: ~Copyable, @unchecked Sendable {
   }
 
   /// Takes the descriptor that arrived first; `nil` when none is left.
+  @inlinable
   public mutating func takeFirst() -> OwnedFd? {
     guard count > 0 else { return nil }
     let first = number(at: head)
-    count -= 1
+    left -= 1
     head = count == 0 ? 0 : head + 1
     return OwnedFd(number: first)
   }
 
   /// Takes the descriptor that arrived last; `nil` when none is left.
+  @inlinable
   public mutating func popLast() -> OwnedFd? {
     guard count > 0 else { return nil }
-    count -= 1
+    left -= 1
     let last = number(at: head + count)
     if count == 0 { head = 0 }
     return OwnedFd(number: last)
@@ -81,14 +86,14 @@ public struct OwnedFds: ~Copyable, @unchecked Sendable {
     let surplus = count - maximum
     guard surplus > 0 else { return 0 }
     for index in head + maximum..<head + count { _ = closeNumber(number(at: index)) }
-    count = maximum
+    left = maximum
     if count == 0 { head = 0 }
     return surplus
   }
 }
 
 extension OwnedFds {
-  @inline(__always)
+  @inlinable
   func number(at index: Int) -> Int32 {
     if let spill = unsafe spill {
       // SAFETY: `index` is in `head..<head + count`, which lies inside the spill.
@@ -97,6 +102,7 @@ extension OwnedFds {
     return inlineNumbers[index]
   }
 
+  @inline(__always)
   mutating func append(number: Int32) {
     if head + count == capacity { makeRoomAtEnd() }
     if let spill = unsafe spill {
@@ -105,7 +111,7 @@ extension OwnedFds {
     } else {
       inlineNumbers[head + count] = number
     }
-    count += 1
+    left += 1
   }
 
   private mutating func makeRoomAtEnd() {
@@ -148,18 +154,20 @@ extension OwnedFds {
         inlineNumbers[head + count + index] = unsafe source.loadUnaligned(fromByteOffset: index * 4, as: Int32.self)
       }
     }
-    count += added
+    left += added
   }
 }
 
 extension OwnedFds {
-  /// The descriptors that are left, borrowed: to forward them in another message, or to look at them without taking any.
+  /// The descriptors that are left, borrowed: to forward them in another message, or to look at them without taking
+  /// any.
+  @inlinable
   public var span: Span<OwnedFd> {
     @_lifetime(borrow self)
     borrowing get {
       if let spill = unsafe spill {
-        // SAFETY: OwnedFd is one Int32, so the numbers have its layout; the spill is this value's own and is borrowed with it; a span lends,
-        // so nothing is closed through it.
+        // SAFETY: OwnedFd is one Int32, so the numbers have its layout; the spill is this value's own and is borrowed
+        // with it; a span lends, so nothing is closed through it.
         let first = unsafe UnsafeRawPointer(spill + head).assumingMemoryBound(to: OwnedFd.self)
         return unsafe _overrideLifetime(Span<OwnedFd>(_unsafeStart: first, count: count), borrowing: self)
       }
@@ -175,6 +183,39 @@ extension OwnedFds {
 }
 
 extension OwnedFds {
+  /// Sets close-on-exec on all that are left. Never needed on Linux and FreeBSD, where they arrive with it; macOS has no
+  /// `MSG_CMSG_CLOEXEC`, so a process that starts others meanwhile can leak descriptors there.
+  ///
+  /// - Throws: the error of fcntl(2); those before the failing one have been set.
+  public borrowing func setCloseOnExec() throws(Errno) {
+    for index in head..<head + count { try Ancillary.setCloseOnExec(number(at: index)) }
+  }
+}
+
+extension OwnedFds {
   /// How many descriptors there are, without their numbers: a number in a log invites use after close.
   public var debugDescription: String { "OwnedFds(\(count) \(count == 1 ? "descriptor" : "descriptors"))" }
+}
+
+extension OwnedFds {
+  /// Gives all that are left away at once, without closing them: `body` sees them in order, and must make somebody else
+  /// their owner. The allocation stays for reuse.
+  ///
+  /// Unsafe because nothing owns the descriptors when `body` ends.
+  @unsafe
+  @inlinable
+  public mutating func releaseAll<R: ~Copyable, E: Error>(
+    _ body: (Span<FileDescriptor>) throws(E) -> R
+  ) throws(E) -> R {
+    defer {
+      left = 0
+      head = 0
+    }
+    // SAFETY: both types are one Int32; the memory is borrowed for the call.
+    return try unsafe span.withUnsafeBufferPointer { (buffer) throws(E) in
+      guard let start = buffer.baseAddress else { return try body(Span()) }
+      let first = unsafe UnsafeRawPointer(start).assumingMemoryBound(to: FileDescriptor.self)
+      return try body(unsafe Span(_unsafeStart: first, count: buffer.count))
+    }
+  }
 }

@@ -1,7 +1,7 @@
 public import SystemPackage
 
-/// A descriptor that stands for a process (a pidfd): it never means another process, even when the number of the dead one is reused. The
-/// C name is `SCM_PIDFD` (Linux 6.5; pidfd_open(2)).
+/// A descriptor that stands for a process (a pidfd): it never means another process, even when the number of the dead
+/// one is reused. The C name is `SCM_PIDFD` (Linux 6.5; pidfd_open(2)).
 ///
 /// It becomes readable (poll(2)) when the process ends. Closed with the value.
 @frozen

@@ -3,6 +3,7 @@ public import SystemPackage
 /// What the control bytes of one receive carried: every descriptor owned, everything else decoded or left in place.
 ///
 /// This is the low-level form, for a recvmsg(2) of your own (or an io_uring completion).
+@frozen
 public struct ReceivedAncillary: ~Copyable, Sendable {
   /// The descriptors of all `SCM_RIGHTS` messages, in order; what is not taken closes with this value.
   public var descriptors: OwnedFds
@@ -10,7 +11,8 @@ public struct ReceivedAncillary: ~Copyable, Sendable {
   /// Slots in which the kernel put an error instead of a descriptor.
   public let failures: [DescriptorFailure]
 
-  /// The sender's process (`SCM_PIDFD`): owned, or why the kernel could not make it (`ESRCH`: the sender is gone); `nil` when there was none.
+  /// The sender's process (`SCM_PIDFD`): owned, or why the kernel could not make it (`ESRCH`: the sender is gone);
+  /// `nil` when there was none.
   public var process: Result<ProcessFd, Errno>?
 
   /// The sender's process, user and group (`SCM_CREDENTIALS`); `nil` when there were none.
@@ -26,16 +28,18 @@ public struct ReceivedAncillary: ~Copyable, Sendable {
 
   /// Takes ownership of every descriptor in `control`, of `SCM_RIGHTS` and of `SCM_PIDFD`, and reads the credentials.
   ///
-  /// Each taken slot is overwritten with -1; all else stays in `control`, for ``ControlMessages``. Kinds that are not known are walked over, so they
-  /// hide nothing. Should there be several `SCM_PIDFD` (Linux sends one) the first is kept and the others are closed.
-  /// Allocates only for more than four descriptors, or for failures.
+  /// Each taken slot is overwritten with -1; all else stays in `control`, for ``ControlMessages``. Kinds that are not
+  /// known are walked over, so they hide nothing. Should there be several `SCM_PIDFD` (Linux sends one) the first is
+  /// kept and the others are closed. Allocates only for more than four descriptors, or for failures.
   ///
-  /// - Parameter control: the first `msg_controllen` bytes of the buffer that recvmsg(2) filled; any alignment. Unsafe because the numbers
-  ///   in it are believed: they must come from the kernel, not from a peer, and nobody else may own them.
+  /// - Parameter control: the first `msg_controllen` bytes of the buffer that recvmsg(2) filled; any alignment. Unsafe
+  ///   because the numbers in it are believed: they must come from the kernel, not from a peer, and nobody else may own
+  ///   them.
   @unsafe
   public init(takingFrom control: UnsafeMutableRawBufferPointer) {
     var descriptors = OwnedFds()
-    var summary = AdoptionSummary()
+    var failures: [DescriptorFailure] = []
+    var position = 0
     var process: Result<ProcessFd, Errno>?
     var credentials: Credentials?
     var offset = 0
@@ -44,7 +48,7 @@ public struct ReceivedAncillary: ~Copyable, Sendable {
       let data = unsafe UnsafeMutableRawBufferPointer(rebasing: control[extent.data])
       switch extent.kind {
       case .rights:
-        unsafe descriptors.adopt(slots: data, summary: &summary)
+        unsafe descriptors.adopt(slots: data, from: &position, failures: &failures)
       case .processDescriptor:
         let taken = unsafe Self.takeProcess(from: data)
         if process == nil { process = taken }
@@ -55,7 +59,7 @@ public struct ReceivedAncillary: ~Copyable, Sendable {
       offset = extent.next
     }
     self.descriptors = descriptors
-    self.failures = summary.failures
+    self.failures = failures
     self.process = process
     self.credentials = credentials
   }

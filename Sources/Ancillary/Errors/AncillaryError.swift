@@ -2,8 +2,8 @@ public import SystemPackage
 
 /// What went wrong while control messages or addresses were encoded, decoded, sent or received.
 ///
-/// A struct with an open ``Code`` rather than an enum, so that a later version can add causes without breaking a `switch`.
-/// Compare ``code``; the other fields say by how much.
+/// A struct with an open ``Code`` rather than an enum, so that a later version can add causes without breaking a
+/// `switch`. Compare ``code``; the other fields say by how much.
 public struct AncillaryError: Error, Hashable, Sendable {
   /// The cause.
   public let code: Code

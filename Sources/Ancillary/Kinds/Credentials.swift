@@ -1,13 +1,14 @@
 internal import CMessageSockets
 
-/// Who sent a message: process, user and group, checked by the kernel. The C names are `SCM_CREDENTIALS` and `struct ucred` (unix(7)).
+/// Who sent a message: process, user and group, checked by the kernel. The C names are `SCM_CREDENTIALS` and `struct
+/// ucred` (unix(7)).
 ///
-/// Received only by a socket that has `SO_PASSCRED` set at the time of the *send*. For a message sent earlier the kernel fills in process 0 and the
-/// overflow user and group 65534: those read as `nil`, unknown. (So does a real process outside the receiver's PID namespace, which is 0,
-/// and a user that is not mapped in its user namespace.)
+/// Received only by a socket that has `SO_PASSCRED` set at the time of the *send*. For a message sent earlier the
+/// kernel fills in process 0 and the overflow user and group 65534: those read as `nil`, unknown. (So does a real
+/// process outside the receiver's PID namespace, which is 0, and a user that is not mapped in its user namespace.)
 ///
-/// To send them, a process without privileges may name its own PID and one of its real, effective and saved IDs; otherwise sendmsg(2) fails
-/// with `EPERM`, and with `ESRCH` when the process does not exist.
+/// To send them, a process without privileges may name its own PID and one of its real, effective and saved IDs;
+/// otherwise sendmsg(2) fails with `EPERM`, and with `ESRCH` when the process does not exist.
 public struct Credentials: Hashable, Sendable {
   /// The sender's process ID in the receiver's PID namespace; `nil` when unknown.
   public var processID: Int32?
@@ -30,7 +31,8 @@ public struct Credentials: Hashable, Sendable {
   /// The payload's size: three 32-bit integers (`sizeof (struct ucred)`).
   static var byteCount: Int { 12 }
 
-  /// Reads the 12 bytes of a `struct ucred`, as in `SCM_CREDENTIALS` and as getsockopt(2) returns them for `SO_PEERCRED`.
+  /// Reads the 12 bytes of a `struct ucred`, as in `SCM_CREDENTIALS` and as getsockopt(2) returns them for
+  /// `SO_PEERCRED`.
   ///
   /// - Throws: ``AncillaryError/Code/malformedData`` for another length.
   public init(decoding bytes: RawSpan) throws(AncillaryError) {

@@ -7,7 +7,8 @@ extension ControlMessageKind {
     ControlMessageKind(level: CMS_SOL_SOCKET, type: CMS_SCM_RIGHTS)
   }
 
-  /// The sender's process as a descriptor. The C name is `SCM_PIDFD` (Linux 6.5, with `SO_PASSPIDFD` set on the receiver).
+  /// The sender's process as a descriptor. The C name is `SCM_PIDFD` (Linux 6.5, with `SO_PASSPIDFD` set on the
+  /// receiver).
   public static var processDescriptor: ControlMessageKind {
     ControlMessageKind(level: CMS_SOL_SOCKET, type: CMS_SCM_PIDFD)
   }
@@ -26,34 +27,68 @@ extension OutputRawSpan {
   /// Appends one `SCM_RIGHTS` message with any numbers; nothing for an empty buffer.
   @_lifetime(self: copy self)
   mutating func appendRights(numbers: UnsafeRawBufferPointer) throws(AncillaryError) {
-    guard numbers.count > 0 else { return }
-    let count = numbers.count / MemoryLayout<Int32>.size
-    guard count <= ControlMessages.maximumDescriptors else {
-      throw AncillaryError(.tooManyDescriptors, actual: count, limit: ControlMessages.maximumDescriptors)
+    // SAFETY: only the part that is then counted is written, after its length was checked.
+    try unsafe withUnsafeMutableBytes { (memory, used) throws(AncillaryError) in
+      used += try unsafe encodeRights(numbers, into: UnsafeMutableRawBufferPointer(rebasing: memory[used...]))
     }
-    try appendControlMessageHeader(.rights, payload: numbers.count)
-    // SAFETY: the caller's buffer is readable for the duration of this call.
-    append(copying: unsafe numbers.bytes)
-    append(zeroes: ControlMessageLayout.align(numbers.count) - numbers.count)
   }
 }
 
+/// Writes one `SCM_RIGHTS` message with `numbers` at the start of `memory`; returns its length with padding, 0 for no
+/// numbers.
+///
+/// Written with plain stores rather than through a span: this is the one encoder whose nanoseconds are counted.
+@inline(__always)
+func encodeRights(
+  _ numbers: UnsafeRawBufferPointer, into memory: UnsafeMutableRawBufferPointer
+) throws(AncillaryError) -> Int {
+  guard let source = numbers.baseAddress, numbers.count > 0 else { return 0 }
+  let count = numbers.count / MemoryLayout<Int32>.size
+  guard count <= ControlMessages.maximumDescriptors else {
+    throw AncillaryError(.tooManyDescriptors, actual: count, limit: ControlMessages.maximumDescriptors)
+  }
+  let length = ControlMessageLayout.headerSize + numbers.count
+  let space = ControlMessageLayout.align(length)
+  guard let target = memory.baseAddress, space <= memory.count else {
+    throw AncillaryError(.noCapacity, actual: space, limit: memory.count)
+  }
+  // SAFETY: everything lies below `space`, which was compared with the memory; stores take any alignment. Zero comes
+  // first where padding will be.
+  unsafe target.storeBytes(of: 0, toByteOffset: space - 8, as: UInt64.self)
+  unsafe target.storeBytes(of: ControlMessageLayout.Length(length), as: ControlMessageLayout.Length.self)
+  unsafe target.storeBytes(
+    of: ControlMessageKind.rights.level, toByteOffset: ControlMessageLayout.levelOffset, as: Int32.self)
+  unsafe target.storeBytes(
+    of: ControlMessageKind.rights.type, toByteOffset: ControlMessageLayout.typeOffset, as: Int32.self)
+  if ControlMessageLayout.headerSize > ControlMessageLayout.rawHeaderSize {
+    unsafe target.storeBytes(of: 0, toByteOffset: ControlMessageLayout.rawHeaderSize, as: UInt32.self)
+  }
+  let slots = unsafe target + ControlMessageLayout.headerSize
+  if count == 1 {
+    unsafe slots.storeBytes(of: source.loadUnaligned(as: Int32.self), as: Int32.self)
+  } else {
+    unsafe slots.copyMemory(from: source, byteCount: numbers.count)
+  }
+  return space
+}
+
 extension ControlMessages {
-  /// Writes one `SCM_RIGHTS` message for `descriptors` at the start of `memory`, and returns how many bytes it takes: what belongs in
-  /// `msg_controllen`. An empty span takes none.
+  /// Writes one `SCM_RIGHTS` message for `descriptors` at the start of `memory`, and returns how many bytes it takes:
+  /// what belongs in `msg_controllen`. An empty span takes none.
   ///
-  /// Only the numbers are written: the descriptors must stay open until the send has completed, with io_uring until its final completion.
+  /// Only the numbers are written: the descriptors must stay open until the send has completed, with io_uring until its
+  /// final completion.
   ///
-  /// - Throws: ``AncillaryError/Code/tooManyDescriptors`` above ``maximumDescriptors``; ``AncillaryError/Code/noCapacity`` when `memory` is smaller
-  ///   than ``space(forDescriptors:)``.
+  /// - Throws: ``AncillaryError/Code/tooManyDescriptors`` above ``maximumDescriptors``;
+  ///   ``AncillaryError/Code/noCapacity`` when `memory` is smaller than ``space(forDescriptors:)``.
   @unsafe
   public static func encodeRights(
     _ descriptors: Span<OwnedFd>, into memory: UnsafeMutableRawBufferPointer
   ) throws(AncillaryError) -> Int {
-    // SAFETY: the caller lends memory that nobody else uses; only the part that the output span tracks is written.
-    var output = unsafe OutputRawSpan(buffer: memory, initializedCount: 0)
-    try output.appendRights(descriptors)
-    return output.byteCount
+    // SAFETY: the caller lends memory that nobody else uses; OwnedFd is one Int32, and the descriptors are borrowed.
+    try unsafe descriptors.withUnsafeBufferPointer { (buffer) throws(AncillaryError) in
+      try unsafe Ancillary.encodeRights(UnsafeRawBufferPointer(buffer), into: memory)
+    }
   }
 
   /// The same for raw descriptors, whose owners the caller keeps alive.
@@ -64,10 +99,8 @@ extension ControlMessages {
     _ descriptors: Span<FileDescriptor>, into memory: UnsafeMutableRawBufferPointer
   ) throws(AncillaryError) -> Int {
     // SAFETY: as above; FileDescriptor is one Int32.
-    var output = unsafe OutputRawSpan(buffer: memory, initializedCount: 0)
     try unsafe descriptors.withUnsafeBufferPointer { (buffer) throws(AncillaryError) in
-      try unsafe output.appendRights(numbers: UnsafeRawBufferPointer(buffer))
+      try unsafe Ancillary.encodeRights(UnsafeRawBufferPointer(buffer), into: memory)
     }
-    return output.byteCount
   }
 }

@@ -1,4 +1,5 @@
-/// A value that can be read from a control message. Third parties conform their own types for kinds this module does not know.
+/// A value that can be read from a control message. Third parties conform their own types for kinds this module does
+/// not know.
 ///
 /// Decoding must take any payload: peers and newer kernels send what they like.
 public protocol DecodableControlMessage: ~Copyable {

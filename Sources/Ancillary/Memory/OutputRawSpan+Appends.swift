@@ -1,5 +1,6 @@
 extension OutputRawSpan {
-  /// Appends an integer in the host's byte order, at any alignment. Traps when it does not fit: callers check ``freeCapacity``.
+  /// Appends an integer in the host's byte order, at any alignment. Traps when it does not fit: callers check
+  /// ``freeCapacity``.
   @_lifetime(self: copy self)
   @inline(__always)
   public mutating func append<T: FixedWidthInteger & BitwiseCopyable>(integer value: T) {
@@ -44,4 +45,15 @@ extension OutputRawSpan {
       used += count
     }
   }
+}
+
+/// Lets `body` fill `memory` from its start, and returns how many bytes it wrote.
+@unsafe
+func fill<E: Error>(
+  _ memory: UnsafeMutableRawBufferPointer, _ body: (inout OutputRawSpan) throws(E) -> Void
+) throws(E) -> Int {
+  // SAFETY: the caller lends memory that nobody else uses; the output span ends with this function.
+  var output = unsafe OutputRawSpan(buffer: memory, initializedCount: 0)
+  try body(&output)
+  return output.byteCount
 }

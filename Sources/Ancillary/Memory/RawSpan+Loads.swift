@@ -1,6 +1,6 @@
 extension RawSpan {
-  /// The integer at `offset` in the host's byte order; no alignment needed. Traps when it does not fit: callers check lengths
-  /// that come from a peer first.
+  /// The integer at `offset` in the host's byte order; no alignment needed. Traps when it does not fit: callers check
+  /// lengths that come from a peer first.
   @inline(__always)
   func load<T: FixedWidthInteger & BitwiseCopyable>(_ type: T.Type = T.self, at offset: Int) -> T {
     precondition(offset >= 0 && byteCount >= MemoryLayout<T>.size && offset <= byteCount - MemoryLayout<T>.size)
@@ -26,7 +26,9 @@ extension RawSpan {
   /// Whether both hold the same bytes.
   func hasSameBytes(as other: RawSpan) -> Bool {
     guard byteCount == other.byteCount else { return false }
-    for offset in 0..<byteCount where load(UInt8.self, at: offset) != other.load(UInt8.self, at: offset) { return false }
+    for offset in 0..<byteCount where load(UInt8.self, at: offset) != other.load(UInt8.self, at: offset) {
+      return false
+    }
     return true
   }
 }

@@ -24,3 +24,75 @@ func duplicateNumber(_ number: Int32) throws(Errno) -> Int32 {
   guard copy >= 0 else { throw currentErrno() }
   return copy
 }
+
+/// fcntl(2) with F_SETFD: closed on exec from now on.
+func setCloseOnExec(_ number: Int32) throws(Errno) {
+  guard fcntl(number, F_SETFD, FD_CLOEXEC) == 0 else { throw currentErrno() }
+}
+
+/// Whether the socket has a stream's semantics (getsockopt(2), SO_TYPE).
+func isStream(_ number: Int32) -> Bool {
+  var type: Int32 = 0
+  var length = socklen_t(MemoryLayout<Int32>.size)
+  // SAFETY: both outlive the call.
+  guard unsafe getsockopt(number, SOL_SOCKET, SO_TYPE, &type, &length) == 0 else { return false }
+  #if canImport(Glibc)
+    return type == Int32(bitPattern: SOCK_STREAM.rawValue)
+  #else
+    return type == SOCK_STREAM
+  #endif
+}
+
+/// sendmsg(2), again after EINTR.
+func sendMessageCall(
+  _ number: Int32, name: UnsafeRawBufferPointer, vector: UnsafeBufferPointer<iovec>, control: UnsafeRawBufferPointer,
+  flags: Int32
+) throws(Errno) -> Int {
+  // SAFETY: the caller lends all of the memory for the call; the kernel only reads it.
+  var header = unsafe msghdr()
+  unsafe header.msg_name = UnsafeMutableRawPointer(mutating: name.baseAddress)
+  unsafe header.msg_namelen = numericCast(name.count)
+  unsafe header.msg_iov = UnsafeMutablePointer(mutating: vector.baseAddress)
+  unsafe header.msg_iovlen = numericCast(vector.count)
+  unsafe header.msg_control = control.count == 0 ? nil : UnsafeMutableRawPointer(mutating: control.baseAddress)
+  unsafe header.msg_controllen = numericCast(control.count)
+  while true {
+    let sent = unsafe sendmsg(number, &header, flags)
+    if sent >= 0 { return sent }
+    let error = currentErrno()
+    if error != .interrupted { throw error }
+  }
+}
+
+/// What recvmsg(2) wrote back.
+struct ReceiveOutcome {
+  let byteCount: Int
+  let nameLength: Int
+  let controlLength: Int
+  let flags: Int32
+}
+
+/// recvmsg(2), again after EINTR.
+func receiveMessageCall(
+  _ number: Int32, name: UnsafeMutableRawBufferPointer, vector: UnsafeBufferPointer<iovec>,
+  control: UnsafeMutableRawBufferPointer, flags: Int32
+) throws(Errno) -> ReceiveOutcome {
+  while true {
+    // SAFETY: the caller lends all of the memory for the call; the vector itself is only read.
+    var header = unsafe msghdr()
+    unsafe header.msg_name = name.baseAddress
+    unsafe header.msg_namelen = numericCast(name.count)
+    unsafe header.msg_iov = UnsafeMutablePointer(mutating: vector.baseAddress)
+    unsafe header.msg_iovlen = numericCast(vector.count)
+    unsafe header.msg_control = control.count == 0 ? nil : control.baseAddress
+    unsafe header.msg_controllen = numericCast(control.count)
+    let received = unsafe recvmsg(number, &header, flags)
+    if received >= 0 {
+      return unsafe ReceiveOutcome(
+        byteCount: received, nameLength: Int(header.msg_namelen), controlLength: Int(header.msg_controllen),
+        flags: header.msg_flags)
+    }
+    let error = currentErrno()
+    if error != .interrupted { throw error }
+  }
+}

@@ -3,6 +3,7 @@
 #ifndef CMESSAGESOCKETS_H
 #define CMESSAGESOCKETS_H
 
+#include "CancellationHandler.h"
 #include "ControlMessageLayout.h"
 #include "MessageHeader.h"
 #include "Readiness.h"

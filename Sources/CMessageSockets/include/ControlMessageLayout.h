@@ -1,6 +1,7 @@
 // Control-message arithmetic, and the numbers that Swift cannot see on Glibc or that Debian 12's headers lack.
 //
-// The numbers are Linux's; ControlMessageLayout.c asserts at compile time that each equals the system header's, where that has it.
+// The numbers are Linux's; ControlMessageLayout.c asserts at compile time that each equals the system header's, where
+// that has it.
 #ifndef CMESSAGESOCKETS_CONTROL_MESSAGE_LAYOUT_H
 #define CMESSAGESOCKETS_CONTROL_MESSAGE_LAYOUT_H
 #include <stddef.h>
@@ -15,6 +16,7 @@ size_t cms_cmsg_align(size_t length);
 #define CMS_SOL_SOCKET 1
 #define CMS_IPPROTO_IP 0
 #define CMS_IPPROTO_IPV6 41
+#define CMS_IPPROTO_TCP 6
 #define CMS_IPPROTO_UDP 17
 
 // SOL_SOCKET
@@ -46,6 +48,9 @@ size_t cms_cmsg_align(size_t length);
 #define CMS_IPV6_HOPLIMIT 52
 #define CMS_IPV6_TCLASS 67
 #define CMS_IPV6_ORIGDSTADDR 74
+
+// IPPROTO_TCP (TCP_CM_INQ is the same number)
+#define CMS_TCP_INQ 36
 
 // IPPROTO_UDP
 #define CMS_UDP_SEGMENT 103

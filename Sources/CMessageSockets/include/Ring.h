@@ -54,6 +54,9 @@ int32_t cms_ring_supports(cms_ring *ring, uint8_t opcode);
 // Submission entries. Each returns false if the submission queue is full: enter, then try again.
 bool cms_ring_prepare_sendmsg(cms_ring *ring, uint64_t user_data, int32_t fd, const cms_msghdr *header, uint32_t flags);
 bool cms_ring_prepare_recvmsg(cms_ring *ring, uint64_t user_data, int32_t fd, cms_msghdr *header, uint32_t flags);
+// Multishot: a completion for each message, its bytes in a buffer of `group`. Needs Linux 6.0.
+bool cms_ring_prepare_recvmsg_multishot(
+  cms_ring *ring, uint64_t user_data, int32_t fd, cms_msghdr *header, uint32_t flags, uint16_t group);
 bool cms_ring_prepare_accept(cms_ring *ring, uint64_t user_data, int32_t fd);
 bool cms_ring_prepare_connect(cms_ring *ring, uint64_t user_data, int32_t fd, const void *name, uint32_t name_length);
 bool cms_ring_prepare_poll_multishot(cms_ring *ring, uint64_t user_data, int32_t fd);
@@ -64,5 +67,20 @@ bool cms_ring_prepare_cancel(cms_ring *ring, uint64_t user_data, uint64_t target
 int32_t cms_ring_enter(cms_ring *ring, uint32_t wait_count, int64_t timeout_ns);
 // Copies out at most `capacity` completions and frees their places in the completion queue.
 uint32_t cms_ring_reap(cms_ring *ring, cms_completion *completions, uint32_t capacity);
+
+// What a multishot receive writes in front of name, control and payload (struct io_uring_recvmsg_out).
+typedef struct cms_received_header {
+  uint32_t name_length;
+  uint32_t control_length;
+  uint32_t payload_length;
+  uint32_t flags;
+} cms_received_header;
+
+// A ring of buffers that the kernel picks from (io_uring_register_buf_ring, Linux 5.19). `entries` must be a power of two, at most 32,768.
+typedef struct cms_buffer_ring cms_buffer_ring;
+int32_t cms_buffer_ring_create(cms_ring *ring, uint16_t group, uint32_t entries, cms_buffer_ring **buffers);
+void cms_buffer_ring_destroy(cms_ring *ring, cms_buffer_ring *buffers);
+// Gives one buffer to the kernel.
+void cms_buffer_ring_provide(cms_buffer_ring *buffers, void *start, uint32_t length, uint16_t buffer_id);
 
 #endif

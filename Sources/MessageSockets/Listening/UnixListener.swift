@@ -54,7 +54,7 @@ public actor UnixListener<Connection: UnixConnection> {
   /// - Throws: ``SocketError``: `outOfDescriptors` (the connection keeps waiting in the kernel; try again when some are free), `closed`, `loopShutDown`.
   ///   `CancellationError` when the task was cancelled: then no connection was taken. One that won the race is returned.
   public nonisolated func accept() async throws -> Connection {
-    if channel.loop.isCurrent {
+    if channel.isOnLoop {
       try await acceptHere()
     } else {
       try await acceptOnLoop()

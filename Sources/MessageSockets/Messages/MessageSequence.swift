@@ -1,25 +1,35 @@
+internal import SocketEngine
+
 /// The messages of a socket, as they arrive. See ``MessageSocket/messages``.
 public struct MessageSequence<Socket: MessageSocket>: AsyncSequence, Sendable {
   public typealias Element = ReceivedMessage
   public typealias Failure = any Error
 
   private let socket: Socket
+  private let window: ReceiveWindow
 
-  init(socket: Socket) { self.socket = socket }
+  init(socket: Socket, window: ReceiveWindow) {
+    self.socket = socket
+    self.window = window
+  }
 
-  public func makeAsyncIterator() -> AsyncIterator { AsyncIterator(socket: socket) }
+  public func makeAsyncIterator() -> AsyncIterator { AsyncIterator(socket: socket, window: window) }
 
   /// Receives one message a step. After the end, or an error, there is nothing more.
   public struct AsyncIterator: AsyncIteratorProtocol {
     private let socket: Socket
+    private let window: ReceiveWindow
     private var isFinished = false
 
-    init(socket: Socket) { self.socket = socket }
+    init(socket: Socket, window: ReceiveWindow) {
+      self.socket = socket
+      self.window = window
+    }
 
     public mutating func next(isolation: isolated (any Actor)?) async throws -> ReceivedMessage? {
       if isFinished { return nil }
       do {
-        let message = try await socket.receiveMessage()
+        let message = try await socket.nextMessage(window: window)
         isFinished = message == nil
         return message
       } catch {

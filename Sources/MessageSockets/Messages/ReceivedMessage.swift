@@ -28,7 +28,7 @@ public final class ReceivedMessage: Sendable {
   init?(_ received: consuming OperationOutcome) {
     let count = received.ancillary.descriptors.count
     let outcome = ReceiveOutcome(flags: received.messageFlags, failures: received.ancillary.failures)
-    if received.byteCount == 0, received.control.isEmpty, outcome == .complete { return nil }
+    if received.byteCount == 0, count == 0, received.control.isEmpty, outcome == .complete { return nil }
     self.outcome = outcome
     payload = received.payload
     control = received.control

@@ -1,5 +1,5 @@
 internal import Ancillary
-internal import SocketEngine
+public import SocketEngine
 
 extension MessageSocket {
   /// Receives the next message, or nil at the end: the peer has closed or shut down its sending side. The C name is recvmsg(2).
@@ -15,7 +15,7 @@ extension MessageSocket {
   ///   from the socket. A message that won the race against the cancellation is returned.
   ///   Not an error: truncation and descriptors that could not be delivered; see ``ReceivedMessage/outcome``.
   public nonisolated func receiveMessage() async throws -> ReceivedMessage? {
-    if channel.loop.isCurrent {
+    if channel.isOnLoop {
       try await receiveHere()
     } else {
       try await receiveOnLoop()
@@ -24,9 +24,28 @@ extension MessageSocket {
 
   /// The messages that arrive from now on; ends when the peer has closed.
   ///
-  /// Each step of the iteration is one ``receiveMessage()``: what is not asked for stays in the kernel, and slows the sender down. Leaving the loop early,
-  /// or cancelling its task, loses nothing: the next receive goes on where it stopped. Several iterations at once share the messages out among them.
-  public nonisolated var messages: MessageSequence<Self> { MessageSequence(socket: self) }
+  /// The kernel delivers ahead of demand, within a window of 32 messages or 256 descriptors (``messages(window:)``); what is beyond stays in the socket's
+  /// queue, and slows the sender down. Leaving the loop early, or cancelling its task, loses nothing: what was received ahead is what the next
+  /// receive returns. Several iterations at once share the messages out among them.
+  public nonisolated var messages: MessageSequence<Self> { messages(window: ReceiveWindow()) }
+
+  /// The same with a window of your own. It holds for the socket: of several iterations the last to ask sets it.
+  ///
+  /// Beyond the window the socket may hold what was on its way when the window became full: at most ``IOLoop/Configuration/receiveBuffers`` messages.
+  public nonisolated func messages(window: ReceiveWindow) -> MessageSequence<Self> { MessageSequence(socket: self, window: window) }
+
+  /// One step of an iteration.
+  nonisolated func nextMessage(window: ReceiveWindow) async throws -> ReceivedMessage? {
+    if channel.isOnLoop {
+      ReceivedMessage(try await channel.receiveAhead(window: window))
+    } else {
+      try await nextMessageOnLoop(window: window)
+    }
+  }
+
+  private func nextMessageOnLoop(window: ReceiveWindow) async throws -> ReceivedMessage? {
+    ReceivedMessage(try await channel.receiveAhead(window: window))
+  }
 
   private func receiveOnLoop() async throws -> ReceivedMessage? { try await receiveHere() }
 

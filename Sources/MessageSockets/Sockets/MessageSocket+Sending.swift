@@ -40,7 +40,7 @@ extension MessageSocket {
   }
 
   private nonisolated func send(_ payload: RawSpan, numbers: Span<FileDescriptor>, control: ControlMessageBuffer) async throws {
-    if channel.loop.isCurrent {
+    if channel.isOnLoop {
       try await channel.send(payload, numbers: numbers, control: control, flags: 0)
     } else {
       try await sendOnLoop(payload, numbers: numbers, control: control)

@@ -22,17 +22,14 @@ struct OperationQueue {
 
   /// Removes an operation that has ended. Returns the one whose turn it is now, if it was the active one that left.
   mutating func leave(_ operation: Operation) -> Operation? {
-    guard active === operation else {
-      waiting.removeAll { $0 === operation }
+    guard active == operation else {
+      waiting.removeAll { $0 == operation }
       return nil
     }
     active = waiting.popFirst()
     return active
   }
 
-  /// The active one last, so that nothing new becomes active while all are stopped.
-  func forEachFromTheBack(_ body: (Operation) -> Void) {
-    for operation in waiting.reversed() { body(operation) }
-    if let active { body(active) }
-  }
+  /// All operations, the active one last: stopped in this order, none becomes active meanwhile.
+  var allFromTheBack: [Operation] { waiting.reversed() + (active.map { [$0] } ?? []) }
 }

@@ -4,6 +4,7 @@ internal import CMessageSockets
 final class ClosedDriver: Driver {
   private let wakeNumber: Int32
   let counters = DriverCounters()
+  let receiveBuffers: ReceiveBuffers? = nil
 
   init(wakeNumber: Int32) { self.wakeNumber = wakeNumber }
 

@@ -23,6 +23,8 @@ protocol Driver: AnyObject {
   func turn(_ wait: Wait)
   /// Moves completions out, at most as many as there is room for; 0 when there are no more for now.
   func reap(into completions: UnsafeMutableBufferPointer<cms_completion>) -> Int
+  /// Where multishot receives put their messages; nil if this driver, or this kernel, has none of them.
+  var receiveBuffers: ReceiveBuffers? { get }
   /// The loop has called shutdown(2) on a socket of its own: what waits on it may have come to its end.
   func socketWasShutDown(_ number: Int32)
   /// Lets go of the kernel's side. All operations have had their final completion.

@@ -14,6 +14,7 @@ final class RingDriver: Driver {
 
   private let ring: OpaquePointer
   private let wakeNumber: Int32
+  let receiveBuffers: ReceiveBuffers?
   private(set) var counters = DriverCounters()
   /// Requests that found the submission queue full; they go first in the next turn.
   private var backlog: Deque<Request> = []
@@ -25,8 +26,11 @@ final class RingDriver: Driver {
   }
 
   /// Takes over a ring that the calling thread has set up (``RingSetup``), and that nobody else uses.
-  init(ring: OpaquePointer, wakeNumber: Int32) {
+  init(ring: OpaquePointer, configuration: IOLoop.Configuration, wakeNumber: Int32) {
     unsafe self.ring = ring
+    receiveBuffers = unsafe ReceiveBuffers(
+      ring: ring, count: configuration.receiveBuffers, controlSize: configuration.controlBufferSize,
+      payloadSize: configuration.receiveBufferSize)
     self.wakeNumber = wakeNumber
     submit(.watchWake)
   }
@@ -61,11 +65,14 @@ final class RingDriver: Driver {
     // SAFETY: the operation owns the memory that these entries point to until its final completion, and holds the channel whose
     // descriptor the number is.
     return switch operation.request {
-    case .send(let flags): unsafe cms_ring_prepare_sendmsg(ring, id, number, operation.memory.header, UInt32(bitPattern: flags))
-    case .receive(let flags): unsafe cms_ring_prepare_recvmsg(ring, id, number, operation.memory.header, UInt32(bitPattern: flags))
+    case .send(let flags): unsafe cms_ring_prepare_sendmsg(ring, id, number, operation.header, UInt32(bitPattern: flags))
+    case .receive(let flags): unsafe cms_ring_prepare_recvmsg(ring, id, number, operation.header, UInt32(bitPattern: flags))
     case .accept: unsafe cms_ring_prepare_accept(ring, id, number)
     case .connect(let length): unsafe cms_ring_prepare_connect(ring, id, number, operation.memory.name.baseAddress!, length)
-    case .timer: preconditionFailure("Timers are the loop's, not the driver's")
+    case .receiveAhead:
+      unsafe cms_ring_prepare_recvmsg_multishot(
+        ring, id, number, operation.header, UInt32(bitPattern: cms_msg_cmsg_cloexec), ReceiveBuffers.group)
+    case .waitForMessage, .timer: preconditionFailure("Not a request to the kernel")
     }
   }
 
@@ -109,5 +116,8 @@ final class RingDriver: Driver {
     return kept
   }
 
-  func close() { unsafe cms_ring_destroy(ring) }
+  func close() {
+    receiveBuffers?.close()
+    unsafe cms_ring_destroy(ring)
+  }
 }

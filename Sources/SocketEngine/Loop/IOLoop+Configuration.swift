@@ -20,6 +20,10 @@ extension IOLoop {
     /// Bytes of control data that one receive can take. 253 descriptors, credentials, a process descriptor and a timestamp are 1,120 bytes; the rest is room for a security label. 256 bytes to 64 KiB.
     public var controlBufferSize = 2048
 
+    /// Buffers for messages that are received ahead of demand (``MessageSocket/messages``), shared by all sockets of the loop; a power of two, 1 to 32,768. Each has room for
+    /// `controlBufferSize` and `receiveBufferSize`; memory that no message reaches is never touched. When all are full, messages wait in the kernel.
+    public var receiveBuffers = 64
+
     /// How many returned buffers of each kind the loop keeps for the next use; more are freed. 0 or more.
     public var pooledBuffers = 64
 
@@ -32,6 +36,10 @@ extension IOLoop {
       try check(ringEntries, in: 1...32_768, "ringEntries")
       try check(receiveBufferSize, in: 1...(16 << 20), "receiveBufferSize")
       try check(controlBufferSize, in: 256...(64 << 10), "controlBufferSize")
+      try check(receiveBuffers, in: 1...32_768, "receiveBuffers")
+      guard receiveBuffers.nonzeroBitCount == 1 else {
+        throw SocketError(.invalidConfiguration, .startLoop, detail: "receiveBuffers is \(receiveBuffers); it must be a power of two")
+      }
       try check(pooledBuffers, in: 0...(1 << 20), "pooledBuffers")
       try check(jobsPerTurn, in: 1...(1 << 20), "jobsPerTurn")
     }

@@ -24,7 +24,7 @@ extension IOLoop {
     /// Descriptors that arrived, and got an owner.
     public internal(set) var descriptorsReceived: UInt64 = 0
 
-    /// Operations that were asked to stop while the kernel had them.
+    /// Operations that were asked to stop while the kernel had them, or waited for a message that it receives ahead.
     public internal(set) var cancellations: UInt64 = 0
     /// Of these: ended without having done anything.
     public internal(set) var cancelled: UInt64 = 0
@@ -32,6 +32,9 @@ extension IOLoop {
     public internal(set) var wonAgainstCancellation: UInt64 = 0
     /// Operations that were asked to stop while they waited for their turn on the socket.
     public internal(set) var stoppedBeforeSubmission: UInt64 = 0
+
+    /// Multishot receives that ended: their window was full, the socket or the kernel had enough, or the stream was at its end.
+    public internal(set) var multishotEnds: UInt64 = 0
 
     init() {}
 

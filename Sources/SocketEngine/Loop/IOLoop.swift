@@ -37,6 +37,7 @@ public final class IOLoop: Sendable {
     task = LoopTaskExecutor(thread: thread)
     isolation = LoopIsolation(executor: serial)
     unsafe thread.core.bind(serial: serial.asUnownedSerialExecutor(), task: task.asUnownedTaskExecutor())
+    try thread.start()
   }
 
   /// The executor of actors that live on this loop. An actor of yours that returns it as its `unownedExecutor` calls its sockets without
@@ -100,6 +101,11 @@ public final class IOLoop: Sendable {
     get async { await isolation.operationsInKernel(of: core) }
   }
 
+  /// How many operations are prepared, queued, in the kernel, or done and not yet taken.
+  var operationsInUse: Int {
+    get async { await isolation.operationsInUse(of: core) }
+  }
+
   // MARK: For the package
 
   var core: LoopCore { thread.core }
@@ -109,38 +115,6 @@ public final class IOLoop: Sendable {
   package var wantsNonblockingListeners: Bool { driver.kind == .readiness }
 
   package var unownedSerialExecutor: UnownedSerialExecutor { unsafe serial.asUnownedSerialExecutor() }
-
-  /// Waits for an operation that was started. If the task is cancelled meanwhile the operation is stopped, and awaited all the same:
-  /// nothing of it is left in the kernel when this returns.
-  func outcome(of operation: Operation, isolation: isolated (any Actor)? = #isolation) async -> OperationOutcome {
-    operation.returnState = core.returnState()
-    let id = operation.id
-    let awaiter = operation.awaiter!
-    var outcome: OperationOutcome?
-    await withTaskCancellationHandler {
-      // Without this use of `isolation` the closure would leave the caller's executor (Swift 6.3).
-      _ = isolation
-      outcome = await awaiter.outcome()
-    } onCancel: {
-      stop(id, .taskCancelled)
-    }
-    return outcome.take()!
-  }
-
-  /// The same without a cancellation handler.
-  func outcomeIgnoringCancellation(of operation: Operation, isolation: isolated (any Actor)? = #isolation) async -> OperationOutcome {
-    operation.returnState = core.returnState()
-    return await operation.awaiter.outcome()
-  }
-
-  /// Stops an operation from any thread. Idempotent; too late is no error.
-  private func stop(_ id: OperationID, _ reason: StopReason) {
-    if isCurrent {
-      core.stop(id, reason)
-    } else {
-      thread.inbox.send(.stop(id, reason))
-    }
-  }
 }
 
 /// A place to visit the loop's thread from elsewhere.
@@ -153,4 +127,5 @@ private actor LoopIsolation {
 
   func statistics(of core: LoopCore) -> IOLoop.Statistics { core.currentStatistics }
   func operationsInKernel(of core: LoopCore) -> Int { core.operationsInKernel }
+  func operationsInUse(of core: LoopCore) -> Int { core.operations.inUse }
 }

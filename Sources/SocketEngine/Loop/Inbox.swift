@@ -8,6 +8,10 @@ final class Inbox: Sendable {
     case job(UnownedJob, ExecutorState)
     /// Stop an operation, if it is still the one that was meant.
     case stop(OperationID, StopReason)
+    /// Free the slot of an operation whose outcome was taken.
+    case recycle(Operation)
+    /// The handle of a socket is gone while the kernel receives ahead for it.
+    case abandon(OpenSocket)
     /// Cancel everything, close the ring, and go on as an executor only.
     case shutdown(@Sendable () -> Void)
     /// Nobody can reach the loop any more: end the thread.
@@ -28,8 +32,20 @@ final class Inbox: Sendable {
 
   init() throws(SocketError) { wakeDescriptor = try WakeDescriptor() }
 
+  /// Makes the order of the critical sections visible to ThreadSanitizer: `Mutex` takes a contended lock in the kernel (`FUTEX_LOCK_PI`), where
+  /// it does not look.
+  private let sections = Atomic(0)
+
+  private func withState<R>(_ body: (inout State) -> R) -> R {
+    state.withLock { state in
+      _ = sections.load(ordering: .acquiring)
+      defer { sections.add(1, ordering: .releasing) }
+      return body(&state)
+    }
+  }
+
   func send(_ item: Item) {
-    let mustWake = state.withLock { state in
+    let mustWake = withState { state in
       state.items.append(item)
       isEmpty.store(false, ordering: .releasing)
       defer { state.isAsleep = false }
@@ -42,7 +58,7 @@ final class Inbox: Sendable {
   func take(into items: inout [Item]) {
     assert(items.isEmpty)
     guard !isEmpty.load(ordering: .acquiring) else { return }
-    state.withLock { state in
+    withState { state in
       swap(&state.items, &items)
       isEmpty.store(true, ordering: .relaxed)
     }
@@ -50,7 +66,7 @@ final class Inbox: Sendable {
 
   /// The loop is about to wait. False if something has arrived meanwhile: then it must not.
   func fallAsleep() -> Bool {
-    state.withLock { state in
+    withState { state in
       guard state.items.isEmpty else { return false }
       state.isAsleep = true
       return true
@@ -58,5 +74,5 @@ final class Inbox: Sendable {
   }
 
   /// The loop has woken by itself: nobody needs to signal.
-  func wakeUp() { state.withLock { $0.isAsleep = false } }
+  func wakeUp() { withState { $0.isAsleep = false } }
 }

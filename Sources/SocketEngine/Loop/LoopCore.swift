@@ -22,22 +22,48 @@ final class LoopCore: @unchecked Sendable {
   private(set) var driver: (any Driver)!
   /// Which driver ``open()`` has chosen, and why; does not change afterwards.
   private(set) var driverInUse: IOLoop.Driver!
-  var operations = OperationTable()
-  var timers = TimerQueue()
-  var ready: Deque<ReadyJob> = []
-  var statistics = IOLoop.Statistics()
+  private let state = LoopConfined(State())
   let controlBuffers: MemoryPool
   let payloadBuffers: MemoryPool
 
-  private(set) var phase = Phase.running
-  /// The state of the job that is running, or ran last.
-  private var currentState = ExecutorState.serial
-  private var serialExecutor: UnownedSerialExecutor!
-  private var taskExecutor: UnownedTaskExecutor!
+  private var phase = Phase.running
   private var arrivals: [Inbox.Item] = []
   private var mustExit = false
   private let completions: UnsafeMutableBufferPointer<cms_completion>
+  /// Written once, by the loop's own thread before anyone can ask.
   private var thread: UInt = 0
+
+  /// What is used for every message.
+  @safe
+  private struct State: ~Copyable {
+    var operations = OperationTable()
+    var timers = TimerQueue()
+    var ready: Deque<ReadyJob> = []
+    var untilEndOfTurn: [OperationID] = []
+    var statistics = IOLoop.Statistics()
+    /// The state of the job that is running, or ran last.
+    var currentState = ExecutorState.serial
+    var serialExecutor: UnownedSerialExecutor?
+    var taskExecutor: UnownedTaskExecutor?
+    var isRunning = true
+    /// Operations between their submission and their final completion.
+    var inKernel = 0
+  }
+
+  var operations: OperationTable {
+    _read { yield state.value.operations }
+    _modify { yield &state.value.operations }
+  }
+
+  private var timers: TimerQueue {
+    _read { yield state.value.timers }
+    _modify { yield &state.value.timers }
+  }
+
+  var statistics: IOLoop.Statistics {
+    get { state.value.statistics }
+    _modify { yield &state.value.statistics }
+  }
 
   init(configuration: IOLoop.Configuration, inbox: Inbox) {
     self.configuration = configuration
@@ -64,17 +90,17 @@ final class LoopCore: @unchecked Sendable {
     driverInUse = opened.description
   }
 
-  /// The executors' identities; given once, before the first job can arrive.
+  /// The executors' identities; given once, before the thread starts.
   func bind(serial: UnownedSerialExecutor, task: UnownedTaskExecutor) {
-    unsafe serialExecutor = serial
-    unsafe taskExecutor = task
+    unsafe state.value.serialExecutor = serial
+    unsafe state.value.taskExecutor = task
   }
 
   /// The thread's whole life after ``open()``.
   func run() {
     while !mustExit { turn() }
     stopEverything(.loopShutdown)
-    while operations.inUse > 0 { turn() }
+    while state.value.inKernel > 0 { turn() }
     closeDriver()
   }
 
@@ -86,25 +112,27 @@ final class LoopCore: @unchecked Sendable {
     finishDraining()
     waitForKernel()
     reapCompletions()
+    resumeWhoWaitedForTheTurn()
   }
 
   private func runReadyJobs() {
     // A budget, so that jobs that keep making jobs cannot keep completions waiting.
     var budget = configuration.jobsPerTurn
-    while budget > 0, let job = ready.popFirst() {
+    while budget > 0, let job = state.value.ready.popFirst() {
       budget -= 1
       run(job)
     }
   }
 
   private func run(_ ready: ReadyJob) {
-    currentState = ready.state
+    state.value.currentState = ready.state
     statistics.jobs += 1
     // SAFETY: both executors outlive the thread's work: whoever enqueued the job holds one of them.
     switch ready.state {
-    case .serial: unsafe ready.job.runSynchronously(on: serialExecutor)
-    case .serialPreferring: unsafe ready.job.runSynchronously(isolatedTo: serialExecutor, taskExecutor: taskExecutor)
-    case .task: unsafe ready.job.runSynchronously(on: taskExecutor)
+    case .serial: unsafe ready.job.runSynchronously(on: state.value.serialExecutor!)
+    case .serialPreferring:
+      unsafe ready.job.runSynchronously(isolatedTo: state.value.serialExecutor!, taskExecutor: state.value.taskExecutor!)
+    case .task: unsafe ready.job.runSynchronously(on: state.value.taskExecutor!)
     }
   }
 
@@ -114,8 +142,10 @@ final class LoopCore: @unchecked Sendable {
       switch item {
       case .job(let job, let state):
         statistics.hops += 1
-        ready.append(ReadyJob(job: job, state: state))
+        makeReady(ReadyJob(job: job, state: state))
       case .stop(let id, let reason): stop(id, reason)
+      case .recycle(let operation): operation.recycle(on: self)
+      case .abandon(let socket): socket.abandon()
       case .shutdown(let done): startDraining(done)
       case .exit: mustExit = true
       }
@@ -124,7 +154,10 @@ final class LoopCore: @unchecked Sendable {
   }
 
   private func waitForKernel() {
-    guard ready.isEmpty, !mustExit || operations.inUse > 0 else { return driver.turn(.none) }
+    // Nor may it sleep while a task waits for this turn only.
+    guard state.value.ready.isEmpty, state.value.untilEndOfTurn.isEmpty, !mustExit || state.value.inKernel > 0 else {
+      return driver.turn(.none)
+    }
     guard inbox.fallAsleep() else { return driver.turn(.none) }
     if let next = timers.next {
       driver.turn(.nanoseconds(max(0, next.nanosecondsFromNow)))
@@ -146,28 +179,41 @@ final class LoopCore: @unchecked Sendable {
 
   func enqueueLocally(_ job: ReadyJob) {
     statistics.localEnqueues += 1
-    ready.append(job)
+    makeReady(job)
   }
+
+  func makeReady(_ job: ReadyJob) { state.value.ready.append(job) }
 
   /// The state in which the current task will want to go on after a wait.
   func returnState() -> ExecutorState {
-    if currentState == .task { return .task }
+    if state.value.currentState == .task { return .task }
     let preferred = unsafe withUnsafeCurrentTask { unsafe $0?.unownedTaskExecutor }
-    return unsafe preferred == taskExecutor ? .serialPreferring : .serial
+    return unsafe preferred == state.value.taskExecutor ? .serialPreferring : .serial
+  }
+
+  /// The task of `operation` is to go on at the end of this turn, done or not.
+  func resumeAfterTurn(_ operation: Operation) { state.value.untilEndOfTurn.append(operation.id) }
+
+  private func resumeWhoWaitedForTheTurn() {
+    while let id = state.value.untilEndOfTurn.popLast() {
+      guard let operation = operations.find(id), operation.life.state != .done else { continue }
+      operation.parking.resumeForTurn(on: self)
+    }
   }
 
   // MARK: Operations
 
   /// A fresh operation, not yet started.
-  func makeOperation(_ request: OperationRequest, channel: SocketChannel?) -> Operation {
+  func makeOperation(_ request: OperationRequest, socket: OpenSocket?) -> Operation {
     let operation = operations.take { Operation(index: $0, core: self) }
-    operation.prepare(request, channel: channel)
+    operation.prepare(request, socket: socket)
     return operation
   }
 
   /// Hands a queued operation to the kernel.
   func submit(_ operation: Operation) {
     operation.life.submit()
+    state.value.inKernel += 1
     driver.start(operation)
   }
 
@@ -177,12 +223,26 @@ final class LoopCore: @unchecked Sendable {
     stop(operation, reason)
   }
 
+  /// Stops an operation from any thread. Idempotent; too late is no error.
+  func stopFromAnywhere(_ id: OperationID, _ reason: StopReason) {
+    if isCurrent {
+      stop(id, reason)
+    } else {
+      inbox.send(.stop(id, reason))
+    }
+  }
+
   func stop(_ operation: Operation, _ reason: StopReason) {
     switch operation.life.stop(reason) {
     case .none: break
     case .finish:
       operation.outcome.errno = .canceled
-      statistics.stoppedBeforeSubmission += 1
+      if case .waitForMessage = operation.request {
+        statistics.cancellations += 1
+        statistics.cancelled += 1
+      } else {
+        statistics.stoppedBeforeSubmission += 1
+      }
       finish(operation)
     case .cancelInKernel:
       statistics.cancellations += 1
@@ -196,19 +256,85 @@ final class LoopCore: @unchecked Sendable {
       preconditionFailure("A completion names an operation that has ended")
     }
     statistics.completions += 1
+    if case .receiveAhead = operation.request { return completeReceiveAhead(operation, completion) }
     switch operation.absorb(completion) {
     case .again: driver.start(operation)
     case .finished:
       operation.life.finish()
+      state.value.inKernel -= 1
       count(operation)
       finish(operation)
     }
   }
 
+  /// A message of a multishot receive, or its end, or both.
+  private func completeReceiveAhead(_ operation: Operation, _ completion: cms_completion) {
+    let socket = operation.socket!
+    if completion.flags & cms_completion_buffer != 0 {
+      let outcome = message(in: completion)
+      statistics.messagesReceived += 1
+      statistics.bytesReceived += UInt64(outcome.byteCount)
+      statistics.descriptorsReceived += UInt64(outcome.ancillary.descriptors.count)
+      socket.deliver(outcome)
+    }
+    if completion.flags & cms_completion_more != 0 { return }
+    operation.life.finish()
+    state.value.inKernel -= 1
+    endReceiveAhead(operation, completion.result < 0 ? Errno(rawValue: -completion.result) : nil)
+  }
+
+  /// The multishot receive is over: no task awaits it, its socket is told.
+  private func endReceiveAhead(_ operation: Operation, _ errno: Errno?) {
+    let socket = operation.socket!
+    socket.leave(operation)
+    operation.recycle(on: self)
+    socket.receiveAheadEnded(errno)
+  }
+
+  /// Takes a message out of its buffer, and gives the buffer back.
+  private func message(in completion: cms_completion) -> OperationOutcome {
+    guard let buffers = driver.receiveBuffers else { preconditionFailure("A completion names a buffer, but there are none") }
+    let id = UInt16(truncatingIfNeeded: completion.flags >> 16)
+    defer { buffers.provide(id) }
+    // SAFETY: the kernel has filled the buffer, and has no business with it until it is provided again.
+    let received = unsafe ReceivedBuffer(buffers.bytes(of: id), filled: Int(completion.result), controlSize: buffers.controlSize)
+    guard let received = unsafe received else { preconditionFailure("The kernel has filled a buffer in a way it does not do") }
+    return unsafe OperationOutcome(received)
+  }
+
+  /// A waiting task gets a message.
+  func finishWaiter(_ waiter: Operation, _ outcome: consuming OperationOutcome) {
+    waiter.life.submit()
+    waiter.life.finish()
+    waiter.outcome = outcome
+    waiter.parking.resumeTask(on: self)
+  }
+
+  /// A message that no task waits for yet, as an operation that is done.
+  func makeMessage(_ outcome: consuming OperationOutcome) -> Operation {
+    let message = makeOperation(.waitForMessage, socket: nil)
+    message.life.submit()
+    message.life.finish()
+    message.outcome = outcome
+    return message
+  }
+
+  var canReceiveAhead: Bool { driver.receiveBuffers != nil }
+
+  /// The handle of `socket` is gone. From any thread.
+  func abandon(_ socket: OpenSocket) {
+    if isCurrent {
+      socket.abandon()
+    } else {
+      inbox.send(.abandon(socket))
+    }
+  }
+
   /// The outcome is known: the socket's next operation may start, and the task may go on.
   private func finish(_ operation: Operation) {
-    operation.channel?.leave(operation)
-    operation.resumeTask()
+    if case .receiveAhead = operation.request { return endReceiveAhead(operation, operation.outcome.errno) }
+    operation.socket?.leave(operation)
+    operation.parking.resumeTask(on: self)
   }
 
   private func count(_ operation: Operation) {
@@ -232,7 +358,7 @@ final class LoopCore: @unchecked Sendable {
 
   /// An operation that nobody but ``signal(_:)`` finishes: a task can wait for something in this process.
   func makeEvent() -> Operation {
-    let event = makeOperation(.timer, channel: nil)
+    let event = makeOperation(.timer, socket: nil)
     event.life.submit()
     return event
   }
@@ -278,6 +404,7 @@ final class LoopCore: @unchecked Sendable {
     switch phase {
     case .running:
       phase = .draining(done)
+      state.value.isRunning = false
       stopEverything(.loopShutdown)
     case .draining(let earlier):
       phase = .draining {
@@ -289,12 +416,12 @@ final class LoopCore: @unchecked Sendable {
   }
 
   private func stopEverything(_ reason: StopReason) {
-    operations.forEachInUse { stop($0, reason) }
+    for operation in operations.allInUse { stop(operation, reason) }
   }
 
-  /// The last operation has had its final completion and its task has taken the outcome: nothing of the kernel's is left.
+  /// The last operation has had its final completion: nothing of ours is left in the kernel.
   private func finishDraining() {
-    guard case .draining(let done) = phase, operations.inUse == 0 else { return }
+    guard case .draining(let done) = phase, state.value.inKernel == 0 else { return }
     phase = .closed
     closeDriver()
     driver = ClosedDriver(wakeNumber: inbox.wakeDescriptor.number)
@@ -314,11 +441,7 @@ final class LoopCore: @unchecked Sendable {
   }
 
   /// How many operations the kernel has in hand.
-  var operationsInKernel: Int {
-    var count = 0
-    operations.forEachInUse { if $0.life.state == .inKernel { count += 1 } }
-    return count
-  }
+  var operationsInKernel: Int { state.value.inKernel }
 
-  var isRunning: Bool { if case .running = phase { true } else { false } }
+  var isRunning: Bool { state.value.isRunning }
 }

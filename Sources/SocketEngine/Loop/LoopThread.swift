@@ -9,12 +9,15 @@ final class LoopThread: Sendable {
   let inbox: Inbox
   let core: LoopCore
 
-  /// Starts a thread, and waits (about 200 µs) until its driver stands.
   init(configuration: IOLoop.Configuration) throws(SocketError) {
     inbox = try Inbox()
     core = LoopCore(configuration: configuration, inbox: inbox)
+  }
+
+  /// Starts the thread, and waits (about 200 µs) until its driver stands.
+  func start() throws(SocketError) {
     let start = try Start(core: core)
-    try start.await(name: configuration.name)
+    try start.await(name: core.configuration.name)
   }
 
   deinit { inbox.send(.exit) }

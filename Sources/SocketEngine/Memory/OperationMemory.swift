@@ -14,6 +14,8 @@ struct OperationMemory: ~Copyable {
   let header: UnsafeMutablePointer<cms_msghdr>
   let vectors: UnsafeMutablePointer<cms_iovec>
   let name: UnsafeMutableRawBufferPointer
+  /// What the runtime calls when the awaiting task is cancelled; not the kernel's, but in need of a stable address too.
+  let cancellationHandler: UnsafeMutablePointer<cms_cancellation_handler>
 
   init() {
     // SAFETY: allocated here, freed in deinit only; the owner keeps this value until the kernel's final completion.
@@ -22,6 +24,8 @@ struct OperationMemory: ~Copyable {
     unsafe vectors = .allocate(capacity: Self.inlineVectors)
     unsafe vectors.initialize(repeating: cms_iovec(), count: Self.inlineVectors)
     unsafe name = .allocate(byteCount: Self.nameCapacity, alignment: 8)
+    unsafe cancellationHandler = .allocate(capacity: 1)
+    unsafe cancellationHandler.initialize(to: cms_cancellation_handler())
   }
 
   /// Lets the header describe a message of one buffer.
@@ -64,5 +68,6 @@ struct OperationMemory: ~Copyable {
     unsafe header.deallocate()
     unsafe vectors.deallocate()
     unsafe name.deallocate()
+    unsafe cancellationHandler.deallocate()
   }
 }

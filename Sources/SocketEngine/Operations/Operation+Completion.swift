@@ -18,7 +18,7 @@ extension Operation {
     case .receive: absorbReceived(count)
     case .accept: outcome.accepted = OwnedFd(adopting: FileDescriptor(rawValue: completion.result))
     case .connect: break
-    case .timer: preconditionFailure("The kernel knows no timers of ours")
+    case .receiveAhead, .waitForMessage, .timer: preconditionFailure("Not a request with one completion")
     }
     return .finished
   }
@@ -36,28 +36,43 @@ extension Operation {
     let remaining = memory.advanceVectors(by: count)
     if remaining == 0 { return .finished }
     // Only streams send short, and what has gone out has taken the control messages along: the rest goes without.
-    unsafe memory.header.pointee.control = nil
-    unsafe memory.header.pointee.control_length = 0
+    unsafe header.pointee.control = nil
+    unsafe header.pointee.control_length = 0
     if count > 0, life.mayContinue { return .again }
     outcome.errno = .canceled
     return .finished
   }
 
   private func absorbReceived(_ count: Int) {
-    let header = unsafe memory.header
+    let header = unsafe header
     outcome.byteCount = count
     outcome.messageFlags = unsafe header.pointee.flags & ~cms_msg_cmsg_cloexec
     // SAFETY: the kernel has filled this many bytes of the control block that was lent for this operation.
     if let control = unsafe loan.control {
-      let filled = unsafe UnsafeMutableRawBufferPointer(rebasing: control[..<min(header.pointee.control_length, control.count)])
-      if unsafe !filled.isEmpty { unsafe absorb(control: filled) }
+      unsafe outcome.absorb(control: UnsafeMutableRawBufferPointer(rebasing: control[..<min(header.pointee.control_length, control.count)]))
     }
     // SAFETY: as above, for the payload block.
     if let payload = unsafe loan.payload { outcome.payload = unsafe [UInt8](payload[..<min(count, payload.count)]) }
   }
+}
 
-  private func absorb(control: UnsafeMutableRawBufferPointer) {
-    outcome.ancillary = unsafe ReceivedAncillary(takingFrom: control)
-    outcome.control = unsafe ControlMessageBuffer(copying: control.bytes)
+extension OperationOutcome {
+  /// Takes ownership of everything in the control data of a message; keeps a copy of it if there is more in it than descriptors.
+  @unsafe
+  mutating func absorb(control: UnsafeMutableRawBufferPointer) {
+    if unsafe control.isEmpty { return }
+    ancillary = unsafe ReceivedAncillary(takingFrom: control)
+    let count = ancillary.descriptors.count
+    let hasOnlyDescriptors = ancillary.failures.isEmpty && control.count <= ControlMessages.space(forDescriptors: count)
+    if !hasOnlyDescriptors { self.control = unsafe ControlMessageBuffer(copying: control.bytes) }
+  }
+
+  /// A message that a multishot receive has left in a buffer.
+  init(_ received: ReceivedBuffer) {
+    self.init()
+    byteCount = unsafe received.payload.count
+    messageFlags = unsafe received.messageFlags
+    payload = unsafe [UInt8](received.payload)
+    unsafe absorb(control: received.control)
   }
 }

@@ -9,7 +9,7 @@ extension Operation {
   ///
   /// - Throws: `AncillaryError` if there are more than 253 descriptors.
   func prepareSend(
-    _ payload: RawSpan, numbers: Span<FileDescriptor>, control: borrowing ControlMessageBuffer
+    _ payload: RawSpan, numbers: Span<FileDescriptor>, control: borrowing ControlMessageBuffer, on core: LoopCore
   ) throws(AncillaryError) {
     // SAFETY: the caller's borrow of the payload lasts until it has awaited the final completion.
     let bytes = unsafe payload.withUnsafeBytes { unsafe $0 }
@@ -25,10 +25,17 @@ extension Operation {
   }
 
   /// Receives into the caller's memory, which it keeps alive, or into a block that the engine lends.
-  func prepareReceive(into buffer: UnsafeMutableRawBufferPointer?) {
+  func prepareReceive(into buffer: UnsafeMutableRawBufferPointer?, on core: LoopCore) {
     let payload = unsafe buffer ?? loan.lendPayload(from: core)
     unsafe memory.setPayload(payload)
     unsafe memory.setControl(loan.lendControl(from: core))
+  }
+
+  /// Says how much room each message's control data gets; the rest of a shared buffer is payload.
+  func prepareReceiveAhead() {
+    unsafe memory.setPayload(UnsafeMutableRawBufferPointer(start: nil, count: 0))
+    unsafe header.pointee.vector_count = 0
+    unsafe header.pointee.control_length = core.configuration.controlBufferSize
   }
 
   /// Copies the address to connect to.

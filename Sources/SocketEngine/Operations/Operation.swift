@@ -2,67 +2,114 @@ internal import Ancillary
 internal import CMessageSockets
 internal import SystemPackage
 
-/// One slot of the operation table: a request to the kernel, all memory that the kernel may touch for it, and its outcome.
+/// One slot of the loop's operation table, by reference.
 ///
-/// Loop-confined: every member is used on the loop's thread only, which is why `@unchecked Sendable` is true. The class is a
-/// `SerialExecutor` so that a task can be parked in it; see `Awaiter`.
-package final class Operation: @unchecked Sendable {
-  package private(set) var id: OperationID
-  package var life = OperationLife()
-  package private(set) var request = OperationRequest.timer
-  /// The socket's number. It stays open, and stays this socket, as long as `channel` is held.
-  private(set) var descriptor: Int32 = -1
-  /// Keeps the socket alive, and names whose queue the operation stands in.
-  private(set) var channel: SocketChannel?
+/// A plain pointer, so that handing operations about costs no reference counting, and looking into one no run-time exclusivity check: both were
+/// as expensive as the system call's own share (Docs/Performance.md). What makes it safe: slots are made and freed by the
+/// ``OperationTable`` only, which lives as long as the loop's core; and all use is on the loop's thread. That is also why `@unchecked Sendable`
+/// is true.
+@safe
+struct Operation: @unchecked Sendable {
+  private let slot: UnsafeMutablePointer<OperationSlot>
 
-  let memory = OperationMemory()
-  /// Lent for this use; given back when the slot is recycled.
-  var loan = OperationLoan()
-  var outcome = OperationOutcome()
-
-  unowned let core: LoopCore
-  private(set) var awaiter: Awaiter!
-  var parked = ParkedTask.absent
-  /// The executor state in which the parked task will go on; noted just before it parks.
-  var returnState = ExecutorState.serial
-
+  /// Makes a slot; called by the table.
   init(index: UInt32, core: LoopCore) {
-    id = OperationID(index: index, generation: 0)
-    self.core = core
-    awaiter = Awaiter(operation: self)
+    // SAFETY: freed in `deallocate()`, which the table calls when it ends.
+    unsafe slot = .allocate(capacity: 1)
+    let parking = ParkingSpot(core: core)
+    unsafe slot.initialize(to: OperationSlot(id: OperationID(index: index, generation: 0), parking: parking))
+    parking.attach(self)
+  }
+
+  func deallocate() {
+    // SAFETY: the table that made the slot ends; nobody can name the slot any more.
+    unsafe slot.deinitialize(count: 1)
+    unsafe slot.deallocate()
+  }
+
+  // SAFETY (all of these): the slot is valid, see above; accesses are short and do not nest.
+  var id: OperationID { unsafe slot.pointee.id }
+  var request: OperationRequest { unsafe slot.pointee.request }
+  var descriptor: Int32 { unsafe slot.pointee.descriptor }
+  var socket: OpenSocket? { unsafe slot.pointee.socket }
+  var parking: ParkingSpot { unsafe slot.pointee.parking }
+  var header: UnsafeMutablePointer<cms_msghdr> { unsafe slot.pointee.memory.header }
+
+  var core: LoopCore { unsafe parking.core }
+
+  var life: OperationLife {
+    get { unsafe slot.pointee.life }
+    nonmutating _modify { yield unsafe &slot.pointee.life }
+  }
+
+  var memory: OperationMemory {
+    _read { yield unsafe slot.pointee.memory }
+  }
+
+  var loan: OperationLoan {
+    _read { yield unsafe slot.pointee.loan }
+    nonmutating _modify { yield unsafe &slot.pointee.loan }
+  }
+
+  var outcome: OperationOutcome {
+    _read { yield unsafe slot.pointee.outcome }
+    nonmutating _modify { yield unsafe &slot.pointee.outcome }
   }
 
   /// Takes the slot into use.
-  func prepare(_ request: OperationRequest, channel: SocketChannel?) {
+  func prepare(_ request: OperationRequest, socket: OpenSocket?) {
     life.queue()
-    self.request = request
-    self.channel = channel
-    descriptor = channel?.number ?? -1
-    outcome = OperationOutcome()
-    parked = .absent
+    unsafe slot.pointee.request = request
+    unsafe slot.pointee.descriptor = socket?.number ?? -1
+    unsafe slot.pointee.socket = socket
+    parking.reset()
   }
 
   /// Ends the use of the slot: returns what was lent, and renews the identifier, so that nobody finds this use any more.
-  func recycle() {
+  func recycle(on core: LoopCore) {
     loan.giveBack(to: core)
     life.recycle()
-    channel = nil
-    id = OperationID(index: id.index, generation: id.generation &+ 1)
+    unsafe slot.pointee.socket = nil
+    unsafe slot.pointee.id = OperationID(index: id.index, generation: id.generation &+ 1)
     core.operations.giveBack(self)
   }
 
-  /// Ends the use of an operation that was prepared but not started: nobody awaits it.
-  func discard() {
+  /// Ends the use of an operation that nobody awaits: one that was prepared but not started, or a message that nobody has asked for.
+  func discard(on core: LoopCore) {
     _ = life.stop(.taskCancelled)
-    recycle()
+    outcome = OperationOutcome()
+    recycle(on: core)
   }
 
-  /// Moves the outcome out and frees the slot. Called once, by the awaiting task, on the loop's thread.
+  /// How many descriptors came with a received message.
+  var receivedDescriptors: Int { unsafe slot.pointee.outcome.ancillary.descriptors.count }
+
+  /// Moves the outcome out. Called once, on the loop's thread; then the slot is to be recycled.
   func takeOutcome() -> OperationOutcome {
     var taken = OperationOutcome()
     swap(&taken, &outcome)
     taken.stopReason = life.stopReason
-    recycle()
     return taken
   }
+
+  // MARK: Cancellation
+
+  /// Lets the cancellation of the current task stop this operation, until the registration is removed. The slot must not be recycled before.
+  @unsafe
+  func addCancellationHandler() -> UnsafeMutableRawPointer {
+    let handler = unsafe memory.cancellationHandler
+    unsafe handler.pointee.context = UnsafeMutableRawPointer(slot)
+    unsafe handler.pointee.body = { context in
+      // SAFETY: the slot outlives the registration, and its identifier does not change before the slot is recycled.
+      let operation = unsafe Operation(slot: context!.assumingMemoryBound(to: OperationSlot.self))
+      operation.core.stopFromAnywhere(operation.id, .taskCancelled)
+    }
+    return unsafe cms_task_add_cancellation_handler(handler)
+  }
+
+  private init(slot: UnsafeMutablePointer<OperationSlot>) { unsafe self.slot = slot }
+}
+
+extension Operation: Equatable {
+  static func == (left: Operation, right: Operation) -> Bool { unsafe left.slot == right.slot }
 }

@@ -1,15 +1,19 @@
 /// All operations of a loop, found by index and checked by generation. Slots are reused, last freed first, and never move.
-package struct OperationTable: ~Copyable {
+struct OperationTable: ~Copyable {
   private var slots: [Operation] = []
   private var free: [UInt32] = []
 
-  package init() {}
+  init() {}
+
+  deinit {
+    for operation in slots { operation.deallocate() }
+  }
 
   /// How many operations are in use.
-  package var inUse: Int { slots.count - free.count }
+  var inUse: Int { slots.count - free.count }
 
   /// Takes a slot; `make` builds a new one, for the index given, if none is free.
-  package mutating func take(orMake make: (UInt32) -> Operation) -> Operation {
+  mutating func take(orMake make: (UInt32) -> Operation) -> Operation {
     if let index = free.popLast() { return slots[Int(index)] }
     let operation = make(UInt32(slots.count))
     slots.append(operation)
@@ -17,20 +21,18 @@ package struct OperationTable: ~Copyable {
   }
 
   /// The operation that `id` names, or nil if its slot has moved on.
-  package func find(_ id: OperationID) -> Operation? {
+  func find(_ id: OperationID) -> Operation? {
     guard id.index < slots.count else { return nil }
     let operation = slots[Int(id.index)]
     return operation.id == id && operation.life.state != .free ? operation : nil
   }
 
   /// Gives a slot back. Its identifier must have been renewed before.
-  package mutating func giveBack(_ operation: Operation) {
+  mutating func giveBack(_ operation: Operation) {
     assert(operation.life.state == .free)
     free.append(operation.id.index)
   }
 
-  /// Visits every operation in use.
-  package func forEachInUse(_ body: (Operation) -> Void) {
-    for operation in slots where operation.life.state != .free { body(operation) }
-  }
+  /// All operations in use, as of now.
+  var allInUse: [Operation] { slots.filter { $0.life.state != .free } }
 }

@@ -8,4 +8,6 @@ package enum StopReason: Sendable {
   case socketClosed
   /// The loop is shutting down.
   case loopShutdown
+  /// Enough has been received ahead of demand.
+  case windowFull
 }

@@ -80,7 +80,9 @@ import Testing
   @Test func everyNameSurvivesText() throws {
     var generator = SeededGenerator(seed: 108)
     for _ in 0..<2000 {
-      let name = (0..<Int.random(in: 0...107, using: &generator)).map { _ in UInt8.random(in: 0...255, using: &generator) }
+      let name = (0..<Int.random(in: 0...107, using: &generator)).map { _ in
+        UInt8.random(in: 0...255, using: &generator)
+      }
       let abstract = try UnixAddress(abstract: name)
       #expect(UnixAddress(abstract.description) == abstract)
       if !name.isEmpty, !name.contains(0) {

@@ -70,7 +70,9 @@ import Testing
     var buffer = ControlMessageBuffer()
     #expect(buffer.isEmpty)
     for length in 0..<100 {
-      withSpan([UInt8](repeating: UInt8(length), count: length)) { buffer.append(level: 1, type: Int32(length), bytes: $0) }
+      withSpan([UInt8](repeating: UInt8(length), count: length)) {
+        buffer.append(level: 1, type: Int32(length), bytes: $0)
+      }
     }
     #expect(buffer.messages.count == 100)
     #expect(buffer.byteCount == (0..<100).reduce(0) { $0 + ControlMessages.space(for: $1) })
@@ -97,5 +99,29 @@ import Testing
     #expect(first.messages.count == 1)
     let copy = withSpan(second.bytes) { ControlMessageBuffer(copying: $0) }
     #expect(copy == second)
+  }
+
+  @Test func buffersIterate() throws {
+    var buffer = ControlMessageBuffer()
+    buffer.append(HopLimit(.v4, 3))
+    withSpan([1, 2, 3]) { buffer.append(level: 7, type: 8, bytes: $0) }
+    var kept: [StoredControlMessage] = []
+    for message in buffer { kept.append(message) }
+    buffer.removeAll()
+    #expect(kept.map(\.kind) == [.hopLimitV4, ControlMessageKind(level: 7, type: 8)])
+    #expect(try kept[0].decode(as: HopLimit.self) == HopLimit(.v4, 3))
+    let last = kept[1]
+    let payload = last.data.array
+    #expect(payload == [1, 2, 3])
+  }
+
+  /// What a truncated receive leaves behind is kept byte for byte.
+  @Test func buffersKeepTheUnparsedTail() {
+    var control = RawControl()
+    control.add(level: 1, type: 2, payload: [1, 2, 3, 4, 5, 6, 7, 8])
+    let buffer = ControlMessageBuffer(bytes: control.bytes + [9, 9, 9])
+    #expect(buffer.messages.count == 1)
+    let tail = buffer.messages.remainder.array
+    #expect(tail == [9, 9, 9])
   }
 }

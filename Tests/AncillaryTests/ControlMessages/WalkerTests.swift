@@ -112,7 +112,9 @@ import Testing
   @Test func randomBytes() {
     var generator = SeededGenerator(seed: 3430)
     for _ in 0..<20_000 {
-      var bytes = (0..<Int.random(in: 0...96, using: &generator)).map { _ in UInt8.random(in: 0...255, using: &generator) }
+      var bytes = (0..<Int.random(in: 0...96, using: &generator)).map { _ in
+        UInt8.random(in: 0...255, using: &generator)
+      }
       // Make headers plausible, or nothing would ever be walked.
       for start in stride(from: 0, to: bytes.count - 8, by: 24) where Bool.random(using: &generator) {
         bytes.replaceSubrange(start..<start + 8, with: littleEndian(UInt64.random(in: 0...40, using: &generator)))

@@ -76,7 +76,8 @@ extension OpeningDescriptors {
       var control = RawControl()
       control.addRights([rawNumber(canaries.writers.takeFirst()!)])
       control.add(level: 1, type: 4, payload: littleEndian(rawNumber(canaries.writers.takeFirst()!)))
-      control.add(level: 1, type: 2, payload: littleEndian(Int32(7)) + littleEndian(UInt32(8)) + littleEndian(UInt32(9)))
+      control.add(
+        level: 1, type: 2, payload: littleEndian(Int32(7)) + littleEndian(UInt32(8)) + littleEndian(UInt32(9)))
       unsafe control.bytes.withUnsafeMutableBytes { buffer in
         var received = unsafe ReceivedAncillary(takingFrom: buffer)
         #expect(received.descriptors.count == 1)
@@ -136,8 +137,8 @@ extension OpeningDescriptors {
         var numbers: [Int32] = []
         while let writer = canaries.writers.takeFirst() { numbers.append(rawNumber(writer)) }
         control.addRights(numbers)
-        let summary = unsafe control.bytes.withUnsafeMutableBytes { unsafe descriptors.adopt(rightsIn: $0) }
-        #expect(summary.adopted == 253)
+        let adopted = unsafe control.bytes.withUnsafeMutableBytes { unsafe descriptors.adopt(rightsIn: $0) }
+        #expect(adopted == 253)
         #expect(descriptors.capacity == capacity)
         descriptors.closeAll()
         let released = canaries.released(expecting: 253)

@@ -7,7 +7,10 @@ extension OpeningDescriptors {
   @Suite struct OwnedFdTests {
     @Test func closesAtTheEndOfItsScope() {
       var canary = Canary()
-      do { let descriptor = canary.take(); _ = descriptor.identity }
+      do {
+        let descriptor = canary.take()
+        _ = descriptor.identity
+      }
       let released = canary.isReleased()
       #expect(released)
     }

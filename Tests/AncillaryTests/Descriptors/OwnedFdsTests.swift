@@ -1,4 +1,5 @@
 import Ancillary
+import Glibc
 import SystemPackage
 import Testing
 
@@ -99,6 +100,31 @@ extension OpeningDescriptors {
       let span = canaries.writers.span
       #expect(span.count == 3)
       #expect(span[0].identity == second)
+    }
+
+    @Test func setsCloseOnExecOnAll() throws {
+      var descriptors = OwnedFds()
+      for _ in 0..<6 {
+        let copy = dup(2)
+        descriptors.append(OwnedFd(adopting: FileDescriptor(rawValue: copy)))
+      }
+      try descriptors.setCloseOnExec()
+      while let descriptor = descriptors.takeFirst() {
+        let flags = descriptor.withUnsafeFileDescriptor { fcntl($0.rawValue, F_GETFD) }
+        #expect(flags == FD_CLOEXEC)
+      }
+    }
+
+    @Test(arguments: [0, 1, 4, 9]) func releaseAllGivesThemAwayOpen(_ count: Int) throws {
+      var canaries = Canaries(count)
+      let given = unsafe canaries.writers.releaseAll { span in span.indices.map { span[$0] } }
+      #expect(given.count == count)
+      #expect(canaries.writers.count == 0)
+      let held = canaries.released(expecting: 0)
+      #expect(held == 0)
+      for descriptor in given { try descriptor.close() }
+      let released = canaries.released(expecting: count)
+      #expect(released == count)
     }
 
     @Test func descriptionHasNoNumbers() {

@@ -3,8 +3,8 @@ import Glibc
 import SystemPackage
 import Testing
 
-/// A connected pair whose second end goes where the test sends it. When all copies of that end are closed the first hangs up: proof of a close that
-/// does not depend on what other tests open at the same time.
+/// A connected pair whose second end goes where the test sends it. When all copies of that end are closed the first
+/// hangs up: proof of a close that does not depend on what other tests open at the same time.
 struct Canary: ~Copyable {
   let reader: OwnedFd
   private var writer: OwnedFd?
@@ -18,7 +18,8 @@ struct Canary: ~Copyable {
   /// The second end, once.
   mutating func take() -> OwnedFd { writer.take()! }
 
-  /// Whether every copy of the second end is closed. A fork elsewhere in the process may hold one for a moment, so this waits for it.
+  /// Whether every copy of the second end is closed. A fork elsewhere in the process may hold one for a moment, so this
+  /// waits for it.
   func isReleased() -> Bool { hasHungUp(within: 5000) }
 
   /// Whether a copy of the second end is open right now.
@@ -83,7 +84,8 @@ struct FileIdentity: Hashable {
   }
 }
 
-/// The number alone, for bytes that are to look like the kernel's: the descriptor is given away and lives in those bytes from now on.
+/// The number alone, for bytes that are to look like the kernel's: the descriptor is given away and lives in those
+/// bytes from now on.
 func rawNumber(_ descriptor: consuming OwnedFd) -> Int32 { descriptor.release().rawValue }
 
 enum SocketKind: CaseIterable, CustomTestStringConvertible {

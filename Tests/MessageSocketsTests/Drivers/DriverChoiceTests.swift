@@ -42,12 +42,13 @@ extension KernelTests {
     @Test func aLoopSaysWhatItRunsOn() async throws {
       var configuration = IOLoop.Configuration()
       configuration.driver = .readiness
-      let loop = try IOLoop(configuration)
-      #expect(loop.driver.kind == .readiness)
-      #expect(loop.driver.reason.code == .requested)
-      #expect(loop.driver.description == "readiness: the configuration asks for it")
-      await loop.shutdown()
-      #expect(loop.driver.kind == .readiness)
+      try await withOwnLoop(configuration) { loop in
+        #expect(loop.driver.kind == .readiness)
+        #expect(loop.driver.reason.code == .requested)
+        #expect(loop.driver.description == "readiness: the configuration asks for it")
+        await loop.shutdown()
+        #expect(loop.driver.kind == .readiness)
+      }
     }
   }
 }

@@ -10,9 +10,7 @@ extension KernelTests {
     private func withReadinessLoop(_ body: (IOLoop) async throws -> Void) async throws {
       var configuration = IOLoop.Configuration()
       configuration.driver = .readiness
-      let loop = try IOLoop(configuration)
-      try await loop.run { try await body(loop) }
-      await loop.shutdown()
+      try await withOwnLoop(configuration) { loop in try await loop.run { try await body(loop) } }
     }
 
     /// The numbers that any epoll instance of this process watches.
@@ -30,10 +28,10 @@ extension KernelTests {
         let (left, right) = try UnixStream.makePair()
         try await left.sendMessage([1])
         _ = try await right.receiveMessage()
-        #expect(try !watchedNumbers().contains(right.channel.number))
+        #expect(try !watchedNumbers().contains(right.channel.socket.number))
         let receiving = Task(executorPreference: loop.taskExecutor) { try await right.receiveMessage() }
         // It is pending before it is tried: a turn later.
-        while try !watchedNumbers().contains(right.channel.number) { _ = await loop.statistics }
+        while try !watchedNumbers().contains(right.channel.socket.number) { _ = await loop.statistics }
         try await left.sendMessage([1])
         #expect(try await receiving.value != nil)
       }
@@ -56,28 +54,28 @@ extension KernelTests {
     private func copyOfASocketThatHasWaited(on loop: IOLoop, closing: Bool) async throws -> (UnixStream, Int32) {
       let (left, right) = try UnixStream.makePair()
       let receiving = Task(executorPreference: loop.taskExecutor) { try await right.receiveMessage()?.payload }
-      while try !watchedNumbers().contains(right.channel.number) { _ = await loop.statistics }
+      while try !watchedNumbers().contains(right.channel.socket.number) { _ = await loop.statistics }
       try await left.sendMessage([1])
       #expect(try await receiving.value == [1])
-      let copy = dup(right.channel.number)
+      let copy = dup(right.channel.socket.number)
       if closing { await right.close() }
       return (left, copy)
     }
 
     /// A socket dropped after its loop was shut down has nothing left to be taken out of.
     @Test func aSocketMayOutliveItsLoopsDriver() async throws {
-      let before = openDescriptors().values.filter { $0 == "anon_inode:[eventpoll]" }.count
-      var kept: [UnixStream] = []
       try await withReadinessLoop { loop in
+        let before = openDescriptors().values.filter { $0 == "anon_inode:[eventpoll]" }.count
         let (left, right) = try UnixStream.makePair()
         let receiving = Task(executorPreference: loop.taskExecutor) { try await right.receiveMessage() }
-        while try !watchedNumbers().contains(right.channel.number) { _ = await loop.statistics }
+        repeat { _ = await loop.statistics } while try !watchedNumbers().contains(right.channel.socket.number)
         receiving.cancel()
         _ = await receiving.result
-        kept = [left, right]
+        await loop.shutdown()
+        #expect(openDescriptors().values.filter { $0 == "anon_inode:[eventpoll]" }.count == before - 1)
+        await right.close()
+        _ = left
       }
-      #expect(openDescriptors().values.filter { $0 == "anon_inode:[eventpoll]" }.count == before)
-      kept.removeAll()
     }
 
     /// A listener is ours, and new: it alone is `O_NONBLOCK`, so that a connection that somebody else takes first cannot block the loop.
@@ -86,10 +84,10 @@ extension KernelTests {
         let address = try UnixAddress(abstract: Array("message-sockets-faster-\(getpid())".utf8))
         let listener = try UnixListener<UnixStream>.bind(to: address)
         let accepting = Task(executorPreference: loop.taskExecutor) { try await listener.accept() }
-        repeat { _ = await loop.statistics } while try !watchedNumbers().contains(listener.channel.number)
+        repeat { _ = await loop.statistics } while try !watchedNumbers().contains(listener.channel.socket.number)
         // In one job of the loop's: the event of the first connection is there when the loop looks, the connection is not.
         try #require(loop.isCurrent)
-        let number = listener.channel.number
+        let number = listener.channel.socket.number
         let stolen = try connectAndSteal(address, from: number)
         try #require(stolen >= 0)
         close(stolen)

@@ -98,7 +98,7 @@ extension KernelTests {
       try await withDescriptorOracle { loop in
         let (left, right) = try UnixSeqpacket.makePair()
         let (outside, inside) = try UnixSeqpacket.makePair()
-        let number = outside.channel.number
+        let number = outside.channel.socket.number
         let receiving = Task(executorPreference: loop.taskExecutor) { try await inside.receiveMessage()?.payload }
         await untilOperationsArePending(1, on: loop)
         let busy = Task(executorPreference: loop.taskExecutor) {
@@ -152,7 +152,7 @@ extension KernelTests {
         let (left, right) = try UnixStream.makePair()
         try await client.sendMessage([1])
         _ = try await server.receiveMessage()
-        for socket in [client, server, left, right] { #expect(fcntl(socket.channel.number, F_GETFL) & O_NONBLOCK == 0) }
+        for socket in [client, server, left, right] { #expect(fcntl(socket.channel.socket.number, F_GETFL) & O_NONBLOCK == 0) }
         await listener.close()
       }
     }

@@ -2,6 +2,8 @@ import Glibc
 import MessageSockets
 import Testing
 
+@testable import SocketEngine
+
 /// All tests that open descriptors: one after the other, because the oracle looks at the whole process.
 @Suite(.serialized) enum KernelTests {}
 
@@ -12,8 +14,34 @@ func withDescriptorOracle(
   let loop = try TestLoop.shared.get()
   let before = openDescriptors()
   try await loop.run { try await body(loop) }
+  // A socket that was dropped while the kernel received ahead for it closes when the kernel has confirmed the end of that.
+  for _ in 0..<1000 where await loop.operationsInKernel > 0 {}
   let after = openDescriptors()
   #expect(after == before, "descriptors left open or closed", sourceLocation: sourceLocation)
+}
+
+/// Runs `body` on a loop of its own, shuts that down, and checks that nothing of it stays open.
+func withOwnLoop(
+  _ configuration: IOLoop.Configuration = IOLoop.Configuration(), sourceLocation: SourceLocation = #_sourceLocation,
+  _ body: (IOLoop) async throws -> Void
+) async throws {
+  let before = openDescriptors()
+  try await useLoop(configuration, body)
+  await untilOpenDescriptors(are: before, sourceLocation: sourceLocation)
+}
+
+private func useLoop(_ configuration: IOLoop.Configuration, _ body: (IOLoop) async throws -> Void) async throws {
+  let loop = try IOLoop(configuration)
+  try await body(loop)
+  await loop.shutdown()
+}
+
+/// A loop's thread ends, and closes its own descriptors, when nobody can reach the loop any more: a moment after the last reference went.
+func untilOpenDescriptors(are expected: [Int32: String], sourceLocation: SourceLocation = #_sourceLocation) async {
+  let clock = ContinuousClock()
+  let limit = clock.now + .seconds(10)
+  while openDescriptors() != expected, clock.now < limit { await Task.yield() }
+  #expect(openDescriptors() == expected, "descriptors left open or closed", sourceLocation: sourceLocation)
 }
 
 enum TestLoop {

@@ -19,3 +19,8 @@ func untilSendsStall(on loop: IOLoop) async {
     completions = now
   }
 }
+
+/// Waits until at least `count` tasks wait for an operation or a message, in the kernel or in a queue. To be called on the loop.
+func untilTasksWait(_ count: Int, on loop: IOLoop) async {
+  while await loop.operationsInUse < count { await Task.yield() }
+}

@@ -16,14 +16,14 @@ extension ReadinessDriver {
     // number is.
     switch operation.request {
     case .send(let flags):
-      let result = unsafe cms_sendmsg(number, operation.memory.header, flags | cms_msg_dontwait)
-      let hasAddress = unsafe operation.memory.header.pointee.name != nil
+      let result = unsafe cms_sendmsg(number, operation.header, flags | cms_msg_dontwait)
+      let hasAddress = unsafe operation.header.pointee.name != nil
       return judge(result, flags, orElse: hasAddress ? .backOff : .roomOrShutdown)
     case .receive(let flags):
-      return judge(unsafe cms_recvmsg(number, operation.memory.header, flags | cms_msg_dontwait), flags, orElse: .readiness)
+      return judge(unsafe cms_recvmsg(number, operation.header, flags | cms_msg_dontwait), flags, orElse: .readiness)
     case .accept: return accept(number)
     case .connect(let length): return connect(operation, length)
-    case .timer: preconditionFailure("Timers are the loop's, not the driver's")
+    case .receiveAhead, .waitForMessage, .timer: preconditionFailure("Not a request to this driver")
     }
   }
 

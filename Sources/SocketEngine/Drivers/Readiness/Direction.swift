@@ -11,7 +11,7 @@ enum Direction {
     switch request {
     case .receive, .accept: self = .incoming
     case .send, .connect: self = .outgoing
-    case .timer: preconditionFailure("Timers are the loop's, not the driver's")
+    case .receiveAhead, .waitForMessage, .timer: preconditionFailure("Not a request to this driver")
     }
   }
 

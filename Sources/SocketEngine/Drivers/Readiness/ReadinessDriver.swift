@@ -13,6 +13,8 @@ internal import SystemPackage
 final class ReadinessDriver: Driver {
   let epoll: EpollSet
   private let wakeNumber: Int32
+  /// No multishot receives: a message that nobody asks for stays in the kernel.
+  let receiveBuffers: ReceiveBuffers? = nil
   private(set) var counters = DriverCounters()
   /// To be tried in the next turn, in order.
   private var started: [Operation] = []
@@ -167,14 +169,14 @@ final class ReadinessDriver: Driver {
 
   /// Sees to it that the next change in the operation's direction is an event. 0 or -errno.
   private func watch(_ operation: Operation) -> Int32 {
-    let channel = operation.channel!
+    let socket = operation.socket!
     let number = operation.descriptor
     let needed = Direction(operation.request).interest
-    guard channel.registration != nil else {
+    guard socket.registration != nil else {
       let status = epoll.add(number, needed)
       guard status == 0 else { return status }
       waiting.register(number, needed)
-      channel.registration = EpollRegistration(of: number, in: epoll)
+      socket.registration = EpollRegistration(of: number, in: epoll)
       return 0
     }
     let interest = waiting.interest(in: number)

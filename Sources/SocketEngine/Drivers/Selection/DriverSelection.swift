@@ -45,7 +45,7 @@ enum DriverSelection {
       let ring = unsafe try RingSetup.open(entries: UInt32(configuration.ringEntries))
       if case .unknown = verdict.withLock({ $0 }) { unsafe try RingProbe.runOrDestroy(ring) }
       verdict.withLock { $0 = .works }
-      return unsafe RingDriver(ring: ring, wakeNumber: wakeNumber)
+      return unsafe RingDriver(ring: ring, configuration: configuration, wakeNumber: wakeNumber)
     } catch {
       if !error.reason.isTemporary { verdict.withLock { $0 = .refused(error.reason) } }
       throw error

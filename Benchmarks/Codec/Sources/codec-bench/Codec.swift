@@ -1,0 +1,78 @@
+import Ancillary
+import CCodec
+import SystemPackage
+
+/// The two sides of one comparison, over the same memory. The descriptors are numbers that can never be open.
+final class Codec {
+  let count: Int
+  private let control = UnsafeMutableRawBufferPointer.allocate(byteCount: 2048, alignment: 8)
+  private let numbers: [Int32]
+  private let original: [UInt8]
+  private var descriptors = OwnedFds()
+  private var out = [Int32](repeating: 0, count: 253)
+
+  init(count: Int) {
+    self.count = count
+    numbers = (0..<count).map { 0x4000_0000 + Int32($0) }
+    for number in numbers { descriptors.append(OwnedFd(adopting: FileDescriptor(rawValue: number))) }
+    let used = unsafe codec_encode(control.baseAddress, 2048, numbers, count)
+    original = unsafe [UInt8](control[..<used])
+  }
+
+  func cEncode(_ rounds: Int) -> UInt64 { unsafe codec_time_encode(control.baseAddress, 2048, numbers, count, rounds) }
+
+  func swiftEncode(_ rounds: Int) -> UInt64 { unsafe Self.timeEncode(descriptors, into: control, rounds) }
+
+  private static func timeEncode(
+    _ descriptors: borrowing OwnedFds, into control: UnsafeMutableRawBufferPointer, _ rounds: Int
+  ) -> UInt64 {
+    let start = codec_now()
+    let span = descriptors.span
+    for _ in 0..<rounds {
+      guard let used = try? unsafe ControlMessages.encodeRights(span, into: control), used > 0 else { fatalError() }
+    }
+    return codec_now() - start
+  }
+
+  func refill(_ rounds: Int) -> UInt64 {
+    unsafe codec_time_refill(control.baseAddress, original, original.count, rounds)
+  }
+
+  func cDecode(_ rounds: Int) -> UInt64 {
+    unsafe codec_time_decode(control.baseAddress, original, original.count, &out, 253, rounds)
+  }
+
+  /// Into a collection that is kept from one message to the next: no allocation.
+  func swiftDecode(_ rounds: Int) -> UInt64 {
+    var received = OwnedFds()
+    received.reserveCapacity(count)
+    let length = original.count
+    return unsafe original.withUnsafeBytes { original in
+      let start = codec_now()
+      for _ in 0..<rounds {
+        unsafe codec_refill(control.baseAddress, original.baseAddress, length)
+        unsafe received.adopt(rightsIn: UnsafeMutableRawBufferPointer(rebasing: control[..<length]))
+        guard unsafe received.releaseAll({ $0.count }) == count else { fatalError() }
+      }
+      return codec_now() - start
+    }
+  }
+
+  func cDecodeFresh(_ rounds: Int) -> UInt64 {
+    unsafe codec_time_decode_allocating(control.baseAddress, original, original.count, rounds)
+  }
+
+  /// Everything a receive may bring, into a fresh value: one allocation above four descriptors.
+  func swiftDecodeFresh(_ rounds: Int) -> UInt64 {
+    let length = original.count
+    return unsafe original.withUnsafeBytes { original in
+      let start = codec_now()
+      for _ in 0..<rounds {
+        unsafe codec_refill(control.baseAddress, original.baseAddress, length)
+        var received = unsafe ReceivedAncillary(takingFrom: UnsafeMutableRawBufferPointer(rebasing: control[..<length]))
+        guard unsafe received.descriptors.releaseAll({ $0.count }) == count else { fatalError() }
+      }
+      return codec_now() - start
+    }
+  }
+}

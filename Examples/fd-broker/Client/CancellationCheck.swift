@@ -1,0 +1,156 @@
+import MessageSockets
+import SystemPackage
+
+/// Cancels receives and iterations at awkward moments, and shows after each that every reply still comes, once, in order.
+struct CancellationCheck {
+  let client: BrokerClient
+  let files: FileList
+  /// How many receives to cancel.
+  let target: Int
+
+  private var ledger: ReplyLedger
+  private(set) var cancelled = 0
+  private(set) var replies = 0
+  private var round = 0
+
+  init(client: BrokerClient, files: FileList, root: FilePath, target: Int) {
+    self.client = client
+    self.files = files
+    self.target = target
+    ledger = ReplyLedger(root: root)
+  }
+
+  /// - Throws: ``Failure`` when a reply was lost, doubled or overtaken, or when receives cannot be cancelled at all.
+  mutating func run() async throws {
+    while cancelled < target {
+      guard round < 100 * (target + 10) else { throw Failure("only \(cancelled) receives were cancelled in \(round) rounds") }
+      switch round % 7 {
+      case 0: try await cancelBeforeTheRequest()
+      case 1: try await cancelRacingTheReply()
+      case 2: try await leaveInMidIteration()
+      case 3: try await receiveInACancelledTask()
+      case 4: try await cancelAnIteration()
+      case 5: try await cancelAGroup()
+      default: try await cancelASend()
+      }
+      try await takeOutstanding()
+      round += 1
+    }
+  }
+
+  // MARK: Awkward moments
+
+  /// Nothing is on its way: the receive must end, and take nothing along of what comes later.
+  private mutating func cancelBeforeTheRequest() async throws {
+    let message = try await receiveAndCancel()
+    guard message == nil else { throw Failure("a message came before the request") }
+    try await request(1)
+  }
+
+  /// The reply may win or not; whichever it is, it must not get lost.
+  private mutating func cancelRacingTheReply() async throws {
+    try await request(1)
+    if let message = try await receiveAndCancel() { try settle(message) }
+  }
+
+  /// What an iteration left by `break` has not asked for stays in the socket.
+  private mutating func leaveInMidIteration() async throws {
+    try await request(3)
+    for try await message in client.socket.messages {
+      try settle(message)
+      break
+    }
+  }
+
+  /// A task that is cancelled before it starts gets nothing, though a reply may be there.
+  private mutating func receiveInACancelledTask() async throws {
+    try await request(1)
+    let client = client
+    let message = try await withThrowingTaskGroup(of: ReceivedMessage.self) { group in
+      group.cancelAll()
+      group.addTask { try await client.receive() }
+      return try await group.nextUnlessCancelled()
+    }
+    guard message == nil else { throw Failure("a cancelled task received a message") }
+    cancelled += 1
+  }
+
+  /// An iteration is cancelled while replies arrive.
+  private mutating func cancelAnIteration() async throws { try await iterateAndCancel(tasks: 1, requests: 4) }
+
+  /// Several iterations share the replies, and are cancelled as one.
+  private mutating func cancelAGroup() async throws {
+    guard target - cancelled >= 3 else { return }
+    try await iterateAndCancel(tasks: 3, requests: 6)
+  }
+
+  /// A cancelled send was sent whole, and is answered; or not at all, and is not.
+  private mutating func cancelASend() async throws {
+    let request = ledger.makeRequest(for: nextName)
+    let client = client
+    let sent = try await withThrowingTaskGroup(of: Void.self) { group in
+      group.addTask { try await client.send(request) }
+      await visitLoop()
+      group.cancelAll()
+      return try await group.nextUnlessCancelled() != nil
+    }
+    if sent { ledger.add(request) }
+  }
+
+  // MARK: Steps
+
+  private var nextName: String { files[wrapping: Int(ledger.nextNumber)] }
+
+  private mutating func request(_ count: Int) async throws {
+    for _ in 0..<count {
+      let request = ledger.makeRequest(for: nextName)
+      try await client.send(request)
+      ledger.add(request)
+    }
+  }
+
+  private mutating func settle(_ message: ReceivedMessage) throws {
+    try ledger.settle(message)
+    replies += 1
+  }
+
+  /// All that was requested and not received yet must be there.
+  private mutating func takeOutstanding() async throws {
+    while ledger.count > 0 { try settle(try await client.receive()) }
+  }
+
+  /// Each visit gives the loop's thread a turn, so that the cancellation that follows meets the operation at another point of its life.
+  private func visitLoop() async {
+    for _ in 0..<round / 7 % 5 { _ = await client.socket.loop.statistics }
+  }
+
+  /// Nil if the receive was cancelled.
+  private mutating func receiveAndCancel() async throws -> ReceivedMessage? {
+    let client = client
+    let message = try await withThrowingTaskGroup(of: ReceivedMessage.self) { group in
+      group.addTask { try await client.receive() }
+      await visitLoop()
+      group.cancelAll()
+      return try await group.nextUnlessCancelled()
+    }
+    if message == nil { cancelled += 1 }
+    return message
+  }
+
+  private mutating func iterateAndCancel(tasks: Int, requests: Int) async throws {
+    let client = client
+    var received: [ReceivedMessage] = []
+    try await withThrowingTaskGroup(of: [ReceivedMessage].self) { group in
+      for _ in 0..<tasks {
+        group.addTask { try await client.messagesUntilCancelled() }
+      }
+      try await request(requests)
+      await visitLoop()
+      group.cancelAll()
+      for try await messages in group { received += messages }
+    }
+    cancelled += tasks
+    // Between several tasks there is no order but that of the messages themselves.
+    for message in received.sorted(by: { $0.payload.dropFirst().lexicographicallyPrecedes($1.payload.dropFirst()) }) { try settle(message) }
+  }
+}

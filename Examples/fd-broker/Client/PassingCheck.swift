@@ -1,0 +1,34 @@
+import MessageSockets
+import SystemPackage
+
+/// Asks for many files, iterates the replies, and compares what the descriptors lead to with the files.
+struct PassingCheck {
+  let client: BrokerClient
+  let files: FileList
+  let root: FilePath
+
+  /// Returns how many descriptors arrived, each with the bytes of its file.
+  func run(_ count: Int) async throws -> Int {
+    var ledger = ReplyLedger(root: root)
+    let requests = (0..<count).map { ledger.makeRequest(for: files[wrapping: $0]) }
+    for request in requests { ledger.add(request) }
+
+    return try await withThrowingTaskGroup(of: Void.self) { group in
+      // Sending is a task of its own: a broker whose replies nobody reads takes no more requests.
+      group.addTask {
+        for request in requests { try await client.send(request) }
+      }
+      var passed = 0
+      if count > 0 {
+        for try await reply in client.socket.messages {
+          try ledger.settle(reply)
+          passed += 1
+          if passed == count { break }
+        }
+      }
+      guard passed == count else { throw Failure("the broker ended the connection after \(passed) of \(count) replies") }
+      try await group.waitForAll()
+      return passed
+    }
+  }
+}

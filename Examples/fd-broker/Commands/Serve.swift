@@ -1,0 +1,53 @@
+import ArgumentParser
+import Foundation
+import MessageSockets
+import SystemPackage
+
+struct Serve: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Serves the files below a directory until SIGTERM or SIGINT.",
+    discussion: """
+      Prints "listening on PATH" once clients can connect, and a report of what it did and of its open descriptors when it has stopped.
+      Regular files are served, symbolic links are not followed. Who may connect is who may write to the socket file.
+      """
+  )
+
+  @Option(help: "Where to listen: a path that does not exist yet (at most 108 bytes), or @NAME for an abstract address.")
+  var socket: String
+
+  @Option(help: "The directory whose files are served.")
+  var root: String
+
+  func run() async throws {
+    let address = try UnixAddress(argument: socket)
+    let signals = await StopSignals()
+    defer { signals.cancel() }
+    let loop = try IOLoop()
+
+    // Whatever is opened from here on has an owner that ends before the second count.
+    let before = try await OpenDescriptors.baseline()
+    try await loop.run { try await serve(at: address, until: signals.arrivals) }
+    let after = try OpenDescriptors.current()
+
+    let statistics = await loop.statistics
+    await loop.shutdown()
+    Console.say("\(Report(["replies": Int(statistics.messagesSent)], before: before, after: after))")
+  }
+
+  private func serve(at address: UnixAddress, until stop: AsyncStream<Void>) async throws {
+    let directory = try ServedDirectory(existing: root)
+    let listener = try UnixListener<UnixSeqpacket>.bind(to: address)
+    defer { if let path = address.path { try? FileManager.default.removeItem(atPath: path.string) } }
+    let server = BrokerServer(listener: listener, directory: directory)
+    Console.say("listening on \(address)")
+
+    // Whichever ends first, the signal or the server, ends the other.
+    try await withThrowingTaskGroup { group in
+      group.addTask { try await server.run() }
+      group.addTask { for await _ in stop { return } }
+      try await group.next()
+      group.cancelAll()
+    }
+    await listener.close()
+  }
+}

@@ -1,0 +1,21 @@
+import ArgumentParser
+import MessageSockets
+import SystemPackage
+
+extension UnixAddress {
+  /// The address that a user typed: a path, or `@NAME`.
+  init(argument: String) throws {
+    do {
+      self = argument.hasPrefix("@") ? try UnixAddress(abstract: String(argument.dropFirst())) : try UnixAddress(path: FilePath(argument))
+    } catch {
+      throw ValidationError("'\(argument)' is no socket address: \(error)")
+    }
+  }
+}
+
+extension ServedDirectory {
+  /// The directory that a user typed.
+  init(existing path: String) throws {
+    do { try self.init(FilePath(path)) } catch { throw ValidationError("the directory '\(path)' cannot be opened: \(error)") }
+  }
+}

@@ -1,0 +1,17 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+// Built by `Fuzz/run`, which adds the sanitizer's flags for this package and for the one under test.
+let package = Package(
+  name: "fuzz",
+  dependencies: [.package(name: "swift-message-sockets", path: "..")],
+  targets: [
+    .target(name: "CFuzzDriver"),
+    .executableTarget(
+      name: "ancillary-fuzz",
+      dependencies: ["CFuzzDriver", .product(name: "Ancillary", package: "swift-message-sockets")],
+      swiftSettings: [.enableExperimentalFeature("Lifetimes"), .strictMemorySafety()]
+    ),
+  ],
+  swiftLanguageModes: [.v6]
+)

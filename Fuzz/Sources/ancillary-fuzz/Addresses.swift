@@ -1,0 +1,32 @@
+import Ancillary
+
+/// Reads the bytes as a socket address of each family; what can be read, survives bytes and text.
+func decodeAddresses(_ bytes: RawSpan) {
+  if let address = try? UnixAddress(decoding: bytes) {
+    address.withSocketAddressBytes {
+      check((try? UnixAddress(decoding: $0)) == address, "a Unix address changed in bytes")
+    }
+    check(UnixAddress(address.description) == address, "a Unix address changed in text")
+  }
+  if let address = try? InternetAddress(decoding: bytes) {
+    address.withSocketAddressBytes {
+      check((try? InternetAddress(decoding: $0)) == address, "an internet address changed in bytes")
+    }
+    checkText(of: address)
+  }
+}
+
+/// Reads the text as an address of each family; what can be read, survives being written.
+func parseText(_ text: String) {
+  if let address = UnixAddress(text) {
+    check(UnixAddress(address.description) == address, "a Unix address changed in text")
+  }
+  if let address = InternetAddress(text) { checkText(of: address) }
+}
+
+private func checkText(of address: InternetAddress) {
+  // The flow label has no text form, nor has a scope that is 0.
+  var plain = address
+  plain.flowInfo = 0
+  check(InternetAddress(address.description) == plain, "an internet address changed in text")
+}

@@ -1,0 +1,65 @@
+# Everything that is done with this package, by one command each. `make` alone lists them.
+
+SWIFT ?= swift
+CONFIGURATION ?= debug
+# The directory that `make run` serves.
+DIR ?= Sources
+DESCRIPTORS ?= 1000
+CANCELLATIONS ?= 200
+
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
+SOURCES := Package.swift Sources Tests Examples
+BROKER := --package-path Examples --configuration $(CONFIGURATION)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup build run test test-release test-tsan test-asan fuzz bench-codec ci format lint clean
+
+help: ## List the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "make %-13s %s\n", $$1, $$2 }'
+
+setup: ## Install what is missing: liburing's development files, and python3 for the tests
+	@if ! pkg-config --exists liburing 2>/dev/null || ! command -v python3 >/dev/null; then \
+	  command -v apt-get >/dev/null || { echo "install pkg-config, liburing's development files and python3, then try again" >&2; exit 1; }; \
+	  $(SUDO) apt-get update && $(SUDO) apt-get install --yes --no-install-recommends pkg-config liburing-dev python3; \
+	fi
+
+build: setup ## Build the library and its tests
+	$(SWIFT) build --build-tests --configuration $(CONFIGURATION)
+
+run: setup ## Run the fd-broker example on the files below DIR (default: Sources)
+	$(SWIFT) build $(BROKER) --product fd-broker
+	@"$$($(SWIFT) build $(BROKER) --show-bin-path)/fd-broker" demo --root "$(DIR)" \
+	  --descriptors $(DESCRIPTORS) --cancellations $(CANCELLATIONS)
+
+# One test after the other: many compare the open descriptors of the whole process before and after.
+test: setup ## Run all tests in debug, with python3 as a foreign peer, and those of the examples
+	$(SWIFT) test --disable-xctest --no-parallel
+	$(SWIFT) test --disable-xctest --no-parallel --package-path Examples
+
+test-release: setup ## Run all tests with optimisation
+	$(SWIFT) test --disable-xctest --no-parallel --configuration release -Xswiftc -enable-testing
+	$(SWIFT) test --disable-xctest --no-parallel --configuration release -Xswiftc -enable-testing --package-path Examples
+
+test-tsan: setup ## Run the library's tests under ThreadSanitizer
+	$(SWIFT) test --disable-xctest --no-parallel --sanitize thread --scratch-path .build-tsan
+
+test-asan: setup ## Run the library's tests under AddressSanitizer
+	ASAN_OPTIONS=detect_leaks=0 $(SWIFT) test --disable-xctest --no-parallel --sanitize address --scratch-path .build-asan
+
+fuzz: setup ## Fuzz the control-message walker and every codec for DURATION seconds (20)
+	Fuzz/run $(or $(DURATION),20)
+
+bench-codec: setup ## Time encoding and decoding beside C
+	Benchmarks/Codec/run
+
+ci: ## Do what CI does
+	.ci/run
+
+format: ## Format all Swift code
+	$(SWIFT) format --in-place --parallel --recursive $(SOURCES)
+
+lint: ## Check the format of all Swift code
+	$(SWIFT) format lint --strict --parallel --recursive $(SOURCES)
+
+clean: ## Remove what was built
+	rm -rf .build .build-tsan .build-asan Examples/.build Fuzz/.build Benchmarks/*/.build

@@ -1,0 +1,122 @@
+public import SystemPackage
+
+/// Something with a socket's descriptor inside. Conform, add ``SendMessage`` or ``ReceiveMessage`` (or the forms with
+/// addresses), and the system calls are there: for Unix-domain, TCP, UDP, raw and any other sockets.
+///
+/// The calls start again after a signal (`EINTR`).
+public protocol DescriptorBacked: ~Copyable {
+  /// Lends the raw descriptor to `body`, which must neither close it nor keep it.
+  borrowing func withUnsafeFileDescriptor<R: ~Copyable, E: Error>(
+    _ body: (FileDescriptor) throws(E) -> R
+  ) throws(E) -> R
+}
+
+extension SendMessage where Self: DescriptorBacked & ~Copyable {
+  /// sendmsg(2) on the descriptor.
+  ///
+  /// - Throws: also `EINVAL`, before any call, for ancillary data without a byte of payload on a stream: Linux would
+  ///   return success and drop the descriptors.
+  public borrowing func sendMessage(
+    _ buffers: borrowing GatherBuffers, ancillary: borrowing AncillaryData, options: SendOptions
+  ) throws(Errno) -> Int {
+    // SAFETY: no address.
+    try unsafe systemSend(
+      buffers, name: UnsafeRawBufferPointer(start: nil, count: 0), ancillary: ancillary, options: options)
+  }
+}
+
+extension SendMessageTo where Self: DescriptorBacked & ~Copyable {
+  /// sendmsg(2) with `msg_name` on the descriptor.
+  public borrowing func sendMessage(
+    _ buffers: borrowing GatherBuffers, to address: Address, ancillary: borrowing AncillaryData, options: SendOptions
+  ) throws(Errno) -> Int {
+    try address.withSocketAddressBytes { (bytes) throws(Errno) in
+      // SAFETY: the address outlives the call.
+      try unsafe bytes.withUnsafeBytes { (name) throws(Errno) in
+        try unsafe systemSend(buffers, name: name, ancillary: ancillary, options: options)
+      }
+    }
+  }
+}
+
+extension ReceiveMessage where Self: DescriptorBacked & ~Copyable {
+  /// recvmsg(2) on the descriptor.
+  public borrowing func receiveMessage(
+    into buffers: borrowing ScatterBuffers, ancillary: inout AncillaryData, options: ReceiveOptions
+  ) throws(Errno) -> ReceiveResult {
+    // SAFETY: no address.
+    try unsafe systemReceive(
+      into: buffers, name: UnsafeMutableRawBufferPointer(start: nil, count: 0), ancillary: &ancillary, options: options
+    ).result
+  }
+}
+
+extension ReceiveMessageFrom where Self: DescriptorBacked & ~Copyable {
+  /// recvmsg(2) with `msg_name` on the descriptor.
+  public borrowing func receiveMessageFrom(
+    into buffers: borrowing ScatterBuffers, ancillary: inout AncillaryData, options: ReceiveOptions
+  ) throws(Errno) -> (result: ReceiveResult, sender: Address?) {
+    var storage = InlineArray<128, UInt8>(repeating: 0)
+    var span = storage.mutableSpan
+    // SAFETY: the storage outlives the call.
+    let (result, nameLength) = try unsafe span.withUnsafeMutableBytes { (name) throws(Errno) in
+      try unsafe systemReceive(into: buffers, name: name, ancillary: &ancillary, options: options)
+    }
+    // SAFETY: every byte is initialised; the system may name a longer address than it wrote.
+    let bytes = unsafe storage.span.bytes.extracting(first: min(nameLength, Address.maximumByteCount))
+    return (result, bytes.byteCount == 0 ? nil : try? Address(decoding: bytes))
+  }
+}
+
+extension DescriptorBacked where Self: ~Copyable {
+  fileprivate borrowing func systemSend(
+    _ buffers: borrowing GatherBuffers, name: UnsafeRawBufferPointer, ancillary: borrowing AncillaryData,
+    options: SendOptions
+  ) throws(Errno) -> Int {
+    try withUnsafeFileDescriptor { (descriptor) throws(Errno) in
+      // SAFETY: everything that is lent outlives the call, which has returned when the kernel is done with it.
+      try unsafe ancillary.withUnsafeOutgoingBytes { (control) throws(Errno) in
+        if control.count > 0, buffers.byteCount == 0, isStream(descriptor.rawValue) { throw .invalidArgument }
+        return try unsafe buffers.withUnsafeVector { (vector) throws(Errno) in
+          try unsafe sendMessageCall(
+            descriptor.rawValue, name: name, vector: vector, control: control, flags: options.systemFlags)
+        }
+      }
+    }
+  }
+
+  fileprivate borrowing func systemReceive(
+    into buffers: borrowing ScatterBuffers, name: UnsafeMutableRawBufferPointer, ancillary: inout AncillaryData,
+    options: ReceiveOptions
+  ) throws(Errno) -> (result: ReceiveResult, nameLength: Int) {
+    // SAFETY: the control memory is handed back in both outcomes, with the length that the kernel wrote.
+    let control = unsafe ancillary.unsafeBeginReceive()
+    let outcome: ReceiveOutcome
+    do throws(Errno) {
+      outcome = try withUnsafeFileDescriptor { (descriptor) throws(Errno) in
+        try unsafe buffers.withUnsafeVector { (vector) throws(Errno) in
+          try unsafe receiveMessageCall(
+            descriptor.rawValue, name: name, vector: vector, control: control, flags: options.systemFlags)
+        }
+      }
+    } catch {
+      unsafe ancillary.unsafeEndReceive(byteCount: 0)
+      throw error
+    }
+    unsafe ancillary.unsafeEndReceive(byteCount: outcome.controlLength)
+    if MessageFlagNumbers.current.closeOnExec == 0 {
+      // No atomic form on this system. They are owned already: an error closes them with the ancillary data.
+      try ancillary.descriptors.setCloseOnExec()
+    }
+    let flags = ReceiveFlags(systemFlags: outcome.flags)
+    return (ReceiveResult(byteCount: outcome.byteCount, flags: flags), outcome.nameLength)
+  }
+}
+
+extension OwnedFd: DescriptorBacked, SendMessage, ReceiveMessage {}
+
+extension FileDescriptor: DescriptorBacked, SendMessage, ReceiveMessage {
+  public func withUnsafeFileDescriptor<R: ~Copyable, E: Error>(_ body: (FileDescriptor) throws(E) -> R) throws(E) -> R {
+    try body(self)
+  }
+}

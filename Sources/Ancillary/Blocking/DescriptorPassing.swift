@@ -1,0 +1,115 @@
+internal import SystemPackage
+
+/// What ``DescriptorBacked/receive(into:upTo:options:)`` brought.
+@frozen
+public struct ReceivedDescriptors: ~Copyable, Sendable {
+  /// Bytes of payload; 0 with no descriptors is the end of a stream.
+  public let byteCount: Int
+
+  /// What the system says about the message. ``ReceiveFlags/controlTruncated`` means that descriptors are missing, at
+  /// the limit of open files for one.
+  public let flags: ReceiveFlags
+
+  /// The descriptors, in order; what is not taken closes with this value.
+  public var descriptors: OwnedFds
+
+  /// How many more had arrived; they are closed.
+  public let surplus: Int
+
+  /// Slots with an error instead of a descriptor.
+  public let failures: [DescriptorFailure]
+}
+
+extension DescriptorBacked where Self: SendMessage & ~Copyable {
+  /// Sends some bytes with one descriptor, on a connected Unix-domain socket. The receiver gets a descriptor of its own
+  /// for the same open file.
+  ///
+  /// - Returns: how many bytes were sent; the descriptor went with the first of them.
+  /// - Throws: ``AncillaryError/Code/emptyPayload`` for no bytes on a stream; ``AncillaryError/Code/systemCall`` with
+  ///   the error of sendmsg(2): `ETOOMANYREFS` while too many descriptors of this user are under way (unix(7)), `EPERM`
+  ///   when the receiver refuses them (Linux 6.16).
+  public borrowing func send(
+    _ bytes: RawSpan, descriptor: borrowing OwnedFd, options: SendOptions = []
+  ) throws(AncillaryError) -> Int {
+    let number = descriptor.number
+    // SAFETY: the one number outlives the call; its owner is borrowed for it.
+    return try unsafe withUnsafeBytes(of: number) { (numbers) throws(AncillaryError) in
+      try unsafe send(bytes, numbers: numbers, options: options)
+    }
+  }
+
+  /// Sends some bytes with several descriptors, or none, on a connected Unix-domain socket.
+  ///
+  /// - Returns: how many bytes were sent; the descriptors went with the first of them.
+  /// - Throws: ``AncillaryError/Code/tooManyDescriptors`` above ``ControlMessages/maximumDescriptors``,
+  ///   ``AncillaryError/Code/emptyPayload``, ``AncillaryError/Code/systemCall``. When any of them is not open, nothing
+  ///   is sent (`EBADF`).
+  public borrowing func send(
+    _ bytes: RawSpan, descriptors: Span<OwnedFd>, options: SendOptions = []
+  ) throws(AncillaryError) -> Int {
+    // SAFETY: OwnedFd is one Int32; the descriptors are borrowed for the call.
+    try unsafe descriptors.withUnsafeBufferPointer { (buffer) throws(AncillaryError) in
+      try unsafe send(bytes, numbers: UnsafeRawBufferPointer(buffer), options: options)
+    }
+  }
+
+  fileprivate borrowing func send(
+    _ bytes: RawSpan, numbers: UnsafeRawBufferPointer, options: SendOptions
+  ) throws(AncillaryError) -> Int {
+    if numbers.count > 0, bytes.isEmpty, withUnsafeFileDescriptor({ isStream($0.rawValue) }) {
+      throw AncillaryError(.emptyPayload)
+    }
+    var memory = InlineArray<1040, UInt8>(repeating: 0)
+    var span = memory.mutableSpan
+    // SAFETY: the memory outlives the call.
+    let used = try unsafe span.withUnsafeMutableBytes { (control) throws(AncillaryError) in
+      try unsafe fill(control) { (output) throws(AncillaryError) in try unsafe output.appendRights(numbers: numbers) }
+    }
+    let ancillary = AncillaryData(unsafe span.mutableBytes, used: used)
+    do throws(Errno) {
+      return try sendMessage(GatherBuffers(bytes), ancillary: ancillary, options: options)
+    } catch { throw .systemCall(error) }
+  }
+}
+
+extension DescriptorBacked where Self: ReceiveMessage & ~Copyable {
+  /// Receives bytes with up to `maximum` descriptors. Those beyond are closed and counted: more may arrive than there
+  /// was room for.
+  ///
+  /// There is always room for all that one message can carry, so a descriptor is only missing for another reason
+  /// (``ReceiveFlags/controlTruncated``).
+  ///
+  /// - Throws: ``AncillaryError/Code/systemCall`` with the error of recvmsg(2).
+  /// - Precondition: `maximum` is not negative.
+  public borrowing func receive(
+    into bytes: inout MutableRawSpan, upTo maximum: Int, options: ReceiveOptions = []
+  ) throws(AncillaryError) -> ReceivedDescriptors {
+    var memory = InlineArray<2048, UInt8>(repeating: 0)
+    var span = memory.mutableSpan
+    var ancillary = AncillaryData(unsafe span.mutableBytes)
+    var buffers = ScatterBuffers()
+    buffers.append(bytes._mutatingExtracting(...))
+    let result: ReceiveResult
+    do throws(Errno) {
+      result = try receiveMessage(into: buffers, ancillary: &ancillary, options: options)
+    } catch { throw .systemCall(error) }
+    let surplus = ancillary.descriptors.keepFirst(maximum)
+    return ReceivedDescriptors(
+      byteCount: result.byteCount, flags: result.flags, descriptors: ancillary.takeDescriptors(), surplus: surplus,
+      failures: ancillary.failures)
+  }
+
+  /// Receives bytes with exactly `count` descriptors.
+  ///
+  /// - Throws: ``AncillaryError/Code/descriptorCount`` when another number arrived: then all are closed, and the
+  ///   payload is lost; ``AncillaryError/Code/systemCall`` with the error of recvmsg(2).
+  public borrowing func receive(
+    into bytes: inout MutableRawSpan, exactly count: Int, options: ReceiveOptions = []
+  ) throws(AncillaryError) -> ReceivedDescriptors {
+    let received = try receive(into: &bytes, upTo: count, options: options)
+    guard received.surplus == 0, received.descriptors.count == count else {
+      throw AncillaryError(.descriptorCount, actual: received.descriptors.count + received.surplus, limit: count)
+    }
+    return received
+  }
+}

@@ -1,0 +1,85 @@
+internal import CMessageSockets
+public import SystemPackage
+
+/// An error about a packet that was sent, from the socket's error queue. The C names are `IP_RECVERR`, `IPV6_RECVERR`
+/// and `struct sock_extended_err` (Linux 2.2; ip(7)).
+///
+/// Received with ``ReceiveOptions/errorQueue``, when the option `IP_RECVERR` or `IPV6_RECVERR` is set on the socket.
+/// The payload of that receive is the packet that caused the error, and its address the packet's destination.
+public struct ExtendedError: Hashable, Sendable {
+  /// Who reported the error. Linux adds origins: compare, don't enumerate.
+  public struct Origin: RawRepresentable, Hashable, Sendable {
+    public let rawValue: UInt8
+    public init(rawValue: UInt8) { self.rawValue = rawValue }
+
+    /// The C name is `SO_EE_ORIGIN_NONE`.
+    public static var none: Origin { Origin(rawValue: 0) }
+    /// This host. The C name is `SO_EE_ORIGIN_LOCAL`.
+    public static var local: Origin { Origin(rawValue: 1) }
+    /// An ICMP message. The C name is `SO_EE_ORIGIN_ICMP`.
+    public static var icmp: Origin { Origin(rawValue: 2) }
+    /// An ICMPv6 message. The C name is `SO_EE_ORIGIN_ICMP6`.
+    public static var icmp6: Origin { Origin(rawValue: 3) }
+    /// No error but a time of sending (see ``PacketTimestamps``). The C name is `SO_EE_ORIGIN_TIMESTAMPING`.
+    public static var timestamping: Origin { Origin(rawValue: 4) }
+    /// No error but the end of a send without copy. The C name is `SO_EE_ORIGIN_ZEROCOPY`.
+    public static var zeroCopy: Origin { Origin(rawValue: 5) }
+    /// A time of sending that was missed. The C name is `SO_EE_ORIGIN_TXTIME`.
+    public static var transmitTime: Origin { Origin(rawValue: 6) }
+  }
+
+  /// The protocol whose level the message had.
+  public let version: InternetProtocol
+  /// The error; 0 for the origins that report none. The C name is `ee_errno`.
+  public let errno: Errno
+  /// The C name is `ee_origin`.
+  public let origin: Origin
+  /// For ICMP: the message's type. The C name is `ee_type`.
+  public let type: UInt8
+  /// For ICMP: the message's code. The C name is `ee_code`.
+  public let code: UInt8
+  /// For `EMSGSIZE`: the path's MTU in bytes; otherwise up to the origin. The C name is `ee_info`.
+  public let info: UInt32
+  /// Up to the origin. The C name is `ee_data`.
+  public let data: UInt32
+  /// The host that reported the error, with port 0; `nil` when it is not known. The C name is `SO_EE_OFFENDER`.
+  public let offender: InternetAddress?
+}
+
+extension ControlMessageKind {
+  /// The C names are `IPPROTO_IP` and `IP_RECVERR`.
+  public static var extendedErrorV4: ControlMessageKind {
+    ControlMessageKind(level: CMS_IPPROTO_IP, type: CMS_IP_RECVERR)
+  }
+  /// The C names are `IPPROTO_IPV6` and `IPV6_RECVERR`.
+  public static var extendedErrorV6: ControlMessageKind {
+    ControlMessageKind(level: CMS_IPPROTO_IPV6, type: CMS_IPV6_RECVERR)
+  }
+}
+
+extension ExtendedError: DecodableControlMessage {
+  /// `sizeof (struct sock_extended_err)`; the offender's address follows.
+  static var byteCount: Int { 16 }
+
+  public static func matches(_ kind: ControlMessageKind) -> Bool {
+    kind == .extendedErrorV4 || kind == .extendedErrorV6
+  }
+
+  /// A message that was cut behind the error itself is read without the offender.
+  public init(decoding message: borrowing ControlMessage) throws(AncillaryError) {
+    guard Self.matches(message.kind) else { throw AncillaryError(.wrongKind) }
+    let bytes = message.data
+    guard bytes.byteCount >= Self.byteCount else {
+      throw AncillaryError(.malformedData, actual: bytes.byteCount, limit: Self.byteCount)
+    }
+    version = message.kind == .extendedErrorV4 ? .v4 : .v6
+    errno = Errno(rawValue: bytes.load(at: 0))
+    origin = Origin(rawValue: bytes.load(at: 4))
+    type = bytes.load(at: 5)
+    code = bytes.load(at: 6)
+    info = bytes.load(at: 8)
+    data = bytes.load(at: 12)
+    // The family is AF_UNSPEC where there is no offender.
+    offender = try? InternetAddress(decoding: bytes.extracting(Self.byteCount..<bytes.byteCount))
+  }
+}

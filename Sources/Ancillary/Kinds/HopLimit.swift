@@ -1,0 +1,38 @@
+internal import CMessageSockets
+
+/// How many more routers a packet may pass. The C names are `IP_TTL` (received with the option `IP_RECVTTL`, Linux 2.2;
+/// to send one: 3.13) and `IPV6_HOPLIMIT` (option `IPV6_RECVHOPLIMIT`, Linux 2.6.14).
+public struct HopLimit: Hashable, Sendable {
+  public var version: InternetProtocol
+
+  /// 0 to 255 when received; 1 to 255 to send, and for IPv6 also -1 for the socket's own.
+  public var value: Int32
+
+  public init(_ version: InternetProtocol, _ value: Int32) {
+    self.version = version
+    self.value = value
+  }
+}
+
+extension ControlMessageKind {
+  /// The C names are `IPPROTO_IP` and `IP_TTL`.
+  public static var hopLimitV4: ControlMessageKind { ControlMessageKind(level: CMS_IPPROTO_IP, type: CMS_IP_TTL) }
+  /// The C names are `IPPROTO_IPV6` and `IPV6_HOPLIMIT`.
+  public static var hopLimitV6: ControlMessageKind {
+    ControlMessageKind(level: CMS_IPPROTO_IPV6, type: CMS_IPV6_HOPLIMIT)
+  }
+}
+
+extension HopLimit: DecodableControlMessage, EncodableControlMessage {
+  public static func matches(_ kind: ControlMessageKind) -> Bool { kind == .hopLimitV4 || kind == .hopLimitV6 }
+
+  public init(decoding message: borrowing ControlMessage) throws(AncillaryError) {
+    try message.check(Self.self, byteCount: 4)
+    self.init(message.kind == .hopLimitV4 ? .v4 : .v6, message.data.load(at: 0))
+  }
+
+  public var kind: ControlMessageKind { version == .v4 ? .hopLimitV4 : .hopLimitV6 }
+  public var encodedByteCount: Int { 4 }
+  @_lifetime(output: copy output)
+  public func encode(into output: inout OutputRawSpan) { output.append(integer: value) }
+}

@@ -1,0 +1,30 @@
+internal import CMessageSockets
+
+/// Where a packet was addressed to before a firewall rule sent it here (transparent proxies). The C names are
+/// `IP_ORIGDSTADDR` (`IP_RECVORIGDSTADDR`, Linux 2.6.29) and `IPV6_ORIGDSTADDR` (2.6.37). Only received.
+public struct OriginalDestination: Hashable, Sendable {
+  public let address: InternetAddress
+  public init(_ address: InternetAddress) { self.address = address }
+}
+
+extension ControlMessageKind {
+  /// The C names are `IPPROTO_IP` and `IP_ORIGDSTADDR`.
+  public static var originalDestinationV4: ControlMessageKind {
+    ControlMessageKind(level: CMS_IPPROTO_IP, type: CMS_IP_ORIGDSTADDR)
+  }
+  /// The C names are `IPPROTO_IPV6` and `IPV6_ORIGDSTADDR`.
+  public static var originalDestinationV6: ControlMessageKind {
+    ControlMessageKind(level: CMS_IPPROTO_IPV6, type: CMS_IPV6_ORIGDSTADDR)
+  }
+}
+
+extension OriginalDestination: DecodableControlMessage {
+  public static func matches(_ kind: ControlMessageKind) -> Bool {
+    kind == .originalDestinationV4 || kind == .originalDestinationV6
+  }
+
+  public init(decoding message: borrowing ControlMessage) throws(AncillaryError) {
+    guard Self.matches(message.kind) else { throw AncillaryError(.wrongKind) }
+    self.init(try InternetAddress(decoding: message.data))
+  }
+}

@@ -1,0 +1,44 @@
+internal import CMessageSockets
+
+/// The packet's firewall mark. The C name is `SO_MARK` (to send one: Linux 5.6, needs `CAP_NET_ADMIN`, or `CAP_NET_RAW`
+/// since 5.17; to receive it: option `SO_RCVMARK`, Linux 5.19).
+public struct RoutingMark: Hashable, Sendable {
+  public let value: UInt32
+  public init(_ value: UInt32) { self.value = value }
+}
+
+/// When the packet shall leave, in nanoseconds of the clock that the socket's option `SO_TXTIME` names. The C name is
+/// `SCM_TXTIME` (Linux 4.19; needs a packet scheduler that knows it: tc-etf(8), tc-fq(8)). Only sent.
+public struct TransmitTime: Hashable, Sendable {
+  /// Nanoseconds.
+  public let value: UInt64
+  public init(nanoseconds value: UInt64) { self.value = value }
+}
+
+extension ControlMessageKind {
+  /// The C name is `SO_MARK`.
+  public static var routingMark: ControlMessageKind { ControlMessageKind(level: CMS_SOL_SOCKET, type: CMS_SO_MARK) }
+  /// The C name is `SCM_TXTIME`.
+  public static var transmitTime: ControlMessageKind { ControlMessageKind(level: CMS_SOL_SOCKET, type: CMS_SO_TXTIME) }
+}
+
+extension RoutingMark: DecodableControlMessage, EncodableControlMessage {
+  public static func matches(_ kind: ControlMessageKind) -> Bool { kind == .routingMark }
+
+  public init(decoding message: borrowing ControlMessage) throws(AncillaryError) {
+    try message.check(Self.self, byteCount: 4)
+    self.init(message.data.load(at: 0))
+  }
+
+  public var kind: ControlMessageKind { .routingMark }
+  public var encodedByteCount: Int { 4 }
+  @_lifetime(output: copy output)
+  public func encode(into output: inout OutputRawSpan) { output.append(integer: value) }
+}
+
+extension TransmitTime: EncodableControlMessage {
+  public var kind: ControlMessageKind { .transmitTime }
+  public var encodedByteCount: Int { 8 }
+  @_lifetime(output: copy output)
+  public func encode(into output: inout OutputRawSpan) { output.append(integer: value) }
+}

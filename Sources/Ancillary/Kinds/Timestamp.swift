@@ -1,0 +1,65 @@
+internal import CMessageSockets
+
+/// When the kernel received a packet or message, by its wall clock. The C names are `SO_TIMESTAMP` (microseconds, Linux
+/// 2.2) and `SO_TIMESTAMPNS` (nanoseconds, Linux 2.6.22); socket(7). Both are read in their old form (`struct timeval`,
+/// `struct timespec` of this system) and in the form that has 64-bit seconds everywhere (`SO_TIMESTAMP_NEW`, Linux
+/// 5.1).
+public struct Timestamp: Hashable, Sendable {
+  /// Seconds since the beginning of 1970 (UTC).
+  public let seconds: Int64
+
+  /// The rest, in nanoseconds: as the kernel gave it, which is below a thousand million.
+  public let nanoseconds: Int64
+
+  public init(seconds: Int64, nanoseconds: Int64) {
+    self.seconds = seconds
+    self.nanoseconds = nanoseconds
+  }
+
+  /// The time since the beginning of 1970 (UTC).
+  public var sinceEpoch: Duration { .seconds(seconds) + .nanoseconds(nanoseconds) }
+
+  /// Two integers as wide as this system's `long`, or 64 bits each.
+  static func pair(in data: RawSpan, at offset: Int, wide: Bool) -> (Int64, Int64) {
+    wide
+      ? (data.load(at: offset), data.load(at: offset + 8))
+      : (Int64(data.load(Int.self, at: offset)), Int64(data.load(Int.self, at: offset + MemoryLayout<Int>.size)))
+  }
+}
+
+extension ControlMessageKind {
+  /// The C name is `SO_TIMESTAMP` (`SCM_TIMESTAMP`).
+  public static var timestamp: ControlMessageKind {
+    ControlMessageKind(level: CMS_SOL_SOCKET, type: CMS_SO_TIMESTAMP_OLD)
+  }
+  /// The C name is `SO_TIMESTAMP_NEW`.
+  public static var timestampWide: ControlMessageKind {
+    ControlMessageKind(level: CMS_SOL_SOCKET, type: CMS_SO_TIMESTAMP_NEW)
+  }
+  /// The C name is `SO_TIMESTAMPNS` (`SCM_TIMESTAMPNS`).
+  public static var timestampNanoseconds: ControlMessageKind {
+    ControlMessageKind(level: CMS_SOL_SOCKET, type: CMS_SO_TIMESTAMPNS_OLD)
+  }
+  /// The C name is `SO_TIMESTAMPNS_NEW`.
+  public static var timestampNanosecondsWide: ControlMessageKind {
+    ControlMessageKind(level: CMS_SOL_SOCKET, type: CMS_SO_TIMESTAMPNS_NEW)
+  }
+}
+
+extension Timestamp: DecodableControlMessage {
+  public static func matches(_ kind: ControlMessageKind) -> Bool {
+    switch kind {
+    case .timestamp, .timestampWide, .timestampNanoseconds, .timestampNanosecondsWide: true
+    default: false
+    }
+  }
+
+  public init(decoding message: borrowing ControlMessage) throws(AncillaryError) {
+    let wide = message.kind == .timestampWide || message.kind == .timestampNanosecondsWide
+    try message.check(Self.self, byteCount: wide ? 16 : 2 * MemoryLayout<Int>.size)
+    let (seconds, fraction) = Self.pair(in: message.data, at: 0, wide: wide)
+    let isMicroseconds = message.kind == .timestamp || message.kind == .timestampWide
+    // Any bytes may stand there: wrap rather than trap.
+    self.init(seconds: seconds, nanoseconds: isMicroseconds ? fraction &* 1000 : fraction)
+  }
+}

@@ -1,0 +1,14 @@
+#include "CancellationHandler.h"
+
+__attribute__((swiftcall)) void *swift_task_addCancellationHandler(
+  __attribute__((swiftcall)) void (*handler)(__attribute__((swift_context)) void *), void *context);
+__attribute__((swiftcall)) void swift_task_removeCancellationHandler(void *registration);
+
+__attribute__((swiftcall)) static void run(__attribute__((swift_context)) void *context) {
+  const cms_cancellation_handler *handler = context;
+  handler->body(handler->context);
+}
+
+void *cms_task_add_cancellation_handler(cms_cancellation_handler *handler) { return swift_task_addCancellationHandler(run, handler); }
+
+void cms_task_remove_cancellation_handler(void *registration) { swift_task_removeCancellationHandler(registration); }

@@ -1,0 +1,16 @@
+// The runtime's half of withTaskCancellationHandler(operation:onCancel:), for a wait in which that function's closures and executor switches
+// cost more than the wait itself (Docs/Decisions/0002). Exported by libswift_Concurrency since Swift 5.5; a toolchain without it does not link.
+#ifndef CMESSAGESOCKETS_CANCELLATION_HANDLER_H
+#define CMESSAGESOCKETS_CANCELLATION_HANDLER_H
+typedef struct cms_cancellation_handler {
+  void (*body)(void *context);
+  void *context;
+} cms_cancellation_handler;
+
+// To be called in a task. The body may run on any thread, at once if the task is cancelled already, until the registration is removed; so long must
+// `handler` stay where it is. Registrations of one task are removed in reverse order.
+void *cms_task_add_cancellation_handler(cms_cancellation_handler *handler);
+// When this returns, the handler has run or never will.
+void cms_task_remove_cancellation_handler(void *registration);
+
+#endif

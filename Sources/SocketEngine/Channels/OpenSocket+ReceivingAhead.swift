@@ -1,0 +1,80 @@
+internal import Ancillary
+internal import SystemPackage
+
+// Multishot receives. One request brings a message after the other into the loop's shared buffers, while the window has room:
+//
+//   demand, nothing received ahead ──▶ armed ──window full──▶ stopping ──final completion──▶ idle ──demand──▶ armed
+//
+// A round of the kernel's may bring up to 32 messages, and more may be on their way when the window is full: beyond the window
+// stand at most as many messages as the loop has buffers.
+
+extension OpenSocket {
+  /// The next message, if one has been received ahead.
+  func takeReceivedAhead() -> OperationOutcome? {
+    guard let message = receiver.popMessage() else { return nil }
+    if receiver.isIdle { isReceivingAhead = false }
+    defer { message.recycle(on: core) }
+    return message.takeOutcome()
+  }
+
+  /// Whether a receive must take its turn with the messages received ahead.
+  var receivesInOrderAhead: Bool { receiver.armed != nil || !receiver.readAhead.isEmpty }
+
+  /// Waits for the next message of the multishot receive, which is armed for it if need be.
+  func waitForMessage() -> Operation {
+    let waiter = core.makeOperation(.waitForMessage, socket: self)
+    receiver.addWaiter(waiter)
+    armIfNeeded()
+    return waiter
+  }
+
+  private func armIfNeeded() {
+    guard receiver.armed == nil, receiver.hasWaiters, isOpen, core.isRunning else { return }
+    let operation = core.makeOperation(.receiveAhead, socket: self)
+    operation.prepareReceiveAhead()
+    receiver.armed = operation
+    isReceivingAhead = true
+    start(operation)
+  }
+
+  /// A message has come: the first waiting task gets it, or it is kept.
+  func deliver(_ outcome: consuming OperationOutcome) {
+    if let waiter = receiver.popWaiter() {
+      core.finishWaiter(waiter, outcome)
+      return
+    }
+    receiver.keep(core.makeMessage(outcome))
+    if receiver.readAhead.isFull, let armed = receiver.armed { core.stop(armed, .windowFull) }
+  }
+
+  /// The multishot receive has had its final completion. Its operation has left the queue.
+  func receiveAheadEnded(_ errno: Errno?) {
+    receiver.armed = nil
+    core.statistics.multishotEnds += 1
+    switch errno {
+    // Ended on request; or by the kernel's own limits (no buffer was free, completions overflowed), with nothing lost.
+    case nil, .canceled, .noBufferSpace: break
+    case let errno?:
+      var outcome = OperationOutcome()
+      outcome.errno = errno
+      deliver(outcome)
+    }
+    if !isOpen || !core.isRunning { stopWaiters(isOpen ? .loopShutdown : .socketClosed) }
+    armIfNeeded()
+    if receiver.isIdle { isReceivingAhead = false }
+  }
+
+  func stopWaiters(_ reason: StopReason) {
+    for waiter in receiver.takeWaiters() { core.stop(waiter, reason) }
+  }
+
+  /// The socket's handle is gone: nobody will ask for messages.
+  func abandon() {
+    if let armed = receiver.armed { core.stop(armed, .socketClosed) }
+    discardReceivedAhead()
+  }
+
+  func discardReceivedAhead() {
+    while let message = receiver.popMessage() { message.discard(on: core) }
+  }
+}

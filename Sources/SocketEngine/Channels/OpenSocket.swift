@@ -1,0 +1,116 @@
+internal import Ancillary
+internal import CMessageSockets
+internal import Synchronization
+internal import SystemPackage
+
+/// The loop's side of a socket: the descriptor, one queue of operations for each direction, and the messages received ahead.
+///
+/// `@unchecked Sendable`: apart from what is constant and from ``isReceivingAhead`` all members are used on the loop's thread only.
+final class OpenSocket: @unchecked Sendable {
+  let kind: SocketKind
+  /// SAFETY: the core outlives the loop's handle and its thread, one of which holds whoever holds this object.
+  let core: LoopCore
+  /// The descriptor's number. Means nothing once the socket is closed.
+  let number: Int32
+
+  /// Closed when this object ends, or by ``startClosing()``, in both cases after the last operation: operations hold this object.
+  private var descriptor: OwnedFd?
+  private var outgoing = OperationQueue()
+  private var incoming = OperationQueue()
+  private var closers: [Operation] = []
+  private(set) var isOpen = true
+  var receiver = AheadReceiver()
+  private let receivesAhead = Atomic(false)
+
+  /// The readiness driver's; dropped before the descriptor is closed.
+  var registration: EpollRegistration?
+
+  init(adopting descriptor: consuming OwnedFd, kind: SocketKind, core: LoopCore) {
+    self.kind = kind
+    self.core = core
+    number = descriptor.withUnsafeFileDescriptor { $0.rawValue }
+    self.descriptor = consume descriptor
+  }
+
+  deinit { registration = nil }
+
+  /// Whether a multishot receive is under way, or messages wait that it has brought. May be read on any thread.
+  var isReceivingAhead: Bool {
+    get { receivesAhead.load(ordering: .acquiring) }
+    set { receivesAhead.store(newValue, ordering: .releasing) }
+  }
+
+  // MARK: Starting operations
+
+  /// An operation of this socket's, ready to be filled.
+  ///
+  /// - Throws: `CancellationError` if the task is cancelled already, ``SocketError/Code/closed``, ``SocketError/Code/loopShutDown``.
+  func makeOperation(_ request: OperationRequest, _ name: SocketError.Operation) throws -> Operation {
+    try checkUse(name)
+    return core.makeOperation(request, socket: self)
+  }
+
+  func checkUse(_ name: SocketError.Operation) throws {
+    precondition(core.isCurrent, "A socket was used outside its loop")
+    try Task.checkCancellation()
+    guard core.isRunning else { throw SocketError(.loopShutDown, name) }
+    guard isOpen else { throw SocketError(.closed, name) }
+  }
+
+  /// Sends a filled operation on its way: to the kernel, or to the end of its queue.
+  func start(_ operation: Operation) {
+    if withQueue(of: operation, { $0.join(operation) }) { core.submit(operation) }
+  }
+
+  /// An operation has ended: the next of its direction goes to the kernel.
+  func leave(_ operation: Operation) {
+    if case .waitForMessage = operation.request {
+      receiver.removeWaiter(operation)
+    } else if let next = withQueue(of: operation, { $0.leave(operation) }) {
+      core.submit(next)
+    }
+    if !isOpen { finishClosing() }
+  }
+
+  private func withQueue<R>(of operation: Operation, _ body: (inout OperationQueue) -> R) -> R {
+    switch operation.request {
+    case .send, .connect: body(&outgoing)
+    case .receive, .receiveAhead, .accept: body(&incoming)
+    case .waitForMessage, .timer: preconditionFailure("Not an operation of the kernel's")
+    }
+  }
+
+  // MARK: Ending
+
+  func shutdown(read: Bool, write: Bool) throws(SocketError) {
+    precondition(core.isCurrent, "A socket was used outside its loop")
+    guard isOpen else { throw SocketError(.closed, .shutdown) }
+    let result = cms_shutdown(number, read, write)
+    // A connection that the peer has closed already is shut down as well as can be.
+    guard result >= 0 || -result == Errno.socketNotConnected.rawValue else { throw SocketError(result: result, .shutdown) }
+    core.driver.socketWasShutDown(number)
+  }
+
+  /// Stops all operations. Returns what to wait for until the descriptor is closed; nil if it is closed.
+  func startClosing() -> Operation? {
+    precondition(core.isCurrent, "A socket was used outside its loop")
+    isOpen = false
+    stopWaiters(.socketClosed)
+    for operation in outgoing.allFromTheBack + incoming.allFromTheBack { core.stop(operation, .socketClosed) }
+    finishClosing()
+    guard descriptor != nil else { return nil }
+    let closed = core.makeEvent()
+    closers.append(closed)
+    return closed
+  }
+
+  private func finishClosing() {
+    guard outgoing.isEmpty, incoming.isEmpty else { return }
+    discardReceivedAhead()
+    registration = nil
+    descriptor = nil
+    let waiting = closers
+    closers = []
+    for closer in waiting { core.signal(closer) }
+  }
+}

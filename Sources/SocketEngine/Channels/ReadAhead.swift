@@ -1,0 +1,37 @@
+internal import DequeModule
+
+/// How many messages a socket may receive before they are asked for. What is beyond stays in the kernel, and slows the sender down.
+public struct ReceiveWindow: Sendable, Equatable {
+  /// Messages. 1 or more.
+  public var messages: Int
+  /// Descriptors in those messages. 1 or more; a single message may exceed it.
+  public var descriptors: Int
+
+  /// 32 messages, or 256 descriptors, whichever comes first.
+  public init(messages: Int = 32, descriptors: Int = 256) {
+    self.messages = max(1, messages)
+    self.descriptors = max(1, descriptors)
+  }
+}
+
+/// Messages that have arrived and that nobody has asked for yet, in order, within a window. Each is an operation that is done and that no task
+/// awaits: its outcome owns the message.
+struct ReadAhead {
+  private var messages: Deque<Operation> = []
+  private var descriptors = 0
+  var window = ReceiveWindow()
+
+  var isEmpty: Bool { messages.isEmpty }
+  var isFull: Bool { messages.count >= window.messages || descriptors >= window.descriptors }
+
+  mutating func append(_ message: Operation) {
+    messages.append(message)
+    descriptors += message.receivedDescriptors
+  }
+
+  mutating func popFirst() -> Operation? {
+    guard let message = messages.popFirst() else { return nil }
+    descriptors -= message.receivedDescriptors
+    return message
+  }
+}

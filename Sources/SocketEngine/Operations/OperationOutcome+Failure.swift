@@ -1,0 +1,28 @@
+internal import Ancillary
+internal import SystemPackage
+
+extension OperationOutcome {
+  /// What to throw, if the operation failed.
+  borrowing func failure(
+    _ operation: SocketError.Operation, address: UnixAddress? = nil, hadDescriptors: Bool = false
+  ) -> (any Error)? {
+    guard let errno else { return nil }
+    if errno == .canceled, let stopReason { return stopped(stopReason, operation) }
+    // With descriptors, and lengths and flags that we have checked, EINVAL has one cause left.
+    let code = hadDescriptors && errno == .invalidArgument ? SocketError.Code.cannotPassRing : SocketError.Code(errno)
+    return SocketError(code, operation, errno: errno, address: address, bytesSent: byteCount)
+  }
+
+  private borrowing func stopped(_ reason: StopReason, _ operation: SocketError.Operation) -> any Error {
+    if byteCount > 0 {
+      return SocketError(.partialSend, operation, bytesSent: byteCount, detail: "stopped after \(byteCount) bytes")
+    }
+    return switch reason {
+    case .taskCancelled: CancellationError()
+    case .deadline: SocketError(.deadlineExceeded, operation)
+    case .socketClosed: SocketError(.closed, operation)
+    case .loopShutdown: SocketError(.loopShutDown, operation)
+    case .windowFull: preconditionFailure("Only receives that no task awaits are stopped by the window")
+    }
+  }
+}

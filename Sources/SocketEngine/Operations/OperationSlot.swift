@@ -1,0 +1,17 @@
+internal import CMessageSockets
+
+/// What an ``Operation`` names: a request to the kernel, all memory that the kernel may touch for it, and its outcome.
+struct OperationSlot: ~Copyable {
+  var id: OperationID
+  var life = OperationLife()
+  var request = OperationRequest.timer
+  /// The socket's number. It stays open, and stays this socket, as long as `socket` is held.
+  var descriptor: Int32 = -1
+  /// Keeps the socket alive, and names whose queue the operation stands in.
+  var socket: OpenSocket?
+  let memory = OperationMemory()
+  /// Lent for this use; given back when the slot is recycled.
+  var loan = OperationLoan()
+  var outcome = OperationOutcome()
+  let parking: ParkingSpot
+}

@@ -1,0 +1,96 @@
+import Ancillary
+import CAllocationCounter
+import SystemPackage
+import Testing
+
+extension OpeningDescriptors {
+  /// What may be allocated is part of the promise. (With a sanitizer there is no counting.)
+  @Suite(.enabled(if: cac_allocations() >= 0)) struct AllocationTests {
+    /// Heap allocations of this thread during `body`.
+    static func count(_ body: () -> Void) -> Int64 {
+      let before = cac_allocations()
+      body()
+      return cac_allocations() - before
+    }
+
+    @Test func theCounterCounts() {
+      let allocations = Self.count {
+        unsafe UnsafeMutableRawPointer.allocate(byteCount: 100, alignment: 8).deallocate()
+      }
+      #expect(allocations == 1)
+    }
+
+    @Test(arguments: [1, 4, 5, 253]) func encodingAllocatesNothing(_ count: Int) {
+      let canaries = Canaries(count)
+      var memory = [UInt8](repeating: 0, count: 2048)
+      var allocations: Int64 = -1
+      // Outside of the closure: the compiler (6.3.1) crashes on the span of a captured value.
+      let span = canaries.writers.span
+      unsafe memory.withUnsafeMutableBytes { control in
+        let before = cac_allocations()
+        _ = try? unsafe ControlMessages.encodeRights(span, into: control)
+        allocations = cac_allocations() - before
+      }
+      #expect(allocations == 0)
+    }
+
+    @Test(arguments: [1, 4, 5, 253]) func decodingIntoReservedRoomAllocatesNothing(_ count: Int) {
+      var control = Self.control(count)
+      var descriptors = OwnedFds()
+      descriptors.reserveCapacity(count)
+      var allocations: Int64 = -1
+      unsafe control.bytes.withUnsafeMutableBytes { bytes in
+        let before = cac_allocations()
+        _ = unsafe descriptors.adopt(rightsIn: bytes)
+        allocations = cac_allocations() - before
+      }
+      #expect(allocations == 0)
+      #expect(descriptors.count == count)
+    }
+
+    @Test(arguments: [(1, 0), (4, 0), (5, 1), (253, 1)]) func decodingAfreshAllocatesOnceBeyondFour(
+      _ count: Int, _ expected: Int64
+    ) {
+      var control = Self.control(count)
+      var allocations: Int64 = -1
+      var taken = 0
+      unsafe control.bytes.withUnsafeMutableBytes { bytes in
+        let before = cac_allocations()
+        let received = unsafe ReceivedAncillary(takingFrom: bytes)
+        allocations = cac_allocations() - before
+        taken = received.descriptors.count
+      }
+      #expect(taken == count)
+      #expect(allocations == expected)
+    }
+
+    @Test func walkingAndTypedKindsAllocateNothing() {
+      var buffer = ControlMessageBuffer()
+      buffer.append(Credentials(processID: 1, userID: 2, groupID: 3))
+      buffer.append(HopLimit(.v4, 3))
+      buffer.append(PacketInfoV4(interfaceIndex: 1))
+      let bytes = buffer.bytes
+      var found = 0
+      let allocations = Self.count {
+        var iterator = ControlMessages(unsafe bytes.span.bytes).makeIterator()
+        while let message = iterator.next() {
+          if (try? message.decode(as: Credentials.self)) != nil { found += 1 }
+          if (try? message.decode(as: HopLimit.self)) != nil { found += 1 }
+          if (try? message.decode(as: PacketInfoV4.self)) != nil { found += 1 }
+        }
+      }
+      #expect(found == 3)
+      #expect(allocations == 0)
+    }
+
+    /// Control bytes with real descriptors.
+    static func control(_ count: Int) -> RawControl {
+      var canaries = Canaries(count)
+      var control = RawControl()
+      var numbers: [Int32] = []
+      while let writer = canaries.writers.takeFirst() { numbers.append(rawNumber(writer)) }
+      control.addRights(numbers)
+      return control
+    }
+  }
+}

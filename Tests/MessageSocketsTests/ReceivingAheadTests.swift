@@ -1,0 +1,206 @@
+import MessageSockets
+import SystemPackage
+import Testing
+
+@testable import SocketEngine
+
+extension KernelTests {
+  /// Multishot receives: nothing lost, in order, within the window, however they end.
+  @Suite struct ReceivingAhead {
+    @Test func manyMessagesInOrderThroughASmallWindow() async throws {
+      try await withDescriptorOracle { loop in
+        let (left, right) = try UnixSeqpacket.makePair()
+        let before = await loop.statistics
+        try await withThrowingTaskGroup(of: Void.self) { group in
+          group.addTask {
+            for number in 0..<2000 { try await left.sendMessage(bytes(of: number), descriptor: try .numbered(number)) }
+            await left.close()
+          }
+          var next = 0
+          for try await message in right.messages(window: ReceiveWindow(messages: 4, descriptors: 4)) {
+            #expect(number(in: message) == next)
+            #expect(try message.takeDescriptor()?.number == next)
+            next += 1
+          }
+          #expect(next == 2000)
+          try await group.waitForAll()
+        }
+        let after = await loop.statistics
+        #expect(after.multishotEnds > before.multishotEnds || !TestLoop.isOnRing, "the window was never full, or the receive was not multishot")
+      }
+    }
+
+    @Test func aFastSenderFindsTheWindowFull() async throws {
+      try await withDescriptorOracle { loop in
+        let (left, right) = try UnixSeqpacket.makePair()
+        var iterator = right.messages(window: ReceiveWindow(messages: 2, descriptors: 2)).makeAsyncIterator()
+        try await left.sendMessage(bytes(of: 0), descriptor: try .numbered(0))
+        _ = try await iterator.next()
+        let file = try OwnedFd.numbered(1)
+        let openBefore = openDescriptors().count
+        let sending = Task(executorPreference: loop.taskExecutor) {
+          var sent = 0
+          while !Task.isCancelled {
+            do { try await left.sendMessage(bytes(of: sent), descriptor: file) } catch is CancellationError { break }
+            sent += 1
+          }
+          return sent
+        }
+        await untilSendsStall(on: loop)
+        let held = openDescriptors().count - openBefore
+        #expect(held <= 2 + IOLoop.Configuration().receiveBuffers, "\(held) descriptors are open for messages that nobody has asked for")
+        sending.cancel()
+        let sent = try await sending.value
+        await left.close()
+        for expected in 0..<sent { #expect(number(in: try #require(try await iterator.next())) == expected) }
+        #expect(try await iterator.next() == nil)
+      }
+    }
+
+    @Test func moreMessagesThanBuffersWaitInTheSocket() async throws {
+      var configuration = IOLoop.Configuration()
+      configuration.receiveBuffers = 2
+      try await withOwnLoop(configuration) { loop in
+        let (left, right) = try UnixSeqpacket.makePair(on: loop)
+        for number in 0..<100 { try await left.sendMessage(bytes(of: number), descriptor: try .numbered(number)) }
+        await left.close()
+        var next = 0
+        for try await message in right.messages {
+          #expect(number(in: message) == next)
+          #expect(try message.takeDescriptor()?.number == next)
+          next += 1
+        }
+        #expect(next == 100)
+      }
+    }
+
+    @Test func plainReceivesTakeTheirTurnWithAnIteration() async throws {
+      try await withDescriptorOracle { _ in
+        let (left, right) = try UnixSeqpacket.makePair()
+        for number in 0..<50 { try await left.sendMessage(bytes(of: number)) }
+        var iterator = right.messages.makeAsyncIterator()
+        for expected in 0..<50 {
+          let message = expected % 2 == 0 ? try await iterator.next() : try await right.receiveMessage()
+          #expect(number(in: try #require(message)) == expected)
+        }
+      }
+    }
+
+    @Test func anIterationThatStartsWhileAReceiveIsPendingComesAfterIt() async throws {
+      try await withDescriptorOracle { loop in
+        let (left, right) = try UnixSeqpacket.makePair()
+        let first = Task(executorPreference: loop.taskExecutor) { try await right.receiveMessage()?.payload }
+        await untilOperationsArePending(1, on: loop)
+        let second = Task(executorPreference: loop.taskExecutor) {
+          var iterator = right.messages.makeAsyncIterator()
+          return try await iterator.next()?.payload
+        }
+        await untilTasksWait(2, on: loop)
+        try await left.sendMessage([1])
+        try await left.sendMessage([2])
+        #expect(try await first.value == [1])
+        #expect(try await second.value == [2])
+      }
+    }
+
+    /// The iteration's multishot receive is behind a pending receive, and never reaches the kernel.
+    @Test func closingWhileAnIterationIsQueued() async throws {
+      try await withDescriptorOracle { loop in
+        let (left, right) = try UnixSeqpacket.makePair()
+        async let first = codeThrown { _ = try await right.receiveMessage() }
+        await untilOperationsArePending(1, on: loop)
+        async let second = codeThrown { for try await _ in right.messages {} }
+        await untilTasksWait(2, on: loop)
+        await right.close()
+        #expect(await first == .closed)
+        #expect(await second == .closed)
+        _ = left
+        #expect(await loop.operationsInUse == 0)
+      }
+    }
+
+    @Test func aThousandCancelledStepsLoseNothing() async throws {
+      try await withDescriptorOracle { loop in
+        let (left, right) = try UnixSeqpacket.makePair()
+        var next = 0
+        var cancelled = 0
+        for round in 0..<1000 {
+          let step = Task(executorPreference: loop.taskExecutor) {
+            var iterator = right.messages.makeAsyncIterator()
+            return try await iterator.next()
+          }
+          if round % 3 == 0 { await Task.yield() }
+          if round % 4 == 0 { step.cancel() }
+          try await left.sendMessage(bytes(of: round), descriptor: try .numbered(round))
+          if round % 2 == 0 { step.cancel() }
+          do {
+            let message = try #require(try await step.value)
+            #expect(number(in: message) == next)
+            #expect(try message.takeDescriptor()?.number == next)
+            next += 1
+          } catch is CancellationError { cancelled += 1 }
+        }
+        await left.close()
+        for try await message in right.messages {
+          #expect(number(in: message) == next)
+          #expect(try message.takeDescriptor()?.number == next)
+          next += 1
+        }
+        #expect(next == 1000)
+        #expect(cancelled > 0)
+      }
+    }
+
+    @Test func aResetAfterQueuedMessagesIsThrownOnceAfterThem() async throws {
+      try await withDescriptorOracle { _ in
+        let (left, right) = try UnixStream.makePair()
+        try await left.sendMessage([1, 2])
+        try await right.sendMessage([3])
+        await left.close()
+        var seen: [[UInt8]] = []
+        let thrown = await codeThrown { for try await message in right.messages { seen.append(message.payload) } }
+        #expect(seen == [[1, 2]])
+        #expect(thrown == .connectionReset)
+      }
+    }
+
+    @Test func aSocketDroppedWithMessagesReceivedAheadClosesTheirDescriptors() async throws {
+      try await withDescriptorOracle { loop in
+        let pipe = try Pipe()
+        let writer = pipe.takeWriter()
+        do {
+          let (left, right) = try UnixSeqpacket.makePair()
+          for _ in 0..<10 { try await left.sendMessage([1], descriptor: writer) }
+          var iterator = right.messages.makeAsyncIterator()
+          _ = try await iterator.next()
+        }
+        _ = consume writer
+        while await loop.operationsInKernel > 0 {}
+        #expect(pipe.isAtEnd)
+      }
+    }
+
+    @Test func shutdownOfALoopWithMessagesReceivedAhead() async throws {
+      try await withOwnLoop { loop in
+        let pipe = try Pipe()
+        let (left, right) = try UnixSeqpacket.makePair(on: loop)
+        let writer = pipe.takeWriter()
+        for _ in 0..<10 { try await left.sendMessage([1], descriptor: writer) }
+        var iterator = right.messages.makeAsyncIterator()
+        _ = try await iterator.next()
+        await loop.shutdown()
+        #expect(await codeThrown { for try await _ in right.messages {} } == .loopShutDown)
+        await left.close()
+        await right.close()
+        _ = consume writer
+        #expect(pipe.isAtEnd)
+      }
+    }
+
+    private func bytes(of number: Int) -> [UInt8] { withUnsafeBytes(of: number) { Array($0) } }
+
+    private func number(in message: ReceivedMessage) -> Int {
+      message.payload.withUnsafeBytes { $0.loadUnaligned(as: Int.self) }
+    }
+  }
+}
