@@ -32,16 +32,19 @@ run: setup ## Run the fd-broker example on the files below DIR (default: Sources
 	  --descriptors $(DESCRIPTORS) --cancellations $(CANCELLATIONS)
 
 # One test after the other: many compare the open descriptors of the whole process before and after.
-test: setup ## Run all tests in debug, with python3 as a foreign peer, and those of the examples
+test: setup ## Run all tests in debug, on both drivers, with python3 as a foreign peer, and those of the examples
 	$(SWIFT) test --disable-xctest --no-parallel
+	MESSAGE_SOCKETS_DRIVER=readiness $(SWIFT) test --disable-xctest --no-parallel
 	$(SWIFT) test --disable-xctest --no-parallel --package-path Examples
 
 test-release: setup ## Run all tests with optimisation
 	$(SWIFT) test --disable-xctest --no-parallel --configuration release -Xswiftc -enable-testing
+	MESSAGE_SOCKETS_DRIVER=readiness $(SWIFT) test --disable-xctest --no-parallel --configuration release -Xswiftc -enable-testing
 	$(SWIFT) test --disable-xctest --no-parallel --configuration release -Xswiftc -enable-testing --package-path Examples
 
 test-tsan: setup ## Run the library's tests under ThreadSanitizer
 	$(SWIFT) test --disable-xctest --no-parallel --sanitize thread --scratch-path .build-tsan
+	MESSAGE_SOCKETS_DRIVER=readiness $(SWIFT) test --disable-xctest --no-parallel --sanitize thread --scratch-path .build-tsan
 
 test-asan: setup ## Run the library's tests under AddressSanitizer
 	ASAN_OPTIONS=detect_leaks=0 $(SWIFT) test --disable-xctest --no-parallel --sanitize address --scratch-path .build-asan

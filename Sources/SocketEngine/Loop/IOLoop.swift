@@ -110,8 +110,8 @@ public final class IOLoop: Sendable {
 
   var core: LoopCore { thread.core }
 
-  /// Whether listeners that this process makes are to be `O_NONBLOCK`: accept4(2) has no flag that means "do not block". A ring needs none, and before
-  /// Linux 5.19 would not wait on such a listener.
+  /// Whether listeners that this process makes are to be `O_NONBLOCK`: accept4(2) has no flag that means "do not block". A ring needs none, and on
+  /// old kernels would not wait on such a listener.
   package var wantsNonblockingListeners: Bool { driver.kind == .readiness }
 
   package var unownedSerialExecutor: UnownedSerialExecutor { unsafe serial.asUnownedSerialExecutor() }

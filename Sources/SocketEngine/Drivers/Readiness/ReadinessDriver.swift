@@ -8,7 +8,7 @@ internal import SystemPackage
 /// A turn tries what was started, ends what was cancelled, and asks epoll. Sockets are registered when an operation first has to wait,
 /// edge-triggered, and stay registered: a socket on which nothing waits costs nothing but an ignored event. Because every operation is tried
 /// before it waits, an event that came while nobody waited is not missed. How nothing blocks although no status flag of a shared open file is
-/// changed: Docs/Decisions/0003.
+/// changed: Docs/Decisions/readiness-driver.md.
 @safe
 final class ReadinessDriver: Driver {
   let epoll: EpollSet
