@@ -26,7 +26,8 @@ extension KernelTests {
           try await group.waitForAll()
         }
         let after = await loop.statistics
-        #expect(after.multishotEnds > before.multishotEnds || !TestLoop.isOnRing, "the window was never full, or the receive was not multishot")
+        #expect(
+          after.multishotEnds > before.multishotEnds || !TestLoop.isOnRing, "the window was never full, or the receive was not multishot")
       }
     }
 

@@ -62,7 +62,9 @@ enum RingSetup {
     guard missing == 0 else {
       throw RingRefusal(IOLoop.Driver.Reason(.kernelTooOld, detail: "feature bits 0x\(String(missing, radix: 16)) are missing"))
     }
-    let opcodes = [cms_opcode_poll_add, cms_opcode_sendmsg, cms_opcode_recvmsg, cms_opcode_accept, cms_opcode_async_cancel, cms_opcode_connect]
+    let opcodes = [
+      cms_opcode_poll_add, cms_opcode_sendmsg, cms_opcode_recvmsg, cms_opcode_accept, cms_opcode_async_cancel, cms_opcode_connect,
+    ]
     for opcode in opcodes where unsafe cms_ring_supports(ring, opcode) != 1 {
       throw RingRefusal(IOLoop.Driver.Reason(.kernelTooOld, detail: "opcode \(opcode) is missing"))
     }
