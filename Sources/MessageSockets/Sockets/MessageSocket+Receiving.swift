@@ -15,11 +15,15 @@ extension MessageSocket {
   ///   from the socket. A message that won the race against the cancellation is returned.
   ///   Not an error: truncation and descriptors that could not be delivered; see ``ReceivedMessage/outcome``.
   public nonisolated func receiveMessage() async throws -> ReceivedMessage? {
-    if channel.isOnLoop {
-      try await receiveHere()
-    } else {
-      try await receiveOnLoop()
-    }
+    try await receive(timeout: nil)
+  }
+
+  /// Receives the next message, or gives up at `deadline`. See ``receiveMessage()``.
+  ///
+  /// - Throws: as ``receiveMessage()``, and ``SocketError`` with the code `deadlineExceeded`: then no message was taken from the socket. A message that has
+  ///   arrived is returned, also if the deadline has passed meanwhile, or had passed before the call.
+  public nonisolated func receiveMessage(deadline: ContinuousClock.Instant) async throws -> ReceivedMessage? {
+    try await receive(timeout: deadline - .now)
   }
 
   /// The messages that arrive from now on; ends when the peer has closed.
@@ -47,10 +51,15 @@ extension MessageSocket {
     ReceivedMessage(try await channel.receiveAhead(window: window))
   }
 
-  private func receiveOnLoop() async throws -> ReceivedMessage? { try await receiveHere() }
+  private nonisolated func receive(timeout: Duration?) async throws -> ReceivedMessage? {
+    if channel.isOnLoop {
+      ReceivedMessage(try await channel.receive(flags: 0, timeout: timeout))
+    } else {
+      try await receiveOnLoop(timeout: timeout)
+    }
+  }
 
-  private nonisolated func receiveHere() async throws -> ReceivedMessage? {
-    let outcome = try await channel.receive(flags: 0)
-    return ReceivedMessage(outcome)
+  private func receiveOnLoop(timeout: Duration?) async throws -> ReceivedMessage? {
+    ReceivedMessage(try await channel.receive(flags: 0, timeout: timeout))
   }
 }

@@ -16,7 +16,8 @@ internal import SystemPackage
 /// }
 /// await loop.shutdown()
 /// ```
-/// Code that blocks the thread stops all of the loop's sockets: await, or do long work elsewhere.
+/// Code that blocks the thread stops all of the loop's sockets: await, or do long work elsewhere. Signals are blocked on it, so that the program's handlers run on
+/// its own threads; a child process that is spawned from code on the loop inherits that mask unless it is given another (`posix_spawnattr_setsigmask`).
 ///
 /// A loop ends by ``shutdown()``, or by itself when nothing refers to it any more: no socket, no handle, no task that prefers it.
 public final class IOLoop: Sendable {
@@ -80,6 +81,18 @@ public final class IOLoop: Sendable {
     get async { await isolation.statistics(of: core) }
   }
 
+  /// Waits for at least `duration`, on the loop's own clock (`CLOCK_MONOTONIC`): a task that prefers the loop stays on its thread, where `Task.sleep` would
+  /// visit the global pool. The loop's wait in the kernel is cut to the earliest deadline; no system call is made for it.
+  ///
+  /// - Throws: `CancellationError`; ``SocketError`` with the code `loopShutDown`.
+  public nonisolated func sleep(for duration: Duration) async throws {
+    if isCurrent {
+      try await core.sleep(for: duration)
+    } else {
+      try await isolation.sleep(on: core, for: duration)
+    }
+  }
+
   /// Ends the loop's work and returns when nothing of it is left in the kernel: pending operations are cancelled, and descriptors that arrive
   /// in their last moments are closed. From then on operations on its sockets throw `loopShutDown`; sockets may still be closed.
   ///
@@ -119,5 +132,6 @@ private actor LoopIsolation {
 
   func statistics(of core: LoopCore) -> IOLoop.Statistics { core.currentStatistics }
   func operationsInKernel(of core: LoopCore) -> Int { core.operationsInKernel }
+  func sleep(on core: LoopCore, for duration: Duration) async throws { try await core.sleep(for: duration) }
   func operationsInUse(of core: LoopCore) -> Int { core.operations.inUse }
 }

@@ -268,9 +268,7 @@ final class LoopCore: @unchecked Sendable {
     let socket = operation.socket!
     if completion.flags & cms_completion_buffer != 0 {
       let outcome = message(in: completion)
-      statistics.messagesReceived += 1
-      statistics.bytesReceived += UInt64(outcome.byteCount)
-      statistics.descriptorsReceived += UInt64(outcome.ancillary.descriptors.count)
+      countReceived(outcome)
       socket.deliver(outcome)
     }
     if completion.flags & cms_completion_more != 0 { return }
@@ -344,10 +342,7 @@ final class LoopCore: @unchecked Sendable {
     case .send where operation.outcome.errno == nil:
       statistics.messagesSent += 1
       statistics.bytesSent += UInt64(operation.outcome.byteCount)
-    case .receive where operation.outcome.errno == nil:
-      statistics.messagesReceived += 1
-      statistics.bytesReceived += UInt64(operation.outcome.byteCount)
-      statistics.descriptorsReceived += UInt64(operation.outcome.ancillary.descriptors.count)
+    case .receive where operation.outcome.errno == nil: countReceived(operation.outcome)
     default: break
     }
   }
@@ -360,6 +355,13 @@ final class LoopCore: @unchecked Sendable {
   }
 
   func signal(_ event: Operation) { finishTimer(event, errno: nil) }
+
+  private func countReceived(_ outcome: borrowing OperationOutcome) {
+    if outcome.isEnd { return }
+    statistics.messagesReceived += 1
+    statistics.bytesReceived += UInt64(outcome.byteCount)
+    statistics.descriptorsReceived += UInt64(outcome.ancillary.descriptors.count)
+  }
 
   // MARK: Timers
 
