@@ -80,7 +80,7 @@ let package = Package(
     ),
     .testTarget(
       name: "MessageSocketsTests",
-      dependencies: ["MessageSockets", "SocketEngine", .product(name: "SystemPackage", package: "swift-system")],
+      dependencies: ["MessageSockets", "SocketEngine", "CAllocationCounter", .product(name: "SystemPackage", package: "swift-system")],
       swiftSettings: swiftSettings
     ),
   ],

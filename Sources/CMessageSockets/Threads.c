@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <semaphore.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -62,3 +63,10 @@ int32_t cms_thread_start(void (*body)(void *), void *context, const char *name) 
 }
 
 uintptr_t cms_thread_self(void) { return (uintptr_t)pthread_self(); }
+
+int32_t cms_usable_processors(void) {
+  cpu_set_t processors;
+  if (sched_getaffinity(0, sizeof processors, &processors) < 0) return 1;
+  int count = CPU_COUNT(&processors);
+  return count > 0 ? count : 1;
+}

@@ -14,4 +14,7 @@ void cms_gate_wait(cms_gate *gate);
 int32_t cms_thread_start(void (*body)(void *), void *context, const char *name);
 uintptr_t cms_thread_self(void);
 
+// How many processors this process may run on; at least 1.
+int32_t cms_usable_processors(void);
+
 #endif

@@ -77,6 +77,25 @@ extension SocketChannel {
     return outcome
   }
 
+  /// Receives one message into the caller's memory, which stays as it is until this returns; what has been received ahead is copied there.
+  @unsafe
+  package nonisolated(nonsending) func receive(into memory: UnsafeMutableRawBufferPointer, flags: Int32) async throws -> OperationOutcome {
+    if socket.receivesInOrderAhead {
+      try socket.checkUse(.receive)
+      var outcome = try await nextMessage()
+      let fitting = min(outcome.payload.count, memory.count)
+      unsafe memory.copyBytes(from: outcome.payload[..<fitting])
+      socket.keepRest(of: &outcome, from: fitting)
+      return outcome
+    }
+    let operation = try socket.makeOperation(.receive(flags: flags | cms_msg_cmsg_cloexec), .receive)
+    unsafe operation.prepareReceive(into: memory, on: socket.core)
+    socket.start(operation)
+    let outcome = await socket.core.outcome(of: operation)
+    if outcome.errno != nil, let error = outcome.failure(.receive) { throw error }
+    return outcome
+  }
+
   /// Accepts one connection.
   package nonisolated(nonsending) func accept() async throws -> OwnedFd {
     let operation = try socket.makeOperation(.accept, .accept)

@@ -1,6 +1,5 @@
 internal import Ancillary
 internal import CMessageSockets
-internal import Synchronization
 internal import SystemPackage
 
 /// A thread that waits for the kernel on behalf of many sockets, and an executor for the tasks that use them.
@@ -61,20 +60,13 @@ public final class IOLoop: Sendable {
   /// The loop whose ``run(_:)`` the current task is in.
   @TaskLocal public static var current: IOLoop?
 
-  /// The loop for sockets made without naming one: ``current``, or else one that all of the process shares and that is started on first use.
+  /// The loop for sockets made without naming one: ``current``, or else the next of the process's shared group (``IOLoopGroup/shared()``).
   ///
-  /// - Throws: ``SocketError`` as ``init(_:)`` does. A later call tries again.
+  /// - Throws: ``SocketError`` as ``init(_:)`` does, when the group cannot be started.
   public static func currentOrShared() throws(SocketError) -> IOLoop {
     if let current { return current }
-    return try shared.withLock { (loop) throws(SocketError) in
-      if let loop { return loop }
-      let started = try IOLoop()
-      loop = started
-      return started
-    }
+    return try IOLoopGroup.shared().next()
   }
-
-  private static let shared = Mutex<IOLoop?>(nil)
 
   /// What the loop has done so far. Asking from elsewhere costs a visit to the loop's thread.
   public var statistics: Statistics {

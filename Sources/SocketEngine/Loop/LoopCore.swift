@@ -53,11 +53,6 @@ final class LoopCore: @unchecked Sendable {
     _modify { yield &state.value.operations }
   }
 
-  private var timers: TimerQueue {
-    _read { yield state.value.timers }
-    _modify { yield &state.value.timers }
-  }
-
   var statistics: IOLoop.Statistics {
     get { state.value.statistics }
     _modify { yield &state.value.statistics }
@@ -155,7 +150,7 @@ final class LoopCore: @unchecked Sendable {
       return driver.turn(.none)
     }
     guard inbox.fallAsleep() else { return driver.turn(.none) }
-    if let next = timers.next {
+    if let next = state.value.timers.next {
       driver.turn(.nanoseconds(max(0, next.nanosecondsFromNow)))
     } else {
       driver.turn(.indefinitely)
@@ -368,25 +363,28 @@ final class LoopCore: @unchecked Sendable {
   /// Starts a timer operation, which ends at `deadline` unless it is stopped before.
   func startTimer(_ operation: Operation, deadline: LoopTime) {
     operation.life.submit()
-    timers.add(operation.id, deadline: deadline, action: .finish)
+    state.value.timers.add(operation.id, deadline: deadline, action: .finish)
   }
 
   /// Stops `operation` at `deadline`, if it has not ended by then.
   func addDeadline(_ deadline: LoopTime, to operation: Operation) {
-    timers.add(operation.id, deadline: deadline, action: .stop)
+    state.value.timers.add(operation.id, deadline: deadline, action: .stop)
   }
 
   private func fireTimers() {
-    guard timers.next != nil else { return }
+    guard state.value.timers.next != nil else { return }
     let now = LoopTime.now
-    while let timer = timers.popDue(at: now) {
+    while let timer = state.value.timers.popDue(at: now) {
       guard let operation = operations.find(timer.operation) else { continue }
       switch timer.action {
       case .stop: stop(operation, .deadline)
       case .finish: finishTimer(operation, errno: nil)
       }
     }
-    timers.compact { operations.find($0) != nil }
+    if state.value.timers.hasDoubled {
+      let alive = state.value.timers.entries.filter { operations.find($0.operation) != nil }
+      state.value.timers.keep(alive)
+    }
   }
 
   private func finishTimer(_ operation: Operation, errno: Errno?) {
