@@ -80,7 +80,10 @@ let package = Package(
     ),
     .testTarget(
       name: "MessageSocketsTests",
-      dependencies: ["MessageSockets", "SocketEngine", "DriverProbeTool", .product(name: "SystemPackage", package: "swift-system")],
+      dependencies: [
+        "MessageSockets", "SocketEngine", "CAllocationCounter", "DriverProbeTool",
+        .product(name: "SystemPackage", package: "swift-system"),
+      ],
       swiftSettings: swiftSettings
     ),
     // For tests: a process that restricts itself as a container would, and tells which driver its loop has.

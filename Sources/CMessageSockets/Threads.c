@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <semaphore.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -68,4 +69,11 @@ void cms_sleep(uint32_t milliseconds) {
   struct timespec rest = {.tv_sec = milliseconds / 1000, .tv_nsec = (long)(milliseconds % 1000) * 1000000};
   while (nanosleep(&rest, &rest) < 0 && errno == EINTR) {
   }
+}
+
+int32_t cms_usable_processors(void) {
+  cpu_set_t processors;
+  if (sched_getaffinity(0, sizeof processors, &processors) < 0) return 1;
+  int count = CPU_COUNT(&processors);
+  return count > 0 ? count : 1;
 }

@@ -15,4 +15,7 @@ int32_t cms_thread_start(void (*body)(void *), void *context, const char *name);
 uintptr_t cms_thread_self(void);
 void cms_sleep(uint32_t milliseconds);
 
+// How many processors this process may run on; at least 1.
+int32_t cms_usable_processors(void);
+
 #endif

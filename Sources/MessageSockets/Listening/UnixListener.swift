@@ -14,14 +14,18 @@ public actor UnixListener<Connection: UnixConnection> {
   /// What the listener is bound to.
   public nonisolated let address: UnixAddress
 
-  private init(channel: SocketChannel, address: UnixAddress) {
+  /// Where accepted connections live; the listener's own loop if there is none.
+  private nonisolated let group: IOLoopGroup?
+
+  private init(channel: SocketChannel, address: UnixAddress, group: IOLoopGroup?) {
     self.channel = channel
     self.address = address
+    self.group = group
   }
 
   public nonisolated var unownedExecutor: UnownedSerialExecutor { unsafe channel.unownedExecutor }
 
-  /// The loop that the listener and its connections live on.
+  /// The loop that the listener lives on, and its connections too unless they are spread over a group.
   public nonisolated var loop: IOLoop { channel.loop }
 
   /// Binds a new socket and starts to listen. The C names are bind(2) and listen(2).
@@ -30,8 +34,12 @@ public actor UnixListener<Connection: UnixConnection> {
   ///   - address: A path, whose directory must exist and whose last component must not (the file stays when the listener is closed: remove it); or an
   ///     abstract address, which ends with the listener.
   ///   - backlog: How many connections may wait to be accepted; the kernel takes at most `net.core.somaxconn` (4,096).
+  ///   - group: Loops to spread the accepted connections over, in turn. Handle each where it lives:
+  ///     `group.addTask(executorPreference: connection.loop.taskExecutor) { … }`.
   /// - Throws: ``SocketError``: `addressInUse`, `notPermitted`, `notFound` (no such directory), `outOfDescriptors`.
-  public static func bind(to address: UnixAddress, backlog: Int = 1024, on loop: IOLoop? = nil) throws(SocketError) -> UnixListener {
+  public static func bind(
+    to address: UnixAddress, backlog: Int = 1024, on loop: IOLoop? = nil, connectionsOn group: IOLoopGroup? = nil
+  ) throws(SocketError) -> UnixListener {
     let loop = if let loop { loop } else { try IOLoop.currentOrShared() }
     let descriptor = try OwnedFd(adoptingResult: cms_unix_socket(Connection.kind.type), operation: .createSocket)
     let number = descriptor.withUnsafeFileDescriptor { $0.rawValue }
@@ -46,7 +54,7 @@ public actor UnixListener<Connection: UnixConnection> {
     }
     let listening = cms_listen(number, Int32(clamping: backlog))
     guard listening == 0 else { throw SocketError(result: listening, .listen, address: address) }
-    return UnixListener(channel: SocketChannel(adopting: descriptor, kind: Connection.kind, loop: loop), address: address)
+    return UnixListener(channel: SocketChannel(adopting: descriptor, kind: Connection.kind, loop: loop), address: address, group: group)
   }
 
   /// Waits for the next connection. The C name is accept4(2), with `SOCK_CLOEXEC`.
@@ -72,7 +80,7 @@ public actor UnixListener<Connection: UnixConnection> {
 
   private nonisolated func acceptHere() async throws -> Connection {
     let descriptor = try await channel.accept()
-    return Connection(channel: SocketChannel(adopting: descriptor, kind: Connection.kind, loop: channel.loop))
+    return Connection(channel: SocketChannel(adopting: descriptor, kind: Connection.kind, loop: group?.next() ?? channel.loop))
   }
 
   private func closeOnLoop() async { await channel.close() }

@@ -26,10 +26,9 @@ public final class ReceivedMessage: Sendable {
 
   /// Nil for the end of the stream.
   init?(_ received: consuming OperationOutcome) {
+    if received.isEnd { return nil }
     let count = received.ancillary.descriptors.count
-    let outcome = ReceiveOutcome(flags: received.messageFlags, failures: received.ancillary.failures)
-    if received.byteCount == 0, count == 0, received.control.isEmpty, outcome == .complete { return nil }
-    self.outcome = outcome
+    outcome = ReceiveOutcome(flags: received.messageFlags, failures: received.ancillary.failures)
     payload = received.payload
     control = received.control
     credentials = received.ancillary.credentials

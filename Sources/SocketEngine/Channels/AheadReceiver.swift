@@ -19,6 +19,7 @@ struct AheadReceiver {
   mutating func removeWaiter(_ waiter: Operation) { waiters.removeAll { $0 == waiter } }
 
   mutating func keep(_ message: Operation) { readAhead.append(message) }
+  mutating func putBack(_ message: Operation) { readAhead.prepend(message) }
   mutating func popMessage() -> Operation? { readAhead.popFirst() }
 
   mutating func takeWaiters() -> [Operation] {

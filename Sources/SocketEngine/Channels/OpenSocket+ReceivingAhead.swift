@@ -1,4 +1,5 @@
 internal import Ancillary
+internal import CMessageSockets
 internal import SystemPackage
 
 // Multishot receives. One request brings a message after the other into the loop's shared buffers, while the window has room:
@@ -66,6 +67,22 @@ extension OpenSocket {
 
   func stopWaiters(_ reason: StopReason) {
     for waiter in receiver.takeWaiters() { core.stop(waiter, reason) }
+  }
+
+  /// A message received ahead did not fit into the caller's memory: as in the kernel, a stream keeps the rest for the next receive, other sockets lose it and
+  /// say so.
+  func keepRest(of outcome: inout OperationOutcome, from fitting: Int) {
+    guard outcome.payload.count > fitting else { return }
+    outcome.byteCount = fitting
+    if kind == .stream {
+      var rest = OperationOutcome()
+      rest.payload = Array(outcome.payload[fitting...])
+      rest.byteCount = rest.payload.count
+      receiver.putBack(core.makeMessage(rest))
+      isReceivingAhead = true
+    } else {
+      outcome.messageFlags |= cms_msg_trunc
+    }
   }
 
   /// The socket's handle is gone: nobody will ask for messages.

@@ -29,6 +29,11 @@ struct ReadAhead {
     descriptors += message.receivedDescriptors
   }
 
+  mutating func prepend(_ message: Operation) {
+    messages.prepend(message)
+    descriptors += message.receivedDescriptors
+  }
+
   mutating func popFirst() -> Operation? {
     guard let message = messages.popFirst() else { return nil }
     descriptors -= message.receivedDescriptors

@@ -48,24 +48,48 @@ extension SocketChannel {
   }
 
   /// The next message of those that are, or will be, received ahead.
-  private nonisolated(nonsending) func nextMessage() async throws -> OperationOutcome {
+  private nonisolated(nonsending) func nextMessage(timeout: Duration? = nil) async throws -> OperationOutcome {
     if let outcome = socket.takeReceivedAhead() {
       if outcome.errno != nil, let error = outcome.failure(.receive) { throw error }
       return outcome
     }
-    let outcome = await socket.core.outcome(of: socket.waitForMessage())
+    let waiter = socket.waitForMessage()
+    if let timeout { socket.core.addDeadline(LoopTime(after: timeout), to: waiter) }
+    let outcome = await socket.core.outcome(of: waiter)
     if outcome.errno != nil, let error = outcome.failure(.receive) { throw error }
     return outcome
   }
 
   /// Receives one message into memory that the engine lends; the payload is copied out.
-  package nonisolated(nonsending) func receive(flags: Int32) async throws -> OperationOutcome {
+  ///
+  /// - Parameter timeout: how long to wait; a message that has arrived wins also against a time that has passed.
+  package nonisolated(nonsending) func receive(flags: Int32, timeout: Duration? = nil) async throws -> OperationOutcome {
     if socket.receivesInOrderAhead {
       try socket.checkUse(.receive)
-      return try await nextMessage()
+      return try await nextMessage(timeout: timeout)
     }
     let operation = try socket.makeOperation(.receive(flags: flags | cms_msg_cmsg_cloexec), .receive)
     unsafe operation.prepareReceive(into: nil, on: socket.core)
+    socket.start(operation)
+    if let timeout { socket.core.addDeadline(LoopTime(after: timeout), to: operation) }
+    let outcome = await socket.core.outcome(of: operation)
+    if outcome.errno != nil, let error = outcome.failure(.receive) { throw error }
+    return outcome
+  }
+
+  /// Receives one message into the caller's memory, which stays as it is until this returns; what has been received ahead is copied there.
+  @unsafe
+  package nonisolated(nonsending) func receive(into memory: UnsafeMutableRawBufferPointer, flags: Int32) async throws -> OperationOutcome {
+    if socket.receivesInOrderAhead {
+      try socket.checkUse(.receive)
+      var outcome = try await nextMessage()
+      let fitting = min(outcome.payload.count, memory.count)
+      unsafe memory.copyBytes(from: outcome.payload[..<fitting])
+      socket.keepRest(of: &outcome, from: fitting)
+      return outcome
+    }
+    let operation = try socket.makeOperation(.receive(flags: flags | cms_msg_cmsg_cloexec), .receive)
+    unsafe operation.prepareReceive(into: memory, on: socket.core)
     socket.start(operation)
     let outcome = await socket.core.outcome(of: operation)
     if outcome.errno != nil, let error = outcome.failure(.receive) { throw error }

@@ -18,7 +18,7 @@ extension IOLoop {
     /// Messages sent whole.
     public internal(set) var messagesSent: UInt64 = 0
     public internal(set) var bytesSent: UInt64 = 0
-    /// Receives that ended with a message, or with the end of the stream.
+    /// Messages received.
     public internal(set) var messagesReceived: UInt64 = 0
     public internal(set) var bytesReceived: UInt64 = 0
     /// Descriptors that arrived, and got an owner.

@@ -1,6 +1,5 @@
 internal import Ancillary
 internal import CMessageSockets
-internal import Synchronization
 internal import SystemPackage
 
 /// A thread that waits for the kernel on behalf of many sockets, and an executor for the tasks that use them.
@@ -16,7 +15,8 @@ internal import SystemPackage
 /// }
 /// await loop.shutdown()
 /// ```
-/// Code that blocks the thread stops all of the loop's sockets: await, or do long work elsewhere.
+/// Code that blocks the thread stops all of the loop's sockets: await, or do long work elsewhere. Signals are blocked on it, so that the program's handlers run on
+/// its own threads; a child process that is spawned from code on the loop inherits that mask unless it is given another (`posix_spawnattr_setsigmask`).
 ///
 /// A loop ends by ``shutdown()``, or by itself when nothing refers to it any more: no socket, no handle, no task that prefers it.
 public final class IOLoop: Sendable {
@@ -61,20 +61,13 @@ public final class IOLoop: Sendable {
   /// The loop whose ``run(_:)`` the current task is in.
   @TaskLocal public static var current: IOLoop?
 
-  /// The loop for sockets made without naming one: ``current``, or else one that all of the process shares and that is started on first use.
+  /// The loop for sockets made without naming one: ``current``, or else the next of the process's shared group (``IOLoopGroup/shared()``).
   ///
-  /// - Throws: ``SocketError`` as ``init(_:)`` does. A later call tries again.
+  /// - Throws: ``SocketError`` as ``init(_:)`` does, when the group cannot be started.
   public static func currentOrShared() throws(SocketError) -> IOLoop {
     if let current { return current }
-    return try shared.withLock { (loop) throws(SocketError) in
-      if let loop { return loop }
-      let started = try IOLoop()
-      loop = started
-      return started
-    }
+    return try IOLoopGroup.shared().next()
   }
-
-  private static let shared = Mutex<IOLoop?>(nil)
 
   /// What the loop runs on, io_uring or epoll, and why. Does not change.
   public var driver: Driver { core.driverInUse }
@@ -82,6 +75,18 @@ public final class IOLoop: Sendable {
   /// What the loop has done so far. Asking from elsewhere costs a visit to the loop's thread.
   public var statistics: Statistics {
     get async { await isolation.statistics(of: core) }
+  }
+
+  /// Waits for at least `duration`, on the loop's own clock (`CLOCK_MONOTONIC`): a task that prefers the loop stays on its thread, where `Task.sleep` would
+  /// visit the global pool. The loop's wait in the kernel is cut to the earliest deadline; no system call is made for it.
+  ///
+  /// - Throws: `CancellationError`; ``SocketError`` with the code `loopShutDown`.
+  public nonisolated func sleep(for duration: Duration) async throws {
+    if isCurrent {
+      try await core.sleep(for: duration)
+    } else {
+      try await isolation.sleep(on: core, for: duration)
+    }
   }
 
   /// Ends the loop's work and returns when nothing of it is left in the kernel: pending operations are cancelled, and descriptors that arrive
@@ -127,5 +132,6 @@ private actor LoopIsolation {
 
   func statistics(of core: LoopCore) -> IOLoop.Statistics { core.currentStatistics }
   func operationsInKernel(of core: LoopCore) -> Int { core.operationsInKernel }
+  func sleep(on core: LoopCore, for duration: Duration) async throws { try await core.sleep(for: duration) }
   func operationsInUse(of core: LoopCore) -> Int { core.operations.inUse }
 }

@@ -55,11 +55,6 @@ final class LoopCore: @unchecked Sendable {
     _modify { yield &state.value.operations }
   }
 
-  private var timers: TimerQueue {
-    _read { yield state.value.timers }
-    _modify { yield &state.value.timers }
-  }
-
   var statistics: IOLoop.Statistics {
     get { state.value.statistics }
     _modify { yield &state.value.statistics }
@@ -159,7 +154,7 @@ final class LoopCore: @unchecked Sendable {
       return driver.turn(.none)
     }
     guard inbox.fallAsleep() else { return driver.turn(.none) }
-    if let next = timers.next {
+    if let next = state.value.timers.next {
       driver.turn(.nanoseconds(max(0, next.nanosecondsFromNow)))
     } else {
       driver.turn(.indefinitely)
@@ -272,9 +267,7 @@ final class LoopCore: @unchecked Sendable {
     let socket = operation.socket!
     if completion.flags & cms_completion_buffer != 0 {
       let outcome = message(in: completion)
-      statistics.messagesReceived += 1
-      statistics.bytesReceived += UInt64(outcome.byteCount)
-      statistics.descriptorsReceived += UInt64(outcome.ancillary.descriptors.count)
+      countReceived(outcome)
       socket.deliver(outcome)
     }
     if completion.flags & cms_completion_more != 0 { return }
@@ -348,10 +341,7 @@ final class LoopCore: @unchecked Sendable {
     case .send where operation.outcome.errno == nil:
       statistics.messagesSent += 1
       statistics.bytesSent += UInt64(operation.outcome.byteCount)
-    case .receive where operation.outcome.errno == nil:
-      statistics.messagesReceived += 1
-      statistics.bytesReceived += UInt64(operation.outcome.byteCount)
-      statistics.descriptorsReceived += UInt64(operation.outcome.ancillary.descriptors.count)
+    case .receive where operation.outcome.errno == nil: countReceived(operation.outcome)
     default: break
     }
   }
@@ -365,30 +355,40 @@ final class LoopCore: @unchecked Sendable {
 
   func signal(_ event: Operation) { finishTimer(event, errno: nil) }
 
+  private func countReceived(_ outcome: borrowing OperationOutcome) {
+    if outcome.isEnd { return }
+    statistics.messagesReceived += 1
+    statistics.bytesReceived += UInt64(outcome.byteCount)
+    statistics.descriptorsReceived += UInt64(outcome.ancillary.descriptors.count)
+  }
+
   // MARK: Timers
 
   /// Starts a timer operation, which ends at `deadline` unless it is stopped before.
   func startTimer(_ operation: Operation, deadline: LoopTime) {
     operation.life.submit()
-    timers.add(operation.id, deadline: deadline, action: .finish)
+    state.value.timers.add(operation.id, deadline: deadline, action: .finish)
   }
 
   /// Stops `operation` at `deadline`, if it has not ended by then.
   func addDeadline(_ deadline: LoopTime, to operation: Operation) {
-    timers.add(operation.id, deadline: deadline, action: .stop)
+    state.value.timers.add(operation.id, deadline: deadline, action: .stop)
   }
 
   private func fireTimers() {
-    guard timers.next != nil else { return }
+    guard state.value.timers.next != nil else { return }
     let now = LoopTime.now
-    while let timer = timers.popDue(at: now) {
+    while let timer = state.value.timers.popDue(at: now) {
       guard let operation = operations.find(timer.operation) else { continue }
       switch timer.action {
       case .stop: stop(operation, .deadline)
       case .finish: finishTimer(operation, errno: nil)
       }
     }
-    timers.compact { operations.find($0) != nil }
+    if state.value.timers.hasDoubled {
+      let alive = state.value.timers.entries.filter { operations.find($0.operation) != nil }
+      state.value.timers.keep(alive)
+    }
   }
 
   private func finishTimer(_ operation: Operation, errno: Errno?) {

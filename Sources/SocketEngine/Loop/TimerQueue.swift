@@ -38,10 +38,14 @@ struct TimerQueue: ~Copyable {
     return heap.popMin()
   }
 
-  /// Drops the entries of operations that have ended, once the queue has doubled since the last time.
-  mutating func compact(isAlive: (OperationID) -> Bool) {
-    guard heap.count > compactAbove else { return }
-    heap = Heap(heap.unordered.filter { isAlive($0.operation) })
-    compactAbove = max(64, heap.count * 2)
+  /// Whether the queue has doubled since entries of operations that have ended were last dropped.
+  var hasDoubled: Bool { heap.count > compactAbove }
+
+  var entries: [Entry] { heap.unordered }
+
+  /// Keeps only `entries`.
+  mutating func keep(_ entries: [Entry]) {
+    heap = Heap(entries)
+    compactAbove = max(64, entries.count * 2)
   }
 }

@@ -1,4 +1,5 @@
 package import Ancillary
+internal import CMessageSockets
 package import SystemPackage
 
 /// What became of an operation: the kernel's last word, and all that it delivered. Owned by whoever awaits it.
@@ -21,4 +22,11 @@ package struct OperationOutcome: ~Copyable, Sendable {
   package var accepted: OwnedFd?
 
   package init() {}
+
+  /// For a receive: whether it found the end of the stream. (Of a seqpacket socket also an empty message without control data, which the kernel
+  /// reports in the same way.)
+  package var isEnd: Bool {
+    byteCount == 0 && messageFlags & (cms_msg_trunc | cms_msg_ctrunc) == 0 && control.isEmpty && ancillary.descriptors.isEmpty
+      && ancillary.failures.isEmpty
+  }
 }

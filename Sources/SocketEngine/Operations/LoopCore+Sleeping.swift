@@ -1,0 +1,13 @@
+internal import SystemPackage
+
+extension LoopCore {
+  /// Waits on the loop's clock. On the loop's thread, in the caller's isolation.
+  nonisolated(nonsending) func sleep(for duration: Duration) async throws {
+    try Task.checkCancellation()
+    guard isRunning else { throw SocketError(.loopShutDown, .sleep) }
+    let timer = makeOperation(.timer, socket: nil)
+    startTimer(timer, deadline: LoopTime(after: duration))
+    let outcome = await outcome(of: timer)
+    if let error = outcome.failure(.sleep) { throw error }
+  }
+}

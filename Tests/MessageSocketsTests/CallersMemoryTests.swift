@@ -1,0 +1,157 @@
+import CAllocationCounter
+import Glibc
+import MessageSockets
+import SystemPackage
+import Testing
+
+extension KernelTests {
+  /// Receives into the caller's own memory.
+  @Suite struct CallersMemory {
+    @Test func bytesAreAppendedAndDescriptorsOwned() async throws {
+      try await withDescriptorOracle { _ in
+        let (left, right) = try UnixSeqpacket.makePair()
+        let pipe = try Pipe()
+        try await left.sendMessage([1, 2, 3], descriptor: pipe.takeWriter())
+        try await left.sendMessage([4])
+        let (first, second, text) = try await receiveTwo(from: right)
+        #expect(first == 3)
+        #expect(second == 1)
+        #expect(text == [1, 2, 3, 4])
+        #expect(pipe.isAtEnd)
+      }
+    }
+
+    private func receiveTwo(from socket: UnixSeqpacket) async throws -> (Int?, Int?, [UInt8]) {
+      let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: 16, alignment: 1)
+      defer { memory.deallocate() }
+      var payload = OutputRawSpan(buffer: memory, initializedCount: 0)
+      let first = count(try await socket.receiveMessage(into: &payload))
+      let second = count(try await socket.receiveMessage(into: &payload))
+      return (first, second, Array(memory[..<payload.byteCount]))
+    }
+
+    private func count(_ parts: consuming ReceivedParts?) -> Int? {
+      guard let parts else { return nil }
+      return parts.byteCount
+    }
+
+    @Test(arguments: [false, true])
+    func whatDoesNotFit(receivesAhead: Bool) async throws {
+      try await withDescriptorOracle { _ in
+        let (left, right) = try UnixStream.makePair()
+        let (from, to) = try UnixSeqpacket.makePair()
+        if receivesAhead {
+          // Arms the multishot receives, which bring the messages that follow.
+          try await left.sendMessage([0])
+          try await from.sendMessage([0])
+          var bytes = right.messages.makeAsyncIterator()
+          var messages = to.messages.makeAsyncIterator()
+          _ = try await bytes.next()
+          _ = try await messages.next()
+        }
+        try await left.sendMessage([1, 2, 3, 4, 5], descriptor: try .numbered(1))
+        try await from.sendMessage([1, 2, 3, 4, 5], descriptor: try .numbered(1))
+        await left.close()
+        await from.close()
+
+        var descriptors = 0
+        var seen: [[UInt8]] = []
+        while let part = try await receive(upTo: 2, from: right) {
+          seen.append(part.bytes)
+          descriptors += part.descriptors
+          #expect(!part.isTruncated)
+        }
+        #expect(seen == [[1, 2], [3, 4], [5]])
+        #expect(descriptors == 1)
+
+        let message = try #require(try await receive(upTo: 2, from: to))
+        #expect(message.bytes == [1, 2])
+        #expect(message.isTruncated)
+        #expect(message.descriptors == 1)
+        #expect(try await receive(upTo: 2, from: to) == nil)
+      }
+    }
+
+    private struct Part: Equatable {
+      var bytes: [UInt8]
+      var descriptors: Int
+      var isTruncated: Bool
+    }
+
+    private func receive(upTo count: Int, from socket: some MessageSocket) async throws -> Part? {
+      let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: count, alignment: 1)
+      defer { memory.deallocate() }
+      var payload = OutputRawSpan(buffer: memory, initializedCount: 0)
+      guard let parts = try await socket.receiveMessage(into: &payload) else { return nil }
+      let descriptors = parts.descriptors.count
+      return Part(bytes: Array(memory[..<payload.byteCount]), descriptors: descriptors, isTruncated: parts.outcome.isPayloadTruncated)
+    }
+
+    /// The span forms: no heap allocation for a message with a descriptor, on either side, once the pools are filled.
+    @Test(
+      .enabled(if: cac_allocations() >= 0, "a sanitizer has taken the place of malloc"),
+      .disabled(if: _isDebugAssertConfiguration(), "only optimised code is free of allocations"))
+    func aMessageAllocatesNothing() async throws {
+      try await withDescriptorOracle { _ in
+        let (left, right) = try UnixStream.makePair()
+        let file = try OwnedFd.openFile("/dev/null")
+        _ = try await exchange(rounds: 50, left, right, file)
+        let allocations = try await exchange(rounds: 1000, left, right, file)
+        #expect(allocations <= 4, "\(allocations) allocations for 1000 messages")
+      }
+    }
+
+    private func exchange(rounds: Int, _ left: UnixStream, _ right: UnixStream, _ file: borrowing OwnedFd) async throws -> Int64 {
+      let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: 64, alignment: 1)
+      defer { memory.deallocate() }
+      let message = [UInt8](repeating: 7, count: 64)
+      let before = cac_allocations()
+      for _ in 0..<rounds {
+        try await left.sendMessage(message, descriptor: file)
+        var payload = OutputRawSpan(buffer: memory, initializedCount: 0)
+        let parts = try await right.receiveMessage(into: &payload)
+        guard let parts, parts.byteCount == 64, parts.descriptors.count == 1 else {
+          Issue.record("a message arrived in part")
+          return .max
+        }
+      }
+      return cac_allocations() - before
+    }
+  }
+
+  @Suite struct Groups {
+    @Test func acceptedConnectionsAreSpreadOverTheGroup() async throws {
+      try await withOwnGroup(count: 3) { group in
+        let address = try UnixAddress(abstract: Array("message-sockets-group-\(getpid())".utf8))
+        let listener = try UnixListener<UnixSeqpacket>.bind(to: address, on: group.loops[0], connectionsOn: group)
+        var loops: [ObjectIdentifier] = []
+        var clients: [UnixSeqpacket] = []
+        var connections: [UnixSeqpacket] = []
+        for number in 0..<6 {
+          let client = try await UnixSeqpacket.connect(to: address, on: group.next())
+          let connection = try await listener.accept()
+          loops.append(ObjectIdentifier(connection.loop))
+          try await client.sendMessage([UInt8(number)], descriptor: try .numbered(number))
+          let message = try #require(try await connection.receiveMessage())
+          #expect(try message.takeDescriptor()?.number == number)
+          clients.append(client)
+          connections.append(connection)
+        }
+        #expect(Set(loops).count == 3)
+        await listener.close()
+      }
+    }
+
+    private func withOwnGroup(count: Int, _ body: (IOLoopGroup) async throws -> Void) async throws {
+      let before = openDescriptors()
+      try await useGroup(count: count, body)
+      await untilOpenDescriptors(are: before)
+    }
+
+    private func useGroup(count: Int, _ body: (IOLoopGroup) async throws -> Void) async throws {
+      let group = try IOLoopGroup(count: count)
+      try await body(group)
+      await group.shutdown()
+    }
+  }
+}

@@ -1,0 +1,106 @@
+import Glibc
+import MessageSockets
+import SystemPackage
+import Testing
+
+extension KernelTests {
+  @Suite struct Deadlines {
+    @Test(arguments: [true, false])
+    func aReceiveThatTakesTooLongLeavesTheMessageForTheNext(receivesAhead: Bool) async throws {
+      try await withDescriptorOracle { _ in
+        let (left, right) = try UnixSeqpacket.makePair()
+        if receivesAhead {
+          try await left.sendMessage([0])
+          var iterator = right.messages.makeAsyncIterator()
+          _ = try await iterator.next()
+        }
+        let start = ContinuousClock.now
+        #expect(await codeThrown { _ = try await right.receiveMessage(deadline: start + .milliseconds(20)) } == .deadlineExceeded)
+        #expect(ContinuousClock.now - start >= .milliseconds(20))
+        try await left.sendMessage([1], descriptor: try .numbered(1))
+        let message = try #require(try await right.receiveMessage())
+        #expect(try message.takeDescriptor()?.number == 1)
+      }
+    }
+
+    @Test func aMessageThatHasArrivedWinsAgainstADeadlineThatHasPassed() async throws {
+      try await withDescriptorOracle { _ in
+        let (left, right) = try UnixStream.makePair()
+        try await left.sendMessage([7])
+        #expect(try await right.receiveMessage(deadline: .now - .seconds(1))?.payload == [7])
+      }
+    }
+
+    @Test func deadlinesThatRaceMessagesLoseNone() async throws {
+      try await withDescriptorOracle { loop in
+        let (left, right) = try UnixSeqpacket.makePair()
+        var received = 0
+        for number in 0..<200 {
+          async let sent: Void = {
+            try await loop.sleep(for: .microseconds(number * 5))
+            try await left.sendMessage([UInt8(number)], descriptor: try .numbered(number))
+          }()
+          var message: ReceivedMessage?
+          do {
+            message = try await right.receiveMessage(deadline: .now + .microseconds(500))
+          } catch let error as SocketError where error.code == .deadlineExceeded {}
+          try await sent
+          if message == nil { message = try await right.receiveMessage() }
+          #expect(try message?.takeDescriptor()?.number == number)
+          received += 1
+        }
+        #expect(received == 200)
+      }
+    }
+
+    @Test func sleepsEndInTheOrderOfTheirDeadlines() async throws {
+      try await withDescriptorOracle { loop in
+        let order = await withTaskGroup(of: Int.self) { group in
+          for milliseconds in [30, 10, 20] {
+            group.addTask {
+              try? await loop.sleep(for: .milliseconds(milliseconds))
+              return milliseconds
+            }
+          }
+          return await group.reduce(into: []) { $0.append($1) }
+        }
+        #expect(order == [10, 20, 30])
+      }
+    }
+
+    @Test func aSleepIsCancelled() async throws {
+      try await withDescriptorOracle { loop in
+        let sleeping = Task(executorPreference: loop.taskExecutor) { try await loop.sleep(for: .seconds(1000)) }
+        await untilTasksWait(1, on: loop)
+        sleeping.cancel()
+        await #expect(throws: CancellationError.self) { try await sleeping.value }
+      }
+    }
+
+    /// EMFILE on accept: the listener waits and goes on.
+    @Test func aListenerOutlivesAProcessWithoutDescriptors() async throws {
+      try await withDescriptorOracle { _ in
+        let address = try UnixAddress(abstract: Array("message-sockets-emfile-\(getpid())".utf8))
+        let listener = try UnixListener<UnixStream>.bind(to: address)
+        let client = try await UnixStream.connect(to: address)
+        var limit = rlimit()
+        getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
+        // No number is free below the lowered limit.
+        var lowered = limit
+        lowered.rlim_cur = 3
+        setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &lowered)
+        #expect(await codeThrown { _ = try await listener.accept() } == .outOfDescriptors)
+        async let first: UnixStream? = {
+          var iterator = listener.connections.makeAsyncIterator()
+          return try await iterator.next()
+        }()
+        await untilTasksWait(1, on: listener.loop)
+        setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
+        let connection = try #require(try await first)
+        try await client.sendMessage([5])
+        #expect(try await connection.receiveMessage()?.payload == [5])
+        await listener.close()
+      }
+    }
+  }
+}
