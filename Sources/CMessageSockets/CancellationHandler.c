@@ -1,5 +1,7 @@
 #include "CancellationHandler.h"
 
+#include <stddef.h>
+
 __attribute__((swiftcall)) void *swift_task_addCancellationHandler(
   __attribute__((swiftcall)) void (*handler)(__attribute__((swift_context)) void *), void *context);
 __attribute__((swiftcall)) void swift_task_removeCancellationHandler(void *registration);
@@ -9,6 +11,8 @@ __attribute__((swiftcall)) static void run(__attribute__((swift_context)) void *
   handler->body(handler->context);
 }
 
-void *cms_task_add_cancellation_handler(cms_cancellation_handler *handler) { return swift_task_addCancellationHandler(run, handler); }
+void *_Nullable cms_task_add_cancellation_handler(cms_cancellation_handler *_Nonnull handler) { return swift_task_addCancellationHandler(run, handler); }
 
-void cms_task_remove_cancellation_handler(void *registration) { swift_task_removeCancellationHandler(registration); }
+void cms_task_remove_cancellation_handler(void *_Nullable registration) {
+  if (registration != NULL) swift_task_removeCancellationHandler(registration);
+}

@@ -25,12 +25,14 @@ _Static_assert(cms_ring_feature_nodrop == IORING_FEAT_NODROP, "NODROP");
 _Static_assert(cms_ring_feature_submit_stable == IORING_FEAT_SUBMIT_STABLE, "SUBMIT_STABLE");
 _Static_assert(cms_ring_feature_ext_arg == IORING_FEAT_EXT_ARG, "EXT_ARG");
 _Static_assert(cms_ring_feature_native_workers == IORING_FEAT_NATIVE_WORKERS, "NATIVE_WORKERS");
+_Static_assert(cms_ring_feature_rsrc_tags == IORING_FEAT_RSRC_TAGS, "RSRC_TAGS");
 _Static_assert(cms_opcode_poll_add == (uint8_t)IORING_OP_POLL_ADD, "POLL_ADD");
 _Static_assert(cms_opcode_sendmsg == (uint8_t)IORING_OP_SENDMSG, "SENDMSG");
 _Static_assert(cms_opcode_recvmsg == (uint8_t)IORING_OP_RECVMSG, "RECVMSG");
 _Static_assert(cms_opcode_accept == (uint8_t)IORING_OP_ACCEPT, "ACCEPT");
 _Static_assert(cms_opcode_async_cancel == (uint8_t)IORING_OP_ASYNC_CANCEL, "ASYNC_CANCEL");
 _Static_assert(cms_opcode_connect == (uint8_t)IORING_OP_CONNECT, "CONNECT");
+_Static_assert(cms_opcode_send_zc == (uint8_t)IORING_OP_SEND_ZC, "SEND_ZC");
 _Static_assert(cms_completion_buffer == IORING_CQE_F_BUFFER, "F_BUFFER");
 _Static_assert(cms_completion_more == IORING_CQE_F_MORE, "F_MORE");
 

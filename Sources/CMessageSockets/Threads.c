@@ -7,6 +7,7 @@
 #include <semaphore.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 struct cms_gate {
@@ -58,7 +59,9 @@ int32_t cms_thread_start(void (*body)(void *), void *context, const char *name) 
     free(start);
     return -status;
   }
-  (void)pthread_setname_np(thread, name);
+  char shortened[16] = {0};
+  strncpy(shortened, name, sizeof shortened - 1);
+  (void)pthread_setname_np(thread, shortened);
   (void)pthread_detach(thread);
   return 0;
 }

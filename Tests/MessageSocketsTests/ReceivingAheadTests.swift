@@ -17,7 +17,7 @@ extension KernelTests {
             await left.close()
           }
           var next = 0
-          for try await message in right.messages(window: ReceiveWindow(messages: 4, descriptors: 4)) {
+          for try await message in right.messages(window: ReceiveWindow(messages: 4)) {
             #expect(number(in: message) == next)
             #expect(try message.takeDescriptor()?.number == next)
             next += 1
@@ -34,7 +34,7 @@ extension KernelTests {
     @Test func aFastSenderFindsTheWindowFull() async throws {
       try await withDescriptorOracle { loop in
         let (left, right) = try UnixSeqpacket.makePair()
-        var iterator = right.messages(window: ReceiveWindow(messages: 2, descriptors: 2)).makeAsyncIterator()
+        var iterator = right.messages(window: ReceiveWindow(messages: 2)).makeAsyncIterator()
         try await left.sendMessage(bytes(of: 0), descriptor: try .numbered(0))
         _ = try await iterator.next()
         let file = try OwnedFd.numbered(1)

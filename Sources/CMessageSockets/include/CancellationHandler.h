@@ -3,14 +3,14 @@
 #ifndef CMESSAGESOCKETS_CANCELLATION_HANDLER_H
 #define CMESSAGESOCKETS_CANCELLATION_HANDLER_H
 typedef struct cms_cancellation_handler {
-  void (*body)(void *context);
-  void *context;
+  void (*_Nullable body)(void *_Nullable context);
+  void *_Nullable context;
 } cms_cancellation_handler;
 
-// To be called in a task. The body may run on any thread, at once if the task is cancelled already, until the registration is removed; so long must
-// `handler` stay where it is. Registrations of one task are removed in reverse order.
-void *cms_task_add_cancellation_handler(cms_cancellation_handler *handler);
+// To be called in a task. The body may run on any thread until the registration is removed; so long must `handler` stay where it is. NULL if the task was
+// cancelled already: the body has run then. Registrations of one task are removed in reverse order.
+void *_Nullable cms_task_add_cancellation_handler(cms_cancellation_handler *_Nonnull handler);
 // When this returns, the handler has run or never will.
-void cms_task_remove_cancellation_handler(void *registration);
+void cms_task_remove_cancellation_handler(void *_Nullable registration);
 
 #endif

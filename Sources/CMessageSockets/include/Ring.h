@@ -33,6 +33,7 @@ enum : uint32_t {
   cms_ring_feature_submit_stable = 1u << 2,   // IORING_FEAT_SUBMIT_STABLE, 5.5
   cms_ring_feature_ext_arg = 1u << 8,         // IORING_FEAT_EXT_ARG, 5.11
   cms_ring_feature_native_workers = 1u << 9,  // IORING_FEAT_NATIVE_WORKERS, 5.12
+  cms_ring_feature_rsrc_tags = 1u << 10,      // IORING_FEAT_RSRC_TAGS, 5.13
 };
 
 enum : uint8_t {
@@ -42,6 +43,7 @@ enum : uint8_t {
   cms_opcode_accept = 13,
   cms_opcode_async_cancel = 14,
   cms_opcode_connect = 16,
+  cms_opcode_send_zc = 47,   // Linux 6.0, as multishot receives are, which cannot be asked for
 };
 
 // Set-up and exit. The ring must be created, entered and destroyed by one thread. 0 or -errno.

@@ -16,7 +16,7 @@ public final class ReceivedMessage: Sendable {
   /// Who sent it, if the socket asks for that (`SO_PASSCRED`). The C name is `SCM_CREDENTIALS`.
   public let credentials: Credentials?
 
-  /// All control messages as they arrived, unknown kinds included; in the places of descriptors stands -1.
+  /// All control messages as they arrived, unknown kinds included, if there were others than descriptors; in the places of descriptors stands -1.
   public let control: ControlMessageBuffer
 
   /// What did not arrive.

@@ -32,7 +32,7 @@ extension UnixConnection {
   /// Connects to the listener at `address`. The C name is connect(2). Waits while the listener's queue is full.
   ///
   /// - Throws: ``SocketError``: `notFound` (no such file), `connectionRefused` (nobody listens), `notPermitted` (write permission on the socket file is
-  ///   needed), `wrongSocketKind` (the listener is of the other kind). `CancellationError` when the task was cancelled first.
+  ///   needed), `wrongSocketKind` (the listener is of the other kind; at an abstract address that is `connectionRefused`). `CancellationError` when the task was cancelled first.
   public static func connect(to address: UnixAddress, on loop: IOLoop? = nil) async throws -> Self {
     let loop = if let loop { loop } else { try IOLoop.currentOrShared() }
     let descriptor = try OwnedFd(adoptingResult: cms_unix_socket(kind.type), operation: .createSocket)

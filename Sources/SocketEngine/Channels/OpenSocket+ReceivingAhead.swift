@@ -40,6 +40,8 @@ extension OpenSocket {
 
   /// A message has come: the first waiting task gets it, or it is kept.
   func deliver(_ outcome: consuming OperationOutcome) {
+    // Nobody can ask for it any more; what it carries closes here.
+    if isAbandoned { return }
     if let waiter = receiver.popWaiter() {
       core.finishWaiter(waiter, outcome)
       return
@@ -54,7 +56,7 @@ extension OpenSocket {
     core.statistics.multishotEnds += 1
     switch errno {
     // Ended on request; or by the kernel's own limits (no buffer was free, completions overflowed), with nothing lost.
-    case nil, .canceled, .noBufferSpace: break
+    case nil, .canceled, .interrupted, .noBufferSpace: break
     case let errno?:
       var outcome = OperationOutcome()
       outcome.errno = errno
@@ -87,6 +89,7 @@ extension OpenSocket {
 
   /// The socket's handle is gone: nobody will ask for messages.
   func abandon() {
+    isAbandoned = true
     if let armed = receiver.armed { core.stop(armed, .socketClosed) }
     discardReceivedAhead()
   }

@@ -17,8 +17,10 @@ final class OpenSocket: @unchecked Sendable {
   private var descriptor: OwnedFd?
   private var outgoing = OperationQueue()
   private var incoming = OperationQueue()
-  private var closers: [Operation] = []
+  private var closers: [OperationID] = []
   private(set) var isOpen = true
+  /// The socket's handle is gone.
+  var isAbandoned = false
   var receiver = AheadReceiver()
   private let receivesAhead = Atomic(false)
 
@@ -32,7 +34,11 @@ final class OpenSocket: @unchecked Sendable {
     self.descriptor = consume descriptor
   }
 
-  deinit { registration = nil }
+  deinit {
+    registration = nil
+    // Messages are operations of the loop's table, which nobody would give back.
+    assert(receiver.isIdle, "A socket ended with messages received ahead")
+  }
 
   /// Whether a multishot receive is under way, or messages wait that it has brought. May be read on any thread.
   var isReceivingAhead: Bool {
@@ -47,14 +53,16 @@ final class OpenSocket: @unchecked Sendable {
   /// - Throws: `CancellationError` if the task is cancelled already, ``SocketError/Code/closed``, ``SocketError/Code/loopShutDown``.
   func makeOperation(_ request: OperationRequest, _ name: SocketError.Operation) throws -> Operation {
     try checkUse(name)
+    guard core.isRunning else { throw SocketError(.loopShutDown, name) }
     return core.makeOperation(request, socket: self)
   }
 
   func checkUse(_ name: SocketError.Operation) throws {
     precondition(core.isCurrent, "A socket was used outside its loop")
     try Task.checkCancellation()
-    guard core.isRunning else { throw SocketError(.loopShutDown, name) }
     guard isOpen else { throw SocketError(.closed, name) }
+    // Messages that had been received ahead when the loop was shut down are still to be had.
+    guard core.isRunning || !receiver.readAhead.isEmpty else { throw SocketError(.loopShutDown, name) }
   }
 
   /// Sends a filled operation on its way: to the kernel, or to the end of its queue.
@@ -76,7 +84,7 @@ final class OpenSocket: @unchecked Sendable {
     switch operation.request {
     case .send, .connect: body(&outgoing)
     case .receive, .receiveAhead, .accept: body(&incoming)
-    case .waitForMessage, .timer: preconditionFailure("Not an operation of the kernel's")
+    case .waitForMessage, .event, .timer: preconditionFailure("Not an operation of the kernel's")
     }
   }
 
@@ -100,7 +108,7 @@ final class OpenSocket: @unchecked Sendable {
     finishClosing()
     guard descriptor != nil else { return nil }
     let closed = core.makeEvent()
-    closers.append(closed)
+    closers.append(closed.id)
     return closed
   }
 

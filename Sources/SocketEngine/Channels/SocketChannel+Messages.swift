@@ -41,7 +41,7 @@ extension SocketChannel {
 
   /// Receives one message, by a multishot receive that goes on receiving within `window`.
   package nonisolated(nonsending) func receiveAhead(window: ReceiveWindow) async throws -> OperationOutcome {
-    guard socket.core.canReceiveAhead else { return try await receive(flags: 0) }
+    guard socket.core.canReceiveAhead, window.permitsReadAhead else { return try await receive(flags: 0) }
     try socket.checkUse(.receive)
     socket.receiver.setWindow(window)
     return try await nextMessage()
@@ -105,8 +105,25 @@ extension SocketChannel {
     return outcome.accepted.take()!
   }
 
-  /// Connects to an address.
+  /// Connects to an address; while the listener's queue is full it tries again, after 1, 2, 4 … 32 ms: the kernel does not tell when there is room.
+  ///
+  /// A ring would wait for room on a kernel thread for each connection, and a cancellation that comes before that thread sleeps is lost (seen on Linux 6.18). With `O_NONBLOCK` on
+  /// the socket it says `EAGAIN` instead. The socket is new and nobody else's; the flag is off again before anyone gets it.
   package nonisolated(nonsending) func connect(to address: UnixAddress) async throws {
+    var pause = Duration.milliseconds(1)
+    _ = cms_set_nonblocking(socket.number, true)
+    defer { _ = cms_set_nonblocking(socket.number, false) }
+    while true {
+      do {
+        return try await connectOnce(to: address)
+      } catch let error as SocketError where error.errno == .resourceTemporarilyUnavailable {
+        try await socket.core.sleep(for: pause)
+        pause = min(pause * 2, .milliseconds(32))
+      }
+    }
+  }
+
+  private nonisolated(nonsending) func connectOnce(to address: UnixAddress) async throws {
     let operation = try socket.makeOperation(.connect(nameLength: UInt32(address.encodedByteCount)), .connect)
     address.withSocketAddressBytes { operation.prepareConnect($0) }
     socket.start(operation)

@@ -28,9 +28,12 @@ final class RingDriver: Driver {
   /// Takes over a ring that the calling thread has set up (``RingSetup``), and that nobody else uses.
   init(ring: OpaquePointer, configuration: IOLoop.Configuration, wakeNumber: Int32) {
     unsafe self.ring = ring
-    receiveBuffers = unsafe ReceiveBuffers(
-      ring: ring, count: configuration.receiveBuffers, controlSize: configuration.controlBufferSize,
-      payloadSize: configuration.receiveBufferSize)
+    let hasMultishotReceives = unsafe cms_ring_supports(ring, cms_opcode_send_zc) == 1
+    receiveBuffers =
+      hasMultishotReceives
+      ? unsafe ReceiveBuffers(
+        ring: ring, count: configuration.receiveBuffers, controlSize: configuration.controlBufferSize,
+        payloadSize: configuration.receiveBufferSize) : nil
     self.wakeNumber = wakeNumber
     submit(.watchWake)
   }
@@ -72,7 +75,7 @@ final class RingDriver: Driver {
     case .receiveAhead:
       unsafe cms_ring_prepare_recvmsg_multishot(
         ring, id, number, operation.header, UInt32(bitPattern: cms_msg_cmsg_cloexec), ReceiveBuffers.group)
-    case .waitForMessage, .timer: preconditionFailure("Not a request to the kernel")
+    case .waitForMessage, .event, .timer: preconditionFailure("Not a request to the kernel")
     }
   }
 
@@ -104,6 +107,7 @@ final class RingDriver: Driver {
       let completion = unsafe completions[index]
       switch completion.user_data {
       case Reserved.wake:
+        precondition(completion.result >= 0, "The kernel refuses to watch an eventfd, which the probe had shown to work")
         if completion.flags & cms_completion_more == 0 { submit(.watchWake) }
       case Reserved.cancel:
         // 0, -ENOENT or -EALREADY: either way the operation's own completion says what became of it.

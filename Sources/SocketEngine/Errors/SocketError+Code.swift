@@ -4,18 +4,16 @@ extension SocketError {
   /// The cause of a ``SocketError``.
   public struct Code: Hashable, Sendable {
     private enum Name: String {
-      case addressInUse, addressTooLong, badDescriptor, cannotPassRing, closed, connectionRefused, connectionReset, deadlineExceeded
+      case addressInUse, badDescriptor, cannotPassRing, closed, connectionRefused, connectionReset, deadlineExceeded
       case emptyPayload, invalidConfiguration, ioUringUnavailable, loopShutDown, messageTooLarge, notFound, notPermitted, outOfDescriptors
       case outOfMemory, partialSend, peerClosed, system, tooManyDescriptors, tooManyInFlight, notConnected, wrongSocketKind
     }
 
     private let name: Name
 
-    /// Another socket is bound to the address. A path stays in the file system after its socket is gone: remove it, or bind with
-    /// `replacingStaleFile`. `EADDRINUSE`.
+    /// Another socket is bound to the address. A path stays in the file system after its socket is gone: remove it first.
+    /// `EADDRINUSE`.
     public static var addressInUse: Code { Code(name: .addressInUse) }
-    /// A path is longer than `sun_path` has room for (108 bytes). Bind in a directory with a shorter path, or use an abstract address.
-    public static var addressTooLong: Code { Code(name: .addressTooLong) }
     /// A descriptor to be sent is not open; nothing was sent. `EBADF`.
     public static var badDescriptor: Code { Code(name: .badDescriptor) }
     /// An io_uring descriptor cannot be sent (Linux 6.7 refuses it: the reference cycle could not be broken). `EINVAL`.
@@ -88,7 +86,6 @@ extension SocketError.Code {
   var explanation: String {
     switch name {
     case .addressInUse: "another socket is bound to the address; if it is a stale file, remove it"
-    case .addressTooLong: "the path does not fit into a socket address; use a shorter one or an abstract address"
     case .badDescriptor: "a descriptor is not open; nothing was sent"
     case .cannotPassRing: "an io_uring descriptor cannot be sent"
     case .closed: "the socket is closed"
@@ -100,7 +97,7 @@ extension SocketError.Code {
     case .ioUringUnavailable: "io_uring cannot be used here"
     case .loopShutDown: "the loop was shut down"
     case .messageTooLarge: "the message is larger than the send buffer; raise SO_SNDBUF or split it"
-    case .notFound: "no such file"
+    case .notFound: "no such file or directory"
     case .notConnected: "the socket is not connected"
     case .notPermitted: "not permitted"
     case .outOfDescriptors: "no descriptor left; raise RLIMIT_NOFILE or close some"
@@ -108,9 +105,9 @@ extension SocketError.Code {
     case .partialSend: "only a part was sent"
     case .peerClosed: "the peer has closed the connection"
     case .system: "failed"
-    case .tooManyDescriptors: "more descriptors than one message may carry (253)"
+    case .tooManyDescriptors: "more descriptors than one message may carry"
     case .tooManyInFlight: "too many descriptors of this user wait to be received"
-    case .wrongSocketKind: "the descriptor is not such a socket"
+    case .wrongSocketKind: "a socket of another kind is there (stream or seqpacket)"
     }
   }
 }

@@ -30,6 +30,8 @@ final class LoopCore: @unchecked Sendable {
   private var arrivals: [Inbox.Item] = []
   private var mustExit = false
   private let completions: UnsafeMutableBufferPointer<cms_completion>
+  /// Written once, before the thread starts; may be read on any thread.
+  private var executorIdentity: UnownedSerialExecutor?
   /// Written once, by the loop's own thread before anyone can ask.
   private var thread: UInt = 0
 
@@ -89,7 +91,11 @@ final class LoopCore: @unchecked Sendable {
   func bind(serial: UnownedSerialExecutor, task: UnownedTaskExecutor) {
     unsafe state.value.serialExecutor = serial
     unsafe state.value.taskExecutor = task
+    unsafe executorIdentity = serial
   }
+
+  /// For actors whose user holds the loop's handle.
+  var unownedSerialExecutor: UnownedSerialExecutor { unsafe executorIdentity! }
 
   /// The thread's whole life after ``open()``.
   func run() {
@@ -266,7 +272,8 @@ final class LoopCore: @unchecked Sendable {
   private func completeReceiveAhead(_ operation: Operation, _ completion: cms_completion) {
     let socket = operation.socket!
     if completion.flags & cms_completion_buffer != 0 {
-      let outcome = message(in: completion)
+      var outcome = message(in: completion)
+      outcome.noteEnd(on: socket.kind)
       countReceived(outcome)
       socket.deliver(outcome)
     }
@@ -348,12 +355,15 @@ final class LoopCore: @unchecked Sendable {
 
   /// An operation that nobody but ``signal(_:)`` finishes: a task can wait for something in this process.
   func makeEvent() -> Operation {
-    let event = makeOperation(.timer, socket: nil)
+    let event = makeOperation(.event, socket: nil)
     event.life.submit()
     return event
   }
 
-  func signal(_ event: Operation) { finishTimer(event, errno: nil) }
+  /// Too late is no error: the event's task may have taken it.
+  func signal(_ id: OperationID) {
+    if let event = operations.find(id) { finishTimer(event, errno: nil) }
+  }
 
   private func countReceived(_ outcome: borrowing OperationOutcome) {
     if outcome.isEnd { return }
@@ -416,7 +426,11 @@ final class LoopCore: @unchecked Sendable {
   }
 
   private func stopEverything(_ reason: StopReason) {
-    for operation in operations.allInUse { stop(operation, reason) }
+    for operation in operations.allInUse {
+      // What waits for a socket to close goes on waiting for that: it is this very stop that brings it about.
+      if case .event = operation.request { continue }
+      stop(operation, reason)
+    }
   }
 
   /// The last operation has had its final completion: nothing of ours is left in the kernel.

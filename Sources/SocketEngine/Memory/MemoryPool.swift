@@ -3,6 +3,7 @@
 /// Idle sockets hold no block. A block beyond `keeping` is freed when it comes back, so that a burst does not stay in memory.
 @safe
 final class MemoryPool {
+  /// Rounded up to the alignment, 8 bytes.
   let blockSize: Int
   private let keeping: Int
   private var free: [UnsafeMutableRawBufferPointer] = unsafe []
@@ -10,8 +11,8 @@ final class MemoryPool {
   private(set) var lent = 0
 
   init(blockSize: Int, keeping: Int) {
-    precondition(blockSize > 0 && blockSize % 8 == 0, "Blocks are aligned to 8 bytes")
-    self.blockSize = blockSize
+    precondition(blockSize > 0, "A block has at least one byte")
+    self.blockSize = (blockSize + 7) / 8 * 8
     self.keeping = keeping
   }
 

@@ -24,7 +24,9 @@ extension LoopCore {
       recycleFromAnywhere(operation)
       return outcome
     }
-    return await outcome(of: operation)
+    // A task that came to the loop's thread without preferring it (`Task.immediate`, a default actor) has gone back to its own executor by now.
+    if isCurrent { return await outcome(of: operation) }
+    return await LoopVisitor(core: self).outcome(of: operation)
   }
 
   /// Waits for an operation that cannot be stopped.

@@ -15,10 +15,12 @@ extension Operation {
     let count = Int(completion.result)
     switch request {
     case .send: return absorbSent(count)
-    case .receive: absorbReceived(count)
+    case .receive:
+      absorbReceived(count)
+      if let kind = socket?.kind { outcome.noteEnd(on: kind) }
     case .accept: outcome.accepted = OwnedFd(adopting: FileDescriptor(rawValue: completion.result))
     case .connect: break
-    case .receiveAhead, .waitForMessage, .timer: preconditionFailure("Not a request with one completion")
+    case .receiveAhead, .waitForMessage, .event, .timer: preconditionFailure("Not a request with one completion")
     }
     return .finished
   }
@@ -26,7 +28,8 @@ extension Operation {
   private func absorb(_ errno: Errno) -> Progress {
     // A signal to the thread; nothing was transferred.
     if errno == .interrupted, life.mayContinue { return .again }
-    outcome.errno = errno
+    // A stop interrupts a request that a kernel thread is busy with.
+    outcome.errno = errno == .interrupted ? .canceled : errno
     return .finished
   }
 

@@ -95,8 +95,9 @@ struct Operation: @unchecked Sendable {
   // MARK: Cancellation
 
   /// Lets the cancellation of the current task stop this operation, until the registration is removed. The slot must not be recycled before.
+  /// Nil if the task was cancelled already: the operation has been asked to stop then.
   @unsafe
-  func addCancellationHandler() -> UnsafeMutableRawPointer {
+  func addCancellationHandler() -> UnsafeMutableRawPointer? {
     let handler = unsafe memory.cancellationHandler
     unsafe handler.pointee.context = UnsafeMutableRawPointer(slot)
     unsafe handler.pointee.body = { context in

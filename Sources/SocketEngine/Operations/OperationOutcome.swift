@@ -1,5 +1,4 @@
 package import Ancillary
-internal import CMessageSockets
 package import SystemPackage
 
 /// What became of an operation: the kernel's last word, and all that it delivered. Owned by whoever awaits it.
@@ -23,10 +22,16 @@ package struct OperationOutcome: ~Copyable, Sendable {
 
   package init() {}
 
-  /// For a receive: whether it found the end of the stream. (Of a seqpacket socket also an empty message without control data, which the kernel
-  /// reports in the same way.)
-  package var isEnd: Bool {
-    byteCount == 0 && messageFlags & (cms_msg_trunc | cms_msg_ctrunc) == 0 && control.isEmpty && ancillary.descriptors.isEmpty
-      && ancillary.failures.isEmpty
+  /// For a receive: whether it found the end of the stream.
+  package var isEnd = false
+
+  /// A receive of nothing is the end: of a stream always, whatever the kernel attached to it (credentials, `SCM_INQ`), unless descriptors came with it. Of a
+  /// seqpacket socket it may also be an empty message; that cannot be told from the end, unless somebody's credentials or a control message came with it.
+  mutating func noteEnd(on kind: SocketKind) {
+    guard byteCount == 0, ancillary.descriptors.isEmpty, ancillary.failures.isEmpty else { return }
+    switch kind {
+    case .stream: isEnd = true
+    case .seqpacket: isEnd = control.isEmpty || ancillary.credentials.map { $0.processID == nil } ?? false
+    }
   }
 }

@@ -12,6 +12,8 @@ package enum OperationRequest: Sendable {
   case accept
   /// connect(2), to the address in the operation's memory: `IORING_OP_CONNECT`.
   case connect(nameLength: UInt32)
+  /// Something in this process, which is signalled.
+  case event
   /// Nothing but time: done when the loop's clock passes the deadline.
   case timer
 }

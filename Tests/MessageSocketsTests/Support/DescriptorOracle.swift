@@ -16,6 +16,8 @@ func withDescriptorOracle(
   try await loop.run { try await body(loop) }
   // A socket that was dropped while the kernel received ahead for it closes when the kernel has confirmed the end of that.
   for _ in 0..<1000 where await loop.operationsInKernel > 0 {}
+  let inUse = await loop.operationsInUse
+  #expect(inUse == 0, "operations that nobody gave back", sourceLocation: sourceLocation)
   let after = openDescriptors()
   #expect(after == before, "descriptors left open or closed", sourceLocation: sourceLocation)
 }

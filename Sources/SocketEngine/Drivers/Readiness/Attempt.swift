@@ -23,7 +23,7 @@ extension ReadinessDriver {
       return judge(unsafe cms_recvmsg(number, operation.header, flags | cms_msg_dontwait), flags, orElse: .readiness)
     case .accept: return accept(number)
     case .connect(let length): return connect(operation, length)
-    case .receiveAhead, .waitForMessage, .timer: preconditionFailure("Not a request to this driver")
+    case .receiveAhead, .waitForMessage, .event, .timer: preconditionFailure("Not a request to this driver")
     }
   }
 

@@ -11,7 +11,7 @@ enum Direction {
     switch request {
     case .receive, .accept: self = .incoming
     case .send, .connect: self = .outgoing
-    case .receiveAhead, .waitForMessage, .timer: preconditionFailure("Not a request to this driver")
+    case .receiveAhead, .waitForMessage, .event, .timer: preconditionFailure("Not a request to this driver")
     }
   }
 

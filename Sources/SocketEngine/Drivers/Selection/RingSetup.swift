@@ -55,9 +55,11 @@ enum RingSetup {
   }
 
   /// Control messages over io_uring are refused before 5.12 (native workers); without NODROP completions, and descriptors in them,
-  /// could be lost.
+  /// could be lost. Multishot polls, for the wake-up, came with 5.13, and resource tags with them.
   private static func checkFeatures(of ring: OpaquePointer) throws(RingRefusal) {
-    let needed = cms_ring_feature_nodrop | cms_ring_feature_submit_stable | cms_ring_feature_ext_arg | cms_ring_feature_native_workers
+    let needed =
+      cms_ring_feature_nodrop | cms_ring_feature_submit_stable | cms_ring_feature_ext_arg | cms_ring_feature_native_workers
+      | cms_ring_feature_rsrc_tags
     let missing = needed & ~(unsafe cms_ring_feature_bits(ring))
     guard missing == 0 else {
       throw RingRefusal(IOLoop.Driver.Reason(.kernelTooOld, detail: "feature bits 0x\(String(missing, radix: 16)) are missing"))
