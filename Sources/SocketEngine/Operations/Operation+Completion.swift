@@ -26,7 +26,8 @@ extension Operation {
   private func absorb(_ errno: Errno) -> Progress {
     // A signal to the thread; nothing was transferred.
     if errno == .interrupted, life.mayContinue { return .again }
-    outcome.errno = errno
+    // A kernel thread that blocked for the operation was woken to end it.
+    outcome.errno = errno == .interrupted ? .canceled : errno
     return .finished
   }
 
