@@ -18,6 +18,7 @@ final class RingDriver: Driver {
   private(set) var counters = DriverCounters()
   /// Requests that found the submission queue full; they go first in the next turn.
   private var backlog: Deque<Request> = []
+  private var cancellations = CancellationRetries()
 
   private enum Request {
     case start(Operation)
@@ -40,7 +41,10 @@ final class RingDriver: Driver {
 
   func start(_ operation: Operation) { submit(.start(operation)) }
 
-  func cancel(_ operation: Operation) { submit(.cancel(operation.id)) }
+  func cancel(_ operation: Operation) {
+    cancellations.asked(for: operation.id)
+    submit(.cancel(operation.id))
+  }
 
   private func submit(_ request: Request) {
     // Behind others, or the order of a socket's operations would change.
@@ -80,6 +84,8 @@ final class RingDriver: Driver {
   }
 
   func turn(_ wait: Wait) {
+    for id in cancellations.takeDue() { submit(.cancel(id)) }
+    let wait = untilNextCancellation(wait)
     while let request = backlog.first, prepare(request) { backlog.removeFirst() }
     counters.enters += 1
     // What an enter may say is no failure of ours: -EINTR (a signal), -ETIME (the time ran out), -EBUSY and -EAGAIN (completions must be
@@ -89,6 +95,16 @@ final class RingDriver: Driver {
     case _ where !backlog.isEmpty, .none: _ = unsafe cms_ring_enter(ring, 0, -1)
     case .indefinitely: _ = unsafe cms_ring_enter(ring, 1, -1)
     case .nanoseconds(let time): _ = unsafe cms_ring_enter(ring, 1, time)
+    }
+  }
+
+  private func untilNextCancellation(_ wait: Wait) -> Wait {
+    guard let due = cancellations.due else { return wait }
+    let rest = max(0, due.nanosecondsFromNow)
+    return switch wait {
+    case .none: .none
+    case .indefinitely: .nanoseconds(rest)
+    case .nanoseconds(let time): .nanoseconds(min(time, rest))
     }
   }
 
@@ -110,9 +126,10 @@ final class RingDriver: Driver {
         precondition(completion.result >= 0, "The kernel refuses to watch an eventfd, which the probe had shown to work")
         if completion.flags & cms_completion_more == 0 { submit(.watchWake) }
       case Reserved.cancel:
-        // 0, -ENOENT or -EALREADY: either way the operation's own completion says what became of it.
-        break
+        // 0, -ENOENT or -EALREADY: the operation's own completion says what became of it, if there is one.
+        if completion.result < 0 { cancellations.missed() }
       default:
+        if completion.flags & cms_completion_more == 0 { cancellations.ended(OperationID(userData: completion.user_data)) }
         unsafe completions[kept] = completion
         kept += 1
       }
