@@ -95,6 +95,11 @@ extension KernelTests {
       await untilOpenDescriptors(are: before)
     }
 
+    @Test func runIsOnTheLoopFromTheStart() async throws {
+      let loop = try TestLoop.shared.get()
+      #expect(await loop.run { loop.isCurrent })
+    }
+
     @Test func aConfigurationOutOfRangeIsATypedError() {
       var configuration = IOLoop.Configuration()
       configuration.ringEntries = 0

@@ -52,9 +52,12 @@ public final class IOLoop: Sendable {
 
   /// Runs `body`, and the child tasks that it makes, on the loop's thread. Unstructured tasks (`Task { }`) do not inherit the preference.
   /// Sockets made inside belong to this loop unless another is named.
-  public func run<R>(_ body: () async throws -> R) async rethrows -> R {
+  ///
+  /// A closure that is written in code of an actor, also in `main()`, which is on the main actor, stays on that actor by Swift's rules, and its calls hop to the loop
+  /// and back. Pass a nonisolated function instead: `try await loop.run(serve)`.
+  public func run<R>(_ body: @concurrent () async throws -> R) async rethrows -> R {
     try await IOLoop.$current.withValue(self) {
-      try await withTaskExecutorPreference(task, operation: body)
+      try await withTaskExecutorPreference(task) { try await body() }
     }
   }
 
