@@ -10,7 +10,7 @@ extension MessageSocket {
   ///
   /// - Parameters:
   ///   - payload: On a stream of any size, sent whole; on seqpacket one message, which must fit into the send buffer (`SO_SNDBUF`, about 200 KiB
-  ///     by default). Empty is possible on seqpacket; on a stream an empty payload without descriptors does nothing.
+  ///     by default) and which a receiver of this package cuts above its `receiveBufferSize`, 64 KiB by default. Empty is possible on seqpacket; on a stream an empty payload without descriptors does nothing.
   ///   - descriptors: 253 at most (`SCM_MAX_FD`), in order. The receiver gets new numbers for the same open files.
   ///   - control: Further control messages, encoded.
   /// - Throws: ``SocketError``: `emptyPayload` (descriptors without payload on a stream), `tooManyDescriptors`, `badDescriptor` and `cannotPassRing` (nothing was sent),

@@ -27,7 +27,7 @@ extension IOLoop.Driver {
       public static var outOfLockedMemory: Code { Code(name: .outOfLockedMemory) }
       /// No descriptor was left for the ring or for the probe. `EMFILE`, `ENFILE`.
       public static var outOfDescriptors: Code { Code(name: .outOfDescriptors) }
-      /// The kernel has io_uring, but not all that is needed (Linux 5.12).
+      /// The kernel has io_uring, but not all that is needed (Linux 5.13).
       public static var kernelTooOld: Code { Code(name: .kernelTooOld) }
       /// The ring stands, but a descriptor did not come through it.
       public static var roundTripFailed: Code { Code(name: .roundTripFailed) }
@@ -76,7 +76,7 @@ extension IOLoop.Driver.Reason.Code: CustomStringConvertible {
     case .notImplemented: "the kernel, or the sandbox in place of it, does not have io_uring"
     case .outOfLockedMemory: "no locked memory is left for a ring; raise RLIMIT_MEMLOCK (ulimit -l)"
     case .outOfDescriptors: "no descriptor is left for a ring; raise RLIMIT_NOFILE"
-    case .kernelTooOld: "the kernel's io_uring lacks what is needed; Linux 5.12 has it"
+    case .kernelTooOld: "the kernel's io_uring lacks what is needed; Linux 5.13 has it"
     case .roundTripFailed: "a descriptor did not come through io_uring"
     case .setUpFailed: "setting io_uring up failed"
     }
