@@ -60,12 +60,19 @@ extension OpeningDescriptors {
       #expect(failure == .noSuchProcess)
     }
 
-    /// Linux 6.5; a kernel without `SO_PASSPIDFD` (76) has nothing to test.
-    @Test func processDescriptorIsOwned() throws {
+    /// `SO_PASSPIDFD` (76), Linux 6.5.
+    private static var hasProcessDescriptors: Bool {
+      var pair = socketPair(.stream)
+      let socket = pair.takeFirst()!
+      return enable(76, on: socket)
+    }
+
+    @Test(.enabled(if: Self.hasProcessDescriptors, "the kernel has no SO_PASSPIDFD")) func processDescriptorIsOwned() throws {
       var pair = socketPair(.stream)
       let sender = pair.takeFirst()!
       let receiver = pair.takeFirst()!
-      guard Self.enable(76, on: receiver) else { return }
+      let isEnabled = Self.enable(76, on: receiver)
+      #expect(isEnabled)
       #expect(try BlockingTests.send([1], OwnedFds(), on: sender) == 1)
       var buffer = AncillaryDataBuffer(capacity: 256)
       var data = buffer.ancillaryData()
