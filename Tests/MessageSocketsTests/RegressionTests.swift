@@ -76,18 +76,17 @@ extension KernelTests {
     @Test func aSocketDroppedInTheTurnThatArmsItsReceive() async throws {
       try await withDescriptorOracle { loop in
         for _ in 0..<20 {
-          let (left, right) = try UnixSeqpacket.makePair()
+          var (left, right): (UnixSeqpacket, UnixSeqpacket?) = try UnixSeqpacket.makePair()
           for number in 0..<10 { try await left.sendMessage([UInt8(number)], descriptor: try .numbered(number)) }
-          await receiveAndCancelAtOnce(from: right)
+          // Both tasks run in one turn: the first arms the receive, the second cancels it, and the first drops the last reference to the socket.
+          let executor = loop.taskExecutor
+          let receiving = Task(executorPreference: executor) { [socket = right!] in
+            do { for try await _ in socket.messages {} } catch {}
+          }
+          right = nil
+          await Task(executorPreference: executor) { receiving.cancel() }.value
+          await receiving.value
         }
-      }
-    }
-
-    private func receiveAndCancelAtOnce(from socket: UnixSeqpacket) async {
-      await withTaskGroup(of: Void.self) { group in
-        group.addTask { do { for try await _ in socket.messages {} } catch {} }
-        group.addTask { withUnsafeCurrentTask { _ in } }
-        group.cancelAll()
       }
     }
 
