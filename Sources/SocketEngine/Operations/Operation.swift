@@ -5,7 +5,7 @@ internal import SystemPackage
 /// One slot of the loop's operation table, by reference.
 ///
 /// A plain pointer, so that handing operations about costs no reference counting, and looking into one no run-time exclusivity check: both were
-/// as expensive as the system call's own share (Docs/Performance.md). What makes it safe: slots are made and freed by the
+/// as expensive as the system call's own share (Docs/Decisions/0002). What makes it safe: slots are made and freed by the
 /// ``OperationTable`` only, which lives as long as the loop's core; and all use is on the loop's thread. That is also why `@unchecked Sendable`
 /// is true.
 @safe
