@@ -12,7 +12,7 @@ extension SocketChannel {
   ) async throws {
     guard let operation = try startSend(payload, numbers: numbers, control: control, flags: flags) else { return }
     let outcome = await socket.core.outcomeSoon(of: operation)
-    if outcome.errno != nil, let error = outcome.failure(.send, hadDescriptors: !numbers.isEmpty) { throw error }
+    if let error = outcome.failure(.send, hadDescriptors: !numbers.isEmpty) { throw error }
   }
 
   /// Nil if there is nothing to send.
@@ -50,13 +50,13 @@ extension SocketChannel {
   /// The next message of those that are, or will be, received ahead.
   private nonisolated(nonsending) func nextMessage(timeout: Duration? = nil) async throws -> OperationOutcome {
     if let outcome = socket.takeReceivedAhead() {
-      if outcome.errno != nil, let error = outcome.failure(.receive) { throw error }
+      if let error = outcome.failure(.receive) { throw error }
       return outcome
     }
     let waiter = socket.waitForMessage()
     if let timeout { socket.core.addDeadline(LoopTime(after: timeout), to: waiter) }
     let outcome = await socket.core.outcome(of: waiter)
-    if outcome.errno != nil, let error = outcome.failure(.receive) { throw error }
+    if let error = outcome.failure(.receive) { throw error }
     return outcome
   }
 
@@ -68,12 +68,10 @@ extension SocketChannel {
       try socket.checkUse(.receive)
       return try await nextMessage(timeout: timeout)
     }
-    let operation = try socket.makeOperation(.receive(flags: flags | cms_msg_cmsg_cloexec), .receive)
-    unsafe operation.prepareReceive(into: nil, on: socket.core)
-    socket.start(operation)
+    let operation = unsafe try startReceive(into: nil, flags: flags)
     if let timeout { socket.core.addDeadline(LoopTime(after: timeout), to: operation) }
     let outcome = await socket.core.outcome(of: operation)
-    if outcome.errno != nil, let error = outcome.failure(.receive) { throw error }
+    if let error = outcome.failure(.receive) { throw error }
     return outcome
   }
 
@@ -88,12 +86,18 @@ extension SocketChannel {
       socket.keepRest(of: &outcome, from: fitting)
       return outcome
     }
+    let operation = unsafe try startReceive(into: memory, flags: flags)
+    let outcome = await socket.core.outcome(of: operation)
+    if let error = outcome.failure(.receive) { throw error }
+    return outcome
+  }
+
+  @unsafe
+  private func startReceive(into memory: UnsafeMutableRawBufferPointer?, flags: Int32) throws -> Operation {
     let operation = try socket.makeOperation(.receive(flags: flags | cms_msg_cmsg_cloexec), .receive)
     unsafe operation.prepareReceive(into: memory, on: socket.core)
     socket.start(operation)
-    let outcome = await socket.core.outcome(of: operation)
-    if outcome.errno != nil, let error = outcome.failure(.receive) { throw error }
-    return outcome
+    return operation
   }
 
   /// Accepts one connection.

@@ -23,7 +23,7 @@ public final class IOLoop: Sendable {
   private let thread: LoopThread
   private let serial: LoopSerialExecutor
   private let task: LoopTaskExecutor
-  private let isolation: LoopIsolation
+  private let visitor: LoopVisitor
 
   /// Starts a loop with a thread of its own; takes about 200 µs.
   ///
@@ -35,7 +35,7 @@ public final class IOLoop: Sendable {
     thread = try LoopThread(configuration: configuration)
     serial = LoopSerialExecutor(thread: thread)
     task = LoopTaskExecutor(thread: thread)
-    isolation = LoopIsolation(executor: serial)
+    visitor = LoopVisitor(core: thread.core)
     unsafe thread.core.bind(serial: serial.asUnownedSerialExecutor(), task: task.asUnownedTaskExecutor())
     try thread.start()
   }
@@ -77,7 +77,7 @@ public final class IOLoop: Sendable {
 
   /// What the loop has done so far. Asking from elsewhere costs a visit to the loop's thread.
   public var statistics: Statistics {
-    get async { await isolation.statistics(of: core) }
+    get async { await visitor.statistics }
   }
 
   /// Waits for at least `duration`, on the loop's own clock (`CLOCK_MONOTONIC`): a task that prefers the loop stays on its thread, where `Task.sleep` would
@@ -88,7 +88,7 @@ public final class IOLoop: Sendable {
     if isCurrent {
       try await core.sleep(for: duration)
     } else {
-      try await isolation.sleep(on: core, for: duration)
+      try await visitor.sleep(for: duration)
     }
   }
 
@@ -106,12 +106,12 @@ public final class IOLoop: Sendable {
 
   /// How many operations the kernel has in hand.
   var operationsInKernel: Int {
-    get async { await isolation.operationsInKernel(of: core) }
+    get async { await visitor.operationsInKernel }
   }
 
   /// How many operations are prepared, queued, in the kernel, or done and not yet taken.
   var operationsInUse: Int {
-    get async { await isolation.operationsInUse(of: core) }
+    get async { await visitor.operationsInUse }
   }
 
   // MARK: For the package
@@ -123,18 +123,4 @@ public final class IOLoop: Sendable {
   package var wantsNonblockingListeners: Bool { driver.kind == .readiness }
 
   package var unownedSerialExecutor: UnownedSerialExecutor { unsafe serial.asUnownedSerialExecutor() }
-}
-
-/// A place to visit the loop's thread from elsewhere.
-private actor LoopIsolation {
-  private let executor: LoopSerialExecutor
-
-  init(executor: LoopSerialExecutor) { self.executor = executor }
-
-  nonisolated var unownedExecutor: UnownedSerialExecutor { unsafe executor.asUnownedSerialExecutor() }
-
-  func statistics(of core: LoopCore) -> IOLoop.Statistics { core.currentStatistics }
-  func operationsInKernel(of core: LoopCore) -> Int { core.operationsInKernel }
-  func sleep(on core: LoopCore, for duration: Duration) async throws { try await core.sleep(for: duration) }
-  func operationsInUse(of core: LoopCore) -> Int { core.operations.inUse }
 }

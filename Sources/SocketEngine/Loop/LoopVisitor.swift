@@ -6,5 +6,10 @@ actor LoopVisitor {
 
   nonisolated var unownedExecutor: UnownedSerialExecutor { unsafe core.unownedSerialExecutor }
 
+  var statistics: IOLoop.Statistics { core.currentStatistics }
+  var operationsInKernel: Int { core.operationsInKernel }
+  var operationsInUse: Int { core.operations.inUse }
+
   func outcome(of operation: Operation) async -> OperationOutcome { await core.outcome(of: operation) }
+  func sleep(for duration: Duration) async throws { try await core.sleep(for: duration) }
 }
