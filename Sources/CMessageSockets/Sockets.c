@@ -2,6 +2,7 @@
 #include "Sockets.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
@@ -18,12 +19,16 @@ _Static_assert(cms_msg_trunc == MSG_TRUNC, "MSG_TRUNC");
 _Static_assert(cms_msg_dontwait == MSG_DONTWAIT, "MSG_DONTWAIT");
 _Static_assert(cms_msg_eor == MSG_EOR, "MSG_EOR");
 _Static_assert(cms_msg_waitall == MSG_WAITALL, "MSG_WAITALL");
+_Static_assert(cms_msg_errqueue == MSG_ERRQUEUE, "MSG_ERRQUEUE");
+_Static_assert(cms_family_unix == AF_UNIX, "AF_UNIX");
+_Static_assert(cms_family_internet_v4 == AF_INET, "AF_INET");
+_Static_assert(cms_family_internet_v6 == AF_INET6, "AF_INET6");
 _Static_assert(cms_msg_nosignal == MSG_NOSIGNAL, "MSG_NOSIGNAL");
 _Static_assert(cms_msg_cmsg_cloexec == MSG_CMSG_CLOEXEC, "MSG_CMSG_CLOEXEC");
 
 static int32_t result(int value) { return value < 0 ? -errno : value; }
 
-int32_t cms_unix_socket(int32_t type) { return result(socket(AF_UNIX, type | SOCK_CLOEXEC, 0)); }
+int32_t cms_socket(int32_t family, int32_t type) { return result(socket(family, type | SOCK_CLOEXEC, 0)); }
 
 int32_t cms_unix_socketpair(int32_t type, int32_t *first, int32_t *second) {
   int pair[2];
@@ -61,10 +66,18 @@ int32_t cms_peer_name(int32_t fd, void *name, uint32_t *name_length) {
   return result(status);
 }
 
-int32_t cms_set_passcred(int32_t fd, bool enabled) {
-  int value = enabled;
-  return result(setsockopt(fd, SOL_SOCKET, SO_PASSCRED, &value, sizeof value));
+int32_t cms_get_option(int32_t fd, int32_t level, int32_t name, void *value, uint32_t *length) {
+  socklen_t size = *length;
+  int status = getsockopt(fd, level, name, value, &size);
+  *length = size;
+  return result(status);
 }
+
+int32_t cms_set_option(int32_t fd, int32_t level, int32_t name, const void *value, uint32_t length) {
+  return result(setsockopt(fd, level, name, value, (socklen_t)length));
+}
+
+int32_t cms_set_close_on_exec(int32_t fd) { return result(fcntl(fd, F_SETFD, FD_CLOEXEC)); }
 
 int32_t cms_close(int32_t fd) { return result(close(fd)); }
 

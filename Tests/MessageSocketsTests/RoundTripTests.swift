@@ -154,7 +154,7 @@ extension KernelTests {
           var iterator = right.messages.makeAsyncIterator()
           let message = try #require(receivesAhead ? try await iterator.next() : try await right.receiveMessage())
           // Shared buffers are rounded up to cache lines.
-          #expect((1024..<1024 + 64).contains(message.payload.count))
+          #expect((1024..<1024 + 192).contains(message.payload.count))
           #expect(message.outcome.isPayloadTruncated)
           #expect(!message.outcome.isControlTruncated)
           #expect(message.descriptorCount == 1)

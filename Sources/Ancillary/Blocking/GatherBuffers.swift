@@ -10,8 +10,10 @@
 ///
 /// It borrows the pieces. Up to eight need no allocation; the system takes at most 1024 (`IOV_MAX`), and says
 /// `EMSGSIZE` beyond.
+///
+/// `@unchecked Sendable`: the pieces are only read, and nobody can write them while this value borrows them.
 @safe
-public struct GatherBuffers: ~Copyable, ~Escapable {
+public struct GatherBuffers: ~Copyable, ~Escapable, @unchecked Sendable {
   private var inline: InlineArray<8, iovec>
   private var spill: [iovec]
   private static var inlineCount: Int { 8 }
@@ -60,5 +62,15 @@ public struct GatherBuffers: ~Copyable, ~Escapable {
     // SAFETY: both hold `count` initialised entries.
     if count > Self.inlineCount { return try unsafe spill.span.withUnsafeBufferPointer(body) }
     return try unsafe inline.span.extracting(first: count).withUnsafeBufferPointer(body)
+  }
+
+  /// Shows each piece's memory, in order. It stays where it is as long as this value is borrowed.
+  @unsafe
+  package borrowing func withUnsafePieces(_ body: (UnsafeRawBufferPointer) -> Void) {
+    unsafe withUnsafeVector { vector in
+      for index in vector.indices {
+        unsafe body(UnsafeRawBufferPointer(start: vector[index].iov_base, count: Int(vector[index].iov_len)))
+      }
+    }
   }
 }

@@ -14,6 +14,11 @@ public struct ProcessFd: ~Copyable, Sendable {
   /// Gives the descriptor away without closing it.
   public consuming func release() -> OwnedFd { descriptor }
 
+  /// A second descriptor for the same process, close-on-exec. The C name is `F_DUPFD_CLOEXEC`.
+  ///
+  /// - Throws: `EMFILE` when the process has no descriptor left.
+  public borrowing func duplicate() throws(Errno) -> ProcessFd { ProcessFd(adopting: try descriptor.duplicate()) }
+
   /// Lends the raw descriptor, for poll(2), pidfd_send_signal(2), waitid(2) with `P_PIDFD`.
   public borrowing func withUnsafeFileDescriptor<R: ~Copyable, E: Error>(
     _ body: (FileDescriptor) throws(E) -> R

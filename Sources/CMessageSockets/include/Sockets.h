@@ -13,6 +13,12 @@ enum : int32_t {
 };
 
 enum : int32_t {
+  cms_family_unix = 1,
+  cms_family_internet_v4 = 2,
+  cms_family_internet_v6 = 10,
+};
+
+enum : int32_t {
   cms_msg_oob = 0x1,
   cms_msg_peek = 0x2,
   cms_msg_ctrunc = 0x8,
@@ -20,11 +26,12 @@ enum : int32_t {
   cms_msg_dontwait = 0x40,
   cms_msg_eor = 0x80,
   cms_msg_waitall = 0x100,
+  cms_msg_errqueue = 0x2000,
   cms_msg_nosignal = 0x4000,
   cms_msg_cmsg_cloexec = 0x40000000,
 };
 
-int32_t cms_unix_socket(int32_t type);
+int32_t cms_socket(int32_t family, int32_t type);
 int32_t cms_unix_socketpair(int32_t type, int32_t *first, int32_t *second);
 int32_t cms_bind(int32_t fd, const void *name, uint32_t name_length);
 // connect(2). Blocks unless the socket is O_NONBLOCK. EINTR is not retried: the connection goes on being made.
@@ -33,7 +40,10 @@ int32_t cms_listen(int32_t fd, int32_t backlog);
 int32_t cms_shutdown(int32_t fd, bool read, bool write);
 int32_t cms_local_name(int32_t fd, void *name, uint32_t *name_length);
 int32_t cms_peer_name(int32_t fd, void *name, uint32_t *name_length);
-int32_t cms_set_passcred(int32_t fd, bool enabled);   // SO_PASSCRED
+// getsockopt(2), setsockopt(2).
+int32_t cms_get_option(int32_t fd, int32_t level, int32_t name, void *value, uint32_t *length);
+int32_t cms_set_option(int32_t fd, int32_t level, int32_t name, const void *value, uint32_t length);
+int32_t cms_set_close_on_exec(int32_t fd);
 int32_t cms_close(int32_t fd);
 
 // An eventfd(2): close-on-exec, non-blocking.

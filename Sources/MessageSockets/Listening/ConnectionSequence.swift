@@ -1,14 +1,14 @@
 internal import SocketEngine
 internal import SystemPackage
 
-/// The connections of a listener, as they arrive. See ``UnixListener/connections``.
-public struct ConnectionSequence<Connection: UnixConnection>: AsyncSequence, Sendable {
-  public typealias Element = Connection
+/// The connections of a listener, as they arrive. See ``SocketListener/connections``.
+public struct ConnectionSequence<Listener: SocketListener>: AsyncSequence, Sendable {
+  public typealias Element = Listener.Connection
   public typealias Failure = any Error
 
-  private let listener: UnixListener<Connection>
+  private let listener: Listener
 
-  init(listener: UnixListener<Connection>) { self.listener = listener }
+  init(listener: Listener) { self.listener = listener }
 
   public func makeAsyncIterator() -> AsyncIterator { AsyncIterator(listener: listener) }
 
@@ -17,12 +17,12 @@ public struct ConnectionSequence<Connection: UnixConnection>: AsyncSequence, Sen
   /// When this process or the system has no descriptor or memory left (`EMFILE`, `ENFILE`, `ENOMEM`) the step waits, 10 ms at first and up to a second, and
   /// tries again: the connections wait in the kernel meanwhile. A connection that its peer has given up already (`ECONNABORTED`) is passed over.
   public struct AsyncIterator: AsyncIteratorProtocol {
-    private let listener: UnixListener<Connection>
+    private let listener: Listener
     private var isFinished = false
 
-    init(listener: UnixListener<Connection>) { self.listener = listener }
+    init(listener: Listener) { self.listener = listener }
 
-    public mutating func next(isolation: isolated (any Actor)?) async throws -> Connection? {
+    public mutating func next(isolation: isolated (any Actor)?) async throws -> Listener.Connection? {
       if isFinished { return nil }
       var pause = Duration.milliseconds(10)
       while true {

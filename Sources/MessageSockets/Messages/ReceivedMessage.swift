@@ -1,6 +1,7 @@
 public import Ancillary
 internal import SocketEngine
 internal import Synchronization
+public import SystemPackage
 
 /// One received message: its bytes, and the descriptors that came with them, which it owns until they are taken.
 ///
@@ -22,7 +23,17 @@ public final class ReceivedMessage: Sendable {
   /// What did not arrive.
   public let outcome: ReceiveOutcome
 
+  /// How many bytes arrived; with ``ReceiveOptions/fullLength`` how many the message had, also where ``payload`` has fewer.
+  public let byteCount: Int
+
+  /// Flags of the message, as ``ReceiveFlags/endOfRecord``. What is missing, ``outcome`` says. The C name is `msg_flags`.
+  public let flags: ReceiveFlags
+
+  /// Where a datagram came from; nil if its socket has no name, and on connections. The C name is `msg_name`.
+  public let sender: AnySocketAddress?
+
   private let descriptors: Mutex<OwnedFds>
+  private let process: Mutex<Result<ProcessFd, Errno>?>
 
   /// Nil for the end of the stream.
   init?(_ received: consuming OperationOutcome) {
@@ -32,7 +43,11 @@ public final class ReceivedMessage: Sendable {
     payload = received.payload
     control = received.control
     credentials = received.ancillary.credentials
+    byteCount = received.byteCount
+    flags = ReceiveFlags(systemFlags: received.messageFlags)
+    sender = received.sender
     descriptorCount = count
+    process = Mutex(received.ancillary.process.take())
     var owned = OwnedFds()
     swap(&owned, &received.ancillary.descriptors)
     descriptors = Mutex(owned)
@@ -46,6 +61,10 @@ public final class ReceivedMessage: Sendable {
       return taken
     }
   }
+
+  /// Gives away the descriptor of the sender's process, if the socket asks for it (``SocketOption/passProcessDescriptor``); nil if there is none, or it was taken
+  /// before. A failure says why the kernel could not make it: `ESRCH`, the sender has ended. The C name is `SCM_PIDFD`.
+  public func takeProcess() -> Result<ProcessFd, Errno>? { process.withLock { $0.take() } }
 
   /// Gives away the first descriptor that is left.
   public func takeDescriptor() -> OwnedFd? { descriptors.withLock { $0.takeFirst() } }

@@ -1,3 +1,4 @@
+public import Ancillary
 internal import SocketEngine
 
 /// Which direction of a connection to end.
@@ -25,6 +26,15 @@ extension MessageSocket {
   public nonisolated func close() async {
     await closeOnLoop()
   }
+
+  /// Gives the descriptor away, to hand it to another library or process: pending operations end with the error `closed`, and the socket counts as closed.
+  /// Status flags are as they were. Not cancellable.
+  ///
+  /// - Throws: ``SocketError``: `closed`; `messagesUnread` if messages that were received ahead (``messages``) have not been asked for: they could not be put back
+  ///   into the kernel's queue. The socket is open then: receive them, and try again.
+  public nonisolated func release() async throws -> OwnedFd { try await releaseOnLoop() }
+
+  private func releaseOnLoop() async throws -> OwnedFd { try await channel.release() }
 
   private func shutdownOnLoop(_ direction: ShutdownDirection) throws {
     try channel.shutdown(read: direction != .sending, write: direction != .receiving)

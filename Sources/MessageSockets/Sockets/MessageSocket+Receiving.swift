@@ -1,4 +1,5 @@
-internal import Ancillary
+public import Ancillary
+internal import CMessageSockets
 public import SocketEngine
 
 extension MessageSocket {
@@ -15,7 +16,45 @@ extension MessageSocket {
   ///   from the socket. A message that won the race against the cancellation is returned.
   ///   Not an error: truncation and descriptors that could not be delivered; see ``ReceivedMessage/outcome``.
   public nonisolated func receiveMessage() async throws -> ReceivedMessage? {
-    try await receive(timeout: nil)
+    try await receive(timeout: nil, [])
+  }
+
+  /// Receives with flags for this call; see ``receiveMessage()``.
+  ///
+  /// - ``ReceiveOptions/peek`` returns a copy and leaves the message; the copy has descriptors of its own.
+  /// - ``ReceiveOptions/errorQueue`` waits for the next entry of the socket's error queue, which messages do not pass: ``ReceivedMessage/extendedError``
+  ///   (with ``SocketOption/errorQueueV4``).
+  /// - ``ReceiveOptions/waitForAll`` has no effect on what has been received ahead of demand.
+  ///
+  /// - Throws: as ``receiveMessage()``, and ``SocketError``: `wouldBlock` with ``ReceiveOptions/doNotWait``; `deadlineExceeded` at the deadline, if there is one.
+  public nonisolated func receiveMessage(
+    options: ReceiveOptions, deadline: ContinuousClock.Instant? = nil
+  ) async throws -> ReceivedMessage? {
+    try await receive(timeout: deadline.map { $0 - .now }, options)
+  }
+
+  /// Receives what there is, at most `maximum` messages, in one wait: it waits for the first, and takes those that have arrived with it. Empty at the end.
+  ///
+  /// On io_uring the messages arrive as for ``messages(window:)``, in a window of `maximum` messages; elsewhere each costs a system call.
+  ///
+  /// - Precondition: `maximum` is 1 or more.
+  /// - Throws: as ``receiveMessage()``, while there is no message yet. An error or end behind the first message is found by the next receive.
+  public nonisolated func receiveMessages(max maximum: Int) async throws -> [ReceivedMessage] {
+    precondition(maximum > 0, "A batch has room for at least one message")
+    if channel.isOnLoop { return try await receiveBatch(maximum) }
+    return try await receiveBatchOnLoop(maximum)
+  }
+
+  private func receiveBatchOnLoop(_ maximum: Int) async throws -> [ReceivedMessage] { try await receiveBatch(maximum) }
+
+  private nonisolated func receiveBatch(_ maximum: Int) async throws -> [ReceivedMessage] {
+    guard let first = ReceivedMessage(try await channel.receiveAhead(window: ReceiveWindow(messages: maximum))) else { return [] }
+    var batch = [first]
+    while batch.count < maximum, let next = await channel.receiveIfThere() {
+      guard let message = ReceivedMessage(next) else { break }
+      batch.append(message)
+    }
+    return batch
   }
 
   /// Receives the next message, or gives up at `deadline`. See ``receiveMessage()``.
@@ -23,7 +62,7 @@ extension MessageSocket {
   /// - Throws: as ``receiveMessage()``, and ``SocketError`` with the code `deadlineExceeded`: then no message was taken from the socket. A message that has
   ///   arrived is returned, also if the deadline has passed meanwhile, or had passed before the call.
   public nonisolated func receiveMessage(deadline: ContinuousClock.Instant) async throws -> ReceivedMessage? {
-    try await receive(timeout: deadline - .now)
+    try await receive(timeout: deadline - .now, [])
   }
 
   /// Receives the next message into memory of the caller's, without an allocation (but for more than four descriptors, or control messages of other kinds).
@@ -77,16 +116,16 @@ extension MessageSocket {
     ReceivedMessage(try await channel.receiveAhead(window: window))
   }
 
-  private nonisolated func receive(timeout: Duration?) async throws -> ReceivedMessage? {
+  private nonisolated func receive(timeout: Duration?, _ options: ReceiveOptions) async throws -> ReceivedMessage? {
     if channel.isOnLoop {
-      ReceivedMessage(try await channel.receive(flags: 0, timeout: timeout))
+      ReceivedMessage(try await channel.receive(flags: options.rawValue, timeout: timeout))
     } else {
-      try await receiveOnLoop(timeout: timeout)
+      try await receiveOnLoop(timeout: timeout, options)
     }
   }
 
-  private func receiveOnLoop(timeout: Duration?) async throws -> ReceivedMessage? {
-    ReceivedMessage(try await channel.receive(flags: 0, timeout: timeout))
+  private func receiveOnLoop(timeout: Duration?, _ options: ReceiveOptions) async throws -> ReceivedMessage? {
+    ReceivedMessage(try await channel.receive(flags: options.rawValue, timeout: timeout))
   }
 }
 

@@ -4,7 +4,7 @@ public import SocketEngine
 internal import SystemPackage
 
 /// A connected Unix socket: ``UnixStream`` or ``UnixSeqpacket``. See unix(7).
-public protocol UnixConnection: MessageSocket {
+public protocol UnixConnection: UnixSocket {
   /// What kind of socket it is.
   static var kind: SocketKind { get }
 
@@ -13,20 +13,24 @@ public protocol UnixConnection: MessageSocket {
 }
 
 extension UnixConnection {
+  static var form: SocketForm { SocketForm(families: [cms_family_unix], kind: kind) }
+
+  /// Takes over a socket that was made elsewhere: by socket activation, by another library, received in a message. It is set close-on-exec; its status flags stay
+  /// as they are.
+  ///
+  /// - Throws: ``SocketError``: `wrongSocketKind`, with what it is; then it is closed.
+  public init(adopting descriptor: consuming OwnedFd, on loop: IOLoop? = nil) throws(SocketError) {
+    try Self.form.check(descriptor)
+    self.init(channel: SocketChannel(adopting: descriptor, kind: Self.kind, loop: try IOLoop.resolve(loop)))
+  }
+
   /// Two sockets that are connected to each other. The C name is socketpair(2).
   ///
   /// - Parameter loop: where both live; by default the loop of the current task, or the process's shared one.
   /// - Throws: ``SocketError``: `outOfDescriptors`, `outOfMemory`; and as `IOLoop` does when the shared loop cannot be started.
   public static func makePair(on loop: IOLoop? = nil) throws(SocketError) -> (Self, Self) {
-    let loop = if let loop { loop } else { try IOLoop.currentOrShared() }
-    var first: Int32 = -1
-    var second: Int32 = -1
-    let result = unsafe cms_unix_socketpair(kind.type, &first, &second)
-    guard result == 0 else { throw SocketError(result: result, .createSocket) }
-    return (
-      Self(channel: SocketChannel(adopting: OwnedFd(adopting: FileDescriptor(rawValue: first)), kind: kind, loop: loop)),
-      Self(channel: SocketChannel(adopting: OwnedFd(adopting: FileDescriptor(rawValue: second)), kind: kind, loop: loop))
-    )
+    let (first, second) = try SocketChannel.makePair(kind, on: loop)
+    return (Self(channel: first), Self(channel: second))
   }
 
   /// Connects to the listener at `address`. The C name is connect(2). Waits while the listener's queue is full.
@@ -34,12 +38,9 @@ extension UnixConnection {
   /// - Throws: ``SocketError``: `notFound` (no such file), `connectionRefused` (nobody listens), `notPermitted` (write permission on the socket file is
   ///   needed), `wrongSocketKind` (the listener is of the other kind; at an abstract address that is `connectionRefused`). `CancellationError` when the task was cancelled first.
   public static func connect(to address: UnixAddress, on loop: IOLoop? = nil) async throws -> Self {
-    let loop = if let loop { loop } else { try IOLoop.currentOrShared() }
-    let descriptor = try OwnedFd(adoptingResult: cms_unix_socket(kind.type), operation: .createSocket)
-    let socket = Self(channel: SocketChannel(adopting: descriptor, kind: kind, loop: loop))
-    try await socket.connectOnLoop(to: address)
+    let channel = SocketChannel(adopting: try form.make(), kind: kind, loop: try IOLoop.resolve(loop))
+    let socket = Self(channel: channel)
+    try await socket.connectOnLoop(to: AnySocketAddress(address))
     return socket
   }
-
-  private func connectOnLoop(to address: UnixAddress) async throws { try await channel.connect(to: address) }
 }

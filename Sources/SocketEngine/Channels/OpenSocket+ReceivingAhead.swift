@@ -18,12 +18,18 @@ extension OpenSocket {
     return message.takeOutcome()
   }
 
+  /// A copy of the next message, if one has been received ahead. The message stays the next.
+  func copyReceivedAhead() -> OperationOutcome? { receiver.readAhead.first?.copyOutcome() }
+
+  /// Whether the next that was received ahead is a message, and not the end or an error.
+  var hasMessageAhead: Bool { receiver.readAhead.first?.isMessage ?? false }
+
   /// Whether a receive must take its turn with the messages received ahead.
   var receivesInOrderAhead: Bool { receiver.armed != nil || !receiver.readAhead.isEmpty }
 
   /// Waits for the next message of the multishot receive, which is armed for it if need be.
-  func waitForMessage() -> Operation {
-    let waiter = core.makeOperation(.waitForMessage, socket: self)
+  func waitForMessage(copying: Bool = false) -> Operation {
+    let waiter = core.makeOperation(.waitForMessage(copying: copying), socket: self)
     receiver.addWaiter(waiter)
     armIfNeeded()
     return waiter
@@ -42,9 +48,9 @@ extension OpenSocket {
   func deliver(_ outcome: consuming OperationOutcome) {
     // Nobody can ask for it any more; what it carries closes here.
     if isAbandoned { return }
-    if let waiter = receiver.popWaiter() {
-      core.finishWaiter(waiter, outcome)
-      return
+    while let waiter = receiver.popWaiter() {
+      guard case .waitForMessage(copying: true) = waiter.request else { return core.finishWaiter(waiter, outcome) }
+      core.finishWaiter(waiter, outcome.copy())
     }
     receiver.keep(core.makeMessage(outcome))
     if receiver.readAhead.isFull, let armed = receiver.armed { core.stop(armed, .windowFull) }

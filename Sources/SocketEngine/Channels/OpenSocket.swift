@@ -8,6 +8,8 @@ internal import SystemPackage
 /// `@unchecked Sendable`: apart from what is constant and from ``isReceivingAhead`` all members are used on the loop's thread only.
 final class OpenSocket: @unchecked Sendable {
   let kind: SocketKind
+  /// Whether received messages are to say where they came from.
+  let namesSenders: Bool
   /// SAFETY: the core outlives the loop's handle and its thread, one of which holds whoever holds this object.
   let core: LoopCore
   /// The descriptor's number. Means nothing once the socket is closed.
@@ -17,8 +19,14 @@ final class OpenSocket: @unchecked Sendable {
   private var descriptor: OwnedFd?
   private var outgoing = OperationQueue()
   private var incoming = OperationQueue()
+  /// Receives from the error queue (`MSG_ERRQUEUE`), which messages do not pass.
+  private var errors = OperationQueue()
   private var closers: [OperationID] = []
   private(set) var isOpen = true
+  /// Who ends the socket wants its descriptor.
+  private var isReleasing = false
+  /// By this process, through this object.
+  private(set) var isShutDownForReceiving = false
   /// The socket's handle is gone.
   var isAbandoned = false
   var receiver = AheadReceiver()
@@ -27,8 +35,9 @@ final class OpenSocket: @unchecked Sendable {
   /// The readiness driver's; dropped before the descriptor is closed.
   var registration: EpollRegistration?
 
-  init(adopting descriptor: consuming OwnedFd, kind: SocketKind, core: LoopCore) {
+  init(adopting descriptor: consuming OwnedFd, kind: SocketKind, namesSenders: Bool, core: LoopCore) {
     self.kind = kind
+    self.namesSenders = namesSenders
     self.core = core
     number = descriptor.withUnsafeFileDescriptor { $0.rawValue }
     self.descriptor = consume descriptor
@@ -83,6 +92,7 @@ final class OpenSocket: @unchecked Sendable {
   private func withQueue<R>(of operation: Operation, _ body: (inout OperationQueue) -> R) -> R {
     switch operation.request {
     case .send, .connect: body(&outgoing)
+    case .receive(let flags) where flags & cms_msg_errqueue != 0: body(&errors)
     case .receive, .receiveAhead, .accept: body(&incoming)
     case .waitForMessage, .event, .timer: preconditionFailure("Not an operation of the kernel's")
     }
@@ -96,6 +106,7 @@ final class OpenSocket: @unchecked Sendable {
     let result = cms_shutdown(number, read, write)
     // A connection that the peer has closed already is shut down as well as can be.
     guard result >= 0 || -result == Errno.socketNotConnected.rawValue else { throw SocketError(result: result, .shutdown) }
+    if read { isShutDownForReceiving = true }
     core.driver.socketWasShutDown(number)
   }
 
@@ -103,20 +114,51 @@ final class OpenSocket: @unchecked Sendable {
   func startClosing() -> Operation? {
     precondition(core.isCurrent, "A socket was used outside its loop")
     isOpen = false
-    stopWaiters(.socketClosed)
-    for operation in outgoing.allFromTheBack + incoming.allFromTheBack { core.stop(operation, .socketClosed) }
-    finishClosing()
+    isReleasing = false
+    stopOperations()
     guard descriptor != nil else { return nil }
+    return waitForClosing()
+  }
+
+  /// Stops all operations. Returns what to wait for before the descriptor is taken; nil if nothing.
+  func startReleasing() -> Operation? {
+    precondition(core.isCurrent, "A socket was used outside its loop")
+    isOpen = false
+    isReleasing = true
+    stopOperations()
+    return isReleasing ? waitForClosing() : nil
+  }
+
+  /// The descriptor of a socket whose operations have ended; nil if messages received ahead are left: then the socket stays open. Also nil if it was closed
+  /// meanwhile.
+  func takeDescriptor() -> OwnedFd? {
+    guard descriptor != nil, !isOpen else { return nil }
+    registration = nil
+    return descriptor.take()
+  }
+
+  private func stopOperations() {
+    stopWaiters(.socketClosed)
+    for operation in outgoing.allFromTheBack + incoming.allFromTheBack + errors.allFromTheBack { core.stop(operation, .socketClosed) }
+    finishClosing()
+  }
+
+  private func waitForClosing() -> Operation {
     let closed = core.makeEvent()
     closers.append(closed.id)
     return closed
   }
 
   private func finishClosing() {
-    guard outgoing.isEmpty, incoming.isEmpty else { return }
-    discardReceivedAhead()
-    registration = nil
-    descriptor = nil
+    guard outgoing.isEmpty, incoming.isEmpty, errors.isEmpty else { return }
+    if isReleasing {
+      isReleasing = false
+      isOpen = !receiver.readAhead.isEmpty
+    } else {
+      discardReceivedAhead()
+      registration = nil
+      descriptor = nil
+    }
     let waiting = closers
     closers = []
     for closer in waiting { core.signal(closer) }

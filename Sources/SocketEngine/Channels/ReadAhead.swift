@@ -32,6 +32,8 @@ struct ReadAhead {
   var isEmpty: Bool { messages.isEmpty }
   var isFull: Bool { messages.count >= window.messages || descriptors >= window.descriptors }
 
+  var first: Operation? { messages.first }
+
   mutating func append(_ message: Operation) {
     messages.append(message)
     descriptors += message.receivedDescriptors

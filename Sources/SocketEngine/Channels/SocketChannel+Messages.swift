@@ -7,19 +7,40 @@ package import SystemPackage
 extension SocketChannel {
   /// Sends one message: all of it, or an error that says how much of it went out. The caller keeps payload and descriptors as they
   /// are until this returns.
+  ///
+  /// - Parameter name: the address to send to, encoded; empty for the peer of a connected socket.
   package nonisolated(nonsending) func send(
-    _ payload: RawSpan, numbers: Span<FileDescriptor>, control: ControlMessageBuffer, flags: Int32
+    _ payload: RawSpan, numbers: Span<FileDescriptor>, control: ControlMessageBuffer, to name: RawSpan = RawSpan(), flags: Int32
   ) async throws {
-    guard let operation = try startSend(payload, numbers: numbers, control: control, flags: flags) else { return }
+    guard let operation = try makeSend(byteCount: payload.byteCount, numbers: numbers, control: control, flags: flags) else { return }
+    operation.setPayload(payload)
+    try startSend(operation, numbers: numbers, control: control, name: name)
     let outcome = await socket.core.outcomeSoon(of: operation)
-    if let error = outcome.failure(.send, hadDescriptors: !numbers.isEmpty) { throw error }
+    if outcome.errno != nil { throw sendError(outcome, name: name, hadDescriptors: !numbers.isEmpty) }
+  }
+
+  /// The same for a payload that is gathered from several pieces.
+  package nonisolated(nonsending) func send(
+    gathering pieces: borrowing GatherBuffers, numbers: Span<FileDescriptor>, control: ControlMessageBuffer, to name: RawSpan, flags: Int32
+  ) async throws {
+    guard pieces.count <= OperationMemory.maximumVectors else {
+      throw SocketError(.messageTooLarge, .send, detail: "\(pieces.count) buffers of at most \(OperationMemory.maximumVectors)")
+    }
+    guard let operation = try makeSend(byteCount: pieces.byteCount, numbers: numbers, control: control, flags: flags) else { return }
+    operation.setPayload(pieces)
+    try startSend(operation, numbers: numbers, control: control, name: name)
+    let outcome = await socket.core.outcomeSoon(of: operation)
+    if outcome.errno != nil { throw sendError(outcome, name: name, hadDescriptors: !numbers.isEmpty) }
+  }
+
+  private func sendError(_ outcome: borrowing OperationOutcome, name: RawSpan, hadDescriptors: Bool) -> any Error {
+    let address = unsafe AnySocketAddress(systemBytes: name.withUnsafeBytes { unsafe Array($0) })
+    return outcome.failure(.send, address: address, hadDescriptors: hadDescriptors)!
   }
 
   /// Nil if there is nothing to send.
-  private func startSend(
-    _ payload: RawSpan, numbers: Span<FileDescriptor>, control: ControlMessageBuffer, flags: Int32
-  ) throws -> Operation? {
-    if socket.kind == .stream, payload.byteCount == 0 {
+  private func makeSend(byteCount: Int, numbers: Span<FileDescriptor>, control: ControlMessageBuffer, flags: Int32) throws -> Operation? {
+    if socket.kind == .stream, byteCount == 0 {
       guard numbers.isEmpty, control.isEmpty else { throw SocketError(.emptyPayload, .send) }
       // sendmsg(2) would do nothing and say 0.
       try Task.checkCancellation()
@@ -28,15 +49,19 @@ extension SocketChannel {
     if numbers.count > ControlMessages.maximumDescriptors {
       throw SocketError(.tooManyDescriptors, .send, detail: "\(numbers.count) of at most \(ControlMessages.maximumDescriptors)")
     }
-    let operation = try socket.makeOperation(.send(flags: flags | cms_msg_nosignal), .send)
+    return try socket.makeOperation(.send(flags: flags | cms_msg_nosignal), .send)
+  }
+
+  private func startSend(
+    _ operation: Operation, numbers: Span<FileDescriptor>, control: ControlMessageBuffer, name: RawSpan
+  ) throws {
     do {
-      try operation.prepareSend(payload, numbers: numbers, control: control, on: socket.core)
+      try operation.prepareSend(numbers: numbers, control: control, name: name, on: socket.core)
     } catch {
       operation.discard(on: socket.core)
       throw error
     }
     socket.start(operation)
-    return operation
   }
 
   /// Receives one message, by a multishot receive that goes on receiving within `window`.
@@ -60,13 +85,37 @@ extension SocketChannel {
     return outcome
   }
 
+  /// A copy of the next message of those that are, or will be, received ahead.
+  private nonisolated(nonsending) func copyOfNextMessage(timeout: Duration?) async throws -> OperationOutcome {
+    if let outcome = socket.copyReceivedAhead() {
+      if let error = outcome.failure(.receive) { throw error }
+      return outcome
+    }
+    let waiter = socket.waitForMessage(copying: true)
+    if let timeout { socket.core.addDeadline(LoopTime(after: timeout), to: waiter) }
+    let outcome = await socket.core.outcome(of: waiter)
+    if let error = outcome.failure(.receive) { throw error }
+    return outcome
+  }
+
+  /// A message that can be had without waiting: one received ahead, or where nothing is received ahead, one from the socket's queue. Nil also for the end and
+  /// for errors, which the next receive finds again.
+  package nonisolated(nonsending) func receiveIfThere() async -> OperationOutcome? {
+    if socket.core.canReceiveAhead {
+      guard socket.isOpen, socket.hasMessageAhead else { return nil }
+      return socket.takeReceivedAhead()
+    }
+    return try? await receive(flags: cms_msg_dontwait)
+  }
+
   /// Receives one message into memory that the engine lends; the payload is copied out.
   ///
   /// - Parameter timeout: how long to wait; a message that has arrived wins also against a time that has passed.
   package nonisolated(nonsending) func receive(flags: Int32, timeout: Duration? = nil) async throws -> OperationOutcome {
-    if socket.receivesInOrderAhead {
+    if socket.receivesInOrderAhead, flags & (cms_msg_errqueue | cms_msg_oob) == 0 {
       try socket.checkUse(.receive)
-      return try await nextMessage(timeout: timeout)
+      if flags & cms_msg_dontwait != 0, socket.receiver.readAhead.isEmpty { throw SocketError(.wouldBlock, .receive) }
+      return try await flags & cms_msg_peek == 0 ? nextMessage(timeout: timeout) : copyOfNextMessage(timeout: timeout)
     }
     let operation = unsafe try startReceive(into: nil, flags: flags)
     if let timeout { socket.core.addDeadline(LoopTime(after: timeout), to: operation) }
@@ -113,7 +162,8 @@ extension SocketChannel {
   ///
   /// A ring would wait for room on a kernel thread for each connection, and a cancellation that comes before that thread sleeps is lost (seen on Linux 6.18). With `O_NONBLOCK` on
   /// the socket it says `EAGAIN` instead. The socket is new and nobody else's; the flag is off again before anyone gets it.
-  package nonisolated(nonsending) func connect(to address: UnixAddress) async throws {
+  package nonisolated(nonsending) func connect(to address: AnySocketAddress) async throws {
+    guard address.family == cms_family_unix else { return try await connectOnce(to: address) }
     var pause = Duration.milliseconds(1)
     _ = cms_set_nonblocking(socket.number, true)
     defer { _ = cms_set_nonblocking(socket.number, false) }
@@ -127,9 +177,10 @@ extension SocketChannel {
     }
   }
 
-  private nonisolated(nonsending) func connectOnce(to address: UnixAddress) async throws {
-    let operation = try socket.makeOperation(.connect(nameLength: UInt32(address.encodedByteCount)), .connect)
-    address.withSocketAddressBytes { operation.prepareConnect($0) }
+  private nonisolated(nonsending) func connectOnce(to address: AnySocketAddress) async throws {
+    let operation = try socket.makeOperation(.connect(nameLength: UInt32(address.bytes.count)), .connect)
+    // SAFETY: an array of bytes has no padding.
+    unsafe operation.setName(address.bytes.span.bytes)
     socket.start(operation)
     let outcome = await socket.core.outcome(of: operation)
     if let error = outcome.failure(.connect, address: address) { throw error }

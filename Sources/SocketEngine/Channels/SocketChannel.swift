@@ -1,4 +1,4 @@
-package import Ancillary
+public import Ancillary
 internal import CMessageSockets
 internal import SystemPackage
 
@@ -11,10 +11,19 @@ public final class SocketChannel: Sendable {
   public let loop: IOLoop
   let socket: OpenSocket
 
-  package init(adopting descriptor: consuming OwnedFd, kind: SocketKind, loop: IOLoop) {
+  /// Puts a socket on a loop, for good.
+  ///
+  /// - Parameters:
+  ///   - descriptor: A socket of that kind, which nobody else receives from. Its status flags stay as they are.
+  ///   - kind: What an empty message and a short send mean.
+  ///   - namesSenders: Whether each received message is to say where it came from; by default what is usual for the kind.
+  public init(adopting descriptor: consuming OwnedFd, kind: SocketKind, loop: IOLoop, namesSenders: Bool? = nil) {
     self.loop = loop
-    socket = OpenSocket(adopting: descriptor, kind: kind, core: loop.core)
+    socket = OpenSocket(adopting: descriptor, kind: kind, namesSenders: namesSenders ?? (kind == .datagram), core: loop.core)
   }
+
+  /// How the socket delivers.
+  public var kind: SocketKind { socket.kind }
 
   deinit {
     // Every awaited operation is held by a task that holds this object: none is left. A multishot receive may be: it must end before the
@@ -30,6 +39,26 @@ public final class SocketChannel: Sendable {
 
   /// shutdown(2): ends one direction or both. Pending operations of that direction end by themselves.
   package func shutdown(read: Bool, write: Bool) throws(SocketError) { try socket.shutdown(read: read, write: write) }
+
+  /// The descriptor's number, for calls that do not wait (options, names), on the loop's thread.
+  ///
+  /// - Throws: ``SocketError``: `closed`.
+  package func number(for operation: SocketError.Operation) throws(SocketError) -> Int32 {
+    precondition(isOnLoop, "A socket was used outside its loop")
+    guard socket.isOpen else { throw SocketError(.closed, operation) }
+    return socket.number
+  }
+
+  /// Stops all operations of the socket, waits until the kernel has let go of them, and gives the descriptor away; the socket counts as closed. Not
+  /// cancellable.
+  ///
+  /// - Throws: ``SocketError``: `closed`; `messagesUnread` if messages have been received ahead: then the socket stays open.
+  package nonisolated(nonsending) func release() async throws -> OwnedFd {
+    _ = try number(for: .release)
+    if let released = socket.startReleasing() { _ = await socket.core.outcomeIgnoringCancellation(of: released) }
+    if let descriptor = socket.takeDescriptor() { return descriptor }
+    throw SocketError(socket.isOpen ? .messagesUnread : .closed, .release)
+  }
 
   /// Stops all operations of the socket, waits until the kernel has let go of them, and closes the descriptor. Closing again waits for the
   /// first closing. Not cancellable: it ends as soon as the kernel answers.

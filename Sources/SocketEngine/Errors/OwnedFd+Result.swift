@@ -11,8 +11,8 @@ extension OwnedFd {
 
 extension SocketError {
   /// The error for a negative result of a system call.
-  package init(result: Int32, _ operation: Operation, address: UnixAddress? = nil) {
+  package init(result: Int32, _ operation: Operation, address: AnySocketAddress? = nil, detail: String? = nil) {
     let errno = Errno(rawValue: -result)
-    self.init(Code(errno), operation, errno: errno, address: address)
+    self.init(Code(errno), operation, errno: errno, address: address, detail: detail)
   }
 }

@@ -7,6 +7,7 @@ extension SocketError {
       case addressInUse, badDescriptor, cannotPassRing, closed, connectionRefused, connectionReset, deadlineExceeded
       case emptyPayload, invalidConfiguration, ioUringUnavailable, loopShutDown, messageTooLarge, notFound, notPermitted, outOfDescriptors
       case outOfMemory, partialSend, peerClosed, system, tooManyDescriptors, tooManyInFlight, notConnected, wrongSocketKind
+      case addressNotAvailable, hostUnreachable, messagesUnread, notSupported, timedOut, wouldBlock
     }
 
     private let name: Name
@@ -14,6 +15,8 @@ extension SocketError {
     /// Another socket is bound to the address. A path stays in the file system after its socket is gone: remove it first.
     /// `EADDRINUSE`.
     public static var addressInUse: Code { Code(name: .addressInUse) }
+    /// The address is none of this machine's. `EADDRNOTAVAIL`.
+    public static var addressNotAvailable: Code { Code(name: .addressNotAvailable) }
     /// A descriptor to be sent is not open; nothing was sent. `EBADF`.
     public static var badDescriptor: Code { Code(name: .badDescriptor) }
     /// An io_uring descriptor cannot be sent (Linux 6.7 refuses it: the reference cycle could not be broken). `EINVAL`.
@@ -28,6 +31,8 @@ extension SocketError {
     public static var deadlineExceeded: Code { Code(name: .deadlineExceeded) }
     /// Descriptors need at least one byte of payload on a stream: Linux would report success and drop them.
     public static var emptyPayload: Code { Code(name: .emptyPayload) }
+    /// No route leads to the host or its network. `EHOSTUNREACH`, `ENETUNREACH`.
+    public static var hostUnreachable: Code { Code(name: .hostUnreachable) }
     /// A limit of the configuration is out of its range.
     public static var invalidConfiguration: Code { Code(name: .invalidConfiguration) }
     /// The machine refuses io_uring, and nothing else was to be used; the description names the reason.
@@ -36,12 +41,16 @@ extension SocketError {
     public static var loopShutDown: Code { Code(name: .loopShutDown) }
     /// The message is larger than the socket's send buffer (datagram and seqpacket). `EMSGSIZE`.
     public static var messageTooLarge: Code { Code(name: .messageTooLarge) }
+    /// The socket cannot be given away yet: messages that were received ahead have not been asked for. Receive them first.
+    public static var messagesUnread: Code { Code(name: .messagesUnread) }
     /// Nothing exists at the path. `ENOENT`.
     public static var notFound: Code { Code(name: .notFound) }
     /// The socket is not connected. `ENOTCONN`.
     public static var notConnected: Code { Code(name: .notConnected) }
     /// Not allowed: file permissions, forged credentials, a peer that refuses descriptors, a security module. `EACCES`, `EPERM`.
     public static var notPermitted: Code { Code(name: .notPermitted) }
+    /// This kind of socket, or this kernel, does not have the option or operation. `EOPNOTSUPP`, `ENOPROTOOPT`, `EAFNOSUPPORT`, `EPROTONOSUPPORT`.
+    public static var notSupported: Code { Code(name: .notSupported) }
     /// This process (`EMFILE`) or the system (`ENFILE`) has no descriptor left.
     public static var outOfDescriptors: Code { Code(name: .outOfDescriptors) }
     /// `ENOMEM`, `ENOBUFS`.
@@ -52,11 +61,15 @@ extension SocketError {
     public static var peerClosed: Code { Code(name: .peerClosed) }
     /// Any other error of the system: ``SocketError/errno``.
     public static var system: Code { Code(name: .system) }
+    /// The peer did not answer in time (TCP). `ETIMEDOUT`. A deadline of yours is ``deadlineExceeded``.
+    public static var timedOut: Code { Code(name: .timedOut) }
     /// More than 253 descriptors in one message (`SCM_MAX_FD`); nothing was sent.
     public static var tooManyDescriptors: Code { Code(name: .tooManyDescriptors) }
     /// This user has too many descriptors in messages that nobody has received yet; try again when some were. `ETOOMANYREFS`.
     public static var tooManyInFlight: Code { Code(name: .tooManyInFlight) }
-    /// The descriptor is not a socket of the kind that was asked for.
+    /// The call was asked not to wait, and would have had to. `EAGAIN`.
+    public static var wouldBlock: Code { Code(name: .wouldBlock) }
+    /// The descriptor is not a socket of the kind that was asked for. `ENOTSOCK`, `EPROTOTYPE`.
     public static var wrongSocketKind: Code { Code(name: .wrongSocketKind) }
   }
 }
@@ -77,7 +90,12 @@ extension SocketError.Code {
     case .socketNotConnected: self = .notConnected
     case .tooManyReferences: self = .tooManyInFlight
     case .connectionRefused: self = .connectionRefused
-    case .protocolWrongTypeForSocket: self = .wrongSocketKind
+    case .protocolWrongTypeForSocket, .notSocket: self = .wrongSocketKind
+    case .addressNotAvailable: self = .addressNotAvailable
+    case .networkUnreachable, .noRouteToHost: self = .hostUnreachable
+    case .timedOut: self = .timedOut
+    case .wouldBlock: self = .wouldBlock
+    case .notSupported, .protocolNotAvailable, .addressFamilyNotSupported, .protocolNotSupported: self = .notSupported
     default: self = .system
     }
   }
@@ -85,6 +103,7 @@ extension SocketError.Code {
   /// What it means, and where there is something to do about it, what.
   var explanation: String {
     switch name {
+    case .addressNotAvailable: "the address is none of this machine's"
     case .addressInUse: "another socket is bound to the address; if it is a stale file, remove it"
     case .badDescriptor: "a descriptor is not open; nothing was sent"
     case .cannotPassRing: "an io_uring descriptor cannot be sent"
@@ -93,21 +112,26 @@ extension SocketError.Code {
     case .connectionReset: "the peer closed the connection with data unread"
     case .deadlineExceeded: "the deadline passed"
     case .emptyPayload: "descriptors need at least one byte of payload on a stream"
+    case .hostUnreachable: "no route leads there"
     case .invalidConfiguration: "the configuration is out of range"
     case .ioUringUnavailable: "io_uring cannot be used here"
     case .loopShutDown: "the loop was shut down"
     case .messageTooLarge: "the message is larger than the send buffer; raise SO_SNDBUF or split it"
+    case .messagesUnread: "messages have been received ahead; receive them first"
     case .notFound: "no such file or directory"
     case .notConnected: "the socket is not connected"
     case .notPermitted: "not permitted"
+    case .notSupported: "this kind of socket, or this kernel, does not support that"
     case .outOfDescriptors: "no descriptor left; raise RLIMIT_NOFILE or close some"
     case .outOfMemory: "out of memory"
     case .partialSend: "only a part was sent"
     case .peerClosed: "the peer has closed the connection"
     case .system: "failed"
+    case .timedOut: "the peer did not answer in time"
     case .tooManyDescriptors: "more descriptors than one message may carry"
     case .tooManyInFlight: "too many descriptors of this user wait to be received"
-    case .wrongSocketKind: "a socket of another kind is there (stream or seqpacket)"
+    case .wouldBlock: "that would have had to wait"
+    case .wrongSocketKind: "a socket of another kind is there"
     }
   }
 }

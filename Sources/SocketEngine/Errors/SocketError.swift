@@ -14,15 +14,15 @@ public struct SocketError: Error, Sendable {
   public let errno: Errno?
   /// What was being done.
   public let operation: Operation
-  /// The address in question, for binding and connecting.
-  public let address: UnixAddress?
+  /// The address in question, for binding, connecting, and sending to an address.
+  public let address: AnySocketAddress?
   /// For ``Code/partialSend``: how many bytes went out. The descriptors and control messages of a send travel with its first byte.
   public let bytesSent: Int
   /// More about the cause, where the code leaves something open: counts, limits, indices.
   public let detail: String?
 
   package init(
-    _ code: Code, _ operation: Operation, errno: Errno? = nil, address: UnixAddress? = nil, bytesSent: Int = 0,
+    _ code: Code, _ operation: Operation, errno: Errno? = nil, address: AnySocketAddress? = nil, bytesSent: Int = 0,
     detail: String? = nil
   ) {
     self.code = code
@@ -42,6 +42,9 @@ extension SocketError {
     case bind, listen, connect, accept, send, receive, shutdown
     case close, sleep
     case configure = "set a socket option"
+    case query = "read a socket option"
+    case adopt = "adopt a descriptor"
+    case release = "release a socket"
   }
 }
 

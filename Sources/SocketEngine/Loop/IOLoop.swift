@@ -72,6 +72,12 @@ public final class IOLoop: Sendable {
     return try IOLoopGroup.shared().next()
   }
 
+  /// The loop that was named, or else ``currentOrShared()``.
+  package static func resolve(_ loop: IOLoop?) throws(SocketError) -> IOLoop {
+    if let loop { return loop }
+    return try currentOrShared()
+  }
+
   /// What the loop runs on, io_uring or epoll, and why. Does not change.
   public var driver: Driver { core.driverInUse }
 

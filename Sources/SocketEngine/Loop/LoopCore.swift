@@ -272,8 +272,8 @@ final class LoopCore: @unchecked Sendable {
   private func completeReceiveAhead(_ operation: Operation, _ completion: cms_completion) {
     let socket = operation.socket!
     if completion.flags & cms_completion_buffer != 0 {
-      var outcome = message(in: completion)
-      outcome.noteEnd(on: socket.kind)
+      var outcome = message(in: completion, nameSize: operation.receivedNameSize)
+      outcome.noteEnd(on: socket)
       countReceived(outcome)
       socket.deliver(outcome)
     }
@@ -292,12 +292,13 @@ final class LoopCore: @unchecked Sendable {
   }
 
   /// Takes a message out of its buffer, and gives the buffer back.
-  private func message(in completion: cms_completion) -> OperationOutcome {
+  private func message(in completion: cms_completion, nameSize: Int) -> OperationOutcome {
     guard let buffers = driver.receiveBuffers else { preconditionFailure("A completion names a buffer, but there are none") }
     let id = UInt16(truncatingIfNeeded: completion.flags >> 16)
     defer { buffers.provide(id) }
     // SAFETY: the kernel has filled the buffer, and has no business with it until it is provided again.
-    let received = unsafe ReceivedBuffer(buffers.bytes(of: id), filled: Int(completion.result), controlSize: buffers.controlSize)
+    let received = unsafe ReceivedBuffer(
+      buffers.bytes(of: id), filled: Int(completion.result), nameSize: nameSize, controlSize: buffers.controlSize)
     guard let received = unsafe received else { preconditionFailure("The kernel has filled a buffer in a way it does not do") }
     return unsafe OperationOutcome(received)
   }
@@ -312,7 +313,7 @@ final class LoopCore: @unchecked Sendable {
 
   /// A message that no task waits for yet, as an operation that is done.
   func makeMessage(_ outcome: consuming OperationOutcome) -> Operation {
-    let message = makeOperation(.waitForMessage, socket: nil)
+    let message = makeOperation(.waitForMessage(copying: false), socket: nil)
     message.life.submit()
     message.life.finish()
     message.outcome = outcome

@@ -8,6 +8,8 @@ internal import CMessageSockets
 struct OperationMemory: ~Copyable {
   /// How many buffers one message may be gathered from without an allocation.
   static let inlineVectors = 8
+  /// How many there can be in one message. The C name is `IOV_MAX`.
+  static let maximumVectors = 1024
   /// Room for any address (`struct sockaddr_storage` is 128 bytes).
   static let nameCapacity = 128
 
@@ -32,9 +34,14 @@ struct OperationMemory: ~Copyable {
   func setPayload(_ buffer: UnsafeMutableRawBufferPointer) {
     // SAFETY: own memory, which the kernel does not know yet.
     unsafe vectors[0] = cms_iovec(base: buffer.baseAddress, length: buffer.count)
+    unsafe setPayload(vectors, count: 1)
+  }
+
+  /// Lets the header describe a message of several buffers.
+  func setPayload(_ vectors: UnsafeMutablePointer<cms_iovec>, count: Int) {
     unsafe header.pointee = cms_msghdr()
     unsafe header.pointee.vectors = vectors
-    unsafe header.pointee.vector_count = 1
+    unsafe header.pointee.vector_count = count
   }
 
   func setControl(_ control: UnsafeMutableRawBufferPointer?) {

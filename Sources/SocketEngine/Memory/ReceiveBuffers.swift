@@ -2,7 +2,7 @@ internal import CMessageSockets
 
 /// The buffers that the kernel fills for multishot receives, shared by all sockets of a loop: an idle socket holds none.
 ///
-/// A buffer is filled as: header, (no name), control, payload. It is read when its completion is reaped, and given back at once, so that the kernel runs
+/// A buffer is filled as: header, the sender's name if the socket asks for it, control, payload. It is read when its completion is reaped, and given back at once, so that the kernel runs
 /// short only when more messages arrive between two turns than there are buffers; the messages then wait in their sockets.
 @safe
 final class ReceiveBuffers {
@@ -22,7 +22,7 @@ final class ReceiveBuffers {
     guard unsafe cms_buffer_ring_create(ring, Self.group, UInt32(count), &buffers) == 0, let buffers = unsafe buffers else { return nil }
     self.controlSize = controlSize
     self.count = count
-    bufferSize = (Self.headerSize + controlSize + payloadSize + 63) / 64 * 64
+    bufferSize = (Self.headerSize + OperationMemory.nameCapacity + controlSize + payloadSize + 63) / 64 * 64
     unsafe self.ring = ring
     unsafe self.buffers = buffers
     // SAFETY: freed in `close()`, after the last operation of the ring. Pages that no message reaches are never touched.

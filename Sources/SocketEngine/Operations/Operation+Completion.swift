@@ -17,7 +17,7 @@ extension Operation {
     case .send: return absorbSent(count)
     case .receive:
       absorbReceived(count)
-      if let kind = socket?.kind { outcome.noteEnd(on: kind) }
+      outcome.noteEnd(on: socket!)
     case .accept: outcome.accepted = OwnedFd(adopting: FileDescriptor(rawValue: completion.result))
     case .connect: break
     case .receiveAhead, .waitForMessage, .event, .timer: preconditionFailure("Not a request with one completion")
@@ -50,6 +50,11 @@ extension Operation {
     let header = unsafe header
     outcome.byteCount = count
     outcome.messageFlags = unsafe header.pointee.flags & ~cms_msg_cmsg_cloexec
+    // SAFETY: the kernel has filled this many bytes of the operation's own memory; more did not fit.
+    if unsafe header.pointee.name_length > 0 {
+      outcome.sender = unsafe AnySocketAddress(
+        systemBytes: Array(memory.name[..<min(Int(header.pointee.name_length), OperationMemory.nameCapacity)]))
+    }
     // SAFETY: the kernel has filled this many bytes of the control block that was lent for this operation.
     if let control = unsafe loan.control {
       unsafe outcome.absorb(control: UnsafeMutableRawBufferPointer(rebasing: control[..<min(header.pointee.control_length, control.count)]))
@@ -75,6 +80,7 @@ extension OperationOutcome {
     self.init()
     byteCount = unsafe received.payload.count
     messageFlags = unsafe received.messageFlags
+    if unsafe !received.name.isEmpty { sender = unsafe AnySocketAddress(systemBytes: Array(received.name)) }
     payload = unsafe [UInt8](received.payload)
     unsafe absorb(control: received.control)
   }

@@ -5,15 +5,33 @@ internal import SystemPackage
 // Filling an operation's memory before it is submitted.
 
 extension Operation {
-  /// Points the header at a payload that the awaiting task keeps alive, and encodes descriptors and control messages.
-  ///
-  /// - Throws: `AncillaryError` if there are more than 253 descriptors.
-  func prepareSend(
-    _ payload: RawSpan, numbers: Span<FileDescriptor>, control: borrowing ControlMessageBuffer, on core: LoopCore
-  ) throws(AncillaryError) {
+  /// Points the header at a payload that the awaiting task keeps alive.
+  func setPayload(_ payload: RawSpan) {
     // SAFETY: the caller's borrow of the payload lasts until it has awaited the final completion.
     let bytes = unsafe payload.withUnsafeBytes { unsafe $0 }
     unsafe memory.setPayload(UnsafeMutableRawBufferPointer(mutating: bytes))
+  }
+
+  /// The same for a payload in several pieces.
+  func setPayload(_ pieces: borrowing GatherBuffers) {
+    let capacity = OperationMemory.inlineVectors
+    let vectors = unsafe pieces.count > capacity ? loan.allocateVectors(count: pieces.count) : memory.vectors
+    var count = 0
+    // SAFETY: as above; and there is room for as many vectors as there are pieces.
+    unsafe pieces.withUnsafePieces { piece in
+      unsafe vectors[count] = cms_iovec(base: UnsafeMutableRawPointer(mutating: piece.baseAddress), length: piece.count)
+      count += 1
+    }
+    unsafe memory.setPayload(vectors, count: count)
+  }
+
+  /// Encodes descriptors and control messages, and copies the address to send to. After the payload.
+  ///
+  /// - Throws: `AncillaryError` if there are more than 253 descriptors.
+  func prepareSend(
+    numbers: Span<FileDescriptor>, control: borrowing ControlMessageBuffer, name: RawSpan, on core: LoopCore
+  ) throws(AncillaryError) {
+    if name.byteCount > 0 { setName(name) }
     let rightsSpace = numbers.isEmpty ? 0 : ControlMessages.space(forDescriptors: numbers.count)
     let needed = rightsSpace + control.byteCount
     guard needed > 0 else { return unsafe memory.setControl(nil) }
@@ -29,18 +47,32 @@ extension Operation {
     let payload = unsafe buffer ?? loan.lendPayload(from: core)
     unsafe memory.setPayload(payload)
     unsafe memory.setControl(loan.lendControl(from: core))
+    if socket!.namesSenders { setNameRoom() }
   }
+
+  /// Lets the kernel write the sender's address.
+  private func setNameRoom() {
+    // SAFETY: the operation's own memory, which stays until the final completion.
+    unsafe header.pointee.name = memory.name.baseAddress
+    unsafe header.pointee.name_length = UInt32(OperationMemory.nameCapacity)
+  }
+
+  /// How many bytes of a shared buffer are reserved for the sender's address.
+  var receivedNameSize: Int { Int(unsafe header.pointee.name_length) }
 
   /// Says how much room each message's control data gets; the rest of a shared buffer is payload.
   func prepareReceiveAhead() {
     unsafe memory.setPayload(UnsafeMutableRawBufferPointer(start: nil, count: 0))
     unsafe header.pointee.vector_count = 0
     unsafe header.pointee.control_length = core.configuration.controlBufferSize
+    if socket!.namesSenders { setNameRoom() }
   }
 
-  /// Copies the address to connect to.
-  func prepareConnect(_ name: RawSpan) {
+  /// Copies the address to connect or send to.
+  func setName(_ name: RawSpan) {
     // SAFETY: an address has at most 128 bytes, as much as `name` has room for.
     unsafe name.withUnsafeBytes { unsafe memory.name.copyMemory(from: $0) }
+    unsafe header.pointee.name = memory.name.baseAddress
+    unsafe header.pointee.name_length = UInt32(name.byteCount)
   }
 }

@@ -92,6 +92,12 @@ struct Operation: @unchecked Sendable {
     return taken
   }
 
+  /// Whether the outcome is a received message, and not the end or an error.
+  var isMessage: Bool { unsafe slot.pointee.outcome.errno == nil && !slot.pointee.outcome.isEnd }
+
+  /// A copy of the outcome, with descriptors of its own.
+  func copyOutcome() -> OperationOutcome { unsafe slot.pointee.outcome.copy() }
+
   // MARK: Cancellation
 
   /// Lets the cancellation of the current task stop this operation, until the registration is removed. The slot must not be recycled before.

@@ -7,8 +7,10 @@ struct OperationLoan: ~Copyable {
   private(set) var control: UnsafeMutableRawBufferPointer?
   /// From the loop's payload pool.
   private(set) var payload: UnsafeMutableRawBufferPointer?
-  /// Allocated because the pool's or the slot's own were too small.
+  /// Allocated because the pool's blocks were too small.
   private(set) var extra: UnsafeMutableRawBufferPointer?
+  /// Allocated because the slot's own vectors were too few.
+  private(set) var vectors: UnsafeMutablePointer<cms_iovec>?
 
   init() {}
 
@@ -33,13 +35,23 @@ struct OperationLoan: ~Copyable {
     return unsafe block
   }
 
+  mutating func allocateVectors(count: Int) -> UnsafeMutablePointer<cms_iovec> {
+    // SAFETY: freed in `giveBack(to:)`.
+    let block = UnsafeMutablePointer<cms_iovec>.allocate(capacity: count)
+    unsafe block.initialize(repeating: cms_iovec(), count: count)
+    unsafe vectors = block
+    return unsafe block
+  }
+
   /// The operation is over: the kernel has no business with any of it any more.
   mutating func giveBack(to core: LoopCore) {
     if let block = unsafe control { unsafe core.controlBuffers.giveBack(block) }
     if let block = unsafe payload { unsafe core.payloadBuffers.giveBack(block) }
     if let block = unsafe extra { unsafe block.deallocate() }
+    if let block = unsafe vectors { unsafe block.deallocate() }
     unsafe control = nil
     unsafe payload = nil
     unsafe extra = nil
+    unsafe vectors = nil
   }
 }

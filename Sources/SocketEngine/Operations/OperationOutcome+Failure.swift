@@ -4,7 +4,7 @@ internal import SystemPackage
 extension OperationOutcome {
   /// What to throw, if the operation failed.
   borrowing func failure(
-    _ operation: SocketError.Operation, address: UnixAddress? = nil, hadDescriptors: Bool = false
+    _ operation: SocketError.Operation, address: AnySocketAddress? = nil, hadDescriptors: Bool = false
   ) -> (any Error)? {
     guard let errno else { return nil }
     if errno == .canceled, let stopReason { return stopped(stopReason, operation) }

@@ -1,4 +1,5 @@
 package import Ancillary
+internal import CMessageSockets
 package import SystemPackage
 
 /// What became of an operation: the kernel's last word, and all that it delivered. Owned by whoever awaits it.
@@ -17,6 +18,8 @@ package struct OperationOutcome: ~Copyable, Sendable {
   package var ancillary = ReceivedAncillary()
   /// All control messages of a receive, with -1 in the place of each descriptor that ``ancillary`` owns.
   package var control = ControlMessageBuffer()
+  /// Where a datagram came from.
+  package var sender: AnySocketAddress?
   /// The descriptor of an accepted connection.
   package var accepted: OwnedFd?
 
@@ -25,13 +28,30 @@ package struct OperationOutcome: ~Copyable, Sendable {
   /// For a receive: whether it found the end of the stream.
   package var isEnd = false
 
+  /// The same, with descriptors of its own; an accepted connection is not copied.
+  borrowing func copy() -> OperationOutcome {
+    var copy = OperationOutcome()
+    copy.byteCount = byteCount
+    copy.errno = errno
+    copy.stopReason = stopReason
+    copy.messageFlags = messageFlags
+    copy.payload = payload
+    copy.ancillary = ReceivedAncillary(duplicating: ancillary)
+    copy.control = control
+    copy.sender = sender
+    copy.isEnd = isEnd
+    return copy
+  }
+
   /// A receive of nothing is the end: of a stream always, whatever the kernel attached to it (credentials, `SCM_INQ`), unless descriptors came with it. Of a
-  /// seqpacket socket it may also be an empty message; that cannot be told from the end, unless somebody's credentials or a control message came with it.
-  mutating func noteEnd(on kind: SocketKind) {
-    guard byteCount == 0, ancillary.descriptors.isEmpty, ancillary.failures.isEmpty else { return }
-    switch kind {
+  /// seqpacket socket it may also be an empty message; that cannot be told from the end, unless somebody's credentials or a control message came with it. A
+  /// datagram socket has no end but the one that its own shutdown(2) makes.
+  mutating func noteEnd(on socket: OpenSocket) {
+    guard byteCount == 0, ancillary.descriptors.isEmpty, ancillary.failures.isEmpty, messageFlags & cms_msg_errqueue == 0 else { return }
+    switch socket.kind {
     case .stream: isEnd = true
     case .seqpacket: isEnd = control.isEmpty || ancillary.credentials.map { $0.processID == nil } ?? false
+    case .datagram: isEnd = socket.isShutDownForReceiving && sender == nil && control.isEmpty
     }
   }
 }

@@ -1,0 +1,33 @@
+internal import SystemPackage
+
+extension ReceivedAncillary {
+  /// A second owner of the same open files, as a message that is looked at twice needs (`MSG_PEEK`). What cannot be duplicated, because the process has no
+  /// descriptor left, is a failure at its position.
+  package init(duplicating other: borrowing ReceivedAncillary) {
+    var descriptors = OwnedFds()
+    var failures = other.failures
+    let originals = other.descriptors.span
+    for position in originals.indices {
+      do throws(Errno) {
+        descriptors.append(try originals[position].duplicate())
+      } catch {
+        failures.append(DescriptorFailure(position: position, slot: -error.rawValue))
+      }
+    }
+    self.descriptors = descriptors
+    self.failures = failures
+    credentials = other.credentials
+    process = Self.duplicate(other.process)
+  }
+
+  private static func duplicate(_ process: borrowing Result<ProcessFd, Errno>?) -> Result<ProcessFd, Errno>? {
+    switch process {
+    case nil: return nil
+    case .failure(let errno)?: return .failure(errno)
+    case .success(let descriptor)?:
+      do throws(Errno) {
+        return .success(try descriptor.duplicate())
+      } catch { return .failure(error) }
+    }
+  }
+}

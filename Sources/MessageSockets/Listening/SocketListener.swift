@@ -1,0 +1,70 @@
+internal import Ancillary
+internal import CMessageSockets
+public import SocketEngine
+internal import SystemPackage
+
+/// A listening socket: ``UnixListener``, ``TCPListener``, or one of yours.
+public protocol SocketListener: Actor {
+  /// What it makes of the connections that it accepts.
+  associatedtype Connection: MessageSocket
+
+  /// The open socket on its loop.
+  nonisolated var channel: SocketChannel { get }
+
+  /// Where accepted connections live; the listener's own loop if nil.
+  nonisolated var connectionGroup: IOLoopGroup? { get }
+
+  /// Takes over a connection that was accepted.
+  static func makeConnection(_ channel: SocketChannel) -> Connection
+}
+
+extension SocketListener {
+  /// The loop that the listener lives on, and its connections too unless they are spread over a group.
+  public nonisolated var loop: IOLoop { channel.loop }
+
+  /// Waits for the next connection. The C name is accept4(2), with `SOCK_CLOEXEC`.
+  ///
+  /// - Throws: ``SocketError``: `outOfDescriptors` (the connection keeps waiting in the kernel; try again when some are free), `closed`, `loopShutDown`.
+  ///   `CancellationError` when the task was cancelled: then no connection was taken. One that won the race is returned.
+  public nonisolated func accept() async throws -> Connection {
+    if channel.isOnLoop {
+      try await acceptHere()
+    } else {
+      try await acceptOnLoop()
+    }
+  }
+
+  /// The connections that arrive from now on; ends when the listener is closed.
+  public nonisolated var connections: ConnectionSequence<Self> { ConnectionSequence(listener: self) }
+
+  /// Stops listening: waits for the kernel to let go, and closes the socket. Connections that were not accepted are closed by the kernel.
+  public nonisolated func close() async { await closeOnLoop() }
+
+  private func acceptOnLoop() async throws -> Connection { try await acceptHere() }
+
+  private nonisolated func acceptHere() async throws -> Connection {
+    let descriptor = try await channel.accept()
+    return Self.makeConnection(SocketChannel(adopting: descriptor, kind: channel.kind, loop: connectionGroup?.next() ?? channel.loop))
+  }
+
+  private func closeOnLoop() async { await channel.close() }
+}
+
+extension SocketForm {
+  /// A socket that listens, on its loop.
+  ///
+  /// - Throws: ``SocketError``: `addressInUse`, `notSupported`.
+  func listen(_ descriptor: consuming OwnedFd, at address: AnySocketAddress, backlog: Int, on loop: IOLoop) throws(SocketError)
+    -> SocketChannel
+  {
+    let number = descriptor.withUnsafeFileDescriptor { $0.rawValue }
+    // The socket is new and ours alone: no other process has the open file whose flag this is.
+    if loop.wantsNonblockingListeners {
+      let changed = cms_set_nonblocking(number, true)
+      guard changed == 0 else { throw SocketError(result: changed, .configure, address: address) }
+    }
+    let listening = cms_listen(number, Int32(clamping: backlog))
+    guard listening == 0 else { throw SocketError(result: listening, .listen, address: address) }
+    return SocketChannel(adopting: descriptor, kind: kind, loop: loop)
+  }
+}

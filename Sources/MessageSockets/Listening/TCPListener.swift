@@ -1,0 +1,53 @@
+public import Ancillary
+internal import CMessageSockets
+public import SocketEngine
+internal import SystemPackage
+
+/// A listening TCP socket.
+/// ```swift
+/// let listener = try TCPListener.bind(to: InternetAddress(.any, port: 8080))
+/// for try await connection in listener.connections { … }
+/// ```
+public actor TCPListener: SocketListener {
+  public nonisolated let channel: SocketChannel
+
+  /// What the listener is bound to, with the port that was chosen.
+  public nonisolated let address: InternetAddress
+
+  public nonisolated let connectionGroup: IOLoopGroup?
+
+  private init(channel: SocketChannel, address: InternetAddress, group: IOLoopGroup?) {
+    self.channel = channel
+    self.address = address
+    connectionGroup = group
+  }
+
+  public nonisolated var unownedExecutor: UnownedSerialExecutor { unsafe channel.unownedExecutor }
+
+  public static func makeConnection(_ channel: SocketChannel) -> TCPStream { TCPStream(channel: channel) }
+
+  /// Binds a new socket and starts to listen. The C names are bind(2) and listen(2). An address whose last connections are still winding down can be bound at once
+  /// (`SO_REUSEADDR`).
+  ///
+  /// - Parameters:
+  ///   - address: An address of this machine, ``IPv4Address/any`` or ``IPv6Address/any``; port 0 to have one chosen: ``address``.
+  ///   - backlog: How many connections may wait to be accepted; the kernel takes at most `net.core.somaxconn` (4,096).
+  ///   - reusesPort: Whether other sockets of this user may be bound to the same port and share its connections (`SO_REUSEPORT`).
+  ///   - group: Loops to spread the accepted connections over, in turn.
+  /// - Throws: ``SocketError``: `addressInUse`, `addressNotAvailable`, `notPermitted` (a port below 1024), `notSupported` (no IPv6), `outOfDescriptors`.
+  public static func bind(
+    to address: InternetAddress, backlog: Int = 1024, reusesPort: Bool = false, on loop: IOLoop? = nil,
+    connectionsOn group: IOLoopGroup? = nil
+  ) throws(SocketError) -> TCPListener {
+    let loop = try IOLoop.resolve(loop)
+    let name = AnySocketAddress(address)
+    let descriptor = try TCPStream.form.make(family: address.family)
+    let number = descriptor.withUnsafeFileDescriptor { $0.rawValue }
+    try SocketOption.reuseAddress.set(number, to: true)
+    if reusesPort { try SocketOption.reusePort.set(number, to: true) }
+    try descriptor.bind(to: name)
+    let bound = try descriptor.localAddress()?.internet ?? address
+    let channel = try TCPStream.form.listen(descriptor, at: name, backlog: backlog, on: loop)
+    return TCPListener(channel: channel, address: bound, group: group)
+  }
+}

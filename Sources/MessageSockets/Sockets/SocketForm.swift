@@ -1,0 +1,71 @@
+internal import Ancillary
+internal import CMessageSockets
+internal import SocketEngine
+internal import SystemPackage
+
+/// What a socket type expects of a descriptor, and makes new ones by.
+struct SocketForm {
+  /// `AF_UNIX`, or `AF_INET` and `AF_INET6`.
+  var families: [Int32]
+  var kind: SocketKind
+  /// Whether it is a listener.
+  var isListening = false
+
+  /// A new socket of this form.
+  ///
+  /// - Throws: ``SocketError``: `outOfDescriptors`, `outOfMemory`, `notSupported`.
+  func make(family: Int32? = nil) throws(SocketError) -> OwnedFd {
+    try OwnedFd(adoptingResult: cms_socket(family ?? families[0], kind.type), operation: .createSocket)
+  }
+
+  /// Checks that a descriptor from elsewhere is such a socket, and sets it close-on-exec. Its status flags stay as they are.
+  ///
+  /// - Throws: ``SocketError``: `wrongSocketKind`, with what it is; `badDescriptor`.
+  func check(_ descriptor: borrowing OwnedFd) throws(SocketError) {
+    let number = descriptor.withUnsafeFileDescriptor { $0.rawValue }
+    let family = try SocketOption<Int32>.family.get(number, .adopt)
+    let type = try SocketOption<Int32>.type.get(number, .adopt)
+    let isListening = try SocketOption<Bool>.isListening.get(number, .adopt)
+    guard families.contains(family), type == kind.type, isListening == self.isListening else {
+      throw SocketError(
+        .wrongSocketKind, .adopt,
+        detail: "it is \(Self.describe(family, type, isListening)); expected \(Self.describe(families[0], kind.type, self.isListening))")
+    }
+    let result = cms_set_close_on_exec(number)
+    guard result == 0 else { throw SocketError(result: result, .adopt) }
+  }
+
+  private static func describe(_ family: Int32, _ type: Int32, _ isListening: Bool) -> String {
+    let families = [cms_family_unix: "Unix", cms_family_internet_v4: "IPv4", cms_family_internet_v6: "IPv6"]
+    let types = [cms_socket_stream: "stream", cms_socket_seqpacket: "seqpacket", cms_socket_datagram: "datagram"]
+    return "a \(families[family] ?? "family \(family)") \(types[type] ?? "type \(type)") \(isListening ? "listener" : "socket")"
+  }
+}
+
+extension OwnedFd {
+  /// bind(2).
+  func bind(to address: AnySocketAddress) throws(SocketError) {
+    let number = withUnsafeFileDescriptor { $0.rawValue }
+    let result = unsafe address.bytes.withUnsafeBytes { unsafe cms_bind(number, $0.baseAddress, UInt32($0.count)) }
+    guard result == 0 else { throw SocketError(result: result, .bind, address: address) }
+  }
+
+  /// The address that the socket is bound to. The C name is getsockname(2).
+  func localAddress() throws(SocketError) -> AnySocketAddress? {
+    let number = withUnsafeFileDescriptor { $0.rawValue }
+    return unsafe try AnySocketAddress.reading(.query) { name, length in unsafe cms_local_name(number, name, length) }
+  }
+}
+
+extension AnySocketAddress {
+  /// Reads an address by getsockname(2) or getpeername(2).
+  static func reading(
+    _ operation: SocketError.Operation, by call: (UnsafeMutableRawPointer, UnsafeMutablePointer<UInt32>) -> Int32
+  ) throws(SocketError) -> AnySocketAddress? {
+    var bytes = [UInt8](repeating: 0, count: 128)
+    var length = UInt32(bytes.count)
+    let result = unsafe bytes.withUnsafeMutableBytes { unsafe call($0.baseAddress!, &length) }
+    guard result == 0 else { throw SocketError(result: result, operation) }
+    return AnySocketAddress(systemBytes: Array(bytes.prefix(Int(length))))
+  }
+}

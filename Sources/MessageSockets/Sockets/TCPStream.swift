@@ -1,0 +1,35 @@
+public import Ancillary
+internal import CMessageSockets
+public import SocketEngine
+
+/// A TCP connection. See tcp(7).
+///
+/// A "message" is what one receive returns: bytes without boundaries. It carries no descriptors, but control messages of its own kinds.
+public actor TCPStream: MessageSocket {
+  static let form = SocketForm(families: [cms_family_internet_v4, cms_family_internet_v6], kind: .stream)
+
+  public nonisolated let channel: SocketChannel
+
+  init(channel: SocketChannel) { self.channel = channel }
+
+  public nonisolated var unownedExecutor: UnownedSerialExecutor { unsafe channel.unownedExecutor }
+
+  /// Takes over a connected TCP socket that was made elsewhere; see ``UnixDatagram/init(adopting:on:)``.
+  ///
+  /// - Throws: ``SocketError``: `wrongSocketKind`, with what it is; then it is closed.
+  public init(adopting descriptor: consuming OwnedFd, on loop: IOLoop? = nil) throws(SocketError) {
+    try Self.form.check(descriptor)
+    self.init(channel: SocketChannel(adopting: descriptor, kind: .stream, loop: try IOLoop.resolve(loop)))
+  }
+
+  /// Connects to `address`. The C name is connect(2). Waits for the peer's answer, about two minutes if none comes.
+  ///
+  /// - Throws: ``SocketError``, with the address: `connectionRefused`, `timedOut`, `hostUnreachable`, `notSupported` (no IPv6). `CancellationError` when the task was
+  ///   cancelled first.
+  public static func connect(to address: InternetAddress, on loop: IOLoop? = nil) async throws -> TCPStream {
+    let descriptor = try form.make(family: address.family)
+    let socket = TCPStream(channel: SocketChannel(adopting: descriptor, kind: .stream, loop: try IOLoop.resolve(loop)))
+    try await socket.connectOnLoop(to: AnySocketAddress(address))
+    return socket
+  }
+}

@@ -1,0 +1,86 @@
+public import Ancillary
+internal import CMessageSockets
+public import SocketEngine
+internal import SystemPackage
+
+/// A Unix socket for messages without a connection: each goes to an address, whole and in order, and may carry descriptors. The C names are `AF_UNIX`, `SOCK_DGRAM`.
+///
+/// Nothing is lost on the way: a sender waits while the receiver's queue is full (`net.unix.max_dgram_qlen`, 512 messages or fewer).
+public actor UnixDatagram: UnixSocket, DatagramSocket {
+  public typealias Address = UnixAddress
+
+  static let form = SocketForm(families: [cms_family_unix], kind: .datagram)
+
+  public nonisolated let channel: SocketChannel
+
+  init(channel: SocketChannel) { self.channel = channel }
+
+  public nonisolated var unownedExecutor: UnownedSerialExecutor { unsafe channel.unownedExecutor }
+
+  /// A socket without a name: it can send, and be answered only if it is connected by ``makePair(on:)``.
+  ///
+  /// - Throws: ``SocketError``: `outOfDescriptors`; and as `IOLoop` does when the shared loop cannot be started.
+  public init(on loop: IOLoop? = nil) throws(SocketError) {
+    self.init(channel: SocketChannel(adopting: try Self.form.make(), kind: .datagram, loop: try IOLoop.resolve(loop)))
+  }
+
+  /// A socket bound to an address, where others send to. The C name is bind(2).
+  ///
+  /// - Parameter address: A path that does not exist yet (the file stays: remove it); an abstract address; or ``UnixAddress/autobind``, to have one chosen:
+  ///   ``MessageSocket/localAddress()``.
+  /// - Throws: ``SocketError``: `addressInUse`, `notPermitted`, `notFound` (no such directory), `outOfDescriptors`.
+  public init(boundTo address: UnixAddress, on loop: IOLoop? = nil) throws(SocketError) {
+    let descriptor = try Self.form.make()
+    try descriptor.bind(to: AnySocketAddress(address))
+    self.init(channel: SocketChannel(adopting: descriptor, kind: .datagram, loop: try IOLoop.resolve(loop)))
+  }
+
+  /// Takes over a socket that was made elsewhere: by socket activation, by another library, received in a message. It is set close-on-exec; its status flags stay
+  /// as they are.
+  ///
+  /// - Throws: ``SocketError``: `wrongSocketKind`, with what it is; then it is closed.
+  public init(adopting descriptor: consuming OwnedFd, on loop: IOLoop? = nil) throws(SocketError) {
+    try Self.form.check(descriptor)
+    self.init(channel: SocketChannel(adopting: descriptor, kind: .datagram, loop: try IOLoop.resolve(loop)))
+  }
+
+  /// Two sockets that are connected to each other. The C name is socketpair(2).
+  ///
+  /// - Throws: ``SocketError``: `outOfDescriptors`, `outOfMemory`; and as `IOLoop` does when the shared loop cannot be started.
+  public static func makePair(on loop: IOLoop? = nil) throws(SocketError) -> (UnixDatagram, UnixDatagram) {
+    let (first, second) = try SocketChannel.makePair(.datagram, on: loop)
+    return (UnixDatagram(channel: first), UnixDatagram(channel: second))
+  }
+
+  /// Sends one message with descriptors to an address; see ``UnixSocket/sendMessage(_:descriptors:control:options:)``.
+  ///
+  /// - Throws: also ``SocketError``, with the address: `connectionRefused`, `notFound`, `notPermitted`.
+  public nonisolated func sendMessage(
+    _ payload: RawSpan, descriptors: Span<OwnedFd>, to address: UnixAddress, control: ControlMessageBuffer = ControlMessageBuffer(),
+    options: SendOptions = []
+  ) async throws {
+    let name = AnySocketAddress(address).bytes
+    // SAFETY: the descriptors are borrowed, and so open, until this call returns; an array of bytes has no padding.
+    try await send(payload, numbers: unsafe descriptors.fileDescriptors, control: control, to: unsafe name.span.bytes, options)
+  }
+
+  /// Sends bytes and descriptors to an address; see ``sendMessage(_:descriptors:to:control:options:)``.
+  public nonisolated func sendMessage(
+    _ payload: [UInt8], descriptors: Span<OwnedFd>, to address: UnixAddress, control: ControlMessageBuffer = ControlMessageBuffer(),
+    options: SendOptions = []
+  ) async throws {
+    // SAFETY: an array of bytes has no padding.
+    try await sendMessage(unsafe payload.span.bytes, descriptors: descriptors, to: address, control: control, options: options)
+  }
+
+  /// Sends bytes and one descriptor to an address; see ``sendMessage(_:descriptors:to:control:options:)``.
+  public nonisolated func sendMessage(
+    _ payload: [UInt8], descriptor: borrowing OwnedFd, to address: UnixAddress, control: ControlMessageBuffer = ControlMessageBuffer(),
+    options: SendOptions = []
+  ) async throws {
+    let name = AnySocketAddress(address).bytes
+    // SAFETY: as above.
+    let numbers = InlineArray<1, FileDescriptor>(repeating: descriptor.withUnsafeFileDescriptor { $0 })
+    try await send(unsafe payload.span.bytes, numbers: numbers.span, control: control, to: unsafe name.span.bytes, options)
+  }
+}
