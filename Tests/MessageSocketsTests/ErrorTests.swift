@@ -4,13 +4,13 @@ import SystemPackage
 import Testing
 
 /// The code of the error that `body` throws; nil if it throws nothing, or another kind of error.
-func codeThrown(by body: () async throws -> Void) async -> SocketError.Code? {
+func codeThrown(by body: () async throws -> Void) async -> SocketError.Code? { await errorThrown(by: body)?.code }
+
+func errorThrown(by body: () async throws -> Void) async -> SocketError? {
   do {
     try await body()
     return nil
-  } catch {
-    return (error as? SocketError)?.code
-  }
+  } catch { return error as? SocketError }
 }
 
 extension KernelTests {

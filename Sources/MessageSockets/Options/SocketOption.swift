@@ -68,7 +68,7 @@ extension [UInt8]: SocketOptionValue {
 extension SocketOption {
   func get(_ number: Int32, _ operation: SocketError.Operation = .query) throws(SocketError) -> Value {
     var bytes = [UInt8](repeating: 0, count: 256)
-    var length = UInt32(Value.self == [UInt8].self ? bytes.count : 4)
+    var length = UInt32(bytes.count)
     let result = unsafe bytes.withUnsafeMutableBytes { unsafe cms_get_option(number, level, self.name, $0.baseAddress, &length) }
     guard result == 0 else { throw SocketError(result: result, operation, detail: text) }
     guard let value = Value(optionBytes: Array(bytes.prefix(Int(length)))) else {

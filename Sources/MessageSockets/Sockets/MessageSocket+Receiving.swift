@@ -24,7 +24,7 @@ extension MessageSocket {
   /// - ``ReceiveOptions/peek`` returns a copy and leaves the message; the copy has descriptors of its own.
   /// - ``ReceiveOptions/errorQueue`` waits for the next entry of the socket's error queue, which messages do not pass: ``ReceivedMessage/extendedError``
   ///   (with ``SocketOption/errorQueueV4``).
-  /// - ``ReceiveOptions/waitForAll`` has no effect on what has been received ahead of demand.
+  /// - ``ReceiveOptions/waitForAll`` is not kept: Linux returns what is there from a receive that has room for control messages.
   ///
   /// - Throws: as ``receiveMessage()``, and ``SocketError``: `wouldBlock` with ``ReceiveOptions/doNotWait``; `deadlineExceeded` at the deadline, if there is one.
   public nonisolated func receiveMessage(

@@ -68,6 +68,7 @@ extension OpenSocket {
       outcome.errno = errno
       deliver(outcome)
     }
+    if hasNoEndOfItsOwn { stopWaiters(.receivingEnded) }
     if !isOpen || !core.isRunning { stopWaiters(isOpen ? .loopShutdown : .socketClosed) }
     armIfNeeded()
     if receiver.isIdle { isReceivingAhead = false }
@@ -86,11 +87,16 @@ extension OpenSocket {
       var rest = OperationOutcome()
       rest.payload = Array(outcome.payload[fitting...])
       rest.byteCount = rest.payload.count
-      receiver.putBack(core.makeMessage(rest))
-      isReceivingAhead = true
+      keepForNextReceive(rest)
     } else {
       outcome.messageFlags |= cms_msg_trunc
     }
+  }
+
+  /// Puts back the end, or an error that the kernel reports once.
+  func keepForNextReceive(_ outcome: consuming OperationOutcome) {
+    receiver.putBack(core.makeMessage(outcome))
+    isReceivingAhead = true
   }
 
   /// The socket's handle is gone: nobody will ask for messages.

@@ -106,9 +106,19 @@ final class OpenSocket: @unchecked Sendable {
     let result = cms_shutdown(number, read, write)
     // A connection that the peer has closed already is shut down as well as can be.
     guard result >= 0 || -result == Errno.socketNotConnected.rawValue else { throw SocketError(result: result, .shutdown) }
-    if read { isShutDownForReceiving = true }
+    if read { endReceiving() }
     core.driver.socketWasShutDown(number)
   }
+
+  private func endReceiving() {
+    isShutDownForReceiving = true
+    guard hasNoEndOfItsOwn else { return }
+    stopWaiters(.receivingEnded)
+    for operation in incoming.allFromTheBack { core.stop(operation, .receivingEnded) }
+  }
+
+  /// A datagram socket that was shut down for receiving: the kernel does not tell those who wait, and goes on answering `EAGAIN`.
+  var hasNoEndOfItsOwn: Bool { kind == .datagram && isShutDownForReceiving }
 
   /// Stops all operations. Returns what to wait for until the descriptor is closed; nil if it is closed.
   func startClosing() -> Operation? {

@@ -66,7 +66,7 @@ extension SocketChannel {
 
   /// Receives one message, by a multishot receive that goes on receiving within `window`.
   package nonisolated(nonsending) func receiveAhead(window: ReceiveWindow) async throws -> OperationOutcome {
-    guard socket.core.canReceiveAhead, window.permitsReadAhead else { return try await receive(flags: 0) }
+    guard socket.core.canReceiveAhead, window.permitsReadAhead, !socket.hasNoEndOfItsOwn else { return try await receive(flags: 0) }
     try socket.checkUse(.receive)
     socket.receiver.setWindow(window)
     return try await nextMessage()
@@ -105,7 +105,11 @@ extension SocketChannel {
       guard socket.isOpen, socket.hasMessageAhead else { return nil }
       return socket.takeReceivedAhead()
     }
-    return try? await receive(flags: cms_msg_dontwait)
+    guard !socket.receivesInOrderAhead, let operation = unsafe try? startReceive(into: nil, flags: cms_msg_dontwait) else { return nil }
+    let outcome = await socket.core.outcome(of: operation)
+    if outcome.errno == nil, !outcome.isEnd { return outcome }
+    if outcome.errno != .wouldBlock, outcome.errno != .canceled { socket.keepForNextReceive(outcome) }
+    return nil
   }
 
   /// Receives one message into memory that the engine lends; the payload is copied out.
@@ -143,7 +147,8 @@ extension SocketChannel {
 
   @unsafe
   private func startReceive(into memory: UnsafeMutableRawBufferPointer?, flags: Int32) throws -> Operation {
-    let operation = try socket.makeOperation(.receive(flags: flags | cms_msg_cmsg_cloexec), .receive)
+    let flags = flags | cms_msg_cmsg_cloexec | (socket.hasNoEndOfItsOwn ? cms_msg_dontwait : 0)
+    let operation = try socket.makeOperation(.receive(flags: flags), .receive)
     unsafe operation.prepareReceive(into: memory, on: socket.core)
     socket.start(operation)
     return operation

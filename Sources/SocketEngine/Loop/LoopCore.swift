@@ -237,7 +237,7 @@ final class LoopCore: @unchecked Sendable {
     switch operation.life.stop(reason) {
     case .none: break
     case .finish:
-      operation.outcome.errno = .canceled
+      operation.fail(.canceled)
       if case .waitForMessage = operation.request {
         statistics.cancellations += 1
         statistics.cancelled += 1
@@ -273,7 +273,7 @@ final class LoopCore: @unchecked Sendable {
     let socket = operation.socket!
     if completion.flags & cms_completion_buffer != 0 {
       var outcome = message(in: completion, nameSize: operation.receivedNameSize)
-      outcome.noteEnd(on: socket)
+      outcome.noteEnd(on: socket.kind)
       countReceived(outcome)
       socket.deliver(outcome)
     }

@@ -17,7 +17,7 @@ extension Operation {
     case .send: return absorbSent(count)
     case .receive:
       absorbReceived(count)
-      outcome.noteEnd(on: socket!)
+      outcome.noteEnd(on: socket!.kind, wasStopped: life.stopReason == .receivingEnded)
     case .accept: outcome.accepted = OwnedFd(adopting: FileDescriptor(rawValue: completion.result))
     case .connect: break
     case .receiveAhead, .waitForMessage, .event, .timer: preconditionFailure("Not a request with one completion")
@@ -29,8 +29,20 @@ extension Operation {
     // A signal to the thread; nothing was transferred.
     if errno == .interrupted, life.mayContinue { return .again }
     // A stop interrupts a request that a kernel thread is busy with.
-    outcome.errno = errno == .interrupted ? .canceled : errno
+    fail(errno == .interrupted ? .canceled : errno)
     return .finished
+  }
+
+  /// The operation has failed with `errno`, unless that is how it comes to the end of what can be received.
+  func fail(_ errno: Errno) {
+    let isEnd =
+      switch errno {
+      case .canceled: life.stopReason == .receivingEnded
+      case .wouldBlock: socket?.hasNoEndOfItsOwn ?? false
+      default: false
+      }
+    outcome.isEnd = isEnd
+    outcome.errno = isEnd ? nil : errno
   }
 
   private func absorbSent(_ count: Int) -> Progress {

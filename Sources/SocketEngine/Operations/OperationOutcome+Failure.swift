@@ -22,7 +22,7 @@ extension OperationOutcome {
     case .deadline: SocketError(.deadlineExceeded, operation)
     case .socketClosed: SocketError(.closed, operation)
     case .loopShutdown: SocketError(.loopShutDown, operation)
-    case .windowFull: preconditionFailure("Only receives that no task awaits are stopped by the window")
+    case .windowFull, .receivingEnded: preconditionFailure("These ends of receives are no failures")
     }
   }
 }

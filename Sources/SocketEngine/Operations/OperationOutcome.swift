@@ -45,13 +45,16 @@ package struct OperationOutcome: ~Copyable, Sendable {
 
   /// A receive of nothing is the end: of a stream always, whatever the kernel attached to it (credentials, `SCM_INQ`), unless descriptors came with it. Of a
   /// seqpacket socket it may also be an empty message; that cannot be told from the end, unless somebody's credentials or a control message came with it. A
-  /// datagram socket has no end but the one that its own shutdown(2) makes.
-  mutating func noteEnd(on socket: OpenSocket) {
+  /// datagram socket has none of its own.
+  ///
+  /// - Parameter wasStopped: by its socket's shutdown.
+  mutating func noteEnd(on kind: SocketKind, wasStopped: Bool = false) {
     guard byteCount == 0, ancillary.descriptors.isEmpty, ancillary.failures.isEmpty, messageFlags & cms_msg_errqueue == 0 else { return }
-    switch socket.kind {
+    switch kind {
     case .stream: isEnd = true
     case .seqpacket: isEnd = control.isEmpty || ancillary.credentials.map { $0.processID == nil } ?? false
-    case .datagram: isEnd = socket.isShutDownForReceiving && sender == nil && control.isEmpty
+    // It waited while nothing was there, and ended when the socket was shut down.
+    case .datagram: isEnd = wasStopped && sender == nil && control.isEmpty
     }
   }
 }

@@ -10,4 +10,6 @@ package enum StopReason: Sendable {
   case loopShutdown
   /// Enough has been received ahead of demand.
   case windowFull
+  /// The socket was shut down for receiving, which the kernel does not tell a datagram socket's receives. They find the end.
+  case receivingEnded
 }

@@ -160,9 +160,3 @@ extension KernelTests {
 }
 
 /// The socket error that `body` throws; nil if it throws nothing, or another kind of error.
-private func errorThrown(by body: () async throws -> Void) async -> SocketError? {
-  do {
-    try await body()
-    return nil
-  } catch { return error as? SocketError }
-}

@@ -1,0 +1,123 @@
+import MessageSockets
+import SystemPackage
+import Testing
+
+extension KernelTests {
+  @Suite struct ReceivingForms {
+    /// Each look has descriptors of its own, and all of them close.
+    @Test(arguments: [false, true]) func peekingLeavesTheMessage(receivesAhead: Bool) async throws {
+      try await withDescriptorOracle { _ in
+        let (left, right) = try UnixSeqpacket.makePair()
+        if receivesAhead {
+          var iterator = right.messages.makeAsyncIterator()
+          try await left.sendMessage([0])
+          #expect(try await iterator.next()?.payload == [0])
+        }
+        let pipe = try Pipe()
+        try await left.sendMessage([1], descriptor: pipe.takeWriter())
+        try await left.sendMessage([2])
+        for _ in 0..<2 {
+          let copy = try #require(try await right.receiveMessage(options: .peek))
+          #expect(copy.payload == [1])
+          #expect(copy.descriptorCount == 1)
+          let isCloseOnExec = copy.takeDescriptor()?.isCloseOnExec
+          #expect(isCloseOnExec == true)
+          #expect(!pipe.isAtEnd)
+        }
+        let message = try await right.receiveMessage()
+        #expect(message?.payload == [1])
+        #expect(message?.descriptorCount == 1)
+        #expect(message?.takeDescriptors().count == 1)
+        #expect(pipe.isAtEnd)
+        #expect(try await right.receiveMessage()?.payload == [2])
+      }
+    }
+
+    /// Somebody iterates, somebody else looks: both see the message.
+    @Test func aPeekThatWaitsSeesWhatAnIterationGets() async throws {
+      try await withDescriptorOracle { loop in
+        let (left, right) = try UnixSeqpacket.makePair()
+        let iteration = Task(executorPreference: loop.taskExecutor) {
+          for try await message in right.messages { return message.payload }
+          return []
+        }
+        await untilOperationsArePending(1, on: loop)
+        let peek = Task(executorPreference: loop.taskExecutor) { try await right.receiveMessage(options: .peek)?.payload }
+        // The multishot receive, where there is one, and both tasks.
+        await untilTasksWait(TestLoop.isOnRing ? 3 : 2, on: loop)
+        try await left.sendMessage([5], descriptor: try .numbered(1))
+        #expect(try await iteration.value == [5])
+        // The peek came second: it looks at the message after that one.
+        try await left.sendMessage([6], descriptor: try .numbered(1))
+        #expect(try await peek.value == [6])
+        #expect(try await right.receiveMessage()?.payload == [6])
+      }
+    }
+
+    @Test func aPeekThatWaitsIsCancelled() async throws {
+      try await withDescriptorOracle { loop in
+        let (left, right) = try UnixSeqpacket.makePair()
+        let peek = Task(executorPreference: loop.taskExecutor) { try await right.receiveMessage(options: .peek) }
+        await untilOperationsArePending(1, on: loop)
+        peek.cancel()
+        await #expect(throws: CancellationError.self) { _ = try await peek.value }
+        try await left.sendMessage([1])
+        #expect(try await right.receiveMessage()?.payload == [1])
+      }
+    }
+
+    @Test(arguments: [1, 3, 100]) func aBatchTakesWhatThereIs(maximum: Int) async throws {
+      try await withDescriptorOracle { _ in
+        let (left, right) = try UnixSeqpacket.makePair()
+        for number in 0..<10 { try await left.sendMessage([UInt8(number)], descriptor: try .numbered(number)) }
+        try await left.shutdown(.sending)
+        var numbers: [UInt8] = []
+        while true {
+          let batch = try await right.receiveMessages(max: maximum)
+          if batch.isEmpty { break }
+          #expect(batch.count <= maximum)
+          for message in batch {
+            numbers += message.payload
+            #expect(try message.takeDescriptor()?.number == Int(message.payload[0]))
+          }
+        }
+        #expect(numbers == Array(0..<10))
+      }
+    }
+
+    @Test func aBatchLeavesALaterErrorToTheNextReceive() async throws {
+      try await withDescriptorOracle { _ in
+        let (left, right) = try UnixStream.makePair()
+        // Closed with data unread: what came before is delivered, then the error.
+        try await right.sendMessage([9])
+        try await left.sendMessage([1])
+        await left.close()
+        #expect(try await right.receiveMessages(max: 8).map(\.payload) == [[1]])
+        #expect(await codeThrown { _ = try await right.receiveMessages(max: 8) } == .connectionReset)
+        #expect(try await right.receiveMessages(max: 8).isEmpty)
+      }
+    }
+
+    @Test func aBatchIsCancelled() async throws {
+      try await withDescriptorOracle { loop in
+        let (left, right) = try UnixSeqpacket.makePair()
+        let task = Task(executorPreference: loop.taskExecutor) { try await right.receiveMessages(max: 4) }
+        await untilOperationsArePending(1, on: loop)
+        task.cancel()
+        await #expect(throws: CancellationError.self) { _ = try await task.value }
+        try await left.sendMessage([1], descriptor: try .numbered(1))
+        #expect(try await right.receiveMessages(max: 4).count == 1)
+      }
+    }
+
+    @Test func outOfBandBytesAreReceivedApart() async throws {
+      try await withDescriptorOracle { _ in
+        let (left, right) = try UnixStream.makePair()
+        try await left.sendMessage([1, 2])
+        try await left.sendMessage([3], options: .outOfBand)
+        #expect(try await right.receiveMessage(options: .outOfBand)?.payload == [3])
+        #expect(try await right.receiveMessage()?.payload == [1, 2])
+      }
+    }
+  }
+}

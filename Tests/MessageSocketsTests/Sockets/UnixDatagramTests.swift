@@ -1,0 +1,157 @@
+import MessageSockets
+import SystemPackage
+import Testing
+
+extension KernelTests {
+  @Suite struct UnixDatagrams {
+    @Test(arguments: [0, 1, 2, 3, 252, 253])
+    func descriptorsArriveInOrder(count: Int) async throws {
+      try await withDescriptorOracle { _ in
+        let (left, right) = try UnixDatagram.makePair()
+        var sent = OwnedFds()
+        for number in 0..<count { sent.append(try .numbered(number)) }
+        try await left.sendMessage([1, 2], descriptors: sent.span)
+        let message = try #require(try await right.receiveMessage())
+        #expect(message.payload == [1, 2])
+        #expect(message.outcome == .complete)
+        var received = message.takeDescriptors()
+        #expect(received.count == count)
+        for number in 0..<count {
+          let descriptor = received.takeFirst()!
+          #expect(try descriptor.number == number)
+        }
+      }
+    }
+
+    @Test func anEmptyMessageIsAMessageAlsoWithDescriptors() async throws {
+      try await withDescriptorOracle { _ in
+        let (left, right) = try UnixDatagram.makePair()
+        try await left.sendMessage([])
+        try await left.sendMessage([], descriptor: try .numbered(1))
+        #expect(try await right.receiveMessage()?.payload == [])
+        #expect(try await right.receiveMessage()?.descriptorCount == 1)
+        try await left.sendMessage([])
+        try await left.sendMessage([], descriptor: try .numbered(2))
+        var iterator = right.messages.makeAsyncIterator()
+        #expect(try await iterator.next()?.payload == [])
+        #expect(try await iterator.next()?.descriptorCount == 1)
+      }
+    }
+
+    /// Also received ahead, where the name stands in a shared buffer.
+    @Test(arguments: [false, true]) func aMessageSaysWhereItCameFrom(receivesAhead: Bool) async throws {
+      try await withDescriptorOracle { _ in
+        let receiver = try UnixDatagram(boundTo: .autobind)
+        let address = try #require(try await receiver.localAddress()?.unix)
+        #expect(address.kind == .abstract)
+        let named = try UnixDatagram(boundTo: UnixAddress(abstract: "message-sockets-\(UInt64.random(in: 0...(.max)))"))
+        let nameless = try UnixDatagram()
+        try await named.sendMessage([1], descriptor: try .numbered(5), to: address)
+        try await nameless.sendMessage([2], to: address)
+        var iterator = receiver.messages.makeAsyncIterator()
+        let first = try #require(receivesAhead ? try await iterator.next() : try await receiver.receiveMessage())
+        #expect(first.payload == [1])
+        #expect(first.descriptorCount == 1)
+        let senderName = try await named.localAddress()
+        #expect(first.sender == senderName)
+        // An answer goes there.
+        try await receiver.sendMessage([3], to: try #require(first.sender?.unix))
+        #expect(try await named.receiveMessage()?.payload == [3])
+        let second = try #require(receivesAhead ? try await iterator.next() : try await receiver.receiveMessage())
+        #expect(second.payload == [2])
+        #expect(second.sender == nil)
+      }
+    }
+
+    @Test func sendingWhereNobodyIsIsAnErrorWithTheAddress() async throws {
+      try await withDescriptorOracle { _ in
+        let sender = try UnixDatagram()
+        let nobody = try UnixAddress(abstract: "message-sockets-nobody-\(UInt64.random(in: 0...(.max)))")
+        let error = try #require(await errorThrown { try await sender.sendMessage([1], descriptor: try .numbered(1), to: nobody) })
+        #expect(error.code == .connectionRefused)
+        #expect(error.address?.unix == nobody)
+        #expect("\(error)".contains("@message-sockets-nobody"))
+        let noFile = try UnixAddress(path: "/tmp/message-sockets-no-such-file")
+        #expect(await codeThrown { try await sender.sendMessage([1], to: noFile) } == .notFound)
+        #expect(await codeThrown { try await sender.sendMessage([1]) } == .notConnected)
+      }
+    }
+
+    /// The sender waits while the receiver's queue is full, and goes on when there is room.
+    @Test func aFullReceiverSuspendsTheSender() async throws {
+      try await withDescriptorOracle { _ in
+        let receiver = try UnixDatagram(boundTo: .autobind)
+        let address = try #require(try await receiver.localAddress()?.unix)
+        let sender = try UnixDatagram()
+        let count = 2000
+        async let sent: Void = {
+          for number in 0..<count { try await sender.sendMessage(Array("\(number)".utf8), to: address) }
+        }()
+        for number in 0..<count {
+          #expect(try await receiver.receiveMessage()?.payload == Array("\(number)".utf8))
+        }
+        try await sent
+      }
+    }
+
+    @Test func aWaitingSendToAFullReceiverIsCancelled() async throws {
+      try await withDescriptorOracle { loop in
+        let receiver = try UnixDatagram(boundTo: .autobind)
+        let address = try #require(try await receiver.localAddress()?.unix)
+        let sender = try UnixDatagram()
+        let task = Task(executorPreference: loop.taskExecutor) {
+          var count = 0
+          do {
+            while true {
+              try await sender.sendMessage([UInt8(truncatingIfNeeded: count)], to: address)
+              count += 1
+            }
+          } catch is CancellationError { return count }
+        }
+        await untilSendsStall(on: loop)
+        task.cancel()
+        let sent = try await task.value
+        for number in 0..<sent { #expect(try await receiver.receiveMessage()?.payload == [UInt8(truncatingIfNeeded: number)]) }
+        #expect(await codeThrown { _ = try await receiver.receiveMessage(options: .doNotWait) } == .wouldBlock)
+      }
+    }
+
+    @Test(arguments: [false, true]) func shutDownForReceivingIsTheEnd(receivesAhead: Bool) async throws {
+      try await withDescriptorOracle { loop in
+        let (left, right) = try UnixDatagram.makePair()
+        let before = await loop.statistics.messagesReceived
+        try await left.sendMessage([])
+        let task = Task(executorPreference: loop.taskExecutor) {
+          var count = 0
+          if receivesAhead {
+            for try await _ in right.messages { count += 1 }
+          } else {
+            while try await right.receiveMessage() != nil { count += 1 }
+          }
+          return count
+        }
+        while await loop.statistics.messagesReceived == before { await Task.yield() }
+        await untilOperationsArePending(1, on: loop)
+        try await right.shutdown(.receiving)
+        #expect(try await task.value == 1)
+        #expect(try await right.receiveMessage() == nil)
+        await left.close()
+      }
+    }
+
+    @Test func connectedSocketsNeedNoAddress() async throws {
+      try await withDescriptorOracle { _ in
+        let server = try UnixDatagram(boundTo: .autobind)
+        let client = try UnixDatagram(boundTo: .autobind)
+        try await client.connect(to: try #require(try await server.localAddress()?.unix))
+        try await client.sendMessage([1], descriptor: try .numbered(1))
+        let request = try #require(try await server.receiveMessage())
+        let descriptor = request.takeDescriptor()!
+        try await server.sendMessage([2], descriptor: descriptor, to: try #require(request.sender?.unix))
+        let answer = try #require(try await client.receiveMessage())
+        #expect(try answer.takeDescriptor()?.number == 1)
+        #expect(try await client.peerAddress() == server.localAddress())
+      }
+    }
+  }
+}
