@@ -40,6 +40,7 @@ extension OpenSocket {
     let operation = core.makeOperation(.receiveAhead, socket: self)
     operation.prepareReceiveAhead()
     receiver.armed = operation
+    core.statistics.multishotStarts += 1
     isReceivingAhead = true
     start(operation)
   }

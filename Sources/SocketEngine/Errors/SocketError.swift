@@ -40,7 +40,7 @@ extension SocketError {
     case startLoop = "start the loop"
     case createSocket = "create a socket"
     case bind, listen, connect, accept, send, receive, shutdown
-    case close, sleep
+    case close, sleep, wait
     case configure = "set a socket option"
     case query = "read a socket option"
     case adopt = "adopt a descriptor"

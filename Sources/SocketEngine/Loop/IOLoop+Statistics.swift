@@ -28,13 +28,19 @@ extension IOLoop {
     public internal(set) var cancellations: UInt64 = 0
     /// Of these: ended without having done anything.
     public internal(set) var cancelled: UInt64 = 0
+    /// Of these: stream sends that ended after some of their bytes.
+    public internal(set) var stoppedPartWay: UInt64 = 0
     /// Of these: had already succeeded or failed by themselves; their outcome was delivered.
     public internal(set) var wonAgainstCancellation: UInt64 = 0
     /// Operations that were asked to stop while they waited for their turn on the socket.
     public internal(set) var stoppedBeforeSubmission: UInt64 = 0
 
+    /// Multishot receives that were armed.
+    public internal(set) var multishotStarts: UInt64 = 0
     /// Multishot receives that ended: their window was full, the socket or the kernel had enough, or the stream was at its end.
     public internal(set) var multishotEnds: UInt64 = 0
+    /// Of these: were stopped, because their window was full or their socket was closed. Not counted among the cancellations.
+    public internal(set) var multishotStops: UInt64 = 0
 
     init() {}
 

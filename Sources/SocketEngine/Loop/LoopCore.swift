@@ -246,7 +246,11 @@ final class LoopCore: @unchecked Sendable {
       }
       finish(operation)
     case .cancelInKernel:
-      statistics.cancellations += 1
+      if case .receiveAhead = operation.request {
+        statistics.multishotStops += 1
+      } else {
+        statistics.cancellations += 1
+      }
       if case .timer = operation.request { return finishTimer(operation, errno: .canceled) }
       driver.cancel(operation)
     }
@@ -341,7 +345,7 @@ final class LoopCore: @unchecked Sendable {
   private func count(_ operation: Operation) {
     let isStopped = operation.life.stopReason != nil
     if operation.outcome.errno == .canceled {
-      statistics.cancelled += 1
+      if operation.outcome.byteCount > 0 { statistics.stoppedPartWay += 1 } else { statistics.cancelled += 1 }
       return
     }
     if isStopped { statistics.wonAgainstCancellation += 1 }

@@ -49,8 +49,6 @@ extension ReadinessDriver {
     defer { if !wasNonblocking { _ = cms_set_nonblocking(number, false) } }
     let result = unsafe cms_connect(number, operation.memory.name.baseAddress, length)
     return switch Errno(rawValue: -result) {
-    // A Unix listener's queue is full.
-    case .wouldBlock: .notYet(.backOff)
     // TCP: under way. Asking again is how to learn what became of it.
     case .nowInProgress, .alreadyInProcess: .notYet(.readiness)
     default: .done(result)

@@ -5,7 +5,7 @@ enum Patience {
   /// Readiness tells that there is room. It does not tell that the peer has shut down its reading side, or that another process has shut down our
   /// writing side (the event is raised, but epoll finds nothing ready and drops it): looked after from time to time.
   case roomOrShutdown
-  /// Nothing tells: a Unix listener's full queue, or the full queue of an unconnected peer, is no event on our socket.
+  /// Nothing tells: the full queue of an unconnected peer is no event on our socket.
   case backOff
 
   /// When to try again for the first time. Nil: never.

@@ -1,0 +1,169 @@
+import MessageSockets
+import SystemPackage
+import Testing
+
+@testable import SocketEngine
+
+/// The loop at the edges of what the kernel gives it.
+extension KernelTests {
+  @Suite struct Limits {
+    private static let tiny: IOLoop.Configuration = {
+      var configuration = IOLoop.Configuration()
+      // One place for submissions, two for completions.
+      configuration.ringEntries = 1
+      return configuration
+    }()
+
+    /// All messages come between two turns, so that most completions find no room (CQ overflow): none is lost.
+    @Test func moreCompletionsThanTheQueueHasPlaces() async throws {
+      try await withOwnLoop(Self.tiny) { loop in
+        try await loop.run {
+          let pairs = try (0..<64).map { _ in try UnixSeqpacket.makePair() }
+          let numbers = try await withThrowingTaskGroup(of: Int.self) { group in
+            for (_, right) in pairs {
+              group.addTask {
+                let message = try #require(try await right.receiveMessage())
+                return try #require(try message.takeDescriptor()?.number)
+              }
+            }
+            await untilOperationsArePending(64, on: loop)
+            // Sent by calls that do not wait, in one job: the loop sees none of the completions before the last message is there.
+            for (number, (left, _)) in pairs.enumerated() { try await left.sendAtOnce(number) }
+            return try await group.reduce(into: Set<Int>()) { $0.insert($1) }
+          }
+          #expect(numbers == Set(0..<64))
+          for (left, right) in pairs {
+            await left.close()
+            await right.close()
+          }
+        }
+      }
+    }
+
+    /// Requests that find the submission queue full go with a later enter, and those of one socket in order.
+    @Test func moreSubmissionsThanTheQueueHasPlaces() async throws {
+      try await withOwnLoop(Self.tiny) { loop in
+        try await loop.run {
+          let pairs = try (0..<100).map { _ in try UnixSeqpacket.makePair() }
+          try await withThrowingTaskGroup(of: Void.self) { group in
+            for (number, (left, _)) in pairs.enumerated() {
+              for part in 0..<3 {
+                group.addTask { try await left.sendMessage([UInt8(number), UInt8(part)], descriptor: try .numbered(number)) }
+              }
+            }
+            try await group.waitForAll()
+          }
+          for (number, (left, right)) in pairs.enumerated() {
+            for part in 0..<3 {
+              let message = try #require(try await right.receiveMessage())
+              #expect(message.payload == [UInt8(number), UInt8(part)])
+              #expect(try message.takeDescriptor()?.number == number)
+            }
+            await left.close()
+            await right.close()
+          }
+        }
+      }
+    }
+
+    /// A loop is drained, and its sockets go on on another.
+    @Test(arguments: [false, true]) func aLoopIsReplaced(receivesAhead: Bool) async throws {
+      try await withOwnLoop { successor in
+        let loop = try IOLoop()
+        let (left, right) = try UnixSeqpacket.makePair(on: loop)
+        let pending = Task(executorPreference: loop.taskExecutor) {
+          if receivesAhead {
+            for try await _ in right.messages {}
+          } else {
+            _ = try await right.receiveMessage()
+          }
+        }
+        await untilOperationsArePending(1, on: loop)
+        await loop.shutdown()
+        #expect(await codeThrown { _ = try await pending.value } == .loopShutDown)
+        try await adoptAndTalk(left, right, on: successor)
+      }
+    }
+
+    private func adoptAndTalk(_ left: UnixSeqpacket, _ right: UnixSeqpacket, on successor: IOLoop) async throws {
+      let newLeft = try UnixSeqpacket(adopting: try await left.release(), on: successor)
+      let newRight = try UnixSeqpacket(adopting: try await right.release(), on: successor)
+      try await newLeft.sendMessage([1], descriptor: try .numbered(9))
+      #expect(try await newRight.receiveMessage()?.takeDescriptor()?.number == 9)
+      await newLeft.close()
+      await newRight.close()
+    }
+
+    @Test func statisticsTellTheOutcomesApart() async throws {
+      try await withOwnLoop { loop in
+        let (left, right) = try UnixStream.makePair(on: loop)
+        let receive = Task(executorPreference: loop.taskExecutor) { try await right.receiveMessage() }
+        await untilOperationsArePending(1, on: loop)
+        receive.cancel()
+        _ = await receive.result
+        var statistics = await loop.statistics
+        #expect(statistics.cancellations == 1)
+        #expect(statistics.cancelled == 1)
+
+        let send = Task(executorPreference: loop.taskExecutor) { try await left.sendMessage([UInt8](repeating: 0, count: 10 << 20)) }
+        await untilSendsStall(on: loop)
+        send.cancel()
+        #expect(await codeThrown { try await send.value } == .partialSend)
+        statistics = await loop.statistics
+        #expect(statistics.cancellations == 2)
+        #expect(statistics.cancelled == 1)
+        #expect(statistics.stoppedPartWay == 1)
+        await left.close()
+        await right.close()
+      }
+    }
+
+    // MARK: Deadlines of any call
+
+    @Test func aDeadlineEndsWhateverWaits() async throws {
+      try await withDescriptorOracle { loop in
+        let listener = try UnixListener<UnixStream>.bind(to: try .unused())
+        #expect(
+          await codeThrown { _ = try await loop.withDeadline(.now + .milliseconds(5)) { try await listener.accept() } } == .deadlineExceeded
+        )
+        // The next connection is there for the next accept.
+        let client = try await UnixStream.connect(to: listener.address)
+        let server = try await loop.withDeadline(.now + .seconds(60)) { try await listener.accept() }
+        try await client.sendMessage([1])
+        #expect(try await server.receiveMessage()?.payload == [1])
+        await listener.close()
+        #expect(await codeThrown { _ = try await loop.withDeadline(.now + .seconds(60)) { try await listener.accept() } } == .closed)
+      }
+    }
+
+    @Test func cancellationIsNoDeadline() async throws {
+      try await withDescriptorOracle { loop in
+        let (left, right) = try UnixStream.makePair()
+        let task = Task(executorPreference: loop.taskExecutor) {
+          try await loop.withDeadline(.now + .seconds(60)) { try await right.receiveMessage()?.payload }
+        }
+        await untilOperationsArePending(1, on: loop)
+        task.cancel()
+        await #expect(throws: CancellationError.self) { _ = try await task.value }
+        try await left.sendMessage([1])
+        #expect(try await right.receiveMessage()?.payload == [1])
+      }
+    }
+  }
+}
+
+extension UnixSeqpacket {
+  /// Sends a number and a descriptor with it by a blocking call, which finds room at once.
+  fileprivate func sendAtOnce(_ number: Int) throws {
+    // Borrowed from the channel, and given back at the end.
+    let socket = BlockingSocket<UnixAddress>(adopting: OwnedFd(adopting: FileDescriptor(rawValue: try channel.number(for: .send))))
+    let sent = Result { () throws in try socket.send([UInt8(number)], descriptor: try .numbered(number)) }
+    _ = socket.release().release()
+    #expect(try sent.get() == 1)
+  }
+}
+
+extension UnixAddress {
+  /// An abstract address that nobody uses.
+  static func unused() throws -> UnixAddress { try UnixAddress(abstract: "message-sockets-test-\(UInt64.random(in: 0...(.max)))") }
+}
