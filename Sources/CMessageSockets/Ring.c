@@ -113,6 +113,14 @@ bool cms_ring_prepare_connect(cms_ring *ring, uint64_t user_data, int32_t fd, co
   return true;
 }
 
+bool cms_ring_prepare_poll(cms_ring *ring, uint64_t user_data, int32_t fd) {
+  struct io_uring_sqe *entry = io_uring_get_sqe(&ring->ring);
+  if (entry == NULL) return false;
+  io_uring_prep_poll_add(entry, fd, POLLIN | POLLRDHUP);
+  io_uring_sqe_set_data64(entry, user_data);
+  return true;
+}
+
 bool cms_ring_prepare_poll_multishot(cms_ring *ring, uint64_t user_data, int32_t fd) {
   struct io_uring_sqe *entry = io_uring_get_sqe(&ring->ring);
   if (entry == NULL) return false;

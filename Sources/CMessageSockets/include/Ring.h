@@ -61,6 +61,8 @@ bool cms_ring_prepare_recvmsg_multishot(
   cms_ring *ring, uint64_t user_data, int32_t fd, cms_msghdr *header, uint32_t flags, uint16_t group);
 bool cms_ring_prepare_accept(cms_ring *ring, uint64_t user_data, int32_t fd);
 bool cms_ring_prepare_connect(cms_ring *ring, uint64_t user_data, int32_t fd, const void *name, uint32_t name_length);
+// Completes when there is something to receive, or nothing more will come.
+bool cms_ring_prepare_poll(cms_ring *ring, uint64_t user_data, int32_t fd);
 bool cms_ring_prepare_poll_multishot(cms_ring *ring, uint64_t user_data, int32_t fd);
 bool cms_ring_prepare_cancel(cms_ring *ring, uint64_t user_data, uint64_t target);
 

@@ -93,7 +93,7 @@ final class OpenSocket: @unchecked Sendable {
     switch operation.request {
     case .send, .connect: body(&outgoing)
     case .receive(let flags) where flags & cms_msg_errqueue != 0: body(&errors)
-    case .receive, .receiveAhead, .accept: body(&incoming)
+    case .receive, .receiveWhenReadable, .receiveAhead, .accept: body(&incoming)
     case .waitForMessage, .event, .timer: preconditionFailure("Not an operation of the kernel's")
     }
   }

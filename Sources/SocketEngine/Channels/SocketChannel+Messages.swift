@@ -148,8 +148,9 @@ extension SocketChannel {
   @unsafe
   private func startReceive(into memory: UnsafeMutableRawBufferPointer?, flags: Int32) throws -> Operation {
     let flags = flags | cms_msg_cmsg_cloexec | (socket.hasNoEndOfItsOwn ? cms_msg_dontwait : 0)
-    let operation = try socket.makeOperation(.receive(flags: flags), .receive)
-    unsafe operation.prepareReceive(into: memory, on: socket.core)
+    let operation = try socket.makeOperation(socket.core.receiveRequest(flags: flags), .receive)
+    unsafe operation.prepareReceive(into: memory)
+    if case .receive = operation.request, socket.core.lendsReceiveMemoryEarly { operation.lendReceiveMemory() }
     socket.start(operation)
     return operation
   }

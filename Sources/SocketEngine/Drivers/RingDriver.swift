@@ -74,6 +74,7 @@ final class RingDriver: Driver {
     return switch operation.request {
     case .send(let flags): unsafe cms_ring_prepare_sendmsg(ring, id, number, operation.header, UInt32(bitPattern: flags))
     case .receive(let flags): unsafe cms_ring_prepare_recvmsg(ring, id, number, operation.header, UInt32(bitPattern: flags))
+    case .receiveWhenReadable: unsafe cms_ring_prepare_poll(ring, id, number)
     case .accept: unsafe cms_ring_prepare_accept(ring, id, number)
     case .connect(let length): unsafe cms_ring_prepare_connect(ring, id, number, operation.memory.name.baseAddress!, length)
     case .receiveAhead:

@@ -24,6 +24,11 @@ extension IOLoop {
     /// `controlBufferSize` and `receiveBufferSize`; memory that no message reaches is never touched. When all are full, messages wait in the kernel.
     public var receiveBuffers = 64
 
+    /// How many receives may wait in the kernel with buffers of their own (`receiveBufferSize` and `controlBufferSize`; of these the pages that messages have
+    /// reached are in memory). Further ones wait without any, and cost one more request each when something arrives: idle connections beyond this
+    /// number cost no buffers. 0 or more. ``MessageSocket/messages`` holds none in any case, nor does the epoll driver.
+    public var waitingReceiveBuffers = 1024
+
     /// How many returned buffers of each kind the loop keeps for the next use; more are freed. 0 or more.
     public var pooledBuffers = 64
 
@@ -41,6 +46,7 @@ extension IOLoop {
         throw SocketError(.invalidConfiguration, .startLoop, detail: "receiveBuffers is \(receiveBuffers); it must be a power of two")
       }
       try check(pooledBuffers, in: 0...(1 << 20), "pooledBuffers")
+      try check(waitingReceiveBuffers, in: 0...(1 << 20), "waitingReceiveBuffers")
       try check(jobsPerTurn, in: 1...(1 << 20), "jobsPerTurn")
     }
 

@@ -324,6 +324,16 @@ final class LoopCore: @unchecked Sendable {
     return message
   }
 
+  /// How to receive one message: with memory from the start, which is fastest, until that many receives have some; then without, until there is something.
+  func receiveRequest(flags: Int32) -> OperationRequest {
+    let mayWaitWithoutMemory = lendsReceiveMemoryEarly && flags & (cms_msg_errqueue | cms_msg_oob | cms_msg_dontwait) == 0
+    return mayWaitWithoutMemory && controlBuffers.lent >= configuration.waitingReceiveBuffers
+      ? .receiveWhenReadable(flags: flags) : .receive(flags: flags)
+  }
+
+  /// A ring's receive is handed to the kernel with its memory; the readiness driver lends it for each try.
+  var lendsReceiveMemoryEarly: Bool { driverInUse.kind == .ioUring }
+
   var canReceiveAhead: Bool { driver.receiveBuffers != nil }
 
   /// The handle of `socket` is gone. From any thread.

@@ -44,6 +44,9 @@ struct OperationMemory: ~Copyable {
     unsafe header.pointee.vector_count = count
   }
 
+  /// Where the first buffer is.
+  var payloadStart: UnsafeMutableRawPointer? { unsafe vectors[0].base }
+
   func setControl(_ control: UnsafeMutableRawBufferPointer?) {
     // SAFETY: as above.
     unsafe header.pointee.control = control?.baseAddress

@@ -18,6 +18,14 @@ extension Operation {
     case .receive:
       absorbReceived(count)
       outcome.noteEnd(on: socket!.kind, wasStopped: life.stopReason == .receivingEnded)
+    case .receiveWhenReadable(let flags):
+      guard life.mayContinue else {
+        fail(.canceled)
+        return .finished
+      }
+      request = .receive(flags: flags)
+      lendReceiveMemory()
+      return .again
     case .accept: outcome.accepted = OwnedFd(adopting: FileDescriptor(rawValue: completion.result))
     case .connect: break
     case .receiveAhead, .waitForMessage, .event, .timer: preconditionFailure("Not a request with one completion")

@@ -42,12 +42,23 @@ extension Operation {
     unsafe memory.setControl(UnsafeMutableRawBufferPointer(rebasing: block[..<needed]))
   }
 
-  /// Receives into the caller's memory, which it keeps alive, or into a block that the engine lends.
-  func prepareReceive(into buffer: UnsafeMutableRawBufferPointer?, on core: LoopCore) {
-    let payload = unsafe buffer ?? loan.lendPayload(from: core)
-    unsafe memory.setPayload(payload)
+  /// Receives into the caller's memory, which it keeps alive; or, if there is none, into a block that the engine lends.
+  func prepareReceive(into buffer: UnsafeMutableRawBufferPointer?) {
+    unsafe memory.setPayload(buffer ?? UnsafeMutableRawBufferPointer(start: nil, count: 0))
+  }
+
+  /// Gives a receive what it needs to take a message. Until then it holds no memory but the slot.
+  func lendReceiveMemory() {
+    let core = core
+    if unsafe memory.payloadStart == nil { unsafe memory.setPayload(loan.lendPayload(from: core)) }
     unsafe memory.setControl(loan.lendControl(from: core))
     if socket!.namesSenders { setNameRoom() }
+  }
+
+  /// There was nothing to receive: waits on without memory.
+  func giveBackReceiveMemory() {
+    if unsafe loan.payload != nil { unsafe memory.setPayload(UnsafeMutableRawBufferPointer(start: nil, count: 0)) }
+    loan.giveBack(to: core)
   }
 
   /// Lets the kernel write the sender's address.

@@ -29,7 +29,10 @@ struct Operation: @unchecked Sendable {
 
   // SAFETY (all of these): the slot is valid, see above; accesses are short and do not nest.
   var id: OperationID { unsafe slot.pointee.id }
-  var request: OperationRequest { unsafe slot.pointee.request }
+  var request: OperationRequest {
+    get { unsafe slot.pointee.request }
+    nonmutating set { unsafe slot.pointee.request = newValue }
+  }
   var descriptor: Int32 { unsafe slot.pointee.descriptor }
   var socket: OpenSocket? { unsafe slot.pointee.socket }
   var parking: ParkingSpot { unsafe slot.pointee.parking }

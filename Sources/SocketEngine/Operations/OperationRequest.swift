@@ -4,6 +4,8 @@ package enum OperationRequest: Sendable {
   case send(flags: Int32)
   /// recvmsg(2): `IORING_OP_RECVMSG`.
   case receive(flags: Int32)
+  /// The same, but nothing is received, and no memory held, before there is something: `IORING_OP_POLL_ADD` first.
+  case receiveWhenReadable(flags: Int32)
   /// recvmsg(2), again and again, into the loop's shared buffers: `IORING_OP_RECVMSG` with `IORING_RECV_MULTISHOT`.
   case receiveAhead
   /// The next message of the socket's `receiveAhead`, or a copy of it; not a request of its own to the kernel.

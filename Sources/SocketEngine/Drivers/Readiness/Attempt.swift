@@ -20,10 +20,13 @@ extension ReadinessDriver {
       let hasAddress = unsafe operation.header.pointee.name != nil
       return judge(result, flags, orElse: hasAddress ? .backOff : .roomOrShutdown)
     case .receive(let flags):
-      return judge(unsafe cms_recvmsg(number, operation.header, flags | cms_msg_dontwait), flags, orElse: .readiness)
+      operation.lendReceiveMemory()
+      let result = judge(unsafe cms_recvmsg(number, operation.header, flags | cms_msg_dontwait), flags, orElse: .readiness)
+      if case .notYet = result { operation.giveBackReceiveMemory() }
+      return result
     case .accept: return accept(number)
     case .connect(let length): return connect(operation, length)
-    case .receiveAhead, .waitForMessage, .event, .timer: preconditionFailure("Not a request to this driver")
+    case .receiveWhenReadable, .receiveAhead, .waitForMessage, .event, .timer: preconditionFailure("Not a request to this driver")
     }
   }
 

@@ -1,23 +1,28 @@
 internal import CMessageSockets
 
-/// Which of a socket's two queues an operation stands in, and so what it waits for.
-enum Direction {
+/// Which of a socket's queues an operation stands in, and so what it waits for.
+enum Direction: CaseIterable {
   /// Receive, accept.
   case incoming
+  /// Receive from the error queue.
+  case errors
   /// Send, connect.
   case outgoing
 
   init(_ request: OperationRequest) {
     switch request {
+    case .receive(let flags) where flags & cms_msg_errqueue != 0: self = .errors
     case .receive, .accept: self = .incoming
     case .send, .connect: self = .outgoing
-    case .receiveAhead, .waitForMessage, .event, .timer: preconditionFailure("Not a request to this driver")
+    case .receiveWhenReadable, .receiveAhead, .waitForMessage, .event, .timer: preconditionFailure("Not a request to this driver")
     }
   }
 
   /// What to watch for.
   var interest: UInt32 {
     switch self {
+    // Errors are always watched for.
+    case .errors: 0
     case .incoming: cms_event_readable | cms_event_peer_shutdown
     case .outgoing: cms_event_writable
     }

@@ -55,7 +55,7 @@ final class ReadinessDriver: Driver {
   }
 
   func socketWasShutDown(_ number: Int32) {
-    for direction in [Direction.incoming, .outgoing] {
+    for direction in Direction.allCases {
       if let operation = waiting.find(number, direction) { tryAgain(operation) }
     }
   }
@@ -90,7 +90,7 @@ final class ReadinessDriver: Driver {
       let operation = cancellation.operation
       waiting.remove(operation)
       // A message or a connection that came before the cancellation wins. A send, in contrast, is not begun any more.
-      let last = Direction(operation.request) == .incoming ? attempt(operation) : .notYet(.readiness)
+      let last = Direction(operation.request) == .outgoing ? .notYet(.readiness) : attempt(operation)
       settle(operation, last, mayWait: false)
     }
     cancelled.removeAll(keepingCapacity: true)
@@ -130,7 +130,9 @@ final class ReadinessDriver: Driver {
   }
 
   private func take(_ event: cms_event) {
-    if Direction.incoming.isConcerned(by: event.events), let operation = waiting.find(event.fd, .incoming) { tryAgain(operation) }
+    for direction in [Direction.incoming, .errors] where direction.isConcerned(by: event.events) {
+      if let operation = waiting.find(event.fd, direction) { tryAgain(operation) }
+    }
     guard Direction.outgoing.isConcerned(by: event.events) else { return }
     if let operation = waiting.find(event.fd, .outgoing) {
       tryAgain(operation)

@@ -5,6 +5,7 @@
 struct WaitingOperations: ~Copyable {
   private struct Place {
     var incoming: Operation?
+    var errors: Operation?
     var outgoing: Operation?
     /// What the epoll set watches the descriptor for.
     var interest: UInt32 = 0
@@ -28,6 +29,7 @@ struct WaitingOperations: ~Copyable {
     guard Int(number) < places.count else { return nil }
     return switch direction {
     case .incoming: places[Int(number)].incoming
+    case .errors: places[Int(number)].errors
     case .outgoing: places[Int(number)].outgoing
     }
   }
@@ -43,6 +45,9 @@ struct WaitingOperations: ~Copyable {
     case .incoming:
       precondition(places[index].incoming == nil, "Two operations receive from one socket")
       places[index].incoming = operation
+    case .errors:
+      precondition(places[index].errors == nil, "Two operations read one error queue")
+      places[index].errors = operation
     case .outgoing:
       precondition(places[index].outgoing == nil, "Two operations send to one socket")
       places[index].outgoing = operation
@@ -54,6 +59,7 @@ struct WaitingOperations: ~Copyable {
     let index = Int(operation.descriptor)
     switch Direction(operation.request) {
     case .incoming: places[index].incoming = nil
+    case .errors: places[index].errors = nil
     case .outgoing: places[index].outgoing = nil
     }
     count -= 1
