@@ -81,7 +81,7 @@ let package = Package(
     .testTarget(
       name: "MessageSocketsTests",
       dependencies: [
-        "MessageSockets", "SocketEngine", "CAllocationCounter", "DriverProbeTool",
+        "MessageSockets", "SocketEngine", "CAllocationCounter", "CProcessRestrictions", "DriverProbeTool",
         .product(name: "SystemPackage", package: "swift-system"),
       ],
       swiftSettings: swiftSettings

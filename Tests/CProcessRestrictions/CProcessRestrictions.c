@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <linux/filter.h>
+#include <linux/io_uring.h>
 #include <linux/seccomp.h>
 #include <stddef.h>
 #include <sys/prctl.h>
@@ -37,4 +38,12 @@ int32_t cpr_limit_descriptors(uint64_t count) { return limit(RLIMIT_NOFILE, coun
 int32_t cpr_become_user(uint32_t user) {
   if (setgid(user) < 0) return -errno;
   return result(setuid(user));
+}
+
+int32_t cpr_kernel_has_ring(void) {
+  struct io_uring_params parameters = {0};
+  long ring = syscall(425 /* io_uring_setup */, 8, &parameters);
+  if (ring < 0) return 0;
+  close((int)ring);
+  return parameters.features & IORING_FEAT_NATIVE_WORKERS ? 1 : 0;
 }

@@ -9,4 +9,7 @@ int32_t cpr_limit_locked_memory(uint64_t bytes);
 int32_t cpr_limit_descriptors(uint64_t count);
 int32_t cpr_become_user(uint32_t user);
 
+// Whether the kernel gives this process a ring that can carry descriptors (Linux 5.12), asked past the library. 1 or 0.
+int32_t cpr_kernel_has_ring(void);
+
 #endif

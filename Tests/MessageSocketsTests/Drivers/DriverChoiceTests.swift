@@ -39,6 +39,13 @@ extension KernelTests {
       #expect(found["received"] == "1")
     }
 
+    /// Or else the whole suite would be green without the ring.
+    @Test(.enabled(if: ProbeTool.machineHasRing, "io_uring is refused here"))
+    func theseTestsRunOnTheRingUnlessTheEnvironmentSaysOtherwise() throws {
+      let asked = try DriverEnvironment.choice()
+      #expect(TestLoop.isOnRing == (asked != .readiness))
+    }
+
     @Test func aLoopSaysWhatItRunsOn() async throws {
       var configuration = IOLoop.Configuration()
       configuration.driver = .readiness
