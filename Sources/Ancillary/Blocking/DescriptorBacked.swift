@@ -14,7 +14,7 @@ public protocol DescriptorBacked: ~Copyable {
 extension SendMessage where Self: DescriptorBacked & ~Copyable {
   /// sendmsg(2) on the descriptor.
   ///
-  /// - Throws: also `EINVAL`, before any call, for ancillary data without a byte of payload on a stream: Linux would
+  /// - Throws: the error of sendmsg(2); `EINVAL`, before any call, for ancillary data without a byte of payload on a stream: Linux would
   ///   return success and drop the descriptors.
   public borrowing func sendMessage(
     _ buffers: borrowing GatherBuffers, ancillary: borrowing AncillaryData, options: SendOptions
@@ -27,6 +27,8 @@ extension SendMessage where Self: DescriptorBacked & ~Copyable {
 
 extension SendMessageTo where Self: DescriptorBacked & ~Copyable {
   /// sendmsg(2) with `msg_name` on the descriptor.
+  ///
+  /// - Throws: the error of sendmsg(2); `EINVAL`, before any call, as without an address.
   public borrowing func sendMessage(
     _ buffers: borrowing GatherBuffers, to address: Address, ancillary: borrowing AncillaryData, options: SendOptions
   ) throws(Errno) -> Int {
@@ -41,6 +43,8 @@ extension SendMessageTo where Self: DescriptorBacked & ~Copyable {
 
 extension ReceiveMessage where Self: DescriptorBacked & ~Copyable {
   /// recvmsg(2) on the descriptor.
+  ///
+  /// - Throws: the error of recvmsg(2).
   public borrowing func receiveMessage(
     into buffers: borrowing ScatterBuffers, ancillary: inout AncillaryData, options: ReceiveOptions
   ) throws(Errno) -> ReceiveResult {
@@ -52,7 +56,9 @@ extension ReceiveMessage where Self: DescriptorBacked & ~Copyable {
 }
 
 extension ReceiveMessageFrom where Self: DescriptorBacked & ~Copyable {
-  /// recvmsg(2) with `msg_name` on the descriptor.
+  /// recvmsg(2) with `msg_name` on the descriptor. An address longer than 128 bytes is cut.
+  ///
+  /// - Throws: the error of recvmsg(2). An address that ``ReceiveMessageFrom/Address`` cannot read is no error.
   public borrowing func receiveMessageFrom(
     into buffers: borrowing ScatterBuffers, ancillary: inout AncillaryData, options: ReceiveOptions
   ) throws(Errno) -> (result: ReceiveResult, sender: Address?) {
@@ -77,7 +83,7 @@ extension DescriptorBacked where Self: ~Copyable {
       // SAFETY: everything that is lent outlives the call, which has returned when the kernel is done with it.
       try unsafe ancillary.withUnsafeOutgoingBytes { (control) throws(Errno) in
         if control.count > 0, buffers.byteCount == 0, isStream(descriptor.rawValue) { throw .invalidArgument }
-        return try unsafe buffers.withUnsafeVector { (vector) throws(Errno) in
+        return try unsafe buffers.vector.withUnsafeEntries { (vector) throws(Errno) in
           try unsafe sendMessageCall(
             descriptor.rawValue, name: name, vector: vector, control: control, flags: options.systemFlags)
         }
@@ -94,7 +100,7 @@ extension DescriptorBacked where Self: ~Copyable {
     let outcome: ReceiveOutcome
     do throws(Errno) {
       outcome = try withUnsafeFileDescriptor { (descriptor) throws(Errno) in
-        try unsafe buffers.withUnsafeVector { (vector) throws(Errno) in
+        try unsafe buffers.vector.withUnsafeEntries { (vector) throws(Errno) in
           try unsafe receiveMessageCall(
             descriptor.rawValue, name: name, vector: vector, control: control, flags: options.systemFlags)
         }
@@ -116,6 +122,7 @@ extension DescriptorBacked where Self: ~Copyable {
 extension OwnedFd: DescriptorBacked, SendMessage, ReceiveMessage {}
 
 extension FileDescriptor: DescriptorBacked, SendMessage, ReceiveMessage {
+  /// Hands the descriptor itself to `body`. Nobody owns it here: that it stays open is the caller's promise.
   public func withUnsafeFileDescriptor<R: ~Copyable, E: Error>(_ body: (FileDescriptor) throws(E) -> R) throws(E) -> R {
     try body(self)
   }
