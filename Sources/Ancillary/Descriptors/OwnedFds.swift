@@ -21,6 +21,7 @@ public struct OwnedFds: ~Copyable, @unchecked Sendable {
   public static var inlineCapacity: Int { 4 }
 
   /// An empty collection. Allocates nothing.
+  @inlinable
   public init() {
     inlineNumbers = InlineArray(repeating: -1)
     unsafe spill = nil
@@ -104,7 +105,7 @@ extension OwnedFds {
 
   @inline(__always)
   mutating func append(number: Int32) {
-    if head + count == capacity { makeRoomAtEnd() }
+    if head + count == capacity { makeRoomAtEnd(for: 1, orGrowTo: capacity * 4) }
     if let spill = unsafe spill {
       // SAFETY: room was made above.
       unsafe spill[head + count] = number
@@ -114,8 +115,10 @@ extension OwnedFds {
     left += 1
   }
 
-  private mutating func makeRoomAtEnd() {
-    if head == 0 { return grow(to: capacity * 4) }
+  /// Makes room behind the last for `added` more: by moving to the front if that is enough, or else in a new allocation
+  /// of `newCapacity`.
+  private mutating func makeRoomAtEnd(for added: Int, orGrowTo newCapacity: Int) {
+    if count + added > capacity { return grow(to: newCapacity) }
     for index in 0..<count { setNumber(number(at: head + index), at: index) }
     head = 0
   }
@@ -144,7 +147,7 @@ extension OwnedFds {
   @inline(__always)
   mutating func appendOwned(_ source: UnsafeRawBufferPointer) {
     let added = source.count / MemoryLayout<Int32>.size
-    reserveCapacity(head + count + added)
+    if head + count + added > capacity { makeRoomAtEnd(for: added, orGrowTo: count + added) }
     if let spill = unsafe spill {
       // SAFETY: the room was reserved above; the source lies outside this value.
       unsafe UnsafeMutableRawPointer(spill + head + count).copyMemory(from: source.baseAddress!, byteCount: added * 4)
@@ -201,7 +204,7 @@ extension OwnedFds {
   /// Gives all that are left away at once, without closing them: `body` sees them in order, and must make somebody else
   /// their owner. The allocation stays for reuse.
   ///
-  /// Unsafe because nothing owns the descriptors when `body` ends.
+  /// Unsafe because nothing owns the descriptors when `body` ends, not even when it throws.
   @unsafe
   @inlinable
   public mutating func releaseAll<R: ~Copyable, E: Error>(

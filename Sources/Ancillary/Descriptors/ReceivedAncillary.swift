@@ -9,16 +9,17 @@ public struct ReceivedAncillary: ~Copyable, Sendable {
   public var descriptors: OwnedFds
 
   /// Slots in which the kernel put an error instead of a descriptor.
-  public let failures: [DescriptorFailure]
+  public var failures: [DescriptorFailure]
 
   /// The sender's process (`SCM_PIDFD`): owned, or why the kernel could not make it (`ESRCH`: the sender is gone);
   /// `nil` when there was none.
   public var process: Result<ProcessFd, Errno>?
 
-  /// The sender's process, user and group (`SCM_CREDENTIALS`); `nil` when there were none.
-  public let credentials: Credentials?
+  /// The sender's process, user and group (`SCM_CREDENTIALS`); `nil` when there were none, or their length was wrong.
+  public var credentials: Credentials?
 
   /// Nothing.
+  @inlinable
   public init() {
     descriptors = OwnedFds()
     failures = []
@@ -36,12 +37,17 @@ public struct ReceivedAncillary: ~Copyable, Sendable {
   ///   because the numbers in it are believed: they must come from the kernel, not from a peer, and nobody else may own
   ///   them.
   @unsafe
+  @inlinable
   public init(takingFrom control: UnsafeMutableRawBufferPointer) {
-    var descriptors = OwnedFds()
-    var failures: [DescriptorFailure] = []
+    // Inlined, so that the decoding fills the value where it will live: returned, it was copied twice, which took
+    // longer than the decoding.
+    self.init()
+    unsafe take(from: control)
+  }
+
+  @usableFromInline
+  mutating func take(from control: UnsafeMutableRawBufferPointer) {
     var position = 0
-    var process: Result<ProcessFd, Errno>?
-    var credentials: Credentials?
     var offset = 0
     while let extent = unsafe ControlMessageExtent(in: control.bytes, at: offset) {
       // SAFETY: the extent lies inside `control`.
@@ -53,15 +59,11 @@ public struct ReceivedAncillary: ~Copyable, Sendable {
         let taken = unsafe Self.takeProcess(from: data)
         if process == nil { process = taken }
       case .credentials:
-        if credentials == nil { credentials = unsafe try? Credentials(decoding: data.bytes) }
+        if credentials == nil, !extent.isTruncated { credentials = unsafe try? Credentials(decoding: data.bytes) }
       default: break
       }
       offset = extent.next
     }
-    self.descriptors = descriptors
-    self.failures = failures
-    self.process = process
-    self.credentials = credentials
   }
 
   /// The descriptor or error of an `SCM_PIDFD` payload; `nil` when it is too short to hold one.

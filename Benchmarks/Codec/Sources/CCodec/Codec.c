@@ -4,7 +4,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
-size_t codec_encode(void *control, size_t capacity, const int32_t *descriptors, size_t count) {
+size_t codec_encode(void *control, size_t capacity, const void *descriptors, size_t count) {
   size_t payload = count * sizeof(int32_t);
   if (count > 253 || CMSG_SPACE(payload) > capacity) return 0;
   struct msghdr message = {.msg_control = control, .msg_controllen = CMSG_SPACE(payload)};

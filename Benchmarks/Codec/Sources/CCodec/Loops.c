@@ -18,7 +18,7 @@ void codec_refill(void *control, const void *original, size_t length) {
   KEEP(control);
 }
 
-uint64_t codec_time_encode(void *control, size_t capacity, const int32_t *descriptors, size_t count, size_t rounds) {
+uint64_t codec_time_encode(void *control, size_t capacity, const void *descriptors, size_t count, size_t rounds) {
   uint64_t start = codec_now();
   for (size_t round = 0; round < rounds; round++) {
     if (codec_encode(control, capacity, descriptors, count) == 0) abort();

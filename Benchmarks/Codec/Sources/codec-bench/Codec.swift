@@ -3,23 +3,34 @@ import CCodec
 import SystemPackage
 
 /// The two sides of one comparison, over the same memory. The descriptors are numbers that can never be open.
+@safe
 final class Codec {
   let count: Int
-  private let control = UnsafeMutableRawBufferPointer.allocate(byteCount: 2048, alignment: 8)
-  private let numbers: [Int32]
-  private let original: [UInt8]
+  // As a cache line, so that where the allocator happens to put it does not count.
+  private let control = UnsafeMutableRawBufferPointer.allocate(byteCount: 2048, alignment: 64)
+  /// The message, as C wrote it.
+  private var original: [UInt8] = []
   private var descriptors = OwnedFds()
   private var out = [Int32](repeating: 0, count: 253)
 
   init(count: Int) {
     self.count = count
-    numbers = (0..<count).map { 0x4000_0000 + Int32($0) }
-    for number in numbers { descriptors.append(OwnedFd(adopting: FileDescriptor(rawValue: number))) }
-    let used = unsafe codec_encode(control.baseAddress, 2048, numbers, count)
-    original = unsafe [UInt8](control[..<used])
+    for index in 0..<count { descriptors.append(OwnedFd(adopting: FileDescriptor(rawValue: 0x4000_0000 + Int32(index)))) }
+    let space = ControlMessages.space(forDescriptors: count)
+    _ = cEncode(1)
+    original = unsafe [UInt8](control[..<space])
   }
 
-  func cEncode(_ rounds: Int) -> UInt64 { unsafe codec_time_encode(control.baseAddress, 2048, numbers, count, rounds) }
+  func cEncode(_ rounds: Int) -> UInt64 { unsafe Self.timeCEncode(descriptors, into: control, rounds) }
+
+  /// From the very memory that the other side reads: an ``OwnedFd`` is one `int`.
+  private static func timeCEncode(
+    _ descriptors: borrowing OwnedFds, into control: UnsafeMutableRawBufferPointer, _ rounds: Int
+  ) -> UInt64 {
+    unsafe descriptors.span.withUnsafeBufferPointer {
+      unsafe codec_time_encode(control.baseAddress, 2048, UnsafeRawPointer($0.baseAddress), $0.count, rounds)
+    }
+  }
 
   func swiftEncode(_ rounds: Int) -> UInt64 { unsafe Self.timeEncode(descriptors, into: control, rounds) }
 

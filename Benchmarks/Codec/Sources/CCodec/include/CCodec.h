@@ -5,7 +5,7 @@
 #include <stdint.h>
 
 // Writes one SCM_RIGHTS message; returns the bytes used, 0 when it does not fit.
-size_t codec_encode(void *control, size_t capacity, const int32_t *descriptors, size_t count);
+size_t codec_encode(void *control, size_t capacity, const void *descriptors, size_t count);
 
 // Takes the descriptors of every SCM_RIGHTS message into `out`, overwriting the slots with -1; returns how many.
 size_t codec_decode(void *control, size_t length, int32_t *out, size_t capacity);
@@ -17,7 +17,7 @@ int32_t *codec_decode_allocating(void *control, size_t length, size_t *count);
 void codec_refill(void *control, const void *original, size_t length);
 
 // The loops: total nanoseconds for `rounds` rounds.
-uint64_t codec_time_encode(void *control, size_t capacity, const int32_t *descriptors, size_t count, size_t rounds);
+uint64_t codec_time_encode(void *control, size_t capacity, const void *descriptors, size_t count, size_t rounds);
 uint64_t codec_time_decode(
     void *control, const void *original, size_t length, int32_t *out, size_t capacity, size_t rounds);
 uint64_t codec_time_decode_allocating(void *control, const void *original, size_t length, size_t rounds);
