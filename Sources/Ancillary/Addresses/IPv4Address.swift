@@ -3,6 +3,7 @@ public struct IPv4Address: Hashable, Sendable {
   /// The address as a number, most significant part first: 127.0.0.1 is 0x7F000001.
   public let value: UInt32
 
+  /// An address from its number: 0x7F000001 is 127.0.0.1.
   public init(_ value: UInt32) { self.value = value }
 
   /// An address from its four parts.

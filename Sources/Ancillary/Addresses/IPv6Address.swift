@@ -6,6 +6,7 @@ public struct IPv6Address: Hashable, Sendable {
   /// The last eight bytes, as a number.
   public let low: UInt64
 
+  /// An address from its two halves; the first byte of each is its most significant.
   public init(high: UInt64, low: UInt64) {
     self.high = high
     self.low = low

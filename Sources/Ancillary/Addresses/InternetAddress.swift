@@ -6,10 +6,13 @@
 public struct InternetAddress: Hashable, Sendable {
   /// The host's address. Cases may not be added: there are two families of `sockaddr` behind it.
   public enum Host: Hashable, Sendable {
+    /// The C name is `AF_INET`.
     case v4(IPv4Address)
+    /// The C name is `AF_INET6`.
     case v6(IPv6Address)
   }
 
+  /// The host, of either family.
   public var host: Host
 
   /// The port, in the host's byte order; 0 lets the system choose in bind(2).
@@ -40,6 +43,7 @@ extension InternetAddress: SocketAddress {
   /// `sizeof (struct sockaddr_in6)`.
   static var byteCountV6: Int { 28 }
 
+  /// 16 bytes (`sizeof (struct sockaddr_in)`), or 28 (`sockaddr_in6`).
   public var encodedByteCount: Int {
     switch host {
     case .v4: Self.byteCountV4
@@ -47,6 +51,7 @@ extension InternetAddress: SocketAddress {
     }
   }
 
+  /// Appends a `struct sockaddr_in` or `sockaddr_in6`.
   @_lifetime(output: copy output)
   public func encode(into output: inout OutputRawSpan) {
     switch host {
@@ -65,6 +70,8 @@ extension InternetAddress: SocketAddress {
   }
 
   /// Reads a `struct sockaddr_in` or `sockaddr_in6`; bytes behind it are ignored.
+  ///
+  /// - Throws: ``AncillaryError/Code/wrongFamily``; ``AncillaryError/Code/malformedAddress`` below 16 or 28 bytes.
   public init(decoding bytes: RawSpan) throws(AncillaryError) {
     guard let family = SocketAddressHeader.family(in: bytes) else { throw AncillaryError(.malformedAddress) }
     switch family {
@@ -89,6 +96,7 @@ extension InternetAddress: SocketAddress {
 }
 
 extension InternetAddress: LosslessStringConvertible {
+  /// The text form: `192.0.2.1:80`, `[fe80::1%2]:80`. Without the flow label.
   public var description: String {
     switch host {
     case .v4(let address): "\(address):\(port)"

@@ -51,7 +51,8 @@ public protocol SocketAddress: Sendable {
 
   /// Reads an address as the system returned it, with the length that the system returned.
   ///
-  /// - Throws: ``AncillaryError/Code/wrongFamily`` or ``AncillaryError/Code/malformedAddress``.
+  /// - Throws: ``AncillaryError/Code/wrongFamily``, ``AncillaryError/Code/malformedAddress`` or
+  ///   ``AncillaryError/Code/addressTooLong``.
   init(decoding bytes: RawSpan) throws(AncillaryError)
 }
 
@@ -60,6 +61,8 @@ extension SocketAddress {
   public static var maximumByteCount: Int { 128 }
 
   /// Lends the encoded address to `body`, for a system call of your own.
+  ///
+  /// - Throws: what `body` throws.
   public func withSocketAddressBytes<R: ~Copyable, E: Error>(_ body: (RawSpan) throws(E) -> R) throws(E) -> R {
     var storage = InlineArray<128, UInt8>(repeating: 0)
     var span = storage.mutableSpan

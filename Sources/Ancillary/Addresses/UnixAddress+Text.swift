@@ -8,6 +8,7 @@ extension UnixAddress: LosslessStringConvertible, CustomDebugStringConvertible {
     }
   }
 
+  /// The text form, with the name of the type.
   public var debugDescription: String { "UnixAddress(\(description))" }
 
   /// Reads the text form; `nil` when it is empty, too long, or has a broken escape.
@@ -53,12 +54,21 @@ extension UnixAddress: LosslessStringConvertible, CustomDebugStringConvertible {
         bytes.append(byte)
         continue
       }
-      guard rest.popFirst() == UInt8(ascii: "x"), rest.count >= 2, rest.first != UInt8(ascii: "+"),
-        let value = UInt8(String(decoding: rest.prefix(2), as: UTF8.self), radix: 16)
+      guard rest.popFirst() == UInt8(ascii: "x"), let high = hexadecimalDigit(rest.popFirst()),
+        let low = hexadecimalDigit(rest.popFirst())
       else { return nil }
-      rest = rest.dropFirst(2)
-      bytes.append(value)
+      bytes.append(high << 4 | low)
     }
     return bytes
+  }
+
+  /// One digit. (An integer's own parser takes signs.)
+  private static func hexadecimalDigit(_ character: UInt8?) -> UInt8? {
+    switch character {
+    case let digit? where (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(digit): digit - UInt8(ascii: "0")
+    case let letter? where (UInt8(ascii: "a")...UInt8(ascii: "f")).contains(letter | 0x20):
+      (letter | 0x20) - UInt8(ascii: "a") + 10
+    default: nil
+    }
   }
 }

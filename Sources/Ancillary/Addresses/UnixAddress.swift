@@ -18,6 +18,7 @@ public struct UnixAddress: Hashable, Sendable {
     case unnamed
   }
 
+  /// What kind of address it is.
   public let kind: Kind
 
   /// The bytes of the path, without the NUL at its end; those of the abstract name, without the NUL at its start; none
@@ -99,6 +100,7 @@ public struct UnixAddress: Hashable, Sendable {
 }
 
 extension UnixAddress: SocketAddress {
+  /// The family's two bytes and those of the name: 2 to 110 bytes.
   public var encodedByteCount: Int {
     let header = SocketAddressHeader.byteCount
     return switch kind {
@@ -109,6 +111,7 @@ extension UnixAddress: SocketAddress {
     }
   }
 
+  /// Appends a `struct sockaddr_un`, as short as the name allows.
   @_lifetime(output: copy output)
   public func encode(into output: inout OutputRawSpan) {
     SocketAddressHeader.append(family: SocketAddressHeader.unix, total: encodedByteCount, to: &output)
@@ -122,6 +125,9 @@ extension UnixAddress: SocketAddress {
   /// give it room for that, or cut the bytes to your buffer's length first.
   ///
   /// No bytes at all, and a family alone, are unnamed.
+  ///
+  /// - Throws: ``AncillaryError/Code/wrongFamily``; ``AncillaryError/Code/malformedAddress`` for a single byte;
+  ///   ``AncillaryError/Code/addressTooLong`` for more than `sun_path` holds.
   public init(decoding bytes: RawSpan) throws(AncillaryError) {
     guard bytes.byteCount > 0 else {
       self = .unnamed

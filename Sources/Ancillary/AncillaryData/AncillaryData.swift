@@ -130,15 +130,14 @@ extension AncillaryData {
 
   private mutating func build(_ body: (inout OutputRawSpan) throws(AncillaryError) -> Void) throws(AncillaryError) {
     precondition(state != .lent, "control messages appended while the memory is lent to a receive")
-    if state == .received {
-      used = 0
-      state = .building
-    }
-    let start = used
+    let start = state == .received ? 0 : used
     // SAFETY: the free part of the memory, which this value has exclusive access to.
-    used += try unsafe memory.withUnsafeMutableBytes { (bytes) throws(AncillaryError) in
+    let added = try unsafe memory.withUnsafeMutableBytes { (bytes) throws(AncillaryError) in
       try unsafe fill(UnsafeMutableRawBufferPointer(rebasing: bytes[start...]), body)
     }
+    // Only now: an append that failed changes nothing.
+    used = start + added
+    state = .building
   }
 }
 

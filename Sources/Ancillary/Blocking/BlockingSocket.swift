@@ -15,6 +15,7 @@ public struct BlockingSocket<Address: SocketAddress>: ~Copyable, Sendable {
 }
 
 extension BlockingSocket: DescriptorBacked, SendMessage, SendMessageTo, ReceiveMessage, ReceiveMessageFrom {
+  /// Lends the raw descriptor to `body`, which must neither close it nor keep it.
   public borrowing func withUnsafeFileDescriptor<R: ~Copyable, E: Error>(
     _ body: (FileDescriptor) throws(E) -> R
   ) throws(E) -> R {

@@ -76,8 +76,9 @@ extension DescriptorBacked where Self: ReceiveMessage & ~Copyable {
   /// Receives bytes with up to `maximum` descriptors. Those beyond are closed and counted: more may arrive than there
   /// was room for.
   ///
-  /// There is always room for all that one message can carry, so a descriptor is only missing for another reason
-  /// (``ReceiveFlags/controlTruncated``).
+  /// There is room for all that one message can carry (beside a security label, `SO_PASSSEC`, of up to 800 bytes), so a
+  /// descriptor is only missing for another reason (``ReceiveFlags/controlTruncated``). Other ancillary data is dropped;
+  /// the sender's process descriptor (`SO_PASSPIDFD`) is closed.
   ///
   /// - Throws: ``AncillaryError/Code/systemCall`` with the error of recvmsg(2).
   /// - Precondition: `maximum` is not negative.
@@ -99,10 +100,10 @@ extension DescriptorBacked where Self: ReceiveMessage & ~Copyable {
       failures: ancillary.failures)
   }
 
-  /// Receives bytes with exactly `count` descriptors.
+  /// Receives bytes with exactly `count` descriptors; see ``receive(into:upTo:options:)-(MutableRawSpan,_,_)``.
   ///
-  /// - Throws: ``AncillaryError/Code/descriptorCount`` when another number arrived: then all are closed, and the
-  ///   payload is lost; ``AncillaryError/Code/systemCall`` with the error of recvmsg(2).
+  /// - Throws: ``AncillaryError/Code/descriptorCount`` when another number arrived, which is also so at the end of a
+  ///   stream: then all are closed, and the payload is lost; ``AncillaryError/Code/systemCall`` with the error of recvmsg(2).
   public borrowing func receive(
     into bytes: inout MutableRawSpan, exactly count: Int, options: ReceiveOptions = []
   ) throws(AncillaryError) -> ReceivedDescriptors {

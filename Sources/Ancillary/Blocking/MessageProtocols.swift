@@ -15,6 +15,7 @@ public protocol SendMessage: ~Copyable {
 
 /// A socket that can send messages with ancillary data to an address.
 public protocol SendMessageTo: ~Copyable {
+  /// What names a receiver: ``UnixAddress``, ``InternetAddress``, or a type of your own.
   associatedtype Address: SocketAddress
 
   /// Sends one message to `address`, and waits while there is no room for it, unless `options` has
@@ -40,6 +41,7 @@ public protocol ReceiveMessage: ~Copyable {
 
 /// A socket that can receive messages with ancillary data, and tell where they came from.
 public protocol ReceiveMessageFrom: ~Copyable {
+  /// What names a sender: ``UnixAddress``, ``InternetAddress``, or a type of your own.
   associatedtype Address: SocketAddress
 
   /// Waits for a message, unless `options` has ``ReceiveOptions/doNotWait``, and owns the descriptors it brings in
@@ -61,6 +63,7 @@ public struct ReceiveResult: Hashable, Sendable {
   /// What the system says about the message.
   public let flags: ReceiveFlags
 
+  /// A result, for sockets of third parties.
   public init(byteCount: Int, flags: ReceiveFlags) {
     self.byteCount = byteCount
     self.flags = flags

@@ -88,6 +88,7 @@ extension ControlMessageBuffer: Sequence {
 
     init(_ storage: [UInt8]) { self.storage = storage }
 
+    /// The next message; `nil` at the end, or where the bytes stop being control messages.
     public mutating func next() -> StoredControlMessage? {
       // SAFETY: every byte of an array of bytes is initialised.
       guard let extent = ControlMessageExtent(in: unsafe storage.span.bytes, at: offset) else { return nil }
@@ -96,5 +97,6 @@ extension ControlMessageBuffer: Sequence {
     }
   }
 
+  /// A walk from the first message, over the bytes as they are now.
   public func makeIterator() -> Iterator { Iterator(storage) }
 }

@@ -9,6 +9,7 @@ public struct ControlMessageKind: Hashable, Sendable {
   /// The type within the level. The C name is `cmsg_type` (`SCM_RIGHTS`, `IP_PKTINFO` …).
   public let type: Int32
 
+  /// Any pair of numbers.
   public init(level: Int32, type: Int32) {
     self.level = level
     self.type = type
@@ -16,5 +17,6 @@ public struct ControlMessageKind: Hashable, Sendable {
 }
 
 extension ControlMessageKind: CustomStringConvertible {
+  /// For logs: `control message 1/2`.
   public var description: String { "control message \(level)/\(type)" }
 }

@@ -4,6 +4,13 @@
 /// Checked against the C macros for every payload length up to 2048 in the tests. The BSD variants have been compiled,
 /// not run.
 enum ControlMessageLayout {
+  /// `SOL_SOCKET`.
+  #if os(Linux) || os(Android)
+    static var socketLevel: Int32 { 1 }
+  #else
+    static var socketLevel: Int32 { 0xFFFF }
+  #endif
+
   #if os(Linux) || os(Android)
     typealias Length = UInt
     static var alignment: Int { MemoryLayout<UInt>.size }

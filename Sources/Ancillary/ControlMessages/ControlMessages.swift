@@ -12,6 +12,7 @@ public struct ControlMessages: ~Escapable {
   /// The whole buffer.
   public let bytes: RawSpan
 
+  /// The messages in any bytes, which are borrowed. Looks at nothing yet.
   @_lifetime(copy bytes)
   public init(_ bytes: RawSpan) { self.bytes = bytes }
 
@@ -92,5 +93,7 @@ extension ControlMessages {
   ///
   /// Room for an odd number always has room for one more, in the padding: the kernel uses it, so be ready to receive
   /// it.
+  ///
+  /// - Precondition: `count` is not negative.
   public static func space(forDescriptors count: Int) -> Int { space(for: count * MemoryLayout<Int32>.size) }
 }

@@ -1,5 +1,6 @@
 extension OwnedFds {
-  /// Takes ownership of **every** descriptor of every `SCM_RIGHTS` message in `control`, and of nothing else.
+  /// Takes ownership of **every** descriptor of every `SCM_RIGHTS` message in `control`, and of nothing else: the one in an
+  /// `SCM_PIDFD` message stays a number that nobody closes, so with `SO_PASSPIDFD` use ``ReceivedAncillary``.
   ///
   /// Each taken slot is overwritten with -1, so that the same bytes cannot be adopted twice. Descriptors are counted by
   /// the header's length: `CMSG_SPACE` for one has room for two. Allocates only as ``OwnedFds`` does: not up to four
@@ -14,7 +15,8 @@ extension OwnedFds {
     unsafe adopt(rightsIn: control)
   }
 
-  /// The same, appending to this collection: with enough ``reserveCapacity(_:)`` nothing is allocated.
+  /// The same as ``init(adoptingRightsIn:)``, appending to this collection: with enough ``reserveCapacity(_:)`` nothing is
+  /// allocated. Slots without a descriptor are passed over.
   ///
   /// - Returns: how many descriptors were taken.
   @unsafe
@@ -24,7 +26,7 @@ extension OwnedFds {
     return unsafe adoptAll(in: control, failures: &ignored)
   }
 
-  /// The same, and reports the slots without a descriptor.
+  /// The same as ``adopt(rightsIn:)``, and appends the slots without a descriptor to `failures`.
   ///
   /// - Returns: how many descriptors were taken.
   @unsafe

@@ -79,6 +79,7 @@ extension AncillaryError {
 }
 
 extension AncillaryError: CustomStringConvertible {
+  /// For logs: the code's name, with the two counts or the system's error.
   public var description: String {
     if let errno { return "\(code.name.rawValue): \(errno)" }
     return actual == 0 && limit == 0 ? code.name.rawValue : "\(code.name.rawValue) (\(actual), limit \(limit))"
@@ -86,5 +87,6 @@ extension AncillaryError: CustomStringConvertible {
 }
 
 extension AncillaryError.Code: CustomStringConvertible {
+  /// The code's name.
   public var description: String { name.rawValue }
 }

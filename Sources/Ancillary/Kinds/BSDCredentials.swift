@@ -17,6 +17,7 @@ public struct BSDCredentials: Hashable, Sendable {
   /// The groups, at most 16, the effective one first. The C names are `cmcred_ngroups` and `cmcred_groups`.
   public var groups: [UInt32]
 
+  /// Any values; of the groups only the first ``maximumGroups`` are written.
   public init(processID: Int32, userID: UInt32, effectiveUserID: UInt32, groupID: UInt32, groups: [UInt32]) {
     self.processID = processID
     self.userID = userID
@@ -38,9 +39,13 @@ extension ControlMessageKind {
 }
 
 extension BSDCredentials: DecodableControlMessage, EncodableControlMessage {
+  /// Reads ``ControlMessageKind/bsdCredentials`` alone.
   public static func matches(_ kind: ControlMessageKind) -> Bool { kind == .bsdCredentials }
 
-  /// - Throws: ``AncillaryError/Code/malformedData`` for another length than 84, or a number of groups outside 0…16.
+  /// Reads a `struct cmsgcred`.
+  ///
+  /// - Throws: ``AncillaryError/Code/wrongKind``; ``AncillaryError/Code/malformedData`` for another length than 84, a
+  ///   truncated message, or a number of groups outside 0…16.
   public init(decoding message: borrowing ControlMessage) throws(AncillaryError) {
     try message.check(Self.self, byteCount: Self.byteCount)
     let bytes = message.data
@@ -54,10 +59,12 @@ extension BSDCredentials: DecodableControlMessage, EncodableControlMessage {
     for index in 0..<count { groups.append(bytes.load(at: 20 + 4 * index)) }
   }
 
+  /// The level and type that it is written with.
   public var kind: ControlMessageKind { .bsdCredentials }
+  /// 84 bytes.
   public var encodedByteCount: Int { Self.byteCount }
 
-  /// Groups beyond the sixteenth are left out.
+  /// Appends a `struct cmsgcred`. Groups beyond the sixteenth are left out.
   @_lifetime(output: copy output)
   public func encode(into output: inout OutputRawSpan) {
     output.append(integer: processID)

@@ -19,6 +19,7 @@ public struct Credentials: Hashable, Sendable {
   /// The sender's group ID; `nil` when unknown.
   public var groupID: UInt32?
 
+  /// Any values; to send, see what the kernel lets this process name.
   public init(processID: Int32?, userID: UInt32?, groupID: UInt32?) {
     self.processID = processID
     self.userID = userID
@@ -57,17 +58,24 @@ extension ControlMessageKind {
 }
 
 extension Credentials: DecodableControlMessage, EncodableControlMessage {
+  /// Reads ``ControlMessageKind/credentials`` alone.
   public static func matches(_ kind: ControlMessageKind) -> Bool { kind == .credentials }
 
+  /// Reads the 12 bytes of a `struct ucred`.
+  ///
+  /// - Throws: ``AncillaryError/Code/wrongKind``; ``AncillaryError/Code/malformedData`` for another length than 12, or a
+  ///   truncated message.
   public init(decoding message: borrowing ControlMessage) throws(AncillaryError) {
-    guard Self.matches(message.kind) else { throw AncillaryError(.wrongKind) }
+    try message.check(Self.self, byteCount: Self.byteCount)
     try self.init(decoding: message.data)
   }
 
+  /// The level and type that it is written with.
   public var kind: ControlMessageKind { .credentials }
+  /// 12 bytes.
   public var encodedByteCount: Int { Self.byteCount }
 
-  /// Unknown members are written as the kernel does: 0 and 65534.
+  /// Appends a `struct ucred`. Unknown members are written as the kernel does: 0 and 65534.
   @_lifetime(output: copy output)
   public func encode(into output: inout OutputRawSpan) {
     output.append(integer: processID ?? 0)

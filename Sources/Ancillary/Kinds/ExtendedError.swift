@@ -9,7 +9,9 @@ public import SystemPackage
 public struct ExtendedError: Hashable, Sendable {
   /// Who reported the error. Linux adds origins: compare, don't enumerate.
   public struct Origin: RawRepresentable, Hashable, Sendable {
+    /// The number in `ee_origin`.
     public let rawValue: UInt8
+    /// Any number: those without a name here work as well.
     public init(rawValue: UInt8) { self.rawValue = rawValue }
 
     /// The C name is `SO_EE_ORIGIN_NONE`.
@@ -61,11 +63,15 @@ extension ExtendedError: DecodableControlMessage {
   /// `sizeof (struct sock_extended_err)`; the offender's address follows.
   static var byteCount: Int { 16 }
 
+  /// Reads both ``ControlMessageKind/extendedErrorV4`` and ``ControlMessageKind/extendedErrorV6``.
   public static func matches(_ kind: ControlMessageKind) -> Bool {
     kind == .extendedErrorV4 || kind == .extendedErrorV6
   }
 
-  /// A message that was cut behind the error itself is read without the offender.
+  /// Reads a `struct sock_extended_err` and the address behind it. A message that was cut behind the error itself is read
+  /// without the offender.
+  ///
+  /// - Throws: ``AncillaryError/Code/wrongKind``; ``AncillaryError/Code/malformedData`` below 16 bytes.
   public init(decoding message: borrowing ControlMessage) throws(AncillaryError) {
     guard Self.matches(message.kind) else { throw AncillaryError(.wrongKind) }
     let bytes = message.data

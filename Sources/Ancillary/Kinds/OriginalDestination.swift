@@ -3,7 +3,9 @@ internal import CMessageSockets
 /// Where a packet was addressed to before a firewall rule sent it here (transparent proxies). The C names are
 /// `IP_ORIGDSTADDR` (`IP_RECVORIGDSTADDR`, Linux 2.6.29) and `IPV6_ORIGDSTADDR` (2.6.37). Only received.
 public struct OriginalDestination: Hashable, Sendable {
+  /// The address, with its port.
   public let address: InternetAddress
+  /// Any address.
   public init(_ address: InternetAddress) { self.address = address }
 }
 
@@ -19,10 +21,15 @@ extension ControlMessageKind {
 }
 
 extension OriginalDestination: DecodableControlMessage {
+  /// Reads both ``ControlMessageKind/originalDestinationV4`` and ``ControlMessageKind/originalDestinationV6``.
   public static func matches(_ kind: ControlMessageKind) -> Bool {
     kind == .originalDestinationV4 || kind == .originalDestinationV6
   }
 
+  /// Reads a `struct sockaddr_in` or `sockaddr_in6`.
+  ///
+  /// - Throws: ``AncillaryError/Code/wrongKind``; ``AncillaryError/Code/malformedAddress`` or
+  ///   ``AncillaryError/Code/wrongFamily`` as ``InternetAddress/init(decoding:)``.
   public init(decoding message: borrowing ControlMessage) throws(AncillaryError) {
     guard Self.matches(message.kind) else { throw AncillaryError(.wrongKind) }
     self.init(try InternetAddress(decoding: message.data))

@@ -14,6 +14,7 @@ public struct PacketInfoV4: Hashable, Sendable {
   /// sent. The C name is `ipi_addr`.
   public var destination: IPv4Address
 
+  /// To send, name an interface or a source address; the destination is for received ones.
   public init(interfaceIndex: Int32 = 0, localAddress: IPv4Address = .any, destination: IPv4Address = .any) {
     self.interfaceIndex = interfaceIndex
     self.localAddress = localAddress
@@ -30,6 +31,7 @@ public struct PacketInfoV6: Hashable, Sendable {
   /// The network interface, by number; 0 leaves the choice to routing. The C name is `ipi6_ifindex`.
   public var interfaceIndex: UInt32
 
+  /// To send, name an interface or a source address.
   public init(address: IPv6Address = .any, interfaceIndex: UInt32 = 0) {
     self.address = address
     self.interfaceIndex = interfaceIndex
@@ -46,8 +48,13 @@ extension ControlMessageKind {
 }
 
 extension PacketInfoV4: DecodableControlMessage, EncodableControlMessage {
+  /// Reads ``ControlMessageKind/packetInfoV4`` alone.
   public static func matches(_ kind: ControlMessageKind) -> Bool { kind == .packetInfoV4 }
 
+  /// Reads a `struct in_pktinfo`.
+  ///
+  /// - Throws: ``AncillaryError/Code/wrongKind``; ``AncillaryError/Code/malformedData`` for another length than 12, or a
+  ///   truncated message.
   public init(decoding message: borrowing ControlMessage) throws(AncillaryError) {
     try message.check(Self.self, byteCount: 12)
     self.init(
@@ -55,9 +62,12 @@ extension PacketInfoV4: DecodableControlMessage, EncodableControlMessage {
       destination: IPv4Address(in: message.data, at: 8))
   }
 
+  /// The level and type that it is written with.
   public var kind: ControlMessageKind { .packetInfoV4 }
+  /// 12 bytes.
   public var encodedByteCount: Int { 12 }
 
+  /// Appends a `struct in_pktinfo`.
   @_lifetime(output: copy output)
   public func encode(into output: inout OutputRawSpan) {
     output.append(integer: interfaceIndex)
@@ -67,16 +77,24 @@ extension PacketInfoV4: DecodableControlMessage, EncodableControlMessage {
 }
 
 extension PacketInfoV6: DecodableControlMessage, EncodableControlMessage {
+  /// Reads ``ControlMessageKind/packetInfoV6`` alone.
   public static func matches(_ kind: ControlMessageKind) -> Bool { kind == .packetInfoV6 }
 
+  /// Reads a `struct in6_pktinfo`.
+  ///
+  /// - Throws: ``AncillaryError/Code/wrongKind``; ``AncillaryError/Code/malformedData`` for another length than 20, or a
+  ///   truncated message.
   public init(decoding message: borrowing ControlMessage) throws(AncillaryError) {
     try message.check(Self.self, byteCount: 20)
     self.init(address: IPv6Address(in: message.data, at: 0), interfaceIndex: message.data.load(at: 16))
   }
 
+  /// The level and type that it is written with.
   public var kind: ControlMessageKind { .packetInfoV6 }
+  /// 20 bytes.
   public var encodedByteCount: Int { 20 }
 
+  /// Appends a `struct in6_pktinfo`.
   @_lifetime(output: copy output)
   public func encode(into output: inout OutputRawSpan) {
     address.encode(into: &output)

@@ -11,6 +11,7 @@ public struct PacketTimestamps: Hashable, Sendable {
   /// By the network card's own clock; `nil` when it was not taken.
   public let hardware: Timestamp?
 
+  /// Any times.
   public init(software: Timestamp?, hardware: Timestamp?) {
     self.software = software
     self.hardware = hardware
@@ -29,10 +30,15 @@ extension ControlMessageKind {
 }
 
 extension PacketTimestamps: DecodableControlMessage {
+  /// Reads ``ControlMessageKind/packetTimestamps`` and ``ControlMessageKind/packetTimestampsWide``.
   public static func matches(_ kind: ControlMessageKind) -> Bool {
     kind == .packetTimestamps || kind == .packetTimestampsWide
   }
 
+  /// Reads a `struct scm_timestamping`; a time of zero is one that was not taken.
+  ///
+  /// - Throws: ``AncillaryError/Code/wrongKind``; ``AncillaryError/Code/malformedData`` for another length than three times, or a
+  ///   truncated message.
   public init(decoding message: borrowing ControlMessage) throws(AncillaryError) {
     let wide = message.kind == .packetTimestampsWide
     let pair = wide ? 16 : 2 * MemoryLayout<Int>.size
@@ -52,7 +58,9 @@ extension PacketTimestamps: DecodableControlMessage {
 /// Asks for the times of the one packet that it is sent with. The C name is `SO_TIMESTAMPING` as a control message of a
 /// send (Linux 4.6). How they are reported is still up to the socket's own `SO_TIMESTAMPING` option.
 public struct TimestampRequest: OptionSet, Hashable, Sendable {
+  /// The C names are `SOF_TIMESTAMPING_TX_…`.
   public let rawValue: UInt32
+  /// Any set of the kernel's bits.
   public init(rawValue: UInt32) { self.rawValue = rawValue }
 
   /// When the card sends it, by the card's clock. The C name is `SOF_TIMESTAMPING_TX_HARDWARE`.
@@ -66,8 +74,11 @@ public struct TimestampRequest: OptionSet, Hashable, Sendable {
 }
 
 extension TimestampRequest: EncodableControlMessage {
+  /// The level and type that it is written with.
   public var kind: ControlMessageKind { .packetTimestamps }
+  /// 4 bytes.
   public var encodedByteCount: Int { 4 }
+  /// Appends the bits as a 32-bit integer.
   @_lifetime(output: copy output)
   public func encode(into output: inout OutputRawSpan) { output.append(integer: rawValue) }
 }

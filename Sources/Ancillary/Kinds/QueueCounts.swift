@@ -7,6 +7,7 @@ internal import CMessageSockets
 public struct QueuedByteCount: Hashable, Sendable {
   /// Bytes.
   public let value: Int32
+  /// Any count.
   public init(_ value: Int32) { self.value = value }
 }
 
@@ -15,6 +16,7 @@ public struct QueuedByteCount: Hashable, Sendable {
 public struct DroppedMessageCount: Hashable, Sendable {
   /// Messages.
   public let value: UInt32
+  /// Any count.
   public init(_ value: UInt32) { self.value = value }
 }
 
@@ -32,10 +34,15 @@ extension ControlMessageKind {
 }
 
 extension QueuedByteCount: DecodableControlMessage {
+  /// Reads both ``ControlMessageKind/queuedByteCount`` and ``ControlMessageKind/queuedByteCountTCP``.
   public static func matches(_ kind: ControlMessageKind) -> Bool {
     kind == .queuedByteCount || kind == .queuedByteCountTCP
   }
 
+  /// Reads an `int`.
+  ///
+  /// - Throws: ``AncillaryError/Code/wrongKind``; ``AncillaryError/Code/malformedData`` for another length than 4, or a
+  ///   truncated message.
   public init(decoding message: borrowing ControlMessage) throws(AncillaryError) {
     try message.check(Self.self, byteCount: 4)
     self.init(message.data.load(at: 0))
@@ -43,8 +50,13 @@ extension QueuedByteCount: DecodableControlMessage {
 }
 
 extension DroppedMessageCount: DecodableControlMessage {
+  /// Reads ``ControlMessageKind/droppedMessageCount`` alone.
   public static func matches(_ kind: ControlMessageKind) -> Bool { kind == .droppedMessageCount }
 
+  /// Reads a 32-bit integer.
+  ///
+  /// - Throws: ``AncillaryError/Code/wrongKind``; ``AncillaryError/Code/malformedData`` for another length than 4, or a
+  ///   truncated message.
   public init(decoding message: borrowing ControlMessage) throws(AncillaryError) {
     try message.check(Self.self, byteCount: 4)
     self.init(message.data.load(at: 0))

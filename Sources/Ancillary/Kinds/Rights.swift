@@ -2,9 +2,9 @@ internal import CMessageSockets
 public import SystemPackage
 
 extension ControlMessageKind {
-  /// Descriptors. The C name is `SCM_RIGHTS` (unix(7)).
+  /// Descriptors, each a 32-bit integer. The C name is `SCM_RIGHTS` (unix(7)), with the same type on all systems.
   public static var rights: ControlMessageKind {
-    ControlMessageKind(level: CMS_SOL_SOCKET, type: CMS_SCM_RIGHTS)
+    ControlMessageKind(level: ControlMessageLayout.socketLevel, type: CMS_SCM_RIGHTS)
   }
 
   /// The sender's process as a descriptor. The C name is `SCM_PIDFD` (Linux 6.5, with `SO_PASSPIDFD` set on the

@@ -9,6 +9,7 @@ public struct SecurityLabel: Hashable, Sendable {
   /// policy needs.
   public let bytes: [UInt8]
 
+  /// Any label.
   public init(bytes: [UInt8]) { self.bytes = bytes }
 
   /// The label as text; bytes that are not UTF-8 are replaced.
@@ -23,10 +24,17 @@ extension ControlMessageKind {
 }
 
 extension SecurityLabel: DecodableControlMessage {
+  /// Reads ``ControlMessageKind/securityLabel`` alone.
   public static func matches(_ kind: ControlMessageKind) -> Bool { kind == .securityLabel }
 
+  /// Reads a label of any length.
+  ///
+  /// - Throws: ``AncillaryError/Code/wrongKind``; ``AncillaryError/Code/malformedData`` for the beginning of a longer
+  ///   label (``ControlMessage/isTruncated``). Linux shortens the header as well, so there the flags of the receive must
+  ///   be looked at (``ReceiveFlags/controlTruncated``) before a label is believed.
   public init(decoding message: borrowing ControlMessage) throws(AncillaryError) {
     guard Self.matches(message.kind) else { throw AncillaryError(.wrongKind) }
+    guard !message.isTruncated else { throw AncillaryError(.malformedData, actual: message.data.byteCount) }
     var bytes = message.data.copyToArray()
     if bytes.last == 0 { bytes.removeLast() }
     self.init(bytes: bytes)

@@ -7,6 +7,7 @@ internal import CMessageSockets
 public struct SegmentSize: Hashable, Sendable {
   /// Bytes of payload in one datagram.
   public let value: UInt16
+  /// Any size; 0 asks for no segments.
   public init(_ value: UInt16) { self.value = value }
 }
 
@@ -15,6 +16,7 @@ public struct SegmentSize: Hashable, Sendable {
 public struct CoalescedSegmentSize: Hashable, Sendable {
   /// Bytes of payload in one datagram.
   public let value: Int32
+  /// Any size.
   public init(_ value: Int32) { self.value = value }
 }
 
@@ -30,16 +32,23 @@ extension ControlMessageKind {
 }
 
 extension SegmentSize: EncodableControlMessage {
+  /// The level and type that it is written with.
   public var kind: ControlMessageKind { .segmentSize }
+  /// 2 bytes.
   public var encodedByteCount: Int { 2 }
+  /// Appends a 16-bit integer.
   @_lifetime(output: copy output)
   public func encode(into output: inout OutputRawSpan) { output.append(integer: value) }
 }
 
 extension CoalescedSegmentSize: DecodableControlMessage {
+  /// Reads ``ControlMessageKind/coalescedSegmentSize`` alone.
   public static func matches(_ kind: ControlMessageKind) -> Bool { kind == .coalescedSegmentSize }
 
   /// Linux delivers an `int`; two bytes, as the documentation once had it, are read as well.
+  ///
+  /// - Throws: ``AncillaryError/Code/wrongKind``; ``AncillaryError/Code/malformedData`` for another length than 2 or 4, or a
+  ///   truncated message.
   public init(decoding message: borrowing ControlMessage) throws(AncillaryError) {
     if message.data.byteCount == 2 {
       try message.check(Self.self, byteCount: 2)

@@ -11,6 +11,7 @@ public struct Timestamp: Hashable, Sendable {
   /// The rest, in nanoseconds: as the kernel gave it, which is below a thousand million.
   public let nanoseconds: Int64
 
+  /// Any time.
   public init(seconds: Int64, nanoseconds: Int64) {
     self.seconds = seconds
     self.nanoseconds = nanoseconds
@@ -47,6 +48,7 @@ extension ControlMessageKind {
 }
 
 extension Timestamp: DecodableControlMessage {
+  /// Reads ``ControlMessageKind/timestamp``, ``ControlMessageKind/timestampNanoseconds`` and the wide form of each.
   public static func matches(_ kind: ControlMessageKind) -> Bool {
     switch kind {
     case .timestamp, .timestampWide, .timestampNanoseconds, .timestampNanosecondsWide: true
@@ -54,6 +56,10 @@ extension Timestamp: DecodableControlMessage {
     }
   }
 
+  /// Reads a `struct timeval` or `struct timespec`, depending on the kind.
+  ///
+  /// - Throws: ``AncillaryError/Code/wrongKind``; ``AncillaryError/Code/malformedData`` for another length than two integers, or a
+  ///   truncated message.
   public init(decoding message: borrowing ControlMessage) throws(AncillaryError) {
     let wide = message.kind == .timestampWide || message.kind == .timestampNanosecondsWide
     try message.check(Self.self, byteCount: wide ? 16 : 2 * MemoryLayout<Int>.size)

@@ -15,11 +15,13 @@ public struct TrafficClass: Hashable, Sendable {
     case experienced = 3
   }
 
+  /// The protocol whose header it stands in.
   public var version: InternetProtocol
 
   /// The whole byte.
   public var value: UInt8
 
+  /// A byte for packets of one protocol.
   public init(_ version: InternetProtocol, _ value: UInt8) {
     self.version = version
     self.value = value
@@ -48,9 +50,13 @@ extension ControlMessageKind {
 }
 
 extension TrafficClass: DecodableControlMessage, EncodableControlMessage {
+  /// Reads both ``ControlMessageKind/trafficClassV4`` and ``ControlMessageKind/trafficClassV6``.
   public static func matches(_ kind: ControlMessageKind) -> Bool { kind == .trafficClassV4 || kind == .trafficClassV6 }
 
   /// Linux delivers one byte for IPv4 and an `int` for IPv6; either length is read for either.
+  ///
+  /// - Throws: ``AncillaryError/Code/wrongKind``; ``AncillaryError/Code/malformedData`` for another length than 1 or 4, or a
+  ///   truncated message.
   public init(decoding message: borrowing ControlMessage) throws(AncillaryError) {
     let version: InternetProtocol = message.kind == .trafficClassV4 ? .v4 : .v6
     if message.data.byteCount == 1 {
@@ -62,10 +68,12 @@ extension TrafficClass: DecodableControlMessage, EncodableControlMessage {
     }
   }
 
+  /// The level and type that it is written with.
   public var kind: ControlMessageKind { version == .v4 ? .trafficClassV4 : .trafficClassV6 }
+  /// 4 bytes.
   public var encodedByteCount: Int { 4 }
 
-  /// As an `int`, which Linux takes for both.
+  /// Appends an `int`, which Linux takes for both.
   @_lifetime(output: copy output)
   public func encode(into output: inout OutputRawSpan) { output.append(integer: Int32(value)) }
 }

@@ -1,16 +1,16 @@
 extension RawSpan {
-  /// The integer at `offset` in the host's byte order; no alignment needed. Traps when it does not fit: callers check
+  /// The integer at `offset`, in bytes, in the host's byte order; no alignment needed. Traps when it does not fit: check
   /// lengths that come from a peer first.
   @inline(__always)
-  func load<T: FixedWidthInteger & BitwiseCopyable>(_ type: T.Type = T.self, at offset: Int) -> T {
+  public func load<T: FixedWidthInteger & BitwiseCopyable>(_ type: T.Type = T.self, at offset: Int) -> T {
     precondition(offset >= 0 && byteCount >= MemoryLayout<T>.size && offset <= byteCount - MemoryLayout<T>.size)
     // SAFETY: the range was checked above; every bit pattern is an integer; the load is unaligned.
     return unsafe unsafeLoadUnaligned(fromByteOffset: offset, as: T.self)
   }
 
-  /// The integer at `offset`, which is in network byte order.
+  /// The integer at `offset`, in bytes, which is there in network byte order. Traps when it does not fit.
   @inline(__always)
-  func loadBigEndian<T: FixedWidthInteger & BitwiseCopyable>(_ type: T.Type = T.self, at offset: Int) -> T {
+  public func loadBigEndian<T: FixedWidthInteger & BitwiseCopyable>(_ type: T.Type = T.self, at offset: Int) -> T {
     T(bigEndian: load(T.self, at: offset))
   }
 
@@ -21,14 +21,5 @@ extension RawSpan {
       unsafe withUnsafeBytes { source in unsafe UnsafeMutableRawBufferPointer(buffer).copyMemory(from: source) }
       count = byteCount
     }
-  }
-
-  /// Whether both hold the same bytes.
-  func hasSameBytes(as other: RawSpan) -> Bool {
-    guard byteCount == other.byteCount else { return false }
-    for offset in 0..<byteCount where load(UInt8.self, at: offset) != other.load(UInt8.self, at: offset) {
-      return false
-    }
-    return true
   }
 }

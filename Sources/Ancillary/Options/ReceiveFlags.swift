@@ -1,7 +1,9 @@
 /// What the system says about a message that was received: `msg_flags` of recvmsg(2). The raw value holds this system's
 /// numbers, those without a name here too.
 public struct ReceiveFlags: OptionSet, Hashable, Sendable {
+  /// This system's numbers (`MSG_…`).
   public let rawValue: Int32
+  /// Any of this system's numbers.
   public init(rawValue: Int32) { self.rawValue = rawValue }
 
   /// The flags as the system returned them. Linux echoes `MSG_CMSG_CLOEXEC`, which says nothing: it is left out.

@@ -2,7 +2,9 @@
 ///
 /// `MSG_CMSG_CLOEXEC` is always added (``systemFlags``): descriptors arrive with close-on-exec set.
 public struct ReceiveOptions: OptionSet, Hashable, Sendable {
+  /// This system's numbers (`MSG_…`), without those that are always added.
   public let rawValue: Int32
+  /// Any of this system's numbers: flags without a name here work as well.
   public init(rawValue: Int32) { self.rawValue = rawValue }
 
   /// Leaves the message in the queue. Each look at a message with descriptors installs *new* ones, which are owned and
@@ -21,7 +23,8 @@ public struct ReceiveOptions: OptionSet, Hashable, Sendable {
   public static var errorQueue: ReceiveOptions { ReceiveOptions(rawValue: MessageFlagNumbers.current.errorQueue) }
 
   /// Returns the length that the datagram had, even when the buffer was shorter: then the byte count exceeds the
-  /// buffer. The C name is `MSG_TRUNC` (Linux: datagrams since 2.2, Unix-domain 3.4).
+  /// buffer. Not for streams: TCP throws the bytes away (tcp(7)). The C name is `MSG_TRUNC` (Linux: datagrams since 2.2,
+  /// Unix-domain 3.4).
   public static var fullLength: ReceiveOptions { ReceiveOptions(rawValue: MessageFlagNumbers.current.truncated) }
 
   /// Fails with `EAGAIN` rather than wait; leaves the descriptor's own `O_NONBLOCK` alone. The C name is

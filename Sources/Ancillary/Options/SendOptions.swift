@@ -3,14 +3,16 @@
 /// `MSG_NOSIGNAL` is always added (``systemFlags``): a peer that is gone is the error `EPIPE`, never the signal
 /// `SIGPIPE`.
 public struct SendOptions: OptionSet, Hashable, Sendable {
+  /// This system's numbers (`MSG_…`), without those that are always added.
   public let rawValue: Int32
+  /// Any of this system's numbers: flags without a name here work as well.
   public init(rawValue: Int32) { self.rawValue = rawValue }
 
   /// This send ends a record, on sockets that have records (`SOCK_SEQPACKET`). The C name is `MSG_EOR`.
   public static var endOfRecord: SendOptions { SendOptions(rawValue: MessageFlagNumbers.current.endOfRecord) }
 
-  /// Out-of-band data (TCP; Unix-domain streams since Linux 5.15). It drops descriptors on a Unix-domain stream: send
-  /// those apart. The C name is `MSG_OOB`.
+  /// The last byte is out-of-band data (TCP; Unix-domain streams since Linux 5.15). Descriptors that go with that one
+  /// byte alone are lost on a Unix-domain stream: its receive brings none. Send them apart. The C name is `MSG_OOB`.
   public static var outOfBand: SendOptions { SendOptions(rawValue: MessageFlagNumbers.current.outOfBand) }
 
   /// Only to hosts on networks that are connected directly. The C name is `MSG_DONTROUTE`.

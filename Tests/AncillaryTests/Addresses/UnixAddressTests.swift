@@ -73,7 +73,9 @@ import Testing
     #expect(UnixAddress(address.description) == address)
   }
 
-  @Test(arguments: ["", "\\", "\\x", "\\x4", "\\xzz", "\\n", "\\x+1", "/a\\x00b"]) func brokenText(_ text: String) {
+  @Test(arguments: ["", "\\", "\\x", "\\x4", "\\xzz", "\\n", "\\x+1", "@\\x-0", "\\x 1", "\\x4g", "\\xé", "/a\\x00b"]) func brokenText(
+    _ text: String
+  ) {
     #expect(UnixAddress(text) == nil)
   }
 

@@ -109,6 +109,23 @@ extension OpeningDescriptors {
       #expect(count == 1)
     }
 
+    /// An append that fails changes nothing, not even after a receive.
+    @Test func failedAppendKeepsWhatWasReceived() {
+      var control = RawControl()
+      control.add(level: 1, type: 9, payload: [1, 2, 3, 4])
+      var memory = [UInt8](repeating: 0, count: 24)
+      var span = memory.mutableSpan
+      var data = AncillaryData(unsafe span.mutableBytes)
+      Self.receive(control, into: &data)
+      var code: AncillaryError.Code?
+      do throws(AncillaryError) { try data.append(PacketInfoV6()) } catch { code = error.code }
+      #expect(code == .noCapacity)
+      let bytes = data.controlMessages.bytes.array
+      #expect(bytes == control.bytes)
+      let outgoing = unsafe data.withUnsafeOutgoingBytes { $0.count }
+      #expect(outgoing == 0)
+    }
+
     @Test func endWithoutBeginIsMisuse() async {
       await #expect(processExitsWith: .failure) {
         var data = AncillaryData()

@@ -48,6 +48,28 @@ extension OpeningDescriptors {
       #expect(descriptors.count == count)
     }
 
+    /// The room of descriptors that were taken from the front is used again.
+    @Test(arguments: [4, 10, 253]) func roomAtTheFrontIsUsedAgain(_ capacity: Int) {
+      var descriptors = OwnedFds()
+      descriptors.reserveCapacity(capacity)
+      var first = Self.control(capacity)
+      _ = unsafe first.bytes.withUnsafeMutableBytes { unsafe descriptors.adopt(rightsIn: $0) }
+      let last = descriptors.span[capacity - 1].identity
+      for _ in 0..<capacity - 1 { _ = descriptors.takeFirst() }
+      var second = Self.control(capacity - 1)
+      var allocations: Int64 = -1
+      unsafe second.bytes.withUnsafeMutableBytes { bytes in
+        let before = cac_allocations()
+        _ = unsafe descriptors.adopt(rightsIn: bytes)
+        allocations = cac_allocations() - before
+      }
+      #expect(allocations == 0)
+      let span = descriptors.span
+      #expect(span.count == capacity)
+      #expect(span[0].identity == last)
+      #expect(Set(span.indices.map { span[$0].identity }).count == capacity)
+    }
+
     @Test(arguments: [(1, 0), (4, 0), (5, 1), (253, 1)]) func decodingAfreshAllocatesOnceBeyondFour(
       _ count: Int, _ expected: Int64
     ) {

@@ -25,6 +25,21 @@ import Testing
     #expect(decoded == Credentials(processID: 12, userID: 65534, groupID: 65534))
   }
 
+  /// Twelve bytes are there, but the header promises more: who sent it is not to be guessed from a fragment.
+  @Test func truncatedIsNotBelieved() {
+    var control = RawControl()
+    control.add(level: 1, type: 2, payload: [UInt8](repeating: 1, count: 12), statedLength: 40, padded: false)
+    withSpan(control.bytes) { span in
+      _ = #expect(throws: AncillaryError(code: .malformedData, actual: 12, limit: 12)) {
+        _ = try ControlMessages(span).first(Credentials.self)
+      }
+    }
+    unsafe control.bytes.withUnsafeMutableBytes { bytes in
+      let received = unsafe ReceivedAncillary(takingFrom: bytes)
+      #expect(received.credentials == nil)
+    }
+  }
+
   @Test(arguments: [0, 4, 11, 13, 16]) func otherLengthsThrow(_ length: Int) {
     var control = RawControl()
     control.add(level: 1, type: 2, payload: [UInt8](repeating: 0, count: length))

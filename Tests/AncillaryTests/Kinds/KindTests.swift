@@ -43,6 +43,13 @@ import Testing
     #expect(try Self.decode(SecurityLabel.self, .securityLabel, [])?.bytes == [])
   }
 
+  @Test func truncatedLabelIsNotBelieved() {
+    withSpan(Array("user_u:role_r".utf8)) { data in
+      let message = ControlMessage(kind: .securityLabel, data: data, isTruncated: true)
+      #expect(throws: AncillaryError(code: .malformedData, actual: 13)) { _ = try SecurityLabel(decoding: message) }
+    }
+  }
+
   @Test func timestamps() throws {
     let pair = littleEndian(Int64(1_700_000_000)) + littleEndian(Int64(123_456))
     for kind in [ControlMessageKind.timestamp, .timestampWide] {
@@ -214,7 +221,7 @@ import Testing
       guard message.data.byteCount == 2 else {
         throw AncillaryError(code: .malformedData, actual: message.data.byteCount, limit: 2)
       }
-      value = unsafe message.data.unsafeLoadUnaligned(as: UInt16.self).bigEndian
+      value = message.data.loadBigEndian(at: 0)
     }
     @_lifetime(output: copy output)
     func encode(into output: inout OutputRawSpan) { output.append(bigEndian: value) }
