@@ -46,6 +46,91 @@ extension OpeningDescriptors {
       #expect(data.credentials == Credentials(processID: nil, userID: nil, groupID: nil))
     }
 
+    /// Credentials that the sender names itself: root may name any user.
+    @Test(.enabled(if: geteuid() == 0, "only a privileged process may name another user")) func namedCredentials() throws {
+      var pair = socketPair(.seqpacket)
+      let sender = pair.takeFirst()!
+      let receiver = pair.takeFirst()!
+      let isOn = Self.enable(SO_PASSCRED, on: receiver)
+      #expect(isOn)
+      let credentials = Credentials(processID: getpid(), userID: 1234, groupID: 5678)
+      var buffer = AncillaryDataBuffer()
+      buffer.append(credentials)
+      let payload: [UInt8] = [1]
+      _ = try MessageSender(payload.span).ancillaryData(buffer.ancillaryData()).send(on: sender)
+      let arrived = try arrival(on: receiver)
+      #expect(try arrived.control.messages.first(Credentials.self) == credentials)
+    }
+
+    /// `SO_INQ` (84), Linux 6.17.
+    private static var hasQueuedByteCounts: Bool {
+      var pair = socketPair(.stream)
+      let socket = pair.takeFirst()!
+      return enable(84, on: socket)
+    }
+
+    @Test(.enabled(if: Self.hasQueuedByteCounts, "the kernel has no SO_INQ for Unix-domain streams (Linux 6.17)"))
+    func queuedBytesAreCounted() throws {
+      var pair = socketPair(.stream)
+      let sender = pair.takeFirst()!
+      let receiver = pair.takeFirst()!
+      let isEnabled = Self.enable(84, on: receiver)
+      #expect(isEnabled)
+      #expect(try BlockingTests.send([1, 2, 3, 4, 5], OwnedFds(), on: sender) == 5)
+      let first = try arrival(on: receiver, size: 2)
+      #expect(try first.control.messages.first(QueuedByteCount.self) == QueuedByteCount(3))
+      let second = try arrival(on: receiver, size: 8)
+      #expect(try second.control.messages.first(QueuedByteCount.self) == QueuedByteCount(0))
+    }
+
+    /// Whether a security module runs that labels sockets.
+    private static var hasLabels: Bool {
+      guard let modules = try? RFC3430Tests.text("/sys/kernel/security/lsm") else { return false }
+      return modules.contains("selinux") || modules.contains("smack")
+    }
+
+    @Test(.enabled(if: Self.hasLabels, "no security module that labels sockets (SELinux, Smack)"))
+    func labelOfTheSender() throws {
+      var pair = socketPair(.stream)
+      let sender = pair.takeFirst()!
+      let receiver = pair.takeFirst()!
+      let isOn = Self.enable(SO_PASSSEC, on: receiver)
+      #expect(isOn)
+      #expect(try BlockingTests.send([1], OwnedFds(), on: sender) == 1)
+      let arrived = try arrival(on: receiver)
+      let label = try #require(try arrived.control.messages.first(SecurityLabel.self))
+      let own = try RFC3430Tests.text("/proc/self/attr/current").filter { $0 != "\0" && $0 != "\n" }
+      #expect(label.text == own)
+    }
+
+    /// AF_UNIX_OOB, Linux 5.15.
+    private static var hasOutOfBand: Bool {
+      var pair = socketPair(.stream)
+      let sender = pair.takeFirst()!
+      return (try? sender.send([1], descriptors: Span(), options: .outOfBand)) == 1
+    }
+
+    /// On a Unix-domain stream a descriptor that goes with the out-of-band byte alone does not arrive. The kernel holds it
+    /// a while longer, but not beyond the socket.
+    @Test(.enabled(if: Self.hasOutOfBand, "the kernel has no out-of-band data on Unix-domain streams (Linux 5.15)"))
+    func descriptorsOfTheOutOfBandByteAreLost() throws {
+      var canary = Canary()
+      do {
+        var pair = socketPair(.stream)
+        let sender = pair.takeFirst()!
+        let receiver = pair.takeFirst()!
+        let writer = canary.take()
+        #expect(try sender.send([1], descriptor: writer, options: .outOfBand) == 1)
+        var memory: [UInt8] = [0, 0]
+        var span = memory.mutableSpan
+        let received = try receiver.receive(into: &span, upTo: 1, options: .outOfBand)
+        #expect(received.byteCount == 1)
+        #expect(received.descriptors.count == 0)
+      }
+      let released = canary.isReleased()
+      #expect(released)
+    }
+
     @Test func deadProcessCannotBeNamed() throws {
       var pair = socketPair(.stream)
       let sender = pair.takeFirst()!

@@ -6,48 +6,24 @@ import Testing
 extension OpeningDescriptors {
   /// The internet kinds against the kernel, over UDP on the loopback interface.
   @Suite struct InternetTests {
-    typealias UDP = BlockingSocket<InternetAddress>
-
-    static func socket(_ family: Int32, _ type: __socket_type = SOCK_DGRAM) -> UDP {
-      let number = Glibc.socket(family, Int32(bitPattern: type.rawValue | SOCK_CLOEXEC.rawValue), 0)
-      precondition(number >= 0, "socket: \(errno)")
-      return UDP(adopting: OwnedFd(adopting: FileDescriptor(rawValue: number)))
-    }
-
-    static func bind(_ socket: borrowing UDP, to address: InternetAddress) -> InternetAddress {
-      socket.withUnsafeFileDescriptor { descriptor in
-        let result = address.withSocketAddressBytes { bytes in
-          unsafe bytes.withUnsafeBytes {
-            unsafe Glibc.bind(
-              descriptor.rawValue, $0.baseAddress!.assumingMemoryBound(to: sockaddr.self), socklen_t($0.count))
-          }
-        }
-        precondition(result == 0, "bind: \(errno)")
-        var name = [UInt8](repeating: 0, count: 128)
-        var length = socklen_t(name.count)
-        _ = unsafe name.withUnsafeMutableBytes {
-          unsafe getsockname(descriptor.rawValue, $0.baseAddress!.assumingMemoryBound(to: sockaddr.self), &length)
-        }
-        return withSpan(Array(name[..<Int(length)])) { try! InternetAddress(decoding: $0) }
-      }
-    }
-
-    static func set(_ level: Int32, _ option: Int32, _ value: Int32 = 1, on socket: borrowing UDP) {
-      var value = value
-      socket.withUnsafeFileDescriptor {
-        let result = unsafe setsockopt($0.rawValue, level, option, &value, socklen_t(MemoryLayout<Int32>.size))
-        precondition(result == 0, "setsockopt \(level)/\(option): \(errno)")
+    /// Whether there is IPv6 on the loopback interface.
+    static var hasIPv6: Bool {
+      let number = Glibc.socket(AF_INET6, Int32(bitPattern: SOCK_DGRAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
+      guard number >= 0 else { return false }
+      let socket = OwnedFd(adopting: FileDescriptor(rawValue: number))
+      return withSystemAddress(InternetAddress(IPv6Address.loopback, port: 0)) { name, length in
+        socket.withUnsafeFileDescriptor { unsafe Glibc.bind($0.rawValue, name, length) == 0 }
       }
     }
 
     @Test func kindsOfV4BothWays() throws {
-      let receiver = Self.socket(AF_INET)
-      let sender = Self.socket(AF_INET)
-      let address = Self.bind(receiver, to: InternetAddress(.loopback, port: 0))
-      let source = Self.bind(sender, to: InternetAddress(.loopback, port: 0))
+      let receiver = internetSocket(AF_INET)
+      let sender = internetSocket(AF_INET)
+      let address = bind(receiver, to: InternetAddress(.loopback, port: 0))
+      let source = bind(sender, to: InternetAddress(.loopback, port: 0))
       // IP_PKTINFO, IP_RECVTTL, IP_RECVTOS, IP_RECVORIGDSTADDR
-      for option in [8, 12, 13, 20] as [Int32] { Self.set(0, option, on: receiver) }
-      for option in [35, 40] as [Int32] { Self.set(SOL_SOCKET, option, on: receiver) }  // TIMESTAMPNS, RXQ_OVFL
+      for option in [8, 12, 13, 20] as [Int32] { set(0, option, on: receiver) }
+      for option in [35, 40] as [Int32] { set(SOL_SOCKET, option, on: receiver) }  // TIMESTAMPNS, RXQ_OVFL
 
       var outgoing = AncillaryDataBuffer()
       outgoing.append(HopLimit(.v4, 7))
@@ -76,12 +52,12 @@ extension OpeningDescriptors {
       #expect(time.seconds > 1_600_000_000)
     }
 
-    @Test func kindsOfV6BothWays() throws {
-      let receiver = Self.socket(AF_INET6)
-      let sender = Self.socket(AF_INET6)
-      let address = Self.bind(receiver, to: InternetAddress(IPv6Address.loopback, port: 0))
+    @Test(.enabled(if: Self.hasIPv6, "no IPv6 on the loopback interface")) func kindsOfV6BothWays() throws {
+      let receiver = internetSocket(AF_INET6)
+      let sender = internetSocket(AF_INET6)
+      let address = bind(receiver, to: InternetAddress(IPv6Address.loopback, port: 0))
       // IPV6_RECVPKTINFO, IPV6_RECVHOPLIMIT, IPV6_RECVTCLASS, IPV6_RECVORIGDSTADDR
-      for option in [49, 51, 66, 74] as [Int32] { Self.set(41, option, on: receiver) }
+      for option in [49, 51, 66, 74] as [Int32] { set(41, option, on: receiver) }
       var outgoing = AncillaryDataBuffer()
       outgoing.append(HopLimit(.v6, 9))
       outgoing.append(TrafficClass(.v6, 0x2D))
@@ -103,10 +79,10 @@ extension OpeningDescriptors {
     }
 
     @Test func segmentsOutAndCoalescedIn() throws {
-      let receiver = Self.socket(AF_INET)
-      let sender = Self.socket(AF_INET)
-      let address = Self.bind(receiver, to: InternetAddress(.loopback, port: 0))
-      Self.set(17, 104, on: receiver)  // UDP_GRO
+      let receiver = internetSocket(AF_INET)
+      let sender = internetSocket(AF_INET)
+      let address = bind(receiver, to: InternetAddress(.loopback, port: 0))
+      set(17, 104, on: receiver)  // UDP_GRO
       var outgoing = AncillaryDataBuffer()
       outgoing.append(SegmentSize(100))
       let payload = [UInt8](repeating: 5, count: 450)
@@ -127,51 +103,83 @@ extension OpeningDescriptors {
       #expect(received == 450)
     }
 
-    @Test func errorQueueNamesTheOffender() throws {
-      let sender = Self.socket(AF_INET)
+    /// A datagram to a port that nobody has: the loopback interface answers while it is sent.
+    func refusal(from sender: borrowing InternetSocket, at host: InternetAddress) throws {
       // A port that was bound a moment ago, and is free again.
-      let address = {
-        let other = Self.socket(AF_INET)
-        return Self.bind(other, to: InternetAddress(.loopback, port: 0))
-      }()
-      Self.set(0, 11, on: sender)  // IP_RECVERR
-      let payload: [UInt8] = [1, 2, 3, 4]
-      _ = try MessageSender(unsafe payload.span.bytes).send(to: address, on: sender)
+      var address = host
+      do {
+        let other = internetSocket(host.encodedByteCount == 16 ? AF_INET : AF_INET6)
+        address = bind(other, to: host)
+      }
+      try send([1, 2, 3, 4], to: address, on: sender)
       var buffer = AncillaryDataBuffer(capacity: 512)
       var data = buffer.ancillaryData()
       var memory = [UInt8](repeating: 0, count: 8)
       var span = memory.mutableSpan
-      let (result, destination) = try MessageReceiver(unsafe span.mutableBytes).options(.errorQueue)
-        .receiveFrom(on: sender, ancillary: &data)
+      let (result, destination) = try MessageReceiver(&span).options(.errorQueue).receiveFrom(
+        on: sender, ancillary: &data)
       #expect(result.flags.contains(.errorQueue))
+      #expect(result.byteCount == 4)
       #expect(destination == address)
       let error = try #require(try data.controlMessages.first(ExtendedError.self))
       #expect(error.errno == .connectionRefused)
-      #expect(error.origin == .icmp)
-      #expect(error.offender == InternetAddress(.loopback, port: 0))
+      #expect(error.origin == (address.encodedByteCount == 16 ? .icmp : .icmp6))
+      #expect(error.offender == host)
+    }
+
+    @Test func errorQueueNamesTheOffender() throws {
+      let sender = internetSocket(AF_INET)
+      set(0, 11, on: sender)  // IP_RECVERR
+      try refusal(from: sender, at: InternetAddress(.loopback, port: 0))
+    }
+
+    @Test(.enabled(if: Self.hasIPv6, "no IPv6 on the loopback interface")) func errorQueueOfV6() throws {
+      let sender = internetSocket(AF_INET6)
+      set(41, 25, on: sender)  // IPV6_RECVERR
+      try refusal(from: sender, at: InternetAddress(IPv6Address.loopback, port: 0))
+    }
+
+    /// Control memory of every length, with real messages of the kernel's in it: what is whole is right, what is cut is
+    /// an error, and nothing is read beyond.
+    @Test func everyLengthOfControlMemory() throws {
+      let receiver = internetSocket(AF_INET)
+      let sender = internetSocket(AF_INET)
+      let address = bind(receiver, to: InternetAddress(.loopback, port: 0))
+      for option in [8, 12, 13] as [Int32] { set(0, option, on: receiver) }  // IP_PKTINFO, IP_RECVTTL, IP_RECVTOS
+      var control = ControlMessageBuffer()
+      control.append(HopLimit(.v4, 7))
+      control.append(TrafficClass(.v4, 0x2E))
+      for room in 0...96 {
+        try send([UInt8(room)], control, to: address, on: sender)
+        let arrived = try arrival(on: receiver, room: room)
+        #expect(arrived.payload == [UInt8(room)])
+        var whole = 0
+        if Self.isWhole(arrived.control, PacketInfoV4.self, { $0.destination == .loopback }) { whole += 1 }
+        if Self.isWhole(arrived.control, HopLimit.self, { $0.value == 7 }) { whole += 1 }
+        if Self.isWhole(arrived.control, TrafficClass.self, { $0.value == 0x2E }) { whole += 1 }
+        #expect(arrived.flags.contains(.controlTruncated) == (whole < 3), "room for \(room)")
+      }
+    }
+
+    /// Whether the message is there and can be read; if so it has to be right, and if it is cut that is the error.
+    static func isWhole<T: DecodableControlMessage>(
+      _ control: ControlMessageBuffer, _ type: T.Type, _ isRight: (T) -> Bool
+    ) -> Bool {
+      do {
+        guard let value = try control.messages.first(type) else { return false }
+        #expect(isRight(value))
+        return true
+      } catch {
+        #expect(error.code == .malformedData)
+        return false
+      }
     }
 
     @Test func tcpCarriesPayloadAndControl() throws {
-      let listener = Self.socket(AF_INET, SOCK_STREAM)
-      let address = Self.bind(listener, to: InternetAddress(.loopback, port: 0))
-      let client = Self.socket(AF_INET, SOCK_STREAM)
-      let isConnected =
-        listener.withUnsafeFileDescriptor { listen($0.rawValue, 1) } == 0
-        && address.withSocketAddressBytes { bytes in
-          unsafe bytes.withUnsafeBytes { name in
-            client.withUnsafeFileDescriptor {
-              unsafe connect($0.rawValue, name.baseAddress!.assumingMemoryBound(to: sockaddr.self), socklen_t(name.count))
-            }
-          }
-        } == 0
-      #expect(isConnected)
-      let accepted = listener.withUnsafeFileDescriptor { accept($0.rawValue, nil, nil) }
-      let server = OwnedFd(adopting: FileDescriptor(rawValue: accepted))
-      var on: Int32 = 1
-      let option = server.withUnsafeFileDescriptor {  // TCP_INQ
-        unsafe setsockopt($0.rawValue, 6, 36, &on, socklen_t(MemoryLayout<Int32>.size))
-      }
-      #expect(option == 0)
+      var pair = tcpPair()
+      let client = pair.takeFirst()!
+      let server = pair.takeFirst()!
+      set(6, 36, on: server)  // TCP_INQ
       let payload: [UInt8] = [1, 2, 3, 4, 5]
       #expect(try MessageSender(payload.span).send(on: client) == 5)
 
@@ -185,7 +193,7 @@ extension OpeningDescriptors {
       let queued = try data.controlMessages.first(QueuedByteCount.self)
       #expect(queued == QueuedByteCount(3))
       // An end of the stream would count as one more byte.
-      _ = client.release()
+      try client.close()
     }
 
     @Test func unixDatagramsNameTheirSource() throws {
@@ -194,14 +202,9 @@ extension OpeningDescriptors {
       let address = try UnixAddress(abstract: Array("ancillary\0tests\0\(getpid())".utf8))
       let source = try UnixAddress(abstract: Array("ancillary\0source\0\(getpid())".utf8))
       for (socket, isReceiver) in [(address, true), (source, false)] {
-        let result = socket.withSocketAddressBytes { bytes in
-          unsafe bytes.withUnsafeBytes { name in
-            let bind = { (descriptor: FileDescriptor) in
-              unsafe Glibc.bind(
-                descriptor.rawValue, name.baseAddress!.assumingMemoryBound(to: sockaddr.self), socklen_t(name.count))
-            }
-            return isReceiver ? receiver.withUnsafeFileDescriptor(bind) : sender.withUnsafeFileDescriptor(bind)
-          }
+        let result = withSystemAddress(socket) { name, length in
+          let bind = { (descriptor: FileDescriptor) in unsafe Glibc.bind(descriptor.rawValue, name, length) }
+          return isReceiver ? receiver.withUnsafeFileDescriptor(bind) : sender.withUnsafeFileDescriptor(bind)
         }
         #expect(result == 0)
       }
