@@ -4,12 +4,19 @@ import PackageDescription
 // Built by `Fuzz/run`, which adds the sanitizer's flags for this package and for the one under test.
 let package = Package(
   name: "fuzz",
-  dependencies: [.package(name: "swift-message-sockets", path: "..")],
+  dependencies: [
+    .package(name: "swift-message-sockets", path: ".."),
+    .package(url: "https://github.com/apple/swift-system", from: "1.8.1"),
+  ],
   targets: [
     .target(name: "CFuzzDriver"),
     .executableTarget(
       name: "ancillary-fuzz",
-      dependencies: ["CFuzzDriver", .product(name: "Ancillary", package: "swift-message-sockets")],
+      dependencies: [
+        "CFuzzDriver",
+        .product(name: "Ancillary", package: "swift-message-sockets"),
+        .product(name: "SystemPackage", package: "swift-system"),
+      ],
       swiftSettings: [.enableExperimentalFeature("Lifetimes"), .strictMemorySafety()]
     ),
   ],

@@ -23,7 +23,10 @@ func fuzz(_ start: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
     let control = unsafe UnsafeMutableRawBufferPointer(rebasing: memory[shift...])
     unsafe walk(control.bytes)
     unsafe decodeAddresses(control.bytes)
+    unsafe build(control.bytes)
+    unsafe encodeRights(control.bytes)
     unsafe adopt(control)
+    unsafe receiveAgain(control.bytes)
   }
   unsafe parseText(String(decoding: input, as: UTF8.self))
   return 0

@@ -36,6 +36,11 @@ func decode(_ message: borrowing ControlMessage) {
   roundTrip(TrafficClass.self, message)
   roundTrip(RoutingMark.self, message)
   roundTrip(BSDCredentials.self, message)
+  if message.data.byteCount >= 8 {
+    encode(TransmitTime(nanoseconds: message.data.load(at: 0)), 8)
+    encode(SegmentSize(message.data.load(at: 0)), 2)
+    encode(TimestampRequest(rawValue: message.data.load(at: 0)), 4)
+  }
   _ = try? message.decode(as: SecurityLabel.self)?.text
   _ = try? message.decode(as: Timestamp.self)?.sinceEpoch
   _ = try? message.decode(as: PacketTimestamps.self)
@@ -44,6 +49,14 @@ func decode(_ message: borrowing ControlMessage) {
   _ = try? message.decode(as: CoalescedSegmentSize.self)
   _ = try? message.decode(as: OriginalDestination.self)?.address.description
   _ = try? message.decode(as: ExtendedError.self)?.offender?.description
+}
+
+/// A kind that is only sent has the length that it says.
+private func encode(_ value: some EncodableControlMessage, _ byteCount: Int) {
+  var buffer = ControlMessageBuffer()
+  buffer.append(value)
+  let length = buffer.messages.first(of: value.kind)?.data.byteCount
+  check(length == byteCount && buffer.byteCount == value.space, "a value has another length than it says")
 }
 
 /// A value that was read is the same after it is written and read again.
