@@ -39,7 +39,8 @@ import Testing
     "FormTests": "AncillaryData/FormTests", "AncillaryDataTests": "AncillaryData/AncillaryDataTests",
     "OwnedFdsTests": "Descriptors/OwnedFdsTests", "AdoptionTests": "Descriptors/AdoptionTests",
     "BlockingTests": "Blocking/BlockingTests", "IdentityTests": "Blocking/IdentityTests",
-    "InternetTests": "Blocking/InternetTests", "PacketTests": "Blocking/PacketTests", "OptionsTests": "Options/OptionsTests", "KindTests": "Kinds/KindTests",
+    "InternetTests": "Blocking/InternetTests", "PacketTests": "Blocking/PacketTests", "OptionsTests": "Options/OptionsTests",
+    "KindTests": "Kinds/KindTests",
     "CredentialsTests": "Kinds/CredentialsTests", "UnixAddressTests": "Addresses/UnixAddressTests",
   ]
 

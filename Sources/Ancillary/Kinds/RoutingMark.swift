@@ -1,6 +1,6 @@
 internal import CMessageSockets
 
-/// The packet's firewall mark. The C name is `SO_MARK` (to send one: Linux 5.6, needs `CAP_NET_ADMIN`, or `CAP_NET_RAW`
+/// The packet's firewall mark. The C name is `SO_MARK` (to send one: Linux 5.4, needs `CAP_NET_ADMIN`, or `CAP_NET_RAW`
 /// since 5.17; to receive it: option `SO_RCVMARK`, Linux 5.19).
 public struct RoutingMark: Hashable, Sendable {
   /// The mark; 0 is none.

@@ -45,10 +45,12 @@ public struct MessageFlagNumbers: Hashable, Sendable {
       noSignal: 0x20000, closeOnExec: 0x40000)
   }
 
-  /// macOS (bsd/sys/socket.h). It has no atomic close-on-exec: set `FD_CLOEXEC` after the receive.
+  /// macOS (bsd/sys/socket.h). It has no atomic close-on-exec: set `FD_CLOEXEC` after the receive. Older releases have no
+  /// `MSG_NOSIGNAL` either: set the option `SO_NOSIGPIPE` on the socket there.
   public static var macOS: MessageFlagNumbers {
     MessageFlagNumbers(
-      controlTruncated: 0x20, truncated: 0x10, doNotWait: 0x80, endOfRecord: 0x8, waitForAll: 0x40, endOfFile: 0x100)
+      controlTruncated: 0x20, truncated: 0x10, doNotWait: 0x80, endOfRecord: 0x8, waitForAll: 0x40, endOfFile: 0x100,
+      noSignal: 0x80000)
   }
 
   /// The system that this is compiled for.

@@ -249,6 +249,17 @@ extension OpeningDescriptors {
       #expect(received.descriptors.count == 1)
     }
 
+    @Test func fullSocketDoesNotWait() throws {
+      var pair = socketPair(.stream)
+      let sender = pair.takeFirst()!
+      let payload = [UInt8](repeating: 1, count: 65536)
+      var sent = 0
+      #expect(throws: Errno.resourceTemporarilyUnavailable) {
+        while true { sent += try MessageSender(payload.span).options(.doNotWait).send(on: sender) }
+      }
+      #expect(sent > 0)
+    }
+
     @Test func doNotWait() throws {
       var pair = socketPair(.stream)
       let receiver = pair.takeFirst()!

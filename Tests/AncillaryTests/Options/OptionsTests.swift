@@ -26,7 +26,7 @@ import Testing
     #expect((freeBSD.noSignal, freeBSD.closeOnExec) == (0x20000, 0x40000))
     let macOS = MessageFlagNumbers.macOS
     #expect((macOS.doNotRoute, macOS.endOfRecord, macOS.waitForAll, macOS.doNotWait) == (0x4, 0x8, 0x40, 0x80))
-    #expect((macOS.noSignal, macOS.closeOnExec) == (0, 0))
+    #expect((macOS.noSignal, macOS.closeOnExec) == (0x80000, 0))
   }
 
   @Test func noSignalIsAlwaysOn() {
