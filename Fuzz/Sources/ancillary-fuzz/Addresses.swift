@@ -7,11 +7,13 @@ func decodeAddresses(_ bytes: RawSpan) {
       check((try? UnixAddress(decoding: $0)) == address, "a Unix address changed in bytes")
     }
     check(UnixAddress(address.description) == address, "a Unix address changed in text")
+    check(AnySocketAddress(address).unix == address, "a Unix address changed in one of any family")
   }
   if let address = try? InternetAddress(decoding: bytes) {
     address.withSocketAddressBytes {
       check((try? InternetAddress(decoding: $0)) == address, "an internet address changed in bytes")
     }
+    check(AnySocketAddress(address).internet == address, "an internet address changed in one of any family")
     checkText(of: address)
   }
 }

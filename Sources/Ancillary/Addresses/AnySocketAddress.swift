@@ -25,7 +25,8 @@ public struct AnySocketAddress: Hashable, Sendable {
 
   /// The address as one of a known family.
   ///
-  /// - Throws: ``AncillaryError/Code/wrongFamily`` or ``AncillaryError/Code/malformedAddress``.
+  /// - Throws: ``AncillaryError/Code/wrongFamily``, ``AncillaryError/Code/malformedAddress`` or
+  ///   ``AncillaryError/Code/addressTooLong``.
   public func decode<Address: SocketAddress>(as type: Address.Type = Address.self) throws(AncillaryError) -> Address {
     try Address(decoding: bytes.rawSpan)
   }

@@ -7,12 +7,16 @@ extension ReceivedAncillary {
     var descriptors = OwnedFds()
     var failures = other.failures
     let originals = other.descriptors.span
-    for position in originals.indices {
+    var position = 0
+    for index in originals.indices {
+      // The places of the slots that had failed before are taken.
+      while other.failures.contains(where: { $0.position == position }) { position += 1 }
       do throws(Errno) {
-        descriptors.append(try originals[position].duplicate())
+        descriptors.append(try originals[index].duplicate())
       } catch {
         failures.append(DescriptorFailure(position: position, slot: -error.rawValue))
       }
+      position += 1
     }
     self.descriptors = descriptors
     self.failures = failures

@@ -56,6 +56,18 @@ import Testing
     #expect(UnixAddress.autobind == .unnamed)
   }
 
+  @Test func addressesOfAnyFamily() throws {
+    let unix = AnySocketAddress(try UnixAddress(abstract: "name"))
+    #expect(unix.unix?.description == "@name")
+    #expect(unix.internet == nil)
+    #expect(unix.family == 1)
+    #expect(throws: AncillaryError(code: .wrongFamily, actual: 1, limit: 2)) { try unix.decode(as: InternetAddress.self) }
+    let internet = AnySocketAddress(InternetAddress(.loopback, port: 80))
+    #expect(internet.internet == InternetAddress(.loopback, port: 80))
+    #expect(internet.unix == nil)
+    #expect((unix.description, internet.description) == ("@name", "127.0.0.1:80"))
+  }
+
   @Test func otherFamiliesAndFragments() {
     #expect(throws: AncillaryError(code: .wrongFamily, actual: 2, limit: 1)) { try Self.decoded([2, 0, 0, 80]) }
     #expect(throws: AncillaryError(code: .malformedAddress)) { try Self.decoded([1]) }

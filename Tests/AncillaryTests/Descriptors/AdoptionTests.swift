@@ -71,6 +71,24 @@ extension OpeningDescriptors {
       #expect(released == 2)
     }
 
+    /// Places are counted over all slots of the message, also where another slot had failed before. (Numbers that are not
+    /// open cannot be duplicated.)
+    @Test func failedDuplicatesKeepTheirPlaces() {
+      var canaries = Canaries(1)
+      var control = RawControl()
+      control.addRights([-13, .max, -5, .max - 1, rawNumber(canaries.writers.takeFirst()!)])
+      unsafe control.bytes.withUnsafeMutableBytes { buffer in
+        let received = unsafe ReceivedAncillary(takingFrom: buffer)
+        let copy = ReceivedAncillary(duplicating: received)
+        #expect(received.failures.map(\.position) == [0, 2])
+        #expect(copy.failures.map(\.position) == [0, 2, 1, 3])
+        #expect(copy.failures.map(\.errno) == [.permissionDenied, .ioError, .badFileDescriptor, .badFileDescriptor])
+        #expect(copy.descriptors.count == 1)
+      }
+      let released = canaries.released(expecting: 1)
+      #expect(released == 1)
+    }
+
     @Test func processDescriptorIsTakenApart() {
       var canaries = Canaries(2)
       var control = RawControl()
