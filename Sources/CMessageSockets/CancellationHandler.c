@@ -5,10 +5,17 @@
 __attribute__((swiftcall)) void *swift_task_addCancellationHandler(
   __attribute__((swiftcall)) void (*handler)(__attribute__((swift_context)) void *), void *context);
 __attribute__((swiftcall)) void swift_task_removeCancellationHandler(void *registration);
+__attribute__((swiftcall)) void *swift_task_getCurrent(void);
+__attribute__((swiftcall)) bool swift_task_isCancelled(void *task);
 
 __attribute__((swiftcall)) static void run(__attribute__((swift_context)) void *context) {
   const cms_cancellation_handler *handler = context;
   handler->body(handler->context);
+}
+
+bool cms_task_is_cancelled(void) {
+  void *task = swift_task_getCurrent();
+  return task != NULL && swift_task_isCancelled(task);
 }
 
 void *_Nullable cms_task_add_cancellation_handler(cms_cancellation_handler *_Nonnull handler) { return swift_task_addCancellationHandler(run, handler); }

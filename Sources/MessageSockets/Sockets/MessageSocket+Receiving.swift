@@ -105,23 +105,20 @@ extension MessageSocket {
 
   /// One step of an iteration.
   nonisolated func nextMessage(window: ReceiveWindow) async throws -> ReceivedMessage? {
-    if channel.isOnLoop {
-      ReceivedMessage(try await channel.receiveAhead(window: window))
-    } else {
-      try await nextMessageOnLoop(window: window)
-    }
+    let channel = channel
+    guard channel.isOnLoop else { return try await nextMessageOnLoop(window: window) }
+    return ReceivedMessage(try await channel.receiveAhead(window: window))
   }
 
   private func nextMessageOnLoop(window: ReceiveWindow) async throws -> ReceivedMessage? {
     ReceivedMessage(try await channel.receiveAhead(window: window))
   }
 
+  @inline(__always)
   private nonisolated func receive(timeout: Duration?, _ options: ReceiveOptions) async throws -> ReceivedMessage? {
-    if channel.isOnLoop {
-      ReceivedMessage(try await channel.receive(flags: options.rawValue, timeout: timeout))
-    } else {
-      try await receiveOnLoop(timeout: timeout, options)
-    }
+    let channel = channel
+    guard channel.isOnLoop else { return try await receiveOnLoop(timeout: timeout, options) }
+    return ReceivedMessage(try await channel.receive(flags: options.rawValue, timeout: timeout))
   }
 
   private func receiveOnLoop(timeout: Duration?, _ options: ReceiveOptions) async throws -> ReceivedMessage? {

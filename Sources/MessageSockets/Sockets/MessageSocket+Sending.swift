@@ -48,9 +48,11 @@ extension MessageSocket {
   // MARK: For the package
 
   /// All forms of sending come here. The caller keeps payload, numbers and name as they are until this returns.
+  @inline(__always)
   nonisolated func send(
     _ payload: RawSpan, numbers: Span<FileDescriptor>, control: ControlMessageBuffer, to name: RawSpan, _ options: SendOptions
   ) async throws {
+    let channel = channel
     if channel.isOnLoop {
       try await channel.send(payload, numbers: numbers, control: control, to: name, flags: options.rawValue)
     } else {

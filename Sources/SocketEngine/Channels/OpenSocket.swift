@@ -17,19 +17,19 @@ final class OpenSocket: @unchecked Sendable {
 
   /// Closed when this object ends, or by ``startClosing()``, in both cases after the last operation: operations hold this object.
   private var descriptor: OwnedFd?
-  private var outgoing = OperationQueue()
-  private var incoming = OperationQueue()
+  @safe @exclusivity(unchecked) private var outgoing = OperationQueue()
+  @safe @exclusivity(unchecked) private var incoming = OperationQueue()
   /// Receives from the error queue (`MSG_ERRQUEUE`), which messages do not pass.
-  private var errors = OperationQueue()
+  @safe @exclusivity(unchecked) private var errors = OperationQueue()
   private var closers: [OperationID] = []
-  private(set) var isOpen = true
+  @safe @exclusivity(unchecked) private(set) var isOpen = true
   /// Who ends the socket wants its descriptor.
   private var isReleasing = false
   /// By this process, through this object.
   private(set) var isShutDownForReceiving = false
   /// The socket's handle is gone.
   var isAbandoned = false
-  var receiver = AheadReceiver()
+  @safe @exclusivity(unchecked) var receiver = AheadReceiver()
   private let receivesAhead = Atomic(false)
 
   /// The readiness driver's; dropped before the descriptor is closed.
@@ -68,7 +68,7 @@ final class OpenSocket: @unchecked Sendable {
 
   func checkUse(_ name: SocketError.Operation) throws {
     precondition(core.isCurrent, "A socket was used outside its loop")
-    try Task.checkCancellation()
+    if cms_task_is_cancelled() { throw CancellationError() }
     guard isOpen else { throw SocketError(.closed, name) }
     // Messages that had been received ahead when the loop was shut down are still to be had.
     guard core.isRunning || !receiver.readAhead.isEmpty else { throw SocketError(.loopShutDown, name) }

@@ -15,8 +15,8 @@ extension SocketChannel {
     guard let operation = try makeSend(byteCount: payload.byteCount, numbers: numbers, control: control, flags: flags) else { return }
     operation.setPayload(payload)
     try startSend(operation, numbers: numbers, control: control, name: name)
-    let outcome = await socket.core.outcomeSoon(of: operation)
-    if outcome.errno != nil { throw sendError(outcome, name: name, hadDescriptors: !numbers.isEmpty) }
+    let result = await socket.core.resultSoon(of: operation)
+    if result.errno != nil { throw sendError(result, name: name, hadDescriptors: !numbers.isEmpty) }
   }
 
   /// The same for a payload that is gathered from several pieces.
@@ -29,13 +29,13 @@ extension SocketChannel {
     guard let operation = try makeSend(byteCount: pieces.byteCount, numbers: numbers, control: control, flags: flags) else { return }
     operation.setPayload(pieces)
     try startSend(operation, numbers: numbers, control: control, name: name)
-    let outcome = await socket.core.outcomeSoon(of: operation)
-    if outcome.errno != nil { throw sendError(outcome, name: name, hadDescriptors: !numbers.isEmpty) }
+    let result = await socket.core.resultSoon(of: operation)
+    if result.errno != nil { throw sendError(result, name: name, hadDescriptors: !numbers.isEmpty) }
   }
 
-  private func sendError(_ outcome: borrowing OperationOutcome, name: RawSpan, hadDescriptors: Bool) -> any Error {
+  private func sendError(_ result: OperationResult, name: RawSpan, hadDescriptors: Bool) -> any Error {
     let address = unsafe AnySocketAddress(systemBytes: name.withUnsafeBytes { unsafe Array($0) })
-    return outcome.failure(.send, address: address, hadDescriptors: hadDescriptors)!
+    return result.failure(.send, address: address, hadDescriptors: hadDescriptors)!
   }
 
   /// Nil if there is nothing to send.

@@ -15,10 +15,10 @@ final class RingDriver: Driver {
   private let ring: OpaquePointer
   private let wakeNumber: Int32
   let receiveBuffers: ReceiveBuffers?
-  private(set) var counters = DriverCounters()
+  @safe @exclusivity(unchecked) private(set) var counters = DriverCounters()
   /// Requests that found the submission queue full; they go first in the next turn.
-  private var backlog: Deque<Request> = []
-  private var cancellations = CancellationRetries()
+  @safe @exclusivity(unchecked) private var backlog: Deque<Request> = []
+  @safe @exclusivity(unchecked) private var cancellations = CancellationRetries()
 
   private enum Request {
     case start(Operation)

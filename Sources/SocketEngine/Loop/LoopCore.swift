@@ -19,16 +19,16 @@ final class LoopCore: @unchecked Sendable {
 
   let configuration: IOLoop.Configuration
   let inbox: Inbox
-  private(set) var driver: (any Driver)!
+  @safe @exclusivity(unchecked) private(set) var driver: (any Driver)!
   /// Which driver ``open()`` has chosen, and why; does not change afterwards.
   private(set) var driverInUse: IOLoop.Driver!
   private let state = LoopConfined(State())
   let controlBuffers: MemoryPool
   let payloadBuffers: MemoryPool
 
-  private var phase = Phase.running
-  private var arrivals: [Inbox.Item] = []
-  private var mustExit = false
+  @safe @exclusivity(unchecked) private var phase = Phase.running
+  @safe @exclusivity(unchecked) private var arrivals: [Inbox.Item] = []
+  @safe @exclusivity(unchecked) private var mustExit = false
   private let completions: UnsafeMutableBufferPointer<cms_completion>
   /// Written once, before the thread starts; may be read on any thread.
   private var executorIdentity: UnownedSerialExecutor?
@@ -198,7 +198,7 @@ final class LoopCore: @unchecked Sendable {
   private func resumeWhoWaitedForTheTurn() {
     while let id = state.value.untilEndOfTurn.popLast() {
       guard let operation = operations.find(id), operation.life.state != .done else { continue }
-      operation.parking.resumeForTurn(on: self)
+      operation.resumeTaskForTurn(on: self)
     }
   }
 
@@ -312,7 +312,7 @@ final class LoopCore: @unchecked Sendable {
     waiter.life.submit()
     waiter.life.finish()
     waiter.outcome = outcome
-    waiter.parking.resumeTask(on: self)
+    waiter.resumeTask(on: self)
   }
 
   /// A message that no task waits for yet, as an operation that is done.
@@ -349,7 +349,7 @@ final class LoopCore: @unchecked Sendable {
   private func finish(_ operation: Operation) {
     if case .receiveAhead = operation.request { return endReceiveAhead(operation, operation.outcome.errno) }
     operation.socket?.leave(operation)
-    operation.parking.resumeTask(on: self)
+    operation.resumeTask(on: self)
   }
 
   private func count(_ operation: Operation) {

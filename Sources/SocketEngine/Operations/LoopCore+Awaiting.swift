@@ -5,11 +5,12 @@ internal import CMessageSockets
 extension LoopCore {
   /// Waits for an operation. If the task is cancelled meanwhile the operation is stopped, and awaited all the same: nothing of it is left in
   /// the kernel when this returns.
+  @inline(__always)
   nonisolated(nonsending) func outcome(of operation: Operation) async -> OperationOutcome {
-    let awaiter = willPark(operation)
+    willPark(operation)
     // SAFETY: removed below, before the slot is recycled; nothing in between registers another handler.
     let registration = unsafe operation.addCancellationHandler()
-    let outcome = await awaiter.outcome()
+    let outcome = await operation.parking.outcome()
     unsafe cms_task_remove_cancellation_handler(registration)
     recycleFromAnywhere(operation)
     return outcome
@@ -17,30 +18,32 @@ extension LoopCore {
 
   /// The same for an operation that hardly ever waits, as a send: without a cancellation handler for as long as the enter that submits it, and with
   /// one only if it is not done then.
-  nonisolated(nonsending) func outcomeSoon(of operation: Operation) async -> OperationOutcome {
-    let awaiter = willPark(operation)
+  @inline(__always)
+  nonisolated(nonsending) func resultSoon(of operation: Operation) async -> OperationResult {
+    willPark(operation)
     resumeAfterTurn(operation)
-    if let outcome = await awaiter.outcomeOfTurn() {
+    if let result = await operation.parking.resultOfTurn() {
       recycleFromAnywhere(operation)
-      return outcome
+      return result
     }
+    return await resultOfLongWait(of: operation)
+  }
+
+  private nonisolated(nonsending) func resultOfLongWait(of operation: Operation) async -> OperationResult {
     // A task that came to the loop's thread without preferring it (`Task.immediate`, a default actor) has gone back to its own executor by now.
-    if isCurrent { return await outcome(of: operation) }
-    return await LoopVisitor(core: self).outcome(of: operation)
+    if isCurrent { return await outcome(of: operation).result }
+    return await LoopVisitor(core: self).outcome(of: operation).result
   }
 
   /// Waits for an operation that cannot be stopped.
   nonisolated(nonsending) func outcomeIgnoringCancellation(of operation: Operation) async -> OperationOutcome {
-    let outcome = await willPark(operation).outcome()
+    willPark(operation)
+    let outcome = await operation.parking.outcome()
     recycleFromAnywhere(operation)
     return outcome
   }
 
-  private func willPark(_ operation: Operation) -> Awaiter {
-    let spot = operation.parking
-    spot.returnState = returnState()
-    return spot.awaiter
-  }
+  private func willPark(_ operation: Operation) { operation.willPark(returningTo: returnState()) }
 
   /// Frees the slot of an operation whose outcome was taken. A task that came to the loop's thread without preferring it (`Task.immediate`) goes on elsewhere
   /// after its wait.

@@ -80,7 +80,9 @@ extension Operation {
       unsafe outcome.absorb(control: UnsafeMutableRawBufferPointer(rebasing: control[..<min(header.pointee.control_length, control.count)]))
     }
     // SAFETY: as above, for the payload block.
-    if let payload = unsafe loan.payload { outcome.payload = unsafe [UInt8](payload[..<min(count, payload.count)]) }
+    if let payload = unsafe loan.payload {
+      outcome.payload = unsafe [UInt8](UnsafeRawBufferPointer(rebasing: payload[..<min(count, payload.count)]))
+    }
   }
 }
 
@@ -101,7 +103,7 @@ extension OperationOutcome {
     byteCount = unsafe received.payload.count
     messageFlags = unsafe received.messageFlags
     if unsafe !received.name.isEmpty { sender = unsafe AnySocketAddress(systemBytes: Array(received.name)) }
-    payload = unsafe [UInt8](received.payload)
+    payload = unsafe [UInt8](UnsafeRawBufferPointer(received.payload))
     unsafe absorb(control: received.control)
   }
 }

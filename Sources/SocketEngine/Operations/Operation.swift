@@ -16,9 +16,8 @@ struct Operation: @unchecked Sendable {
   init(index: UInt32, core: LoopCore) {
     // SAFETY: freed in `deallocate()`, which the table calls when it ends.
     unsafe slot = .allocate(capacity: 1)
-    let parking = ParkingSpot(core: core)
-    unsafe slot.initialize(to: OperationSlot(id: OperationID(index: index, generation: 0), parking: parking))
-    parking.attach(self)
+    let id = OperationID(index: index, generation: 0)
+    unsafe slot.initialize(to: OperationSlot(id: id, parking: ParkingSpot(operation: self), core: .passUnretained(core)))
   }
 
   func deallocate() {
@@ -38,7 +37,7 @@ struct Operation: @unchecked Sendable {
   var parking: ParkingSpot { unsafe slot.pointee.parking }
   var header: UnsafeMutablePointer<cms_msghdr> { unsafe slot.pointee.memory.header }
 
-  var core: LoopCore { unsafe parking.core }
+  var core: LoopCore { unsafe slot.pointee.core.takeUnretainedValue() }
 
   var life: OperationLife {
     get { unsafe slot.pointee.life }
@@ -65,7 +64,7 @@ struct Operation: @unchecked Sendable {
     unsafe slot.pointee.request = request
     unsafe slot.pointee.descriptor = socket?.number ?? -1
     unsafe slot.pointee.socket = socket
-    parking.reset()
+    unsafe slot.pointee.task = ParkedTask()
   }
 
   /// Ends the use of the slot: returns what was lent, and renews the identifier, so that nobody finds this use any more.
@@ -89,9 +88,13 @@ struct Operation: @unchecked Sendable {
 
   /// Moves the outcome out. Called once, on the loop's thread; then the slot is to be recycled.
   func takeOutcome() -> OperationOutcome {
-    var taken = OperationOutcome()
-    swap(&taken, &outcome)
-    taken.stopReason = life.stopReason
+    // SAFETY: moved out and initialised anew in one go.
+    var taken = unsafe withUnsafeMutablePointer(to: &slot.pointee.outcome) { outcome in
+      let taken = unsafe outcome.move()
+      unsafe outcome.initialize(to: OperationOutcome())
+      return taken
+    }
+    taken.result.stopReason = life.stopReason
     return taken
   }
 
@@ -100,6 +103,37 @@ struct Operation: @unchecked Sendable {
 
   /// A copy of the outcome, with descriptors of its own.
   func copyOutcome() -> OperationOutcome { unsafe slot.pointee.outcome.copy() }
+
+  /// The same for an operation that has nothing to deliver but its result.
+  func takeResult() -> OperationResult {
+    var result = unsafe slot.pointee.outcome.result
+    result.stopReason = life.stopReason
+    unsafe slot.pointee.outcome.result = OperationResult()
+    return result
+  }
+
+  // MARK: Waiting
+
+  /// A task is about to wait, and will go on in `state`.
+  func willPark(returningTo state: ExecutorState) { unsafe slot.pointee.task.returnState = state }
+
+  /// The runtime hands over the task that waits.
+  func park(_ job: UnownedJob) {
+    unsafe slot.pointee.core._withUnsafeGuaranteedRef { core in
+      precondition(core.isCurrent, "A task was parked from another thread than the loop's")
+      if let ready = unsafe slot.pointee.task.park(job) { core.makeReady(ready) }
+    }
+  }
+
+  /// The operation is done: lets its task go on, as a job of the loop, never from here.
+  func resumeTask(on core: LoopCore) {
+    if let ready = unsafe slot.pointee.task.resume() { core.makeReady(ready) }
+  }
+
+  /// The turn is over and the operation is not done: lets a task that parked for the turn only look at that.
+  func resumeTaskForTurn(on core: LoopCore) {
+    if let ready = unsafe slot.pointee.task.resumeForTurn() { core.makeReady(ready) }
+  }
 
   // MARK: Cancellation
 

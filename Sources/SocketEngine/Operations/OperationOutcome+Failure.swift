@@ -3,7 +3,14 @@ internal import SystemPackage
 
 extension OperationOutcome {
   /// What to throw, if the operation failed.
-  borrowing func failure(
+  borrowing func failure(_ operation: SocketError.Operation, address: AnySocketAddress? = nil) -> (any Error)? {
+    result.failure(operation, address: address)
+  }
+}
+
+extension OperationResult {
+  /// What to throw, if the operation failed.
+  func failure(
     _ operation: SocketError.Operation, address: AnySocketAddress? = nil, hadDescriptors: Bool = false
   ) -> (any Error)? {
     guard let errno else { return nil }
@@ -13,7 +20,7 @@ extension OperationOutcome {
     return SocketError(code, operation, errno: errno, address: address, bytesSent: byteCount)
   }
 
-  private borrowing func stopped(_ reason: StopReason, _ operation: SocketError.Operation) -> any Error {
+  private func stopped(_ reason: StopReason, _ operation: SocketError.Operation) -> any Error {
     if byteCount > 0 {
       return SocketError(.partialSend, operation, bytesSent: byteCount, detail: "stopped after \(byteCount) bytes")
     }

@@ -4,12 +4,8 @@ package import SystemPackage
 
 /// What became of an operation: the kernel's last word, and all that it delivered. Owned by whoever awaits it.
 package struct OperationOutcome: ~Copyable, Sendable {
-  /// Bytes transferred; for a send in several parts, the sum of them.
-  package var byteCount = 0
-  /// Why the operation failed, or nil. A send may have failed after ``byteCount`` bytes had gone out.
-  package var errno: Errno?
-  /// Why it was asked to stop, if it was. It may have succeeded all the same: then ``errno`` is nil.
-  package var stopReason: StopReason?
+  /// What the kernel said.
+  package var result = OperationResult()
   /// `msg_flags` as the kernel left them (`MSG_TRUNC`, `MSG_CTRUNC`, `MSG_EOR` …).
   package var messageFlags: Int32 = 0
   /// The payload, where the engine lent the buffer.
@@ -25,15 +21,23 @@ package struct OperationOutcome: ~Copyable, Sendable {
 
   package init() {}
 
+  package var byteCount: Int {
+    get { result.byteCount }
+    set { result.byteCount = newValue }
+  }
+
+  package var errno: Errno? {
+    get { result.errno }
+    set { result.errno = newValue }
+  }
+
   /// For a receive: whether it found the end of the stream.
   package var isEnd = false
 
   /// The same, with descriptors of its own; an accepted connection is not copied.
   borrowing func copy() -> OperationOutcome {
     var copy = OperationOutcome()
-    copy.byteCount = byteCount
-    copy.errno = errno
-    copy.stopReason = stopReason
+    copy.result = result
     copy.messageFlags = messageFlags
     copy.payload = payload
     copy.ancillary = ReceivedAncillary(duplicating: ancillary)

@@ -1,6 +1,7 @@
 internal import CMessageSockets
 
 /// What an ``Operation`` names: a request to the kernel, all memory that the kernel may touch for it, and its outcome.
+@safe
 struct OperationSlot: ~Copyable {
   var id: OperationID
   var life = OperationLife()
@@ -14,4 +15,8 @@ struct OperationSlot: ~Copyable {
   var loan = OperationLoan()
   var outcome = OperationOutcome()
   let parking: ParkingSpot
+  /// Who waits for the outcome.
+  var task = ParkedTask()
+  /// SAFETY: the core owns the table that owns this slot.
+  let core: Unmanaged<LoopCore>
 }
