@@ -8,7 +8,8 @@ internal import CMessageSockets
 /// process outside the receiver's PID namespace, which is 0, and a user that is not mapped in its user namespace.)
 ///
 /// To send them, a process without privileges may name its own PID and one of its real, effective and saved IDs;
-/// otherwise sendmsg(2) fails with `EPERM`, and with `ESRCH` when the process does not exist.
+/// otherwise sendmsg(2) fails with `EPERM`. A privileged one may name any, but gets `ESRCH` for a process that does not
+/// exist.
 public struct Credentials: Hashable, Sendable {
   /// The sender's process ID in the receiver's PID namespace; `nil` when unknown.
   public var processID: Int32?

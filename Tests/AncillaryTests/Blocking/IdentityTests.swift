@@ -46,8 +46,9 @@ extension OpeningDescriptors {
       #expect(data.credentials == Credentials(processID: nil, userID: nil, groupID: nil))
     }
 
-    /// Credentials that the sender names itself: root may name any user.
-    @Test(.enabled(if: geteuid() == 0, "only a privileged process may name another user")) func namedCredentials() throws {
+    /// Credentials that the sender names itself: a privileged one may name any user.
+    @Test(.enabled(if: hasCapabilities(.setUser, .setGroup), "only a privileged process may name another user"))
+    func namedCredentials() throws {
       var pair = socketPair(.seqpacket)
       let sender = pair.takeFirst()!
       let receiver = pair.takeFirst()!
@@ -131,18 +132,32 @@ extension OpeningDescriptors {
       #expect(released)
     }
 
-    @Test func deadProcessCannotBeNamed() throws {
+    /// What the kernel says to a sender that calls itself something else; `nil` when it lets it.
+    static func refusal(of credentials: Credentials) -> Errno? {
       var pair = socketPair(.stream)
       let sender = pair.takeFirst()!
       var buffer = AncillaryDataBuffer()
-      buffer.append(Credentials(processID: Int32.max, userID: getuid(), groupID: getgid()))
-      let data = buffer.ancillaryData()
+      buffer.append(credentials)
       let payload: [UInt8] = [1]
-      var failure: Errno?
       do throws(Errno) {
-        _ = try sender.sendMessage(GatherBuffers(unsafe payload.span.bytes), ancillary: data, options: [])
-      } catch { failure = error }
-      #expect(failure == .noSuchProcess)
+        _ = try MessageSender(payload.span).ancillaryData(buffer.ancillaryData()).send(on: sender)
+        return nil
+      } catch { return error }
+    }
+
+    @Test(.enabled(if: hasCapabilities(.administer), "without privileges every other process is refused alike"))
+    func deadProcessCannotBeNamed() {
+      let dead = Credentials(processID: .max, userID: getuid(), groupID: getgid())
+      #expect(Self.refusal(of: dead) == .noSuchProcess)
+    }
+
+    @Test(.enabled(if: geteuid() != 0 && !hasCapabilities(.administer), "a privileged process may name others"))
+    func othersCannotBeNamed() {
+      let own = Credentials(processID: getpid(), userID: getuid(), groupID: getgid())
+      #expect(Self.refusal(of: own) == nil)
+      #expect(Self.refusal(of: Credentials(processID: getppid(), userID: getuid(), groupID: getgid())) == .notPermitted)
+      #expect(Self.refusal(of: Credentials(processID: getpid(), userID: 0, groupID: getgid())) == .notPermitted)
+      #expect(Self.refusal(of: Credentials(processID: getpid(), userID: getuid(), groupID: 0)) == .notPermitted)
     }
 
     /// `SO_PASSPIDFD` (76), Linux 6.5.
