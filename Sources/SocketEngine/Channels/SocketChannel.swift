@@ -40,6 +40,17 @@ public final class SocketChannel: Sendable {
   /// shutdown(2): ends one direction or both. Pending operations of that direction end by themselves.
   package func shutdown(read: Bool, write: Bool) throws(SocketError) { try socket.shutdown(read: read, write: write) }
 
+  /// Gives back the bytes that were received last from a stream, and not used: the next receive returns them. From any thread; what the caller does with the
+  /// socket next comes after it.
+  package func putBack(_ bytes: ArraySlice<UInt8>) {
+    if isOnLoop {
+      socket.putBack(bytes)
+    } else {
+      // With the channel, so that its end finds them.
+      socket.core.inbox.send(.putBack(self, bytes))
+    }
+  }
+
   /// The descriptor's number, for calls that do not wait (options, names), on the loop's thread.
   ///
   /// - Throws: ``SocketError``: `closed`.
