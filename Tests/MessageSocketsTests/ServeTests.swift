@@ -209,6 +209,19 @@ extension KernelTests {
       }
     }
 
+    @Test func theConnectionIsClosedAfterItsHandlerWhoeverHoldsIt() async throws {
+      try await withDescriptorOracle { _ in
+        let address = try abstractAddress()
+        let held = Mutex<[UnixStream]>([])
+        let handler: @Sendable (UnixStream) async throws -> Void = { connection in held.withLock { $0.append(connection) } }
+        try await withServer(try UnixListener<UnixStream>.bind(to: address), handler: handler) { _ in
+          let client = try await UnixStream.connect(to: address)
+          #expect(try await client.receiveMessage() == nil)
+          #expect(held.withLock { $0.count } == 1)
+        }
+      }
+    }
+
     @Test func aHandlerMayKeepItsConnection() async throws {
       try await withDescriptorOracle { loop in
         let address = try abstractAddress()
