@@ -86,6 +86,12 @@ let package = Package(
       ],
       swiftSettings: swiftSettings
     ),
+    // A user of the package: public declarations only, and what the documentation shows.
+    .testTarget(
+      name: "ConsumerTests",
+      dependencies: ["MessageSockets", .product(name: "SystemPackage", package: "swift-system")],
+      swiftSettings: swiftSettings
+    ),
     // For tests: a process that restricts itself as a container would, and tells which driver its loop has.
     .executableTarget(
       name: "DriverProbeTool",

@@ -93,6 +93,65 @@ extension KernelTests {
       }
     }
 
+    @Test func leavingTheConnectionsLosesNone() async throws {
+      try await withDescriptorOracle { _ in
+        let address = try UnixAddress(abstract: "message-sockets-leaving-\(getpid())")
+        let listener = try UnixListener<UnixStream>.bind(to: address)
+        var clients: [UnixStream] = []
+        for number in 0..<3 {
+          clients.append(try await UnixStream.connect(to: address))
+          try await clients[number].sendMessage([UInt8(number)])
+        }
+        for try await connection in listener.connections {
+          #expect(try await connection.receiveMessage()?.payload == [0])
+          break
+        }
+        #expect(try await listener.accept().receiveMessage()?.payload == [1])
+        for try await connection in listener.connections {
+          #expect(try await connection.receiveMessage()?.payload == [2])
+          break
+        }
+        await listener.close()
+      }
+    }
+
+    @Test func severalIterationsShareTheConnectionsAndEndTogether() async throws {
+      try await withDescriptorOracle { loop in
+        let address = try UnixAddress(abstract: "message-sockets-sharing-\(getpid())")
+        let listener = try UnixListener<UnixStream>.bind(to: address)
+        let servers = (0..<3).map { _ in
+          Task(executorPreference: loop.taskExecutor) {
+            var count = 0
+            for try await connection in listener.connections {
+              try await connection.sendMessage([1])
+              count += 1
+            }
+            return count
+          }
+        }
+        for _ in 0..<9 { #expect(try await UnixStream.connect(to: address).receiveMessage()?.payload == [1]) }
+        await listener.close()
+        var count = 0
+        for server in servers { count += try await server.value }
+        #expect(count == 9)
+      }
+    }
+
+    @Test func anErrorEndsTheConnectionsOnce() async throws {
+      try await withOwnLoop { loop in
+        let address = try UnixAddress(abstract: "message-sockets-error-\(getpid())")
+        let listener = try UnixListener<UnixStream>.bind(to: address, on: loop)
+        var connections = listener.connections.makeAsyncIterator()
+        await loop.shutdown()
+        do {
+          _ = try await connections.next(isolation: #isolation)
+          Issue.record("a connection of a loop that is shut down")
+        } catch { #expect((error as? SocketError)?.code == .loopShutDown) }
+        #expect(try await connections.next(isolation: #isolation) == nil)
+        await listener.close()
+      }
+    }
+
     @Test func addressesThatCannotBeUsed() async throws {
       try await withTemporaryPath { path in
         try await withDescriptorOracle { _ in
@@ -102,7 +161,7 @@ extension KernelTests {
           #expect(await codeThrown { _ = try UnixListener<UnixStream>.bind(to: address) } == .addressInUse)
           #expect(await codeThrown { _ = try await UnixSeqpacket.connect(to: address) } == .wrongSocketKind)
           await listener.close()
-          #expect(await codeThrown { _ = try await UnixStream.connect(to: address) } == .connectionRefused)
+          #expect(await codeThrown { _ = try await UnixStream.connect(to: address) } == .notFound)
           let inMissingDirectory = try UnixAddress(path: path.appending("x"))
           #expect(await codeThrown { _ = try UnixListener<UnixStream>.bind(to: inMissingDirectory) } != nil)
           #expect(throws: AncillaryError.self) { try UnixAddress(path: FilePath("/" + String(repeating: "x", count: 108))) }

@@ -31,6 +31,9 @@ enum : int32_t {
   cms_msg_cmsg_cloexec = 0x40000000,
 };
 
+// O_PATH: Glibc's overlay does not show it.
+enum : int32_t { cms_open_path = 0x200000 };
+
 int32_t cms_socket(int32_t family, int32_t type);
 int32_t cms_unix_socketpair(int32_t type, int32_t *first, int32_t *second);
 int32_t cms_bind(int32_t fd, const void *name, uint32_t name_length);

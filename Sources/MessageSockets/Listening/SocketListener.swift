@@ -35,6 +35,9 @@ extension SocketListener {
   }
 
   /// The connections that arrive from now on; ends when the listener is closed.
+  ///
+  /// A connection is accepted when it is asked for. Leaving the loop early, or cancelling its task, loses none: what was not returned waits in the kernel for the next iteration. Several iterations
+  /// at once share the connections out among them. An error is thrown once, after which the iteration is at its end. See ``serve(_:onError:handler:)`` for handling them.
   public nonisolated var connections: ConnectionSequence<Self> { ConnectionSequence(listener: self) }
 
   /// Stops listening: waits for the kernel to let go, and closes the socket. Connections that were not accepted are closed by the kernel.
@@ -54,9 +57,9 @@ extension SocketForm {
   /// A socket that listens, on its loop.
   ///
   /// - Throws: ``SocketError``: `addressInUse`, `notSupported`.
-  func listen(_ descriptor: consuming OwnedFd, at address: AnySocketAddress, backlog: Int, on loop: IOLoop) throws(SocketError)
-    -> SocketChannel
-  {
+  func listen(
+    _ descriptor: consuming OwnedFd, boundTo file: consuming BoundFile? = nil, at address: AnySocketAddress, backlog: Int, on loop: IOLoop
+  ) throws(SocketError) -> SocketChannel {
     let number = descriptor.withUnsafeFileDescriptor { $0.rawValue }
     // The socket is new and ours alone: no other process has the open file whose flag this is.
     if loop.wantsNonblockingListeners {
@@ -65,6 +68,6 @@ extension SocketForm {
     }
     let listening = cms_listen(number, Int32(clamping: backlog))
     guard listening == 0 else { throw SocketError(result: listening, .listen, address: address) }
-    return SocketChannel(adopting: descriptor, kind: kind, loop: loop)
+    return SocketChannel(adopting: descriptor, boundTo: file, kind: kind, loop: loop)
   }
 }

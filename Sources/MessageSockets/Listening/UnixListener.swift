@@ -28,20 +28,21 @@ public actor UnixListener<Connection: UnixConnection>: SocketListener {
   /// Binds a new socket and starts to listen. The C names are bind(2) and listen(2).
   ///
   /// - Parameters:
-  ///   - address: A path, whose directory must exist and whose last component must not (the file stays when the listener is closed: remove it); or an
-  ///     abstract address, which ends with the listener.
+  ///   - address: A path, whose directory must exist; or an abstract address, which ends with the listener.
   ///   - backlog: How many connections may wait to be accepted; the kernel takes at most `net.core.somaxconn` (4,096).
-  ///   - group: Loops to spread the accepted connections over, in turn. Handle each where it lives:
-  ///     `group.addTask(executorPreference: connection.loop.taskExecutor) { … }`.
-  /// - Throws: ``SocketError``: `addressInUse`, `notPermitted`, `notFound` (no such directory), `outOfDescriptors`.
+  ///   - binding: For a path: the file's permissions, and what becomes of it. By default only this user may connect, a dead socket's file is replaced, and the file is removed with the
+  ///     listener.
+  ///   - group: Loops to spread the accepted connections over, in turn. ``SocketListener/serve(_:onError:handler:)`` handles each where it lives.
+  /// - Throws: ``SocketError``, with the address: `addressInUse` (also: what stands at the path may not be replaced; ``SocketError/detail`` says why), `notPermitted`,
+  ///   `notFound` (no such directory), `outOfDescriptors`.
   public static func bind(
-    to address: UnixAddress, backlog: Int = 1024, on loop: IOLoop? = nil, connectionsOn group: IOLoopGroup? = nil
+    to address: UnixAddress, backlog: Int = 1024, binding: UnixBinding = UnixBinding(), on loop: IOLoop? = nil,
+    connectionsOn group: IOLoopGroup? = nil
   ) throws(SocketError) -> UnixListener {
     let loop = try IOLoop.resolve(loop)
-    let name = AnySocketAddress(address)
     let descriptor = try Connection.form.make()
-    try descriptor.bind(to: name)
-    let channel = try Connection.form.listen(descriptor, at: name, backlog: backlog, on: loop)
+    let file = try binding.bind(descriptor, to: address)
+    let channel = try Connection.form.listen(descriptor, boundTo: file, at: AnySocketAddress(address), backlog: backlog, on: loop)
     return UnixListener(channel: channel, address: address, group: group)
   }
 }

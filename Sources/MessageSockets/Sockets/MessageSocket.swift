@@ -10,7 +10,7 @@ public import SocketEngine
 ///   nonisolated var unownedExecutor: UnownedSerialExecutor { channel.unownedExecutor }
 ///
 ///   init() throws {
-///     let number = socket(AF_NETLINK, Int32(SOCK_RAW.rawValue) | Int32(SOCK_CLOEXEC.rawValue), NETLINK_ROUTE)
+///     let number = socket(AF_NETLINK, Int32(SOCK_RAW.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)  // NETLINK_ROUTE
 ///     …
 ///     channel = SocketChannel(adopting: OwnedFd(adopting: FileDescriptor(rawValue: number)), kind: .datagram, loop: try .currentOrShared())
 ///   }

@@ -5,7 +5,7 @@ public import SocketEngine
 /// A TCP connection. See tcp(7).
 ///
 /// A "message" is what one receive returns: bytes without boundaries. It carries no descriptors, but control messages of its own kinds.
-public actor TCPStream: MessageSocket {
+public actor TCPStream: StreamSocket {
   static let form = SocketForm(families: [cms_family_internet_v4, cms_family_internet_v6], kind: .stream)
 
   public nonisolated let channel: SocketChannel

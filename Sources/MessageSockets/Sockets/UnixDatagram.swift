@@ -26,13 +26,17 @@ public actor UnixDatagram: UnixSocket, DatagramSocket {
 
   /// A socket bound to an address, where others send to. The C name is bind(2).
   ///
-  /// - Parameter address: A path that does not exist yet (the file stays: remove it); an abstract address; or ``UnixAddress/autobind``, to have one chosen:
-  ///   ``MessageSocket/localAddress()``.
-  /// - Throws: ``SocketError``: `addressInUse`, `notPermitted`, `notFound` (no such directory), `outOfDescriptors`.
-  public init(boundTo address: UnixAddress, on loop: IOLoop? = nil) throws(SocketError) {
+  /// - Parameters:
+  ///   - address: A path, whose directory must exist; an abstract address; or ``UnixAddress/autobind``, to have one chosen: ``MessageSocket/localAddress()``.
+  ///   - binding: For a path: the file's permissions, and what becomes of it. By default only this user may send, a dead socket's file is replaced, and the file is removed with the
+  ///     socket.
+  /// - Throws: ``SocketError``, with the address: `addressInUse` (also: what stands at the path may not be replaced; ``SocketError/detail`` says why), `notPermitted`,
+  ///   `notFound` (no such directory), `outOfDescriptors`.
+  public init(boundTo address: UnixAddress, binding: UnixBinding = UnixBinding(), on loop: IOLoop? = nil) throws(SocketError) {
+    let loop = try IOLoop.resolve(loop)
     let descriptor = try Self.form.make()
-    try descriptor.bind(to: AnySocketAddress(address))
-    self.init(channel: SocketChannel(adopting: descriptor, kind: .datagram, loop: try IOLoop.resolve(loop)))
+    let file = try binding.bind(descriptor, to: address)
+    self.init(channel: SocketChannel(adopting: descriptor, boundTo: file, kind: .datagram, loop: loop))
   }
 
   /// Takes over a socket that was made elsewhere: by socket activation, by another library, received in a message. It is set close-on-exec; its status flags stay

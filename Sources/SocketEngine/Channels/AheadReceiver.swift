@@ -18,8 +18,7 @@ struct AheadReceiver {
   mutating func popWaiter() -> Operation? { waiters.popFirst() }
   mutating func removeWaiter(_ waiter: Operation) { waiters.removeAll { $0 == waiter } }
 
-  mutating func keep(_ message: Operation) { readAhead.append(message) }
-  mutating func putBack(_ message: Operation) { readAhead.prepend(message) }
+  mutating func keep(_ message: Operation, inFront: Bool) { inFront ? readAhead.prepend(message) : readAhead.append(message) }
   mutating func popMessage() -> Operation? { readAhead.popFirst() }
 
   mutating func takeWaiters() -> [Operation] {

@@ -45,15 +45,16 @@ extension OpenSocket {
     start(operation)
   }
 
-  /// A message has come: the first waiting task gets it, or it is kept.
-  func deliver(_ outcome: consuming OperationOutcome) {
+  /// A message has come: the first waiting task gets it, or it is kept, behind the others or in front of them.
+  func deliver(_ outcome: consuming OperationOutcome, inFront: Bool = false) {
     // Nobody can ask for it any more; what it carries closes here.
     if isAbandoned { return }
     while let waiter = receiver.popWaiter() {
       guard case .waitForMessage(copying: true) = waiter.request else { return core.finishWaiter(waiter, outcome) }
       core.finishWaiter(waiter, outcome.copy())
     }
-    receiver.keep(core.makeMessage(outcome))
+    receiver.keep(core.makeMessage(outcome), inFront: inFront)
+    isReceivingAhead = true
     if receiver.readAhead.isFull, let armed = receiver.armed { core.stop(armed, .windowFull) }
   }
 
@@ -85,10 +86,7 @@ extension OpenSocket {
     guard outcome.payload.count > fitting else { return }
     outcome.byteCount = fitting
     if kind == .stream {
-      var rest = OperationOutcome()
-      rest.payload = Array(outcome.payload[fitting...])
-      rest.byteCount = rest.payload.count
-      keepForNextReceive(rest)
+      putBack(outcome.payload[fitting...])
     } else {
       outcome.messageFlags |= cms_msg_trunc
     }
@@ -98,6 +96,15 @@ extension OpenSocket {
   func keepForNextReceive(_ outcome: consuming OperationOutcome) {
     receiver.putBack(core.makeMessage(outcome))
     isReceivingAhead = true
+  }
+
+  /// The next receive, or the one that waits, gets these bytes, which were the last that was received from the stream.
+  func putBack(_ bytes: ArraySlice<UInt8>) {
+    guard isOpen else { return }
+    var rest = OperationOutcome()
+    rest.payload = Array(bytes)
+    rest.byteCount = bytes.count
+    deliver(rest, inFront: true)
   }
 
   /// The socket's handle is gone: nobody will ask for messages.

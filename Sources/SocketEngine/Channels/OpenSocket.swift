@@ -17,6 +17,8 @@ final class OpenSocket: @unchecked Sendable {
 
   /// Closed when this object ends, or by ``startClosing()``, in both cases after the last operation: operations hold this object.
   private var descriptor: OwnedFd?
+  /// Removed as soon as the socket is closed for use, and before the descriptor is closed.
+  private var file: BoundFile?
   @safe @exclusivity(unchecked) private var outgoing = OperationQueue()
   @safe @exclusivity(unchecked) private var incoming = OperationQueue()
   /// Receives from the error queue (`MSG_ERRQUEUE`), which messages do not pass.
@@ -35,15 +37,17 @@ final class OpenSocket: @unchecked Sendable {
   /// The readiness driver's; dropped before the descriptor is closed.
   var registration: EpollRegistration?
 
-  init(adopting descriptor: consuming OwnedFd, kind: SocketKind, namesSenders: Bool, core: LoopCore) {
+  init(adopting descriptor: consuming OwnedFd, file: consuming BoundFile?, kind: SocketKind, namesSenders: Bool, core: LoopCore) {
     self.kind = kind
     self.namesSenders = namesSenders
     self.core = core
     number = descriptor.withUnsafeFileDescriptor { $0.rawValue }
     self.descriptor = consume descriptor
+    self.file = consume file
   }
 
   deinit {
+    file = nil
     registration = nil
     // Messages are operations of the loop's table, which nobody would give back.
     assert(receiver.isIdle, "A socket ended with messages received ahead")
@@ -125,6 +129,7 @@ final class OpenSocket: @unchecked Sendable {
     precondition(core.isCurrent, "A socket was used outside its loop")
     isOpen = false
     isReleasing = false
+    file = nil
     stopOperations()
     guard descriptor != nil else { return nil }
     return waitForClosing()
@@ -144,6 +149,7 @@ final class OpenSocket: @unchecked Sendable {
   func takeDescriptor() -> OwnedFd? {
     guard descriptor != nil, !isOpen else { return nil }
     registration = nil
+    if let file = file.take() { file.keep() }
     return descriptor.take()
   }
 

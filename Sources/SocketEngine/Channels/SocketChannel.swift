@@ -17,9 +17,16 @@ public final class SocketChannel: Sendable {
   ///   - descriptor: A socket of that kind, which nobody else receives from. Its status flags stay as they are.
   ///   - kind: What an empty message and a short send mean.
   ///   - namesSenders: Whether each received message is to say where it came from; by default what is usual for the kind.
-  public init(adopting descriptor: consuming OwnedFd, kind: SocketKind, loop: IOLoop, namesSenders: Bool? = nil) {
+  public convenience init(adopting descriptor: consuming OwnedFd, kind: SocketKind, loop: IOLoop, namesSenders: Bool? = nil) {
+    self.init(adopting: descriptor, boundTo: nil, kind: kind, loop: loop, namesSenders: namesSenders)
+  }
+
+  /// - Parameter file: what bind(2) has made, to be removed with the socket.
+  package init(
+    adopting descriptor: consuming OwnedFd, boundTo file: consuming BoundFile?, kind: SocketKind, loop: IOLoop, namesSenders: Bool? = nil
+  ) {
     self.loop = loop
-    socket = OpenSocket(adopting: descriptor, kind: kind, namesSenders: namesSenders ?? (kind == .datagram), core: loop.core)
+    socket = OpenSocket(adopting: descriptor, file: file, kind: kind, namesSenders: namesSenders ?? (kind == .datagram), core: loop.core)
   }
 
   /// How the socket delivers.
@@ -39,6 +46,17 @@ public final class SocketChannel: Sendable {
 
   /// shutdown(2): ends one direction or both. Pending operations of that direction end by themselves.
   package func shutdown(read: Bool, write: Bool) throws(SocketError) { try socket.shutdown(read: read, write: write) }
+
+  /// Gives back the bytes that were received last from a stream, and not used: the next receive returns them. From any thread; what the caller does with the
+  /// socket next comes after it.
+  package func putBack(_ bytes: ArraySlice<UInt8>) {
+    if isOnLoop {
+      socket.putBack(bytes)
+    } else {
+      // With the channel, so that its end finds them.
+      socket.core.inbox.send(.putBack(self, bytes))
+    }
+  }
 
   /// The descriptor's number, for calls that do not wait (options, names), on the loop's thread.
   ///

@@ -12,6 +12,8 @@ final class Inbox: Sendable {
     case recycle(Operation)
     /// The handle of a socket is gone while the kernel receives ahead for it.
     case abandon(OpenSocket)
+    /// Give back to a stream what was received from it and not used.
+    case putBack(SocketChannel, ArraySlice<UInt8>)
     /// Cancel everything, close the ring, and go on as an executor only.
     case shutdown(@Sendable () -> Void)
     /// Nobody can reach the loop any more: end the thread.

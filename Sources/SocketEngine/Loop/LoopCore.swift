@@ -147,6 +147,7 @@ final class LoopCore: @unchecked Sendable {
       case .stop(let id, let reason): stop(id, reason)
       case .recycle(let operation): operation.recycle(on: self)
       case .abandon(let socket): socket.abandon()
+      case .putBack(let channel, let bytes): channel.putBack(bytes)
       case .shutdown(let done): startDraining(done)
       case .exit: mustExit = true
       }

@@ -1,0 +1,26 @@
+internal import SocketEngine
+
+/// The bytes of a stream, as they arrive. See ``StreamSocket/bytes``.
+public struct ByteSequence<Socket: StreamSocket>: AsyncSequence, Sendable {
+  public typealias Element = UInt8
+  public typealias Failure = any Error
+
+  private let socket: Socket
+
+  init(socket: Socket) { self.socket = socket }
+
+  public func makeAsyncIterator() -> AsyncIterator { AsyncIterator(unread: UnreadBytes(socket: socket)) }
+
+  /// Returns a byte of those that have been received, and receives when there are none left. Copies of an iterator go on together.
+  public struct AsyncIterator: AsyncIteratorProtocol {
+    @usableFromInline let unread: UnreadBytes<Socket>
+
+    init(unread: UnreadBytes<Socket>) { self.unread = unread }
+
+    @inlinable
+    public mutating func next(isolation: isolated (any Actor)?) async throws -> UInt8? {
+      if let byte = unread.popFirst() { return byte }
+      return try await unread.receive() ? unread.popFirst() : nil
+    }
+  }
+}

@@ -1,0 +1,14 @@
+/// A connection of bytes in order, without boundaries: ``UnixStream``, ``TCPStream``, or one of yours.
+public protocol StreamSocket: MessageSocket {}
+
+extension StreamSocket {
+  /// The bytes that arrive from now on, one by one; ends when the peer has closed or shut down its sending side.
+  ///
+  /// For parsing by hand: a byte costs no call into the loop as long as some are there that arrived before. Descriptors that come along are closed, and control messages dropped:
+  /// where they matter, use ``MessageSocket/messages``.
+  ///
+  /// Leaving the iteration early, or cancelling its task, loses no byte: those that were received and not returned go back to the socket when the iterator ends, and the next receive or
+  /// iteration has them. Several iterations at once share the bytes out among them, in pieces as they arrive. Cancellation is noticed when the next bytes
+  /// have to be waited for. An error is thrown once, after which the iteration is at its end.
+  public nonisolated var bytes: ByteSequence<Self> { ByteSequence(socket: self) }
+}

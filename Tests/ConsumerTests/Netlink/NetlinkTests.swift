@@ -1,0 +1,33 @@
+import Glibc
+import MessageSockets
+import Testing
+
+/// A message socket by a third party, made with what is public.
+@Suite struct NetlinkTests {
+  @Test func theKernelListsTheLoopbackInterface() async throws {
+    let loop = try IOLoop()
+    try await loop.run {
+      let socket = try NetlinkSocket()
+      let interfaces = try await NetworkInterface.all(on: socket)
+      #expect(interfaces.contains(NetworkInterface(index: Int32(if_nametoindex("lo")), name: "lo")))
+      // Again, after the first iteration was left.
+      #expect(try await NetworkInterface.all(on: socket) == interfaces)
+      await socket.close()
+    }
+    await loop.shutdown()
+  }
+
+  @Test func aCancelledReceiveLeavesTheAnswer() async throws {
+    let loop = try IOLoop()
+    try await loop.run {
+      let socket = try NetlinkSocket()
+      let waiting = Task(executorPreference: loop.taskExecutor) { try await socket.receiveMessage() }
+      waiting.cancel()
+      await #expect(throws: CancellationError.self) { try await waiting.value }
+      #expect(try await !NetworkInterface.all(on: socket).isEmpty)
+      #expect(try await socket.option(.type) == Int32(SOCK_RAW.rawValue))
+      await socket.close()
+    }
+    await loop.shutdown()
+  }
+}

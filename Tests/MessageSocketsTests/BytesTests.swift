@@ -1,0 +1,162 @@
+import Ancillary
+import Glibc
+import MessageSockets
+import Testing
+
+@testable import SocketEngine
+
+extension KernelTests {
+  /// `stream.bytes`.
+  @Suite struct Bytes {
+    @Test func allBytesInOrderThenTheEnd() async throws {
+      try await withDescriptorOracle { _ in
+        let (left, right) = try UnixStream.makePair()
+        let sent = (0..<300_000).map { UInt8(truncatingIfNeeded: $0 &* 31) }
+        let sending = Task {
+          try await left.sendMessage(sent)
+          await left.close()
+        }
+        var received: [UInt8] = []
+        for try await byte in right.bytes { received.append(byte) }
+        #expect(received == sent)
+        try await sending.value
+      }
+    }
+
+    @Test func overTCP() async throws {
+      try await withDescriptorOracle { _ in
+        let listener = try TCPListener.bind(to: InternetAddress(.loopback, port: 0))
+        let client = try await TCPStream.connect(to: listener.address)
+        let connection = try await listener.accept()
+        try await client.sendMessage(Array("GET /\r\nrest".utf8))
+        await client.close()
+        #expect(try await firstLine(of: connection) == "GET /")
+        #expect(try await connection.receiveMessage()?.payload == Array("rest".utf8))
+        #expect(try await connection.receiveMessage() == nil)
+        await connection.close()
+        await listener.close()
+      }
+    }
+
+    @Test func whatIsLeftOverGoesBackToTheSocket() async throws {
+      try await withDescriptorOracle { _ in
+        let (left, right) = try UnixStream.makePair()
+        try await left.sendMessage(Array("a\r\nb\r\nccc\r\n".utf8))
+        #expect(try await firstLine(of: right) == "a")
+        try await left.sendMessage(Array("d".utf8))
+        #expect(try await firstLine(of: right) == "b")
+        var rest: [UInt8] = []
+        while rest.count < 6 { rest += try await right.receiveMessage()?.payload ?? [] }
+        #expect(rest == Array("ccc\r\nd".utf8))
+      }
+    }
+
+    /// The hop to the loop comes after what was given back.
+    @Test func itGoesBackFromAnotherThreadToo() async throws {
+      try await withDescriptorOracle { loop in
+        let (left, right) = try UnixStream.makePair(on: loop)
+        for round in 0..<500 {
+          try await left.sendMessage(Array("\(round)\r\nrest\(round)".utf8))
+          let elsewhere = Task(executorPreference: globalConcurrentExecutor) {
+            let line = try await firstLine(of: right)
+            return (line, try await right.receiveMessage()?.payload)
+          }
+          let (line, rest) = try await elsewhere.value
+          #expect(line == "\(round)")
+          #expect(rest == Array("rest\(round)".utf8))
+        }
+      }
+    }
+
+    @Test func aReceiveThatWaitsGetsWhatComesBack() async throws {
+      try await withDescriptorOracle { loop in
+        let (left, right) = try UnixStream.makePair()
+        try await left.sendMessage([1, 2, 3])
+        var iterator: ByteSequence<UnixStream>.AsyncIterator? = right.bytes.makeAsyncIterator()
+        #expect(try await iterator?.next(isolation: #isolation) == 1)
+        guard TestLoop.isOnRing else { return }
+        let waiting = Task(executorPreference: loop.taskExecutor) {
+          var messages = right.messages.makeAsyncIterator()
+          return try await messages.next(isolation: #isolation)?.payload
+        }
+        await untilTasksWait(2, on: loop)
+        iterator = nil
+        #expect(try await waiting.value == [2, 3])
+      }
+    }
+
+    @Test func theIteratorMayOutliveTheSocket() async throws {
+      try await withDescriptorOracle { _ in
+        let (left, right) = try UnixStream.makePair()
+        try await left.sendMessage([1, 2, 3])
+        var bytes = right.bytes.makeAsyncIterator()
+        #expect(try await bytes.next(isolation: #isolation) == 1)
+        await right.close()
+        #expect(try await bytes.next(isolation: #isolation) == 2)
+        _ = consume bytes
+        #expect(await codeThrown { _ = try await right.receiveMessage() } == .closed)
+      }
+    }
+
+    @Test func descriptorsThatComeAlongAreClosed() async throws {
+      try await withDescriptorOracle { _ in
+        let (left, right) = try UnixStream.makePair()
+        let pipe = try Pipe()
+        try await left.sendMessage([1, 2], descriptor: pipe.takeWriter())
+        #expect(!pipe.isAtEnd)
+        var bytes = right.bytes.makeAsyncIterator()
+        #expect(try await bytes.next(isolation: #isolation) == 1)
+        #expect(pipe.isAtEnd)
+        #expect(try await bytes.next(isolation: #isolation) == 2)
+      }
+    }
+
+    @Test func anErrorOnceThenTheEnd() async throws {
+      try await withDescriptorOracle { loop in
+        let (left, right) = try UnixStream.makePair()
+        let reading = Task(executorPreference: loop.taskExecutor) {
+          var bytes = right.bytes.makeAsyncIterator()
+          do {
+            _ = try await bytes.next(isolation: #isolation)
+            Issue.record("a byte that nobody has sent")
+          } catch { #expect(error is CancellationError) }
+          return try await bytes.next(isolation: #isolation)
+        }
+        await untilTasksWait(1, on: loop)
+        reading.cancel()
+        #expect(try await reading.value == nil)
+        try await left.sendMessage([5])
+        var bytes = right.bytes.makeAsyncIterator()
+        #expect(try await bytes.next(isolation: #isolation) == 5)
+      }
+    }
+
+    @Test func severalIterationsShareTheBytes() async throws {
+      try await withDescriptorOracle { loop in
+        let (left, right) = try UnixStream.makePair()
+        let readers = (0..<4).map { _ in
+          Task(executorPreference: loop.taskExecutor) {
+            var sum = 0
+            for try await byte in right.bytes { sum += Int(byte) }
+            return sum
+          }
+        }
+        for _ in 0..<1000 { try await left.sendMessage([1, 2]) }
+        await left.close()
+        var sum = 0
+        for reader in readers { sum += try await reader.value }
+        #expect(sum == 3000)
+      }
+    }
+  }
+}
+
+/// Up to a carriage return and a line feed.
+private func firstLine(of stream: some StreamSocket) async throws -> String {
+  var line: [UInt8] = []
+  for try await byte in stream.bytes {
+    if byte == UInt8(ascii: "\n") { break }
+    if byte != UInt8(ascii: "\r") { line.append(byte) }
+  }
+  return String(decoding: line, as: UTF8.self)
+}
