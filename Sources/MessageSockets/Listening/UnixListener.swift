@@ -1,6 +1,7 @@
 public import Ancillary
 internal import CMessageSockets
 public import SocketEngine
+internal import SystemPackage
 
 /// A listening Unix socket, which makes connections of one kind: `UnixListener<UnixStream>` or `UnixListener<UnixSeqpacket>`.
 /// ```swift
@@ -15,10 +16,18 @@ public actor UnixListener<Connection: UnixConnection>: SocketListener {
 
   public nonisolated let connectionGroup: IOLoopGroup?
 
-  private init(channel: SocketChannel, address: UnixAddress, group: IOLoopGroup?) {
+  public nonisolated let authorization: Authorization
+
+  public nonisolated let receivePolicy: ReceivePolicy
+
+  private init(
+    channel: SocketChannel, address: UnixAddress, group: IOLoopGroup?, authorization: Authorization, policy: ReceivePolicy
+  ) {
     self.channel = channel
     self.address = address
     connectionGroup = group
+    self.authorization = authorization
+    receivePolicy = policy
   }
 
   public nonisolated var unownedExecutor: UnownedSerialExecutor { unsafe channel.unownedExecutor }
@@ -31,17 +40,32 @@ public actor UnixListener<Connection: UnixConnection>: SocketListener {
   ///   - address: A path, whose directory must exist and whose last component must not (the file stays when the listener is closed: remove it); or an
   ///     abstract address, which ends with the listener.
   ///   - backlog: How many connections may wait to be accepted; the kernel takes at most `net.core.somaxconn` (4,096).
+  ///   - authorization: Who may connect: by default processes of this process's user, and root (``Authorization/sameUser``).
+  ///   - policy: What the peers may send: how many descriptors, of which kinds. Give one if peers are not trusted.
   ///   - group: Loops to spread the accepted connections over, in turn. Handle each where it lives:
   ///     `group.addTask(executorPreference: connection.loop.taskExecutor) { … }`.
   /// - Throws: ``SocketError``: `addressInUse`, `notPermitted`, `notFound` (no such directory), `outOfDescriptors`.
   public static func bind(
-    to address: UnixAddress, backlog: Int = 1024, on loop: IOLoop? = nil, connectionsOn group: IOLoopGroup? = nil
+    to address: UnixAddress, backlog: Int = 1024, authorization: Authorization = .sameUser, policy: ReceivePolicy = ReceivePolicy(),
+    on loop: IOLoop? = nil, connectionsOn group: IOLoopGroup? = nil
   ) throws(SocketError) -> UnixListener {
     let loop = try IOLoop.resolve(loop)
     let name = AnySocketAddress(address)
     let descriptor = try Connection.form.make()
     try descriptor.bind(to: name)
+    // Connections inherit it: nothing can be sent to one that has not been accepted yet.
+    if policy.descriptorsPerMessage == 0 { try descriptor.refuseDescriptors() }
     let channel = try Connection.form.listen(descriptor, at: name, backlog: backlog, on: loop)
-    return UnixListener(channel: channel, address: address, group: group)
+    return UnixListener(channel: channel, address: address, group: group, authorization: authorization, policy: policy)
+  }
+}
+
+extension OwnedFd {
+  /// `SO_PASSRIGHTS`; where the kernel does not have it the policy closes what arrives.
+  fileprivate func refuseDescriptors() throws(SocketError) {
+    let number = withUnsafeFileDescriptor { $0.rawValue }
+    do throws(SocketError) {
+      try SocketOption.passDescriptors.set(number, to: false)
+    } catch  where error.code == .notSupported {}
   }
 }

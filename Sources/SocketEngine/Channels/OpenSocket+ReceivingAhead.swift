@@ -48,13 +48,16 @@ extension OpenSocket {
   /// A message has come: the first waiting task gets it, or it is kept.
   func deliver(_ outcome: consuming OperationOutcome) {
     // Nobody can ask for it any more; what it carries closes here.
-    if isAbandoned { return }
+    if isAbandoned {
+      outcome.judgement?.discard(&outcome.ancillary.descriptors)
+      return
+    }
     while let waiter = receiver.popWaiter() {
       guard case .waitForMessage(copying: true) = waiter.request else { return core.finishWaiter(waiter, outcome) }
       core.finishWaiter(waiter, outcome.copy())
     }
     receiver.keep(core.makeMessage(outcome))
-    if receiver.readAhead.isFull, let armed = receiver.armed { core.stop(armed, .windowFull) }
+    if receiver.readAhead.isFull || policy?.hasTooManyUnclosed ?? false, let armed = receiver.armed { core.stop(armed, .windowFull) }
   }
 
   /// The multishot receive has had its final completion. Its operation has left the queue.
@@ -91,6 +94,7 @@ extension OpenSocket {
       keepForNextReceive(rest)
     } else {
       outcome.messageFlags |= cms_msg_trunc
+      policy?.judgeTruncation(&outcome)
     }
   }
 
@@ -108,6 +112,9 @@ extension OpenSocket {
   }
 
   func discardReceivedAhead() {
-    while let message = receiver.popMessage() { message.discard(on: core) }
+    while let message = receiver.popMessage() {
+      message.outcome.judgement?.discard(&message.outcome.ancillary.descriptors)
+      message.discard(on: core)
+    }
   }
 }

@@ -17,9 +17,14 @@ public final class SocketChannel: Sendable {
   ///   - descriptor: A socket of that kind, which nobody else receives from. Its status flags stay as they are.
   ///   - kind: What an empty message and a short send mean.
   ///   - namesSenders: Whether each received message is to say where it came from; by default what is usual for the kind.
-  public init(adopting descriptor: consuming OwnedFd, kind: SocketKind, loop: IOLoop, namesSenders: Bool? = nil) {
+  ///   - policy: What peers may send.
+  public init(
+    adopting descriptor: consuming OwnedFd, kind: SocketKind, loop: IOLoop, namesSenders: Bool? = nil,
+    policy: ReceivePolicy = ReceivePolicy()
+  ) {
     self.loop = loop
-    socket = OpenSocket(adopting: descriptor, kind: kind, namesSenders: namesSenders ?? (kind == .datagram), core: loop.core)
+    socket = OpenSocket(
+      adopting: descriptor, kind: kind, namesSenders: namesSenders ?? (kind == .datagram), policy: policy, core: loop.core)
   }
 
   /// How the socket delivers.
@@ -47,6 +52,14 @@ public final class SocketChannel: Sendable {
     precondition(isOnLoop, "A socket was used outside its loop")
     guard socket.isOpen else { throw SocketError(.closed, operation) }
     return socket.number
+  }
+
+  /// Sets what peers may send from now on.
+  ///
+  /// - Throws: ``SocketError``: `closed`.
+  package func setPolicy(_ policy: ReceivePolicy) throws(SocketError) {
+    _ = try number(for: .configure)
+    socket.setPolicy(policy)
   }
 
   /// Stops all operations of the socket, waits until the kernel has let go of them, and gives the descriptor away; the socket counts as closed. Not
