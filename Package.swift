@@ -66,6 +66,7 @@ let package = Package(
       swiftSettings: librarySettings
     ),
     .target(name: "CAllocationCounter", path: "Tests/CAllocationCounter"),
+    .target(name: "CTestDescriptors", path: "Tests/CTestDescriptors"),
     .testTarget(
       name: "AncillaryTests",
       dependencies: [
@@ -81,7 +82,7 @@ let package = Package(
     .testTarget(
       name: "MessageSocketsTests",
       dependencies: [
-        "MessageSockets", "SocketEngine", "CAllocationCounter", "CProcessRestrictions", "DriverProbeTool",
+        "MessageSockets", "SocketEngine", "CAllocationCounter", "CProcessRestrictions", "CTestDescriptors", "DriverProbeTool",
         .product(name: "SystemPackage", package: "swift-system"),
       ],
       swiftSettings: swiftSettings

@@ -82,6 +82,8 @@ int32_t cms_set_close_on_exec(int32_t fd) { return result(fcntl(fd, F_SETFD, FD_
 
 int32_t cms_close(int32_t fd) { return result(close(fd)); }
 
+uint32_t cms_effective_user(void) { return (uint32_t)geteuid(); }
+
 int32_t cms_eventfd(void) { return result(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)); }
 
 int32_t cms_eventfd_signal(int32_t fd) { return result(eventfd_write(fd, 1)); }

@@ -244,7 +244,7 @@ private func exists(_ path: String) -> Bool { status(of: path) != nil }
 extension OwnedFd {
   /// A socket made without this package's help, bound to a path.
   fileprivate static func boundSocket(_ type: __socket_type, _ path: FilePath) throws -> OwnedFd {
-    let number = socket(AF_UNIX, Int32(type.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
+    let number = Glibc.socket(AF_UNIX, Int32(type.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
     try #require(number >= 0)
     let owned = OwnedFd(adopting: FileDescriptor(rawValue: number))
     let name = AnySocketAddress(try UnixAddress(path: path)).bytes

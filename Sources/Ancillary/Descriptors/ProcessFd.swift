@@ -1,3 +1,4 @@
+internal import CMessageSockets
 public import SystemPackage
 
 /// A descriptor that stands for a process (a pidfd): it never means another process, even when the number of the dead
@@ -24,5 +25,16 @@ public struct ProcessFd: ~Copyable, Sendable {
     _ body: (FileDescriptor) throws(E) -> R
   ) throws(E) -> R {
     try descriptor.withUnsafeFileDescriptor(body)
+  }
+
+  /// The process's number in our PID namespace, as long as the process exists (ended but not waited for counts); nil afterwards, and for a process that our namespace does not
+  /// see. Reads /proc/self/fdinfo.
+  ///
+  /// What was learnt from a number (/proc/N/exe, a name in a log) is true of *this* process if the number is still the same after it was learnt: numbers are
+  /// reused, descriptors are not.
+  public var processID: Int32? {
+    var process: Int32 = 0
+    let result = withUnsafeFileDescriptor { unsafe cms_process_of_pidfd($0.rawValue, &process) }
+    return result == 0 && process > 0 ? process : nil
   }
 }

@@ -5,6 +5,7 @@
 
 #include "CancellationHandler.h"
 #include "ControlMessageLayout.h"
+#include "Inspection.h"
 #include "MessageHeader.h"
 #include "Readiness.h"
 #include "Ring.h"

@@ -48,6 +48,7 @@ int32_t cms_get_option(int32_t fd, int32_t level, int32_t name, void *value, uin
 int32_t cms_set_option(int32_t fd, int32_t level, int32_t name, const void *value, uint32_t length);
 int32_t cms_set_close_on_exec(int32_t fd);
 int32_t cms_close(int32_t fd);
+uint32_t cms_effective_user(void);   // geteuid(2)
 
 // An eventfd(2): close-on-exec, non-blocking.
 int32_t cms_eventfd(void);

@@ -14,15 +14,27 @@ public protocol SocketListener: Actor {
   /// Where accepted connections live; the listener's own loop if nil.
   nonisolated var connectionGroup: IOLoopGroup? { get }
 
+  /// What the peers of accepted connections may send; everything if not said otherwise.
+  nonisolated var receivePolicy: ReceivePolicy { get }
+
+  /// Who may connect; anyone if not said otherwise.
+  nonisolated var authorization: Authorization { get }
+
   /// Takes over a connection that was accepted.
   static func makeConnection(_ channel: SocketChannel) -> Connection
 }
 
 extension SocketListener {
+  public nonisolated var receivePolicy: ReceivePolicy { ReceivePolicy() }
+  public nonisolated var authorization: Authorization { .anyone }
+
   /// The loop that the listener lives on, and its connections too unless they are spread over a group.
   public nonisolated var loop: IOLoop { channel.loop }
 
-  /// Waits for the next connection. The C name is accept4(2), with `SOCK_CLOEXEC`.
+  /// Waits for the next connection whose peer is authorized. The C name is accept4(2), with `SOCK_CLOEXEC`.
+  ///
+  /// A peer that is not is closed before a byte of it is read, reported (``Authorization/reporting(_:)``), and the next one is waited for. When the task is cancelled while an
+  /// authorization looks at a peer, that connection is closed.
   ///
   /// - Throws: ``SocketError``: `outOfDescriptors` (the connection keeps waiting in the kernel; try again when some are free), `closed`, `loopShutDown`.
   ///   `CancellationError` when the task was cancelled: then no connection was taken. One that won the race is returned.
@@ -46,8 +58,16 @@ extension SocketListener {
   private func acceptOnLoop() async throws -> Connection { try await acceptHere() }
 
   private nonisolated func acceptHere() async throws -> Connection {
-    let descriptor = try await channel.accept()
-    return Self.makeConnection(SocketChannel(adopting: descriptor, kind: channel.kind, loop: connectionGroup?.next() ?? channel.loop))
+    while true {
+      let descriptor = try await channel.accept()
+      guard try await authorization.admits(descriptor) else {
+        // What has been sent to it closes with it, and may be hostile.
+        descriptor.closeElsewhere()
+        continue
+      }
+      return Self.makeConnection(
+        SocketChannel(adopting: descriptor, kind: channel.kind, loop: connectionGroup?.next() ?? channel.loop, policy: receivePolicy))
+    }
   }
 
   private func closeOnLoop() async { await channel.close() }

@@ -1,6 +1,7 @@
 public import Ancillary
 internal import CMessageSockets
 public import SocketEngine
+internal import SystemPackage
 
 /// A listening Unix socket, which makes connections of one kind: `UnixListener<UnixStream>` or `UnixListener<UnixSeqpacket>`.
 /// ```swift
@@ -15,10 +16,18 @@ public actor UnixListener<Connection: UnixConnection>: SocketListener {
 
   public nonisolated let connectionGroup: IOLoopGroup?
 
-  private init(channel: SocketChannel, address: UnixAddress, group: IOLoopGroup?) {
+  public nonisolated let authorization: Authorization
+
+  public nonisolated let receivePolicy: ReceivePolicy
+
+  private init(
+    channel: SocketChannel, address: UnixAddress, group: IOLoopGroup?, authorization: Authorization, policy: ReceivePolicy
+  ) {
     self.channel = channel
     self.address = address
     connectionGroup = group
+    self.authorization = authorization
+    receivePolicy = policy
   }
 
   public nonisolated var unownedExecutor: UnownedSerialExecutor { unsafe channel.unownedExecutor }
@@ -32,17 +41,31 @@ public actor UnixListener<Connection: UnixConnection>: SocketListener {
   ///   - backlog: How many connections may wait to be accepted; the kernel takes at most `net.core.somaxconn` (4,096).
   ///   - binding: For a path: the file's permissions, and what becomes of it. By default only this user may connect, a dead socket's file is replaced, and the file is removed with the
   ///     listener.
+  ///   - authorization: Who may connect: by default processes of this process's user, and root (``Authorization/sameUser``).
+  ///   - policy: What the peers may send: how many descriptors, of which kinds. Give one if peers are not trusted.
   ///   - group: Loops to spread the accepted connections over, in turn. ``SocketListener/serve(_:onError:handler:)`` handles each where it lives.
   /// - Throws: ``SocketError``, with the address: `addressInUse` (also: what stands at the path may not be replaced; ``SocketError/detail`` says why), `notPermitted`,
   ///   `notFound` (no such directory), `outOfDescriptors`.
   public static func bind(
-    to address: UnixAddress, backlog: Int = 1024, binding: UnixBinding = UnixBinding(), on loop: IOLoop? = nil,
-    connectionsOn group: IOLoopGroup? = nil
+    to address: UnixAddress, backlog: Int = 1024, binding: UnixBinding = UnixBinding(), authorization: Authorization = .sameUser,
+    policy: ReceivePolicy = ReceivePolicy(), on loop: IOLoop? = nil, connectionsOn group: IOLoopGroup? = nil
   ) throws(SocketError) -> UnixListener {
     let loop = try IOLoop.resolve(loop)
     let descriptor = try Connection.form.make()
     let file = try binding.bind(descriptor, to: address)
+    // Connections inherit it: nothing can be sent to one that has not been accepted yet.
+    if policy.descriptorsPerMessage == 0 { try descriptor.refuseDescriptors() }
     let channel = try Connection.form.listen(descriptor, boundTo: file, at: AnySocketAddress(address), backlog: backlog, on: loop)
-    return UnixListener(channel: channel, address: address, group: group)
+    return UnixListener(channel: channel, address: address, group: group, authorization: authorization, policy: policy)
+  }
+}
+
+extension OwnedFd {
+  /// `SO_PASSRIGHTS`; where the kernel does not have it the policy closes what arrives.
+  fileprivate func refuseDescriptors() throws(SocketError) {
+    let number = withUnsafeFileDescriptor { $0.rawValue }
+    do throws(SocketError) {
+      try SocketOption.passDescriptors.set(number, to: false)
+    } catch  where error.code == .notSupported {}
   }
 }

@@ -7,28 +7,34 @@ public struct MessageSequence<Socket: MessageSocket>: AsyncSequence, Sendable {
 
   private let socket: Socket
   private let window: ReceiveWindow
+  private let policy: ReceivePolicy?
 
-  init(socket: Socket, window: ReceiveWindow) {
+  init(socket: Socket, window: ReceiveWindow, policy: ReceivePolicy?) {
     self.socket = socket
     self.window = window
+    self.policy = policy
   }
 
-  public func makeAsyncIterator() -> AsyncIterator { AsyncIterator(socket: socket, window: window) }
+  public func makeAsyncIterator() -> AsyncIterator { AsyncIterator(socket: socket, window: window, policy: policy) }
 
   /// Receives one message a step. After the end, or an error, there is nothing more.
   public struct AsyncIterator: AsyncIteratorProtocol {
     private let socket: Socket
     private let window: ReceiveWindow
+    /// To be set before the first step.
+    private var policy: ReceivePolicy?
     private var isFinished = false
 
-    init(socket: Socket, window: ReceiveWindow) {
+    init(socket: Socket, window: ReceiveWindow, policy: ReceivePolicy?) {
       self.socket = socket
       self.window = window
+      self.policy = policy
     }
 
     public mutating func next(isolation: isolated (any Actor)?) async throws -> ReceivedMessage? {
       if isFinished { return nil }
       do {
+        if let policy = policy.take() { try await socket.setReceivePolicy(policy) }
         let message = try await socket.nextMessage(window: window)
         isFinished = message == nil
         return message

@@ -33,13 +33,15 @@ public final class ReceivedMessage: Sendable {
   public let sender: AnySocketAddress?
 
   private let descriptors: Mutex<OwnedFds>
+  private let judgement: PolicyJudgement?
   private let process: Mutex<Result<ProcessFd, Errno>?>
 
   /// Nil for the end of the stream.
   init?(_ received: consuming OperationOutcome) {
     if received.isEnd { return nil }
     let count = received.ancillary.descriptors.count
-    outcome = ReceiveOutcome(flags: received.messageFlags, failures: received.ancillary.failures)
+    outcome = received.report
+    judgement = received.judgement
     payload = received.payload
     control = received.control
     credentials = received.ancillary.credentials
@@ -58,6 +60,7 @@ public final class ReceivedMessage: Sendable {
     descriptors.withLock { owned in
       var taken = OwnedFds()
       swap(&taken, &owned)
+      if let judgement { judgement.handedOver(taken.count) }
       return taken
     }
   }
@@ -67,5 +70,14 @@ public final class ReceivedMessage: Sendable {
   public func takeProcess() -> Result<ProcessFd, Errno>? { process.withLock { $0.take() } }
 
   /// Gives away the first descriptor that is left.
-  public func takeDescriptor() -> OwnedFd? { descriptors.withLock { $0.takeFirst() } }
+  public func takeDescriptor() -> OwnedFd? {
+    descriptors.withLock { owned in
+      if let judgement, !owned.isEmpty { judgement.handedOver(1) }
+      return owned.takeFirst()
+    }
+  }
+
+  deinit {
+    if let judgement { descriptors.withLock { judgement.discard(&$0) } }
+  }
 }

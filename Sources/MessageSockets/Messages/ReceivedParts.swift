@@ -24,8 +24,9 @@ public struct ReceivedParts: ~Copyable, Sendable {
     byteCount = received.byteCount
     credentials = received.ancillary.credentials
     control = received.control
-    outcome = ReceiveOutcome(flags: received.messageFlags, failures: received.ancillary.failures)
+    outcome = received.report
     descriptors = OwnedFds()
     swap(&descriptors, &received.ancillary.descriptors)
+    if let judgement = received.judgement { judgement.handedOver(descriptors.count) }
   }
 }

@@ -101,7 +101,23 @@ extension MessageSocket {
   /// The same with a window of your own. It holds for the socket: of several iterations the last to ask sets it.
   ///
   /// Beyond the window the socket may hold what was on its way when the window became full: at most ``IOLoop/Configuration/receiveBuffers`` messages.
-  public nonisolated func messages(window: ReceiveWindow) -> MessageSequence<Self> { MessageSequence(socket: self, window: window) }
+  public nonisolated func messages(window: ReceiveWindow) -> MessageSequence<Self> {
+    MessageSequence(socket: self, window: window, policy: nil)
+  }
+
+  /// The same under a policy, which the socket has from the first step on (``setReceivePolicy(_:)``).
+  ///
+  /// A message that the policy answers with an error ends the iteration with that error. What came after it is not lost: iterate again to go on.
+  public nonisolated func messages(window: ReceiveWindow = ReceiveWindow(), policy: ReceivePolicy) -> MessageSequence<Self> {
+    MessageSequence(socket: self, window: window, policy: policy)
+  }
+
+  /// Sets what peers may send from now on, however it is received. What has been received ahead was judged when it arrived.
+  ///
+  /// - Throws: ``SocketError``: `closed`.
+  public nonisolated func setReceivePolicy(_ policy: ReceivePolicy) async throws { try await setReceivePolicyOnLoop(policy) }
+
+  private func setReceivePolicyOnLoop(_ policy: ReceivePolicy) throws { try channel.setPolicy(policy) }
 
   /// One step of an iteration.
   nonisolated func nextMessage(window: ReceiveWindow) async throws -> ReceivedMessage? {

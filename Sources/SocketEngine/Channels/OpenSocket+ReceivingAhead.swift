@@ -48,14 +48,17 @@ extension OpenSocket {
   /// A message has come: the first waiting task gets it, or it is kept, behind the others or in front of them.
   func deliver(_ outcome: consuming OperationOutcome, inFront: Bool = false) {
     // Nobody can ask for it any more; what it carries closes here.
-    if isAbandoned { return }
+    if isAbandoned {
+      outcome.judgement?.discard(&outcome.ancillary.descriptors)
+      return
+    }
     while let waiter = receiver.popWaiter() {
       guard case .waitForMessage(copying: true) = waiter.request else { return core.finishWaiter(waiter, outcome) }
       core.finishWaiter(waiter, outcome.copy())
     }
     receiver.keep(core.makeMessage(outcome), inFront: inFront)
     isReceivingAhead = true
-    if receiver.readAhead.isFull, let armed = receiver.armed { core.stop(armed, .windowFull) }
+    if receiver.readAhead.isFull || policy?.hasTooManyUnclosed ?? false, let armed = receiver.armed { core.stop(armed, .windowFull) }
   }
 
   /// The multishot receive has had its final completion. Its operation has left the queue.
@@ -89,12 +92,13 @@ extension OpenSocket {
       putBack(outcome.payload[fitting...])
     } else {
       outcome.messageFlags |= cms_msg_trunc
+      policy?.judgeTruncation(&outcome)
     }
   }
 
   /// Puts back the end, or an error that the kernel reports once.
   func keepForNextReceive(_ outcome: consuming OperationOutcome) {
-    receiver.putBack(core.makeMessage(outcome))
+    receiver.keep(core.makeMessage(outcome), inFront: true)
     isReceivingAhead = true
   }
 
@@ -115,6 +119,9 @@ extension OpenSocket {
   }
 
   func discardReceivedAhead() {
-    while let message = receiver.popMessage() { message.discard(on: core) }
+    while let message = receiver.popMessage() {
+      message.outcome.judgement?.discard(&message.outcome.ancillary.descriptors)
+      message.discard(on: core)
+    }
   }
 }

@@ -32,18 +32,24 @@ final class OpenSocket: @unchecked Sendable {
   /// The socket's handle is gone.
   var isAbandoned = false
   @safe @exclusivity(unchecked) var receiver = AheadReceiver()
+  /// Nil: everything is admitted.
+  @safe @exclusivity(unchecked) private(set) var policy: PolicyEnforcer?
   private let receivesAhead = Atomic(false)
 
   /// The readiness driver's; dropped before the descriptor is closed.
   var registration: EpollRegistration?
 
-  init(adopting descriptor: consuming OwnedFd, file: consuming BoundFile?, kind: SocketKind, namesSenders: Bool, core: LoopCore) {
+  init(
+    adopting descriptor: consuming OwnedFd, file: consuming BoundFile?, kind: SocketKind, namesSenders: Bool, policy: ReceivePolicy,
+    core: LoopCore
+  ) {
     self.kind = kind
     self.namesSenders = namesSenders
     self.core = core
     number = descriptor.withUnsafeFileDescriptor { $0.rawValue }
     self.descriptor = consume descriptor
     self.file = consume file
+    setPolicy(policy)
   }
 
   deinit {
@@ -74,6 +80,9 @@ final class OpenSocket: @unchecked Sendable {
     precondition(core.isCurrent, "A socket was used outside its loop")
     if cms_task_is_cancelled() { throw CancellationError() }
     guard isOpen else { throw SocketError(.closed, name) }
+    if let policy, policy.hasTooManyUnclosed, case .receive = name {
+      throw SocketError(.policyViolated, name, detail: "\(policy.closing.count) descriptors of this peer wait to be closed")
+    }
     // Messages that had been received ahead when the loop was shut down are still to be had.
     guard core.isRunning || !receiver.readAhead.isEmpty else { throw SocketError(.loopShutDown, name) }
   }
@@ -100,6 +109,26 @@ final class OpenSocket: @unchecked Sendable {
     case .receive, .receiveWhenReadable, .receiveAhead, .accept: body(&incoming)
     case .waitForMessage, .event, .timer: preconditionFailure("Not an operation of the kernel's")
     }
+  }
+
+  // MARK: Policy
+
+  /// Sets what peers may send from now on.
+  func setPolicy(_ policy: ReceivePolicy) {
+    // Left alone where the policy has nothing to say about it: it is also an option that the user may have set.
+    if policy.admitsDescriptors != self.policy?.policy.admitsDescriptors ?? true { setPassesDescriptors(policy.admitsDescriptors) }
+    if let current = self.policy {
+      // Messages that it has let through still count.
+      current.policy = policy
+    } else if !policy.isUnrestricted {
+      self.policy = PolicyEnforcer(policy)
+    }
+  }
+
+  /// `SO_PASSRIGHTS`; kernels and sockets that do not have it deliver, and the policy closes.
+  private func setPassesDescriptors(_ enabled: Bool) {
+    var value: Int32 = enabled ? 1 : 0
+    _ = unsafe cms_set_option(number, 1, 83, &value, 4)
   }
 
   // MARK: Ending

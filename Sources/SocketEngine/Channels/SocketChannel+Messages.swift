@@ -66,7 +66,9 @@ extension SocketChannel {
 
   /// Receives one message, by a multishot receive that goes on receiving within `window`.
   package nonisolated(nonsending) func receiveAhead(window: ReceiveWindow) async throws -> OperationOutcome {
-    guard socket.core.canReceiveAhead, window.permitsReadAhead, !socket.hasNoEndOfItsOwn else { return try await receive(flags: 0) }
+    guard
+      socket.core.canReceiveAhead, window.permitsReadAhead, !socket.hasNoEndOfItsOwn, socket.policy?.permitsReceivingAhead ?? true
+    else { return try await receive(flags: 0) }
     try socket.checkUse(.receive)
     socket.receiver.setWindow(window)
     return try await nextMessage()
@@ -99,15 +101,15 @@ extension SocketChannel {
   }
 
   /// A message that can be had without waiting: one received ahead, or where nothing is received ahead, one from the socket's queue. Nil also for the end and
-  /// for errors, which the next receive finds again.
+  /// for errors, which the next receive finds.
   package nonisolated(nonsending) func receiveIfThere() async -> OperationOutcome? {
-    if socket.core.canReceiveAhead {
+    if socket.receivesInOrderAhead {
       guard socket.isOpen, socket.hasMessageAhead else { return nil }
       return socket.takeReceivedAhead()
     }
-    guard !socket.receivesInOrderAhead, let operation = unsafe try? startReceive(into: nil, flags: cms_msg_dontwait) else { return nil }
+    guard let operation = unsafe try? startReceive(into: nil, flags: cms_msg_dontwait) else { return nil }
     let outcome = await socket.core.outcome(of: operation)
-    if outcome.errno == nil, !outcome.isEnd { return outcome }
+    if outcome.isMessage { return outcome }
     if outcome.errno != .wouldBlock, outcome.errno != .canceled { socket.keepForNextReceive(outcome) }
     return nil
   }
@@ -137,6 +139,7 @@ extension SocketChannel {
       let fitting = min(outcome.payload.count, memory.count)
       unsafe memory.copyBytes(from: outcome.payload[..<fitting])
       socket.keepRest(of: &outcome, from: fitting)
+      if let error = outcome.failure(.receive) { throw error }
       return outcome
     }
     let operation = unsafe try startReceive(into: memory, flags: flags)

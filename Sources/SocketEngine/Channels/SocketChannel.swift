@@ -17,16 +17,22 @@ public final class SocketChannel: Sendable {
   ///   - descriptor: A socket of that kind, which nobody else receives from. Its status flags stay as they are.
   ///   - kind: What an empty message and a short send mean.
   ///   - namesSenders: Whether each received message is to say where it came from; by default what is usual for the kind.
-  public convenience init(adopting descriptor: consuming OwnedFd, kind: SocketKind, loop: IOLoop, namesSenders: Bool? = nil) {
-    self.init(adopting: descriptor, boundTo: nil, kind: kind, loop: loop, namesSenders: namesSenders)
+  ///   - policy: What peers may send.
+  public convenience init(
+    adopting descriptor: consuming OwnedFd, kind: SocketKind, loop: IOLoop, namesSenders: Bool? = nil,
+    policy: ReceivePolicy = ReceivePolicy()
+  ) {
+    self.init(adopting: descriptor, boundTo: nil, kind: kind, loop: loop, namesSenders: namesSenders, policy: policy)
   }
 
   /// - Parameter file: what bind(2) has made, to be removed with the socket.
   package init(
-    adopting descriptor: consuming OwnedFd, boundTo file: consuming BoundFile?, kind: SocketKind, loop: IOLoop, namesSenders: Bool? = nil
+    adopting descriptor: consuming OwnedFd, boundTo file: consuming BoundFile?, kind: SocketKind, loop: IOLoop, namesSenders: Bool? = nil,
+    policy: ReceivePolicy = ReceivePolicy()
   ) {
     self.loop = loop
-    socket = OpenSocket(adopting: descriptor, file: file, kind: kind, namesSenders: namesSenders ?? (kind == .datagram), core: loop.core)
+    socket = OpenSocket(
+      adopting: descriptor, file: file, kind: kind, namesSenders: namesSenders ?? (kind == .datagram), policy: policy, core: loop.core)
   }
 
   /// How the socket delivers.
@@ -65,6 +71,14 @@ public final class SocketChannel: Sendable {
     precondition(isOnLoop, "A socket was used outside its loop")
     guard socket.isOpen else { throw SocketError(.closed, operation) }
     return socket.number
+  }
+
+  /// Sets what peers may send from now on.
+  ///
+  /// - Throws: ``SocketError``: `closed`.
+  package func setPolicy(_ policy: ReceivePolicy) throws(SocketError) {
+    _ = try number(for: .configure)
+    socket.setPolicy(policy)
   }
 
   /// Stops all operations of the socket, waits until the kernel has let go of them, and gives the descriptor away; the socket counts as closed. Not

@@ -7,7 +7,7 @@ extension SocketError {
       case addressInUse, badDescriptor, cannotPassRing, closed, connectionRefused, connectionReset, deadlineExceeded
       case emptyPayload, invalidConfiguration, ioUringUnavailable, loopShutDown, messageTooLarge, notFound, notPermitted, outOfDescriptors
       case outOfMemory, partialSend, peerClosed, system, tooManyDescriptors, tooManyInFlight, notConnected, wrongSocketKind
-      case addressNotAvailable, hostUnreachable, messagesUnread, notSupported, timedOut, wouldBlock
+      case addressNotAvailable, hostUnreachable, messagesUnread, notSupported, policyViolated, timedOut, wouldBlock
     }
 
     private let name: Name
@@ -59,6 +59,8 @@ extension SocketError {
     public static var partialSend: Code { Code(name: .partialSend) }
     /// The peer has closed the connection or will not read any more. `EPIPE`.
     public static var peerClosed: Code { Code(name: .peerClosed) }
+    /// A message was dropped that the socket's ``ReceivePolicy`` does not admit: ``SocketError/outcome``. Or too many descriptors of this peer could not be closed yet.
+    public static var policyViolated: Code { Code(name: .policyViolated) }
     /// Any other error of the system: ``SocketError/errno``.
     public static var system: Code { Code(name: .system) }
     /// The peer did not answer in time (TCP). `ETIMEDOUT`. A deadline of yours is ``deadlineExceeded``.
@@ -126,6 +128,7 @@ extension SocketError.Code {
     case .outOfMemory: "out of memory"
     case .partialSend: "only a part was sent"
     case .peerClosed: "the peer has closed the connection"
+    case .policyViolated: "the message is not admitted"
     case .system: "failed"
     case .timedOut: "the peer did not answer in time"
     case .tooManyDescriptors: "more descriptors than one message may carry"

@@ -21,9 +21,12 @@ public struct SocketError: Error, Sendable {
   /// More about the cause, where the code leaves something open: counts, limits, indices.
   public let detail: String?
 
+  /// For ``Code/policyViolated``: what was wrong with the message. Its descriptors are closed.
+  public let outcome: ReceiveOutcome?
+
   package init(
     _ code: Code, _ operation: Operation, errno: Errno? = nil, address: AnySocketAddress? = nil, bytesSent: Int = 0,
-    detail: String? = nil
+    detail: String? = nil, outcome: ReceiveOutcome? = nil
   ) {
     self.code = code
     self.errno = errno
@@ -31,6 +34,7 @@ public struct SocketError: Error, Sendable {
     self.address = address
     self.bytesSent = bytesSent
     self.detail = detail
+    self.outcome = outcome
   }
 }
 

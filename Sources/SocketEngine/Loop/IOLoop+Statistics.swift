@@ -23,6 +23,8 @@ extension IOLoop {
     public internal(set) var bytesReceived: UInt64 = 0
     /// Descriptors that arrived, and got an owner.
     public internal(set) var descriptorsReceived: UInt64 = 0
+    /// Of these: closed on arrival by a ``ReceivePolicy``, as surplus, as not admitted, or with the message that it dropped.
+    public internal(set) var descriptorsRefused: UInt64 = 0
 
     /// Operations that were asked to stop while the kernel had them, or waited for a message that it receives ahead.
     public internal(set) var cancellations: UInt64 = 0

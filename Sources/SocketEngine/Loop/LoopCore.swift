@@ -277,8 +277,9 @@ final class LoopCore: @unchecked Sendable {
   private func completeReceiveAhead(_ operation: Operation, _ completion: cms_completion) {
     let socket = operation.socket!
     if completion.flags & cms_completion_buffer != 0 {
-      var outcome = message(in: completion, nameSize: operation.receivedNameSize)
+      var outcome = message(of: operation, in: completion)
       outcome.noteEnd(on: socket.kind)
+      if let policy = socket.policy { policy.judge(&outcome) }
       countReceived(outcome)
       socket.deliver(outcome)
     }
@@ -297,15 +298,15 @@ final class LoopCore: @unchecked Sendable {
   }
 
   /// Takes a message out of its buffer, and gives the buffer back.
-  private func message(in completion: cms_completion, nameSize: Int) -> OperationOutcome {
+  private func message(of operation: Operation, in completion: cms_completion) -> OperationOutcome {
     guard let buffers = driver.receiveBuffers else { preconditionFailure("A completion names a buffer, but there are none") }
     let id = UInt16(truncatingIfNeeded: completion.flags >> 16)
     defer { buffers.provide(id) }
     // SAFETY: the kernel has filled the buffer, and has no business with it until it is provided again.
     let received = unsafe ReceivedBuffer(
-      buffers.bytes(of: id), filled: Int(completion.result), nameSize: nameSize, controlSize: buffers.controlSize)
+      buffers.bytes(of: id), filled: Int(completion.result), nameSize: operation.receivedNameSize, controlSize: buffers.controlSize)
     guard let received = unsafe received else { preconditionFailure("The kernel has filled a buffer in a way it does not do") }
-    return unsafe OperationOutcome(received)
+    return unsafe OperationOutcome(received, controlSize: buffers.controlSize, on: operation.descriptor)
   }
 
   /// A waiting task gets a message.
@@ -386,6 +387,10 @@ final class LoopCore: @unchecked Sendable {
     statistics.messagesReceived += 1
     statistics.bytesReceived += UInt64(outcome.byteCount)
     statistics.descriptorsReceived += UInt64(outcome.ancillary.descriptors.count)
+    if let judgement = outcome.judgement {
+      statistics.descriptorsReceived += UInt64(judgement.closed)
+      statistics.descriptorsRefused += UInt64(judgement.closed)
+    }
   }
 
   // MARK: Timers

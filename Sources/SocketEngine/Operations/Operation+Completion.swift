@@ -17,7 +17,9 @@ extension Operation {
     case .send: return absorbSent(count)
     case .receive:
       absorbReceived(count)
-      outcome.noteEnd(on: socket!.kind, wasStopped: life.stopReason == .receivingEnded)
+      let socket = socket!
+      outcome.noteEnd(on: socket.kind, wasStopped: life.stopReason == .receivingEnded)
+      if let policy = socket.policy { policy.judge(&outcome) }
     case .receiveWhenReadable(let flags):
       guard life.mayContinue else {
         fail(.canceled)
@@ -77,6 +79,7 @@ extension Operation {
     }
     // SAFETY: the kernel has filled this many bytes of the control block that was lent for this operation.
     if let control = unsafe loan.control {
+      outcome.noteControlLoss(free: unsafe control.count - header.pointee.control_length, on: descriptor)
       unsafe outcome.absorb(control: UnsafeMutableRawBufferPointer(rebasing: control[..<min(header.pointee.control_length, control.count)]))
     }
     // SAFETY: as above, for the payload block.
@@ -97,13 +100,20 @@ extension OperationOutcome {
     if !hasOnlyDescriptors { self.control = unsafe ControlMessageBuffer(copying: control.bytes) }
   }
 
+  /// Asks why control data is missing, if any is: before the descriptors that came are closed or used.
+  mutating func noteControlLoss(free: @autoclosure () -> Int, on number: Int32) {
+    if messageFlags & cms_msg_ctrunc != 0 { controlLoss = ControlLoss(free: free(), number: number) }
+  }
+
   /// A message that a multishot receive has left in a buffer.
-  init(_ received: ReceivedBuffer) {
+  init(_ received: ReceivedBuffer, controlSize: Int, on number: Int32) {
     self.init()
     byteCount = unsafe received.payload.count
     messageFlags = unsafe received.messageFlags
     if unsafe !received.name.isEmpty { sender = unsafe AnySocketAddress(systemBytes: Array(received.name)) }
     payload = unsafe [UInt8](UnsafeRawBufferPointer(received.payload))
+    let controlLength = unsafe received.control.count
+    noteControlLoss(free: controlSize - controlLength, on: number)
     unsafe absorb(control: received.control)
   }
 }

@@ -99,7 +99,7 @@ struct Operation: @unchecked Sendable {
   }
 
   /// Whether the outcome is a received message, and not the end or an error.
-  var isMessage: Bool { unsafe slot.pointee.outcome.errno == nil && !slot.pointee.outcome.isEnd }
+  var isMessage: Bool { unsafe slot.pointee.outcome.isMessage }
 
   /// A copy of the outcome, with descriptors of its own.
   func copyOutcome() -> OperationOutcome { unsafe slot.pointee.outcome.copy() }

@@ -2,9 +2,9 @@ internal import Ancillary
 internal import SystemPackage
 
 extension OperationOutcome {
-  /// What to throw, if the operation failed.
+  /// What to throw, if the operation failed or its message is not admitted.
   borrowing func failure(_ operation: SocketError.Operation, address: AnySocketAddress? = nil) -> (any Error)? {
-    result.failure(operation, address: address)
+    result.failure(operation, address: address) ?? judgement?.error
   }
 }
 

@@ -14,6 +14,10 @@ package struct OperationOutcome: ~Copyable, Sendable {
   package var ancillary = ReceivedAncillary()
   /// All control messages of a receive, with -1 in the place of each descriptor that ``ancillary`` owns.
   package var control = ControlMessageBuffer()
+  /// Why control data is missing, with `MSG_CTRUNC` in ``messageFlags``.
+  package var controlLoss: ControlLoss?
+  /// What the socket's policy has said about the message, if it has one and there was something to say.
+  package var judgement: PolicyJudgement?
   /// Where a datagram came from.
   package var sender: AnySocketAddress?
   /// The descriptor of an accepted connection.
@@ -34,6 +38,9 @@ package struct OperationOutcome: ~Copyable, Sendable {
   /// For a receive: whether it found the end of the stream.
   package var isEnd = false
 
+  /// Whether it is a received message, and not the end or an error.
+  package var isMessage: Bool { errno == nil && !isEnd && judgement?.error == nil }
+
   /// The same, with descriptors of its own; an accepted connection is not copied.
   borrowing func copy() -> OperationOutcome {
     var copy = OperationOutcome()
@@ -42,6 +49,8 @@ package struct OperationOutcome: ~Copyable, Sendable {
     copy.payload = payload
     copy.ancillary = ReceivedAncillary(duplicating: ancillary)
     copy.control = control
+    copy.controlLoss = controlLoss
+    copy.judgement = judgement?.copy(holding: copy.ancillary.descriptors.count)
     copy.sender = sender
     copy.isEnd = isEnd
     return copy

@@ -17,11 +17,19 @@ final class Pipe {
   /// The writing end, once; this object keeps none.
   func takeWriter() -> OwnedFd { ownWriter.take()! }
 
+  func duplicateWriter() throws -> OwnedFd { try ownWriter!.duplicate() }
+  func closeWriter() { ownWriter = nil }
+
   /// Whether all writing ends are closed.
-  var isAtEnd: Bool {
+  var isAtEnd: Bool { isAtEnd(waiting: 0) }
+
+  /// The same, where another thread closes them: false if they are not closed after ten seconds.
+  var comesToAnEnd: Bool { isAtEnd(waiting: 10_000) }
+
+  private func isAtEnd(waiting milliseconds: Int32) -> Bool {
     reader.withUnsafeFileDescriptor { descriptor in
       var wanted = pollfd(fd: descriptor.rawValue, events: Int16(POLLIN), revents: 0)
-      return poll(&wanted, 1, 0) == 1 && wanted.revents & Int16(POLLHUP) != 0
+      return poll(&wanted, 1, milliseconds) == 1 && wanted.revents & Int16(POLLHUP) != 0
     }
   }
 }

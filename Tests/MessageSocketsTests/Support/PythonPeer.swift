@@ -1,9 +1,9 @@
 import Glibc
 import Testing
 
-/// A python3 process that runs `Tests/Interop/fd_peer.py`.
+/// A python3 process that runs a script of `Tests/Interop`.
 struct PythonPeer {
-  private let process: pid_t
+  let process: pid_t
 
   /// Whether there is a python3 that can pass descriptors (3.9 or newer).
   static let isAvailable: Bool = {
@@ -12,9 +12,9 @@ struct PythonPeer {
   }()
 
   /// Starts the script.
-  init(_ arguments: [String]) throws {
+  init(script: String = "fd_peer.py", _ arguments: [String]) throws {
     let tests = #filePath.split(separator: "/").dropLast(3).joined(separator: "/")
-    try self.init(arguments: ["/\(tests)/Interop/fd_peer.py"] + arguments)
+    try self.init(arguments: ["/\(tests)/Interop/\(script)"] + arguments)
   }
 
   private init(arguments: [String]) throws {

@@ -1,0 +1,34 @@
+internal import CMessageSockets
+
+/// What may be done with an open file, as it was opened. The C names are `O_ACCMODE` and `O_PATH` (fcntl(2), `F_GETFL`).
+public struct DescriptorAccess: OptionSet, Hashable, Sendable {
+  public let rawValue: Int32
+  public init(rawValue: Int32) { self.rawValue = rawValue }
+
+  /// `O_RDONLY` or `O_RDWR`.
+  public static var read: DescriptorAccess { DescriptorAccess(rawValue: 1) }
+  /// `O_WRONLY` or `O_RDWR`.
+  public static var write: DescriptorAccess { DescriptorAccess(rawValue: 2) }
+  /// It names a place in a file system, and is not open. Who receives it may be able to open it, with rights of its own. `O_PATH`.
+  public static var pathOnly: DescriptorAccess { DescriptorAccess(rawValue: 4) }
+
+  /// From the status flags of `F_GETFL`.
+  init(statusFlags flags: Int32) {
+    if flags & cms_access_path != 0 {
+      self = .pathOnly
+    } else {
+      switch flags & cms_access_mode {
+      case cms_access_read_write: self = [.read, .write]
+      case cms_access_write_only: self = .write
+      default: self = .read
+      }
+    }
+  }
+}
+
+extension DescriptorAccess: CustomStringConvertible {
+  public var description: String {
+    let names: [(DescriptorAccess, String)] = [(.read, "read"), (.write, "write"), (.pathOnly, "path only")]
+    return names.filter { contains($0.0) }.map(\.1).joined(separator: ", ")
+  }
+}

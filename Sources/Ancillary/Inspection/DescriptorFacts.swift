@@ -1,0 +1,95 @@
+internal import CMessageSockets
+
+/// What can be known of a descriptor without waiting: ``OwnedFd/facts``.
+public struct DescriptorFacts: Hashable, Sendable {
+  public let kind: DescriptorKind
+  public let access: DescriptorAccess
+  /// Of a memory file; nil for others.
+  public let seals: FileSeals?
+
+  public init(kind: DescriptorKind, access: DescriptorAccess, seals: FileSeals? = nil) {
+    self.kind = kind
+    self.access = access
+    self.seals = seals
+  }
+}
+
+extension DescriptorFacts: CustomStringConvertible {
+  public var description: String {
+    let seals = seals.map { ", sealed against \($0.isEmpty ? "nothing" : "\($0)")" } ?? ""
+    return "\(kind) (\(access)\(seals))"
+  }
+}
+
+extension OwnedFd {
+  /// Looks at what the descriptor leads to, without waiting for anybody: for descriptors from peers that are not trusted. About 1 µs; 5 µs for regular files and
+  /// kernel objects.
+  ///
+  /// `fstat(2)` is not used: of a FUSE file it waits for the file system's server, for ever if that wants it. Nothing here asks a file system or takes a lock of a pipe's or
+  /// socket's. (Proven for FUSE by a test with a server that does not answer. By their sources NFS, Ceph and AFS heed `AT_STATX_DONT_SYNC` too; 9P and OCFS2 do
+  /// not, but only an administrator mounts these.)
+  public var facts: DescriptorFacts {
+    let flags = cms_status_flags(number)
+    guard flags >= 0 else { return DescriptorFacts(kind: .unknown, access: []) }
+    let access = DescriptorAccess(statusFlags: flags)
+    var status = cms_file_status()
+    guard unsafe cms_file_status_cached(number, &status) == 0 else { return DescriptorFacts(kind: .unknown, access: access) }
+    let kind: DescriptorKind
+    switch status.mode & cms_mode_type {
+    case cms_mode_regular: return regularFacts(access)
+    case cms_mode_directory: kind = .directory
+    case cms_mode_symbolic_link: kind = .symbolicLink
+    case cms_mode_fifo: kind = .pipe
+    case cms_mode_socket: kind = socketKind
+    case cms_mode_character_device: kind = .characterDevice(major: status.device_major, minor: status.device_minor)
+    case cms_mode_block_device: kind = .blockDevice(major: status.device_major, minor: status.device_minor)
+    case 0: kind = Self.kernelObject(text)
+    default: kind = .unknown
+    }
+    return DescriptorFacts(kind: kind, access: access)
+  }
+
+  /// Memory files and namespaces call themselves regular files, too.
+  private func regularFacts(_ access: DescriptorAccess) -> DescriptorFacts {
+    let seals = cms_file_seals(number)
+    let text = text
+    if seals >= 0, text.hasPrefix("/memfd:") {
+      return DescriptorFacts(kind: .memoryFile, access: access, seals: FileSeals(rawValue: seals))
+    }
+    // The path of a file begins with a slash, whatever its owner calls it.
+    let isFile = text.hasPrefix("/") || text.hasPrefix("(")
+    return DescriptorFacts(kind: isFile ? .regularFile : Self.kernelObject(text), access: access)
+  }
+
+  private var socketKind: DescriptorKind {
+    guard let family = socketOption(39), let type = socketOption(3) else { return .unknown }
+    return .socket(family: family, type: type)
+  }
+
+  /// `SO_DOMAIN` (39) or `SO_TYPE` (3); nil for the `O_PATH` of a socket file.
+  private func socketOption(_ name: Int32) -> Int32? {
+    var value: Int32 = 0
+    var length: UInt32 = 4
+    return unsafe cms_get_option(number, 1, name, &value, &length) == 0 ? value : nil
+  }
+
+  /// What /proc/self/fd shows: a path, or `anon_inode:[eventfd]`, `net:[4026531840]` … Empty if it cannot be had.
+  private var text: String {
+    unsafe withUnsafeTemporaryAllocation(of: CChar.self, capacity: 64) { buffer in
+      let length = unsafe cms_descriptor_text(number, buffer.baseAddress, UInt32(buffer.count))
+      // SAFETY: so many bytes were filled.
+      return unsafe String(decoding: UnsafeRawBufferPointer(buffer)[..<max(0, Int(length))], as: UTF8.self)
+    }
+  }
+
+  static func kernelObject(_ text: String) -> DescriptorKind {
+    var name = text[...]
+    if name.hasPrefix("anon_inode:") {
+      name = name.dropFirst("anon_inode:".count)
+      if name.hasPrefix("["), name.hasSuffix("]") { name = name.dropFirst().dropLast() }
+    } else if let colon = name.firstIndex(of: ":") {
+      name = name[..<colon]
+    }
+    return name.isEmpty || name.hasPrefix("/") ? .unknown : .kernelObject(String(name))
+  }
+}

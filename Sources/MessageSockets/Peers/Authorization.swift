@@ -1,0 +1,86 @@
+internal import Ancillary
+internal import CMessageSockets
+internal import SocketEngine
+internal import SystemPackage
+
+/// Who may connect to a listener. The question is asked for each connection when it is accepted, before a byte of it is read.
+/// ```swift
+/// let listener = try UnixListener<UnixStream>.bind(
+///   to: address, authorization: .users([1000, 1001]).reporting { refusal in logger.warning("\(refusal)") })
+/// ```
+public struct Authorization: Sendable {
+  private enum Rule: Sendable {
+    case anyone, sameUser
+    case users(Set<UInt32>)
+    case custom(@Sendable (PeerIdentity) async throws -> Bool)
+  }
+
+  private let rule: Rule
+  private var report: @Sendable (PeerRefusal) -> Void = { _ in }
+
+  private init(_ rule: Rule) { self.rule = rule }
+
+  /// Whoever gets through: the permissions of a socket file still hold; an abstract address is open to all processes of the network namespace. Set a ``ReceivePolicy`` then.
+  public static var anyone: Authorization { Authorization(.anyone) }
+
+  /// Processes of our own (effective) user, and those of root, who could become our user anyway. A peer whose user is unknown, or stands for users that are not mapped into our user namespace
+  /// (65534), is refused, also if that is our own number.
+  public static var sameUser: Authorization { Authorization(.sameUser) }
+
+  /// Processes of these users, and no other: root and our own user only if they are named.
+  public static func users(_ users: Set<UInt32>) -> Authorization { Authorization(.users(users)) }
+
+  /// Whoever `decide` says yes to. Throwing refuses, too, and is reported. The next connection is accepted after it has returned: let it be quick.
+  public static func custom(_ decide: @escaping @Sendable (PeerIdentity) async throws -> Bool) -> Authorization {
+    Authorization(.custom(decide))
+  }
+
+  /// The same, and tells `report` of each peer that was refused. Runs on the listener's loop: do not block.
+  public func reporting(_ report: @escaping @Sendable (PeerRefusal) -> Void) -> Authorization {
+    var copy = self
+    copy.report = report
+    return copy
+  }
+
+  /// Asks about the peer of a socket.
+  ///
+  /// - Throws: `CancellationError` when the task was cancelled meanwhile.
+  nonisolated(nonsending) func admits(_ descriptor: borrowing OwnedFd) async throws -> Bool {
+    if case .anyone = rule { return true }
+    let peer = PeerIdentity(ofPeerOf: descriptor.withUnsafeFileDescriptor { $0.rawValue })
+    do {
+      if try await admits(peer) { return true }
+      report(PeerRefusal(peer: peer, error: nil))
+    } catch {
+      if Task.isCancelled { throw CancellationError() }
+      report(PeerRefusal(peer: peer, error: error))
+    }
+    return false
+  }
+
+  private nonisolated(nonsending) func admits(_ peer: PeerIdentity) async throws -> Bool {
+    switch rule {
+    case .anyone: return true
+    case .sameUser: return Self.isSameUser(peer.userID, as: cms_effective_user())
+    case .users(let users): return peer.userID.map(users.contains) ?? false
+    case .custom(let decide): return try await decide(peer)
+    }
+  }
+
+  static func isSameUser(_ user: UInt32?, as ours: UInt32) -> Bool {
+    // The kernel's overflow user: whoever has no number in our user namespace.
+    guard let user, user != 65534 else { return false }
+    return user == ours || user == 0
+  }
+}
+
+/// A connection that was closed because its peer was not authorized.
+public struct PeerRefusal: Sendable {
+  public let peer: PeerIdentity
+  /// What the authorization has thrown; nil if it said no.
+  public let error: (any Error)?
+}
+
+extension PeerRefusal: CustomStringConvertible {
+  public var description: String { "refused a connection of \(peer)" + (error.map { ": \($0)" } ?? "") }
+}

@@ -1,0 +1,77 @@
+public import Ancillary
+internal import CMessageSockets
+internal import SocketEngine
+
+/// Who is at the other end of a Unix connection, as the kernel noted it when the connection was made: the process that connected, or that called listen(2). Of a pair made by
+/// ``UnixConnection/makePair(on:)`` both ends are this process.
+///
+/// The process may have changed its user since, have handed the socket on, or have ended. What is not known is nil.
+public struct PeerIdentity: Sendable, Hashable {
+  /// The process, in our PID namespace; nil if that does not have it. Numbers are reused: see ``UnixConnection/peerProcess()``.
+  public let processID: Int32?
+  /// The user. The C name is `SO_PEERCRED`.
+  public let userID: UInt32?
+  /// The group.
+  public let groupID: UInt32?
+  /// The supplementary groups, sorted as the kernel has them. The C name is `SO_PEERGROUPS`, Linux 4.13.
+  public let supplementaryGroups: [UInt32]?
+  /// The security label, where a security module labels sockets. The C name is `SO_PEERSEC`.
+  public let securityLabel: SecurityLabel?
+
+  public init(
+    processID: Int32?, userID: UInt32?, groupID: UInt32?, supplementaryGroups: [UInt32]? = nil, securityLabel: SecurityLabel? = nil
+  ) {
+    self.processID = processID
+    self.userID = userID
+    self.groupID = groupID
+    self.supplementaryGroups = supplementaryGroups
+    self.securityLabel = securityLabel
+  }
+
+  /// Whether the peer's group or one of its supplementary groups is `group`.
+  public func isMember(of group: UInt32) -> Bool { groupID == group || supplementaryGroups?.contains(group) ?? false }
+
+  /// Asks about a socket: four system calls, none of which waits.
+  init(ofPeerOf number: Int32) {
+    let credentials = PeerOption.credentials.bytes(number).flatMap { bytes in unsafe try? Credentials(decoding: bytes.span.bytes) }
+    processID = credentials?.processID
+    userID = credentials?.userID
+    groupID = credentials?.groupID
+    supplementaryGroups = PeerOption.groups.bytes(number).map { bytes in
+      unsafe bytes.withUnsafeBytes { raw in (0..<raw.count / 4).map { unsafe raw.loadUnaligned(fromByteOffset: $0 * 4, as: UInt32.self) } }
+    }
+    securityLabel = PeerOption.label.bytes(number).map { SecurityLabel(bytes: $0.last == 0 ? Array($0.dropLast()) : $0) }
+  }
+}
+
+extension PeerIdentity: CustomStringConvertible {
+  /// For logs: `process 4711, user 1000, group 1000, groups 4 27`.
+  public var description: String {
+    func text<ID>(_ id: ID?) -> String { id.map { "\($0)" } ?? "unknown" }
+    var parts = ["process \(text(processID))", "user \(text(userID))", "group \(text(groupID))"]
+    if let supplementaryGroups, !supplementaryGroups.isEmpty {
+      parts.append("groups " + supplementaryGroups.map { "\($0)" }.joined(separator: " "))
+    }
+    if let securityLabel { parts.append("label \(securityLabel.text)") }
+    return parts.joined(separator: ", ")
+  }
+}
+
+/// The options of socket level that tell about the peer. Whatever one of them does not tell is nil.
+enum PeerOption: Int32 {
+  case credentials = 17  // SO_PEERCRED
+  case label = 31  // SO_PEERSEC
+  case groups = 59  // SO_PEERGROUPS
+  case process = 77  // SO_PEERPIDFD
+
+  func bytes(_ number: Int32) -> [UInt8]? {
+    var length: UInt32 = 256
+    while true {
+      var bytes = [UInt8](repeating: 0, count: Int(length))
+      let result = unsafe bytes.withUnsafeMutableBytes { unsafe cms_get_option(number, 1, rawValue, $0.baseAddress, &length) }
+      if result == 0 { return Array(bytes.prefix(Int(length))) }
+      // ERANGE brings the length that is needed: 65,536 groups at most.
+      guard result == -34, length > bytes.count, length <= 1 << 20 else { return nil }
+    }
+  }
+}

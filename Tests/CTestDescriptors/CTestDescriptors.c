@@ -1,0 +1,26 @@
+#define _GNU_SOURCE
+#include "CTestDescriptors.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/inotify.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+static int32_t result(long value) { return value < 0 ? -errno : (int32_t)value; }
+
+int32_t ctd_memory_file(void) { return result(memfd_create("test", MFD_CLOEXEC | MFD_ALLOW_SEALING)); }
+int32_t ctd_add_seals(int32_t fd, int32_t seals) { return result(fcntl(fd, F_ADD_SEALS, seals)); }
+int32_t ctd_event(void) { return result(eventfd(0, EFD_CLOEXEC)); }
+int32_t ctd_epoll(void) { return result(epoll_create1(EPOLL_CLOEXEC)); }
+int32_t ctd_inotify(void) { return result(inotify_init1(IN_CLOEXEC)); }
+int32_t ctd_pidfd(int32_t process) { return result(syscall(434 /* pidfd_open */, process, 0)); }
+
+int32_t ctd_set_linger(int32_t fd, int32_t seconds) {
+  struct linger linger = {.l_onoff = 1, .l_linger = seconds};
+  return result(setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof linger));
+}

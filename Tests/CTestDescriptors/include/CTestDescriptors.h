@@ -1,0 +1,15 @@
+// Descriptors that Swift's Glibc overlay cannot make, for tests; close-on-exec. The number, or -errno.
+#ifndef CTESTDESCRIPTORS_H
+#define CTESTDESCRIPTORS_H
+#include <stdint.h>
+
+int32_t ctd_memory_file(void);   // that can be sealed
+int32_t ctd_add_seals(int32_t fd, int32_t seals);
+int32_t ctd_event(void);
+int32_t ctd_epoll(void);
+int32_t ctd_inotify(void);
+int32_t ctd_pidfd(int32_t process);
+// SO_LINGER.
+int32_t ctd_set_linger(int32_t fd, int32_t seconds);
+
+#endif

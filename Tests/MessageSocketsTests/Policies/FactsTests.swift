@@ -1,0 +1,73 @@
+import CTestDescriptors
+import Glibc
+import MessageSockets
+import SystemPackage
+import Testing
+
+@testable import SocketEngine
+
+extension KernelTests {
+  /// What is learnt about a descriptor without waiting.
+  @Suite struct Facts {
+    @Test func eachKindIsTold() async throws {
+      try await withDescriptorOracle { _ in
+        func expect(_ descriptor: borrowing OwnedFd, _ kind: DescriptorKind, _ access: DescriptorAccess, _ seals: FileSeals? = nil) {
+          let facts = descriptor.facts
+          #expect(facts == DescriptorFacts(kind: kind, access: access, seals: seals))
+        }
+        expect(try .openFile("/etc/passwd"), .regularFile, .read)
+        expect(try .numbered(1), .regularFile, [.read, .write])
+        expect(try .openFile("/proc/self/status"), .regularFile, .read)
+        expect(try .openFile("/"), .directory, .read)
+        expect(try .pathOnly("/"), .directory, .pathOnly)
+        expect(try .pathOnly("/etc/passwd"), .regularFile, .pathOnly)
+        expect(try .openFile("/dev/null", O_WRONLY), .characterDevice(major: 1, minor: 3), .write)
+        expect(try .fifo(), .pipe, .read)
+        expect(try Pipe().takeWriter(), .pipe, .write)
+        expect(try .socket(1, 5), .socket(family: 1, type: 5), [.read, .write])
+        expect(try .socket(2, 1), .socket(family: 2, type: 1), [.read, .write])
+        expect(try .memoryFile(), .memoryFile, [.read, .write], [])
+        expect(try .memoryFile(sealed: 0x6), .memoryFile, [.read, .write], [.shrink, .grow])
+        expect(try .event(), .kernelObject("eventfd"), [.read, .write])
+        expect(try .made(ctd_epoll()), .kernelObject("eventpoll"), [.read, .write])
+        expect(try .made(ctd_inotify()), .kernelObject("inotify"), .read)
+        expect(try .openFile("/proc/self/ns/net"), .kernelObject("net"), .read)
+        expect(try .made(ctd_pidfd(getpid())), .kernelObject("pidfd"), [.read, .write])
+      }
+    }
+
+    @Test func rulesAdmitWhatTheySay() {
+      let readOnly = DescriptorFacts(kind: .regularFile, access: .read)
+      let writable = DescriptorFacts(kind: .regularFile, access: [.read, .write])
+      let named = DescriptorFacts(kind: .regularFile, access: .pathOnly)
+      let memory = DescriptorFacts(kind: .memoryFile, access: [.read, .write], seals: [.shrink])
+      func objection(_ rules: [AllowedDescriptor]?, _ facts: DescriptorFacts) -> RefusedDescriptor.Reason? {
+        ReceivePolicy(allowed: rules).objection(to: facts)
+      }
+      #expect(objection(nil, named) == nil)
+      #expect(objection([], readOnly) == .kind)
+      #expect(objection([.regularFile], readOnly) == nil)
+      #expect(objection([.regularFile], named) == .access)
+      #expect(objection([.regularFile.requiring(.pathOnly)], named) == nil)
+      #expect(objection([.regularFile.requiring(.pathOnly)], readOnly) == .access)
+      #expect(objection([.regularFile.forbidding(.write)], writable) == .access)
+      #expect(objection([.regularFile.forbidding(.write)], readOnly) == nil)
+      #expect(objection([.any.requiring(.write)], readOnly) == .access)
+      #expect(objection([.any], DescriptorFacts(kind: .unknown, access: .read)) == nil)
+      #expect(objection([.memoryFile()], memory) == nil)
+      #expect(objection([.memoryFile(sealed: [.shrink])], memory) == nil)
+      #expect(objection([.memoryFile(sealed: [.shrink, .grow])], memory) == .seals)
+      #expect(objection([.pipe, .memoryFile(sealed: [.grow])], memory) == .seals)
+      #expect(objection([.memoryFile(sealed: [.grow]), .memoryFile()], memory) == nil)
+      let null = DescriptorFacts(kind: .characterDevice(major: 1, minor: 3), access: .read)
+      #expect(objection([.characterDevice(major: 1, minor: 3)], null) == nil)
+      #expect(objection([.characterDevice(major: 1, minor: 5), .blockDevice], null) == .kind)
+      #expect(objection([.characterDevice], null) == nil)
+      let stream = DescriptorFacts(kind: .socket(family: 1, type: 1), access: [.read, .write])
+      #expect(objection([.socket()], stream) == nil)
+      #expect(objection([.socket(family: .unix, kind: .stream)], stream) == nil)
+      #expect(objection([.socket(family: .internetV4), .socket(kind: .datagram)], stream) == .kind)
+      #expect(objection([.kernelObject("eventfd")], DescriptorFacts(kind: .kernelObject("pidfd"), access: .read)) == .kind)
+    }
+  }
+}

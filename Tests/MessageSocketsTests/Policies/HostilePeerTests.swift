@@ -1,0 +1,209 @@
+import CTestDescriptors
+import Glibc
+import MessageSockets
+import SystemPackage
+import Testing
+
+@testable import SocketEngine
+
+extension KernelTests {
+  /// What peers send to stop a server: the loop goes on.
+  @Suite(.timeLimit(.minutes(1))) struct HostilePeers {
+    /// A loop whose thread waits in a system call would not get through this.
+    private func expectThatTheLoopGoesOn() async throws {
+      let (left, right) = try UnixSeqpacket.makePair()
+      for byte in 0..<10 {
+        try await left.sendMessage([UInt8(byte)])
+        #expect(try await right.receiveMessage()?.payload == [UInt8(byte)])
+      }
+    }
+
+    /// How many of the socket's descriptors wait to be closed.
+    private func unclosed(_ socket: UnixSeqpacket) -> Int { socket.channel.socket.policy?.closing.count ?? 0 }
+
+    @Test func floodsOf253FIFOs() async throws {
+      try await withDescriptorOracle { loop in
+        let (left, right) = try UnixSeqpacket.makePair()
+        try await right.setReceivePolicy(ReceivePolicy(descriptorsPerMessage: 253, allowed: [.regularFile]))
+        let fifo = try OwnedFd.fifo()
+        var many = OwnedFds()
+        for _ in 0..<253 { many.append(try fifo.duplicate()) }
+        for _ in 0..<20 {
+          try await left.sendMessage([1], descriptors: many.span)
+          do {
+            _ = try await right.receiveMessage()
+            Issue.record("FIFOs were admitted")
+          } catch let error as SocketError {
+            #expect(error.code == .policyViolated)
+            #expect(error.outcome?.refused.count == 253)
+            #expect(error.outcome?.refused.last?.facts.kind == .pipe)
+          }
+          while unclosed(right) > 0 { await Task.yield() }
+        }
+      }
+    }
+
+    @Test func aFloodStaysWithinThePolicy() async throws {
+      try await withDescriptorOracle { loop in
+        let (left, right) = try UnixSeqpacket.makePair()
+        try await right.setReceivePolicy(ReceivePolicy(descriptorsPerMessage: 10, descriptorsHeld: 16))
+        let file = try OwnedFd.numbered(1)
+        var many = OwnedFds()
+        for _ in 0..<50 { many.append(try file.duplicate()) }
+        let before = openDescriptors().count
+        var kept: [ReceivedMessage] = []
+        for _ in 0..<40 {
+          try await left.sendMessage([1], descriptors: many.span)
+          kept.append(try #require(try await right.receiveMessage()))
+          while unclosed(right) > 0 { await Task.yield() }
+          #expect(openDescriptors().count - before <= 16)
+        }
+        #expect(kept.map(\.descriptorCount).reduce(0, +) == 16)
+      }
+    }
+
+    /// The last descriptor of a TCP connection with SO_LINGER and unsent data: close(2) waits for the other end to read, half a minute here.
+    @Test func aLingeringSocketDoesNotHoldUpTheLoop() async throws {
+      try await withDescriptorOracle { _ in
+        let lingering = try LingeringConnection()
+        let (left, right) = try UnixSeqpacket.makePair()
+        try await right.setReceivePolicy(ReceivePolicy(descriptorsPerMessage: 1))
+        try await left.sendMessage([1], descriptor: lingering.takeSender())
+        do {
+          let message = try await right.receiveMessage()
+          #expect(message?.descriptorCount == 1)
+        }
+        try await expectThatTheLoopGoesOn()
+        #expect(unclosed(right) == 1, "the socket did not linger: the test proves nothing")
+        lingering.abort()
+        while unclosed(right) > 0 { await Task.yield() }
+      }
+    }
+
+    @Test(
+      .enabled(
+        if: geteuid() == 0 && access("/dev/fuse", R_OK | W_OK) == 0 && PythonPeer.isAvailable, "needs root, /dev/fuse and python3"))
+    func aFileSystemThatDoesNotAnswer() async throws {
+      try await withDescriptorOracle { _ in
+        var template = Array("/tmp/message-sockets-XXXXXX".utf8CString)
+        let made = template.withUnsafeMutableBufferPointer { mkdtemp($0.baseAddress!) != nil }
+        try #require(made)
+        let directory = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        defer { rmdir(directory) }
+        let name = "message-sockets-fuse-\(getpid())"
+        let listener = try UnixListener<UnixSeqpacket>.bind(
+          to: UnixAddress(abstract: Array(name.utf8)), policy: ReceivePolicy(allowed: [.pipe]))
+        let peer = try PythonPeer(script: "hostile_fuse.py", [directory, name, "3"])
+        let connection = try await listener.accept()
+        // Looking at it does not wait.
+        do {
+          _ = try await connection.receiveMessage()
+          Issue.record("the file was admitted")
+        } catch let error as SocketError {
+          #expect(error.outcome?.refused.first?.facts == DescriptorFacts(kind: .regularFile, access: [.read, .write]))
+        }
+        // Nor does closing it, if nobody has taken it ...
+        try await connection.setReceivePolicy(ReceivePolicy(descriptorsPerMessage: 1))
+        do { #expect(try await connection.receiveMessage()?.descriptorCount == 1) }
+        // ... or if somebody has.
+        let taken = try await connection.receiveMessage()?.takeDescriptor()
+        taken?.closeElsewhere()
+        try await expectThatTheLoopGoesOn()
+        #expect(unclosed(connection) == 2, "the file system answered: the test proves nothing")
+        #expect(ClosingQueue.shared.count == 1)
+
+        // What cannot be closed is bounded: the peer is not heard any more. Another one is.
+        let (left, right) = try UnixSeqpacket.makePair()
+        try await right.setReceivePolicy(ReceivePolicy(descriptorsPerMessage: 0))
+        try await right.setOption(.passDescriptors, to: true)
+        try await left.sendMessage([1], descriptor: try .event())
+        #expect(try await right.receiveMessage()?.outcome.surplus == 1)
+
+        await connection.close()
+        #expect(peer.exitStatus() == 0)
+        while unclosed(connection) + unclosed(right) + ClosingQueue.shared.count > 0 { await Task.yield() }
+        await listener.close()
+      }
+    }
+
+    @Test func aPeerWhoseDescriptorsCannotBeClosedIsNotHeardAnyMore() async throws {
+      try await withDescriptorOracle { _ in
+        let lingering = try LingeringConnection()
+        let (left, right) = try UnixSeqpacket.makePair()
+        try await right.setReceivePolicy(ReceivePolicy(descriptorsPerMessage: 0))
+        try? await right.setOption(.passDescriptors, to: true)
+        try await left.sendMessage([1], descriptor: lingering.takeSender())
+        _ = try await right.receiveMessage()
+        let event = try OwnedFd.event()
+        var many = OwnedFds()
+        for _ in 0..<253 { many.append(try event.duplicate()) }
+        var received = 1
+        while received < 100 {
+          try await left.sendMessage([2], descriptors: many.span)
+          guard await codeThrown(by: { _ = try await right.receiveMessage() }) != .policyViolated else { break }
+          received += 1
+        }
+        #expect(received == 6, "1 + 5 · 253 descriptors wait to be closed, more than 1,024")
+        lingering.abort()
+        while unclosed(right) > 0 { await Task.yield() }
+        #expect(try await right.receiveMessage()?.payload == [2])
+      }
+    }
+
+    @Test func aSocketEndsWithWhatItHasReceivedAhead() async throws {
+      try await withDescriptorOracle { loop in
+        let pipe = try Pipe()
+        for isClosed in [false, true] {
+          let (left, right) = try UnixSeqpacket.makePair()
+          try await right.setReceivePolicy(ReceivePolicy(descriptorsPerMessage: 2))
+          let copy = try pipe.duplicateWriter()
+          for _ in 0..<5 { try await left.sendMessage([1], descriptor: copy) }
+          var iterator = right.messages.makeAsyncIterator()
+          _ = try await iterator.next()
+          if isClosed { await right.close() }
+        }
+        pipe.closeWriter()
+        #expect(pipe.comesToAnEnd)
+      }
+    }
+  }
+}
+
+/// A TCP connection on the loopback, with more sent than the other end has room for, and half a minute to wait for it.
+private final class LingeringConnection {
+  private var sender: OwnedFd?
+  private var receiver: OwnedFd?
+
+  init() throws {
+    // TCP, close-on-exec.
+    let listener = try OwnedFd.socket(2, 1)
+    let sender = try OwnedFd.socket(2, 1)
+    var address = sockaddr_in()
+    address.sin_family = sa_family_t(AF_INET)
+    address.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian
+    var length = socklen_t(MemoryLayout<sockaddr_in>.size)
+    let accepted: Int32 = try listener.withUnsafeFileDescriptor { listener in
+      try withUnsafeMutablePointer(to: &address) { pointer in
+        try pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { address in
+          try #require(bind(listener.rawValue, address, length) == 0)
+          try #require(listen(listener.rawValue, 1) == 0)
+          try #require(getsockname(listener.rawValue, address, &length) == 0)
+          try sender.withUnsafeFileDescriptor { try #require(connect($0.rawValue, address, length) == 0) }
+        }
+      }
+      return accept(listener.rawValue, nil, nil)
+    }
+    receiver = try .made(accepted)
+    try sender.withUnsafeFileDescriptor { sender in
+      try #require(ctd_set_linger(sender.rawValue, 30) == 0)
+      let bytes = [UInt8](repeating: 0, count: 1 << 16)
+      while send(sender.rawValue, bytes, bytes.count, Int32(MSG_DONTWAIT)) > 0 {}
+    }
+    self.sender = consume sender
+  }
+
+  func takeSender() -> OwnedFd { sender.take()! }
+
+  /// The other end goes away with data unread: a reset, and nothing to linger for.
+  func abort() { receiver = nil }
+}

@@ -1,0 +1,189 @@
+import Glibc
+import MessageSockets
+import SystemPackage
+import Synchronization
+import Testing
+
+@testable import MessageSockets
+
+extension KernelTests {
+  /// Who is at the other end, and who may connect.
+  @Suite(.timeLimit(.minutes(1))) struct Peers {
+    private func uniqueName() -> String { "message-sockets-peer-\(getpid())-\(UInt32.random(in: 0...UInt32.max))" }
+
+    @Test func theOtherEndOfAPairIsOurselves() async throws {
+      try await withDescriptorOracle { _ in
+        let (left, right) = try UnixStream.makePair()
+        let peer = try await left.peerIdentity()
+        #expect(peer.processID == getpid())
+        #expect(peer.userID == geteuid())
+        #expect(peer.groupID == getegid())
+        var groups = [gid_t](repeating: 0, count: 65536)
+        groups.removeLast(groups.count - Int(getgroups(Int32(groups.count), &groups)))
+        #expect(peer.supplementaryGroups ?? groups == groups)
+        #expect(peer.isMember(of: getegid()))
+        #expect(!peer.isMember(of: 4_000_000_000))
+        #expect(peer.description.hasPrefix("process \(getpid()), user \(geteuid()), group \(getegid())"))
+        if let process = try await left.peerProcess() {
+          let number = try process.get().processID
+          #expect(number == getpid())
+        }
+        await right.close()
+        await left.close()
+        #expect(await codeThrown { _ = try await left.peerIdentity() } == .closed)
+        #expect(await codeThrown { _ = try await left.peerProcess() } == .closed)
+      }
+    }
+
+    @Test(.enabled(if: PythonPeer.isAvailable, "python3 3.9 or newer is not installed"))
+    func aProcessThatEndsIsNotTakenForAnother() async throws {
+      try await withDescriptorOracle { _ in
+        let name = uniqueName()
+        let listener = try UnixListener<UnixStream>.bind(to: UnixAddress(abstract: Array(name.utf8)))
+        let python = try PythonPeer(["stream", "send", "@" + name, "0", "0"])
+        let connection = try await listener.accept()
+        #expect(try await connection.peerIdentity().processID == python.process)
+        let result = try await connection.peerProcess()
+        try await connection.sendMessage(Array("ok".utf8))
+        #expect(python.exitStatus() == 0)
+        if let result {
+          let process = try result.get()
+          let number = process.processID
+          #expect(number == nil, "the process was waited for: its number may be another's")
+          let isReadable = process.withUnsafeFileDescriptor { descriptor in
+            var wanted = pollfd(fd: descriptor.rawValue, events: Int16(POLLIN), revents: 0)
+            return poll(&wanted, 1, 0) == 1
+          }
+          #expect(isReadable)
+        }
+        await listener.close()
+      }
+    }
+
+    @Test func messagesSayWhoSentThem() async throws {
+      try await withDescriptorOracle { _ in
+        let (left, right) = try UnixSeqpacket.makePair()
+        let hasProcesses = await codeThrown { try await right.identifySenders(process: true) } == nil
+        try await left.sendMessage([1])
+        let message = try #require(try await right.receiveMessage())
+        #expect(message.credentials?.processID == getpid())
+        #expect(message.credentials?.userID == geteuid())
+        if hasProcesses {
+          let number = try message.takeProcess()?.get().processID
+          #expect(number == getpid())
+        }
+      }
+    }
+
+    @Test func theSameUserIsWhoHasOurNumberOrIsRoot() {
+      #expect(Authorization.isSameUser(1000, as: 1000))
+      #expect(Authorization.isSameUser(0, as: 1000))
+      #expect(!Authorization.isSameUser(1001, as: 1000))
+      #expect(!Authorization.isSameUser(1000, as: 0))
+      #expect(!Authorization.isSameUser(nil, as: 1000))
+      #expect(!Authorization.isSameUser(65534, as: 65534), "anybody without a number in our user namespace")
+    }
+
+    @Test(.enabled(if: geteuid() == 0 && PythonPeer.isAvailable, "needs root, to become another user, and python3"))
+    func anotherUserIsClosedUnheardAndReported() async throws {
+      try await withDescriptorOracle { loop in
+        let name = uniqueName()
+        let refusals = Mutex<[PeerRefusal]>([])
+        let listener = try UnixListener<UnixStream>.bind(
+          to: UnixAddress(abstract: Array(name.utf8)),
+          authorization: .sameUser.reporting { refusal in refusals.withLock { $0.append(refusal) } })
+        var connections = listener.connections.makeAsyncIterator()
+        let stranger = try PythonPeer(script: "other_user.py", ["12345", name])
+        // The stranger ends when it has been refused: not before somebody accepts.
+        let status = Task.detached { stranger.exitStatus() }
+        let accepting = Task(executorPreference: loop.taskExecutor) { try await listener.accept() }
+        #expect(await status.value == 0, "the stranger was heard")
+        let client = try await UnixStream.connect(to: UnixAddress(abstract: Array(name.utf8)))
+        let first = try await accepting.value
+        #expect(try await first.peerIdentity().processID == getpid())
+        _ = consume first
+        let seen = refusals.withLock { $0 }
+        #expect(seen.count == 1)
+        #expect(seen.first?.peer.userID == 12345)
+        #expect(seen.first?.peer.groupID == 12345)
+        #expect(seen.first?.peer.supplementaryGroups ?? [7, 8] == [7, 8])
+        #expect(seen.first?.error == nil)
+        #expect(seen.first?.description.contains("user 12345, group 12345, groups 7 8") ?? false)
+        let second = try await UnixStream.connect(to: UnixAddress(abstract: Array(name.utf8)))
+        _ = try await connections.next()
+        await second.close()
+        await client.close()
+        await listener.close()
+        #expect(try await connections.next() == nil)
+      }
+    }
+
+    @Test(.enabled(if: geteuid() == 0 && PythonPeer.isAvailable, "needs root, to become another user, and python3"))
+    func othersMayConnectWhereThatIsSaid() async throws {
+      try await withDescriptorOracle { _ in
+        for authorization in [Authorization.anyone, .users([12345]), .custom { $0.isMember(of: 8) }] {
+          let name = uniqueName()
+          let listener = try UnixListener<UnixStream>.bind(to: UnixAddress(abstract: Array(name.utf8)), authorization: authorization)
+          let stranger = try PythonPeer(script: "other_user.py", ["12345", name])
+          let connection = try await listener.accept()
+          #expect(try await connection.receiveMessage()?.payload == Array("x".utf8))
+          try await connection.sendMessage([1])
+          #expect(stranger.exitStatus() == 1)
+          await listener.close()
+        }
+      }
+    }
+
+    @Test func whoIsNotNamedIsRefused() async throws {
+      struct Doubt: Error {}
+      try await withDescriptorOracle { _ in
+        let address = try UnixAddress(abstract: Array(uniqueName().utf8))
+        let refusals = Mutex<[PeerRefusal]>([])
+        let asked = Atomic(0)
+        let custom = Authorization.custom { peer in
+          switch asked.add(1, ordering: .relaxed).oldValue {
+          case 0: throw Doubt()
+          case 1: return false
+          default: return true
+          }
+        }
+        let listener = try UnixListener<UnixSeqpacket>.bind(
+          to: address, authorization: custom.reporting { refusal in refusals.withLock { $0.append(refusal) } })
+        var clients: [UnixSeqpacket] = []
+        for byte in 0..<3 {
+          let client = try await UnixSeqpacket.connect(to: address)
+          try await client.sendMessage([UInt8(byte)])
+          clients.append(client)
+        }
+        let connection = try await listener.accept()
+        #expect(try await connection.receiveMessage()?.payload == [2])
+        #expect(refusals.withLock { $0.map { $0.error is Doubt } } == [true, false])
+        for client in clients[..<2] {
+          let received = try? await client.receiveMessage()
+          #expect(received == nil)
+        }
+        await listener.close()
+      }
+    }
+
+    @Test func aConnectionThatIsLookedAtClosesWithTheAccept() async throws {
+      try await withDescriptorOracle { loop in
+        let address = try UnixAddress(abstract: Array(uniqueName().utf8))
+        let (started, start) = AsyncStream.makeStream(of: Void.self)
+        let authorization = Authorization.custom { _ in
+          start.finish()
+          try await IOLoop.current!.sleep(for: .seconds(100))
+          return true
+        }
+        let listener = try UnixListener<UnixStream>.bind(to: address, authorization: authorization)
+        let accepting = Task(executorPreference: loop.taskExecutor) { try await listener.accept() }
+        let client = try await UnixStream.connect(to: address)
+        for await _ in started {}
+        accepting.cancel()
+        await #expect(throws: CancellationError.self) { try await accepting.value }
+        #expect(try await client.receiveMessage() == nil)
+        await listener.close()
+      }
+    }
+  }
+}
