@@ -1,0 +1,51 @@
+internal import ArgumentParser
+internal import Harness
+internal import MessageSockets
+
+@main
+struct Command: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "message-sockets",
+    abstract: "The work of the baselines, done with MessageSockets: a task for each end, on the loop of its socket.",
+    discussion: "Prints one line of JSON. One round trip is two messages, one each way.")
+
+  @OptionGroup var options: Options
+
+  @Option(help: "How messages are received: \(Shape.allCases.map(\.rawValue).joined(separator: ", ")).")
+  var shape = Shape.receive
+
+  @Flag(help: "Run the tasks on the global pool instead of the loops: every call hops.")
+  var pool = false
+
+  @Option(help: .hidden)
+  var answerAt: String?
+
+  func run() async throws {
+    ProcessState.raiseDescriptorLimit()
+    // The runtime's timers open descriptors of their own, once.
+    try await Task.sleep(for: .milliseconds(1))
+    let before = ProcessState.openDescriptors
+    switch options.kind {
+    case .stream: try await run(on: UnixStream.self)
+    case .seqpacket: try await run(on: UnixSeqpacket.self)
+    case .dgram: throw ValidationError("no datagram sockets yet")
+    }
+    try await ProcessState.checkDescriptors(before)
+  }
+
+  private func run<Socket: UnixConnection>(on kind: Socket.Type) async throws {
+    switch shape {
+    case .receive: try await run(OneByOne<Socket>.self)
+    case .messages: try await run(InSequence<Socket>.self)
+    case .span: try await run(IntoMemory<Socket>.self)
+    }
+  }
+
+  private func run<Receiver: Receiving>(_ receiver: Receiver.Type) async throws where Receiver.Socket: UnixConnection {
+    let bench = try Bench<Receiver>(options, onPool: pool)
+    if let answerAt { return try await bench.answer(at: answerAt) }
+    let elapsed = try await bench.run()
+    await bench.loops.shutdown()
+    try bench.report(elapsed, shape: shape).print()
+  }
+}

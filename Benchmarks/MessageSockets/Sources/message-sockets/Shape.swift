@@ -1,0 +1,11 @@
+internal import ArgumentParser
+
+/// The ways to receive.
+enum Shape: String, CaseIterable, ExpressibleByArgument {
+  /// `receiveMessage()`
+  case receive
+  /// `for try await … in messages`
+  case messages
+  /// `receiveMessage(into:)`, with memory that is kept
+  case span
+}
