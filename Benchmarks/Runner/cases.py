@@ -98,11 +98,19 @@ CASES = [
              baselines=ONE_LOOP + (SWIFT_PEERS if fds == 0 else ()), quick=(fds, pairs) == (1, 16))
         for fds in (0, 1) for pairs in (1, 16)
     ],
+    *[
+        Case(f"oneway.batches.fd{fds}.pairs{pairs}", "One way", mode="oneway", pairs=pairs, fds=fds, shapes=("batches",))
+        for fds in (0, 1) for pairs in (1, 16)
+    ],
     # Other payloads and kinds of socket
     Case("pingpong.fd0.pairs16.64k", "Other messages", pairs=16, fds=0, bytes=65536),
     Case("pingpong.fd1.pairs16.64k", "Other messages", pairs=16, bytes=65536, quick=True),
     Case("oneway.messages.fd1.pairs16.64k", "Other messages", mode="oneway", pairs=16, bytes=65536, shapes=("messages",)),
     Case("pingpong.fd1.pairs16.seqpacket", "Other messages", pairs=16, kind="seqpacket"),
+    *[
+        Case(f"datagrams.fd{fds}.pairs{pairs}", "Other messages", pairs=pairs, fds=fds, kind="dgram", quick=(fds, pairs) == (1, 16))
+        for fds in (0, 1) for pairs in (1, 16)
+    ],
     # Elsewhere
     Case("twoprocesses.fd1.pairs1", "Elsewhere", mode="twoprocesses", baselines=RINGS),
     Case("twoprocesses.fd1.pairs16", "Elsewhere", mode="twoprocesses", pairs=16, baselines=RINGS, quick=True),

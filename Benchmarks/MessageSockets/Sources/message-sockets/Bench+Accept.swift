@@ -2,7 +2,7 @@ internal import Glibc
 internal import Harness
 internal import MessageSockets
 
-extension Bench {
+extension Bench where Receiver.Socket: UnixConnection {
   /// An address that ends with the process.
   static func address(of process: Int32) throws -> UnixAddress {
     try UnixAddress(abstract: "message-sockets-benchmark-\(process)")

@@ -2,7 +2,7 @@ internal import Glibc
 internal import Harness
 internal import MessageSockets
 
-extension Bench {
+extension Bench where Receiver.Socket: UnixConnection {
   /// Messages on their way at once.
   private static var wave: Int { 64 }
 

@@ -8,7 +8,11 @@ extension Bench {
       for index in 0..<options.pairCount {
         let loop = loop(index)
         let (near, far) = try Socket.makePair(on: loop)
-        group.addTask(executorPreference: executor(of: loop)) { try await ask(near, messagesPerAnswer: 2) }
+        group.addTask(executorPreference: executor(of: loop)) {
+          try await ask(near, messagesPerAnswer: 2)
+          // A datagram socket does not learn that its peer has closed.
+          await far.close()
+        }
         group.addTask(executorPreference: executor(of: loop)) { try await answer(far) }
       }
       return try await measure(&group)
@@ -31,12 +35,14 @@ extension Bench {
     await socket.close()
   }
 
-  /// Answers until the peer closes.
+  /// Answers until the peer closes, or the socket is closed.
   func answer(_ socket: Socket) async throws {
     var receiver = Receiver(socket, options)
-    while let count = try await receiver.receive() {
-      if count > 0 { try await outgoing.send(on: socket) }
-    }
+    do {
+      while let count = try await receiver.receive() {
+        if count > 0 { try await outgoing.send(on: socket) }
+      }
+    } catch let error as SocketError where error.code == .closed {}
     await socket.close()
   }
 }

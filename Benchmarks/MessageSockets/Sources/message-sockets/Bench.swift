@@ -2,37 +2,28 @@ internal import Harness
 internal import MessageSockets
 
 /// One run: loops, what is sent, and the count of what is received.
-struct Bench<Receiver: Receiving>: Sendable where Receiver.Socket: UnixConnection {
+struct Bench<Receiver: Receiving>: Sendable {
   typealias Socket = Receiver.Socket
 
   let options: Options
   let onPool: Bool
+  /// In the second of two processes, the first.
+  let parent: Int32?
   let loops: IOLoopGroup
   let outgoing: Outgoing
   let meter = Meter()
   let activity: Activity
 
-  init(_ options: Options, onPool: Bool) throws {
+  init(_ options: Options, onPool: Bool, parent: Int32?) throws {
     self.options = options
     self.onPool = onPool
+    self.parent = parent
     var configuration = IOLoop.Configuration()
     // As in the baselines, a stream does not deliver several messages in one receive.
     configuration.receiveBufferSize = options.bytes
     loops = try IOLoopGroup(count: min(options.threads, options.pairCount), configuration: configuration)
     outgoing = try Outgoing(options)
     activity = Activity(loops: loops)
-  }
-
-  func run() async throws -> Duration {
-    switch options.mode {
-    case .pingpong, .twothreads: try await pingpong()
-    case .twoprocesses: try await acrossProcesses()
-    case .oneway: try await oneway()
-    case .idle: try await idle()
-    case .accept: try await accept()
-    case .cancel: try await cancel()
-    case .perside: throw Failure("no perside mode (see --help)")
-    }
   }
 
   func report(_ elapsed: Duration, shape: Shape) throws -> Report {

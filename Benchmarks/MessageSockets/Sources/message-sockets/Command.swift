@@ -17,8 +17,8 @@ struct Command: AsyncParsableCommand {
   @Flag(help: "Run the tasks on the global pool instead of the loops: every call hops.")
   var pool = false
 
-  @Option(help: .hidden)
-  var answerAt: String?
+  @Option(help: ArgumentHelp("The process whose far ends this one has.", visibility: .hidden))
+  var parent: Int32?
 
   func run() async throws {
     ProcessState.raiseDescriptorLimit()
@@ -28,24 +28,24 @@ struct Command: AsyncParsableCommand {
     switch options.kind {
     case .stream: try await run(on: UnixStream.self)
     case .seqpacket: try await run(on: UnixSeqpacket.self)
-    case .dgram: throw ValidationError("no datagram sockets yet")
+    case .dgram: try await run(on: UnixDatagram.self)
     }
     try await ProcessState.checkDescriptors(before)
   }
 
-  private func run<Socket: UnixConnection>(on kind: Socket.Type) async throws {
+  private func run<Socket: BenchSocket>(on kind: Socket.Type) async throws {
     switch shape {
     case .receive: try await run(OneByOne<Socket>.self)
     case .messages: try await run(InSequence<Socket>.self)
     case .span: try await run(IntoMemory<Socket>.self)
+    case .batches: try await run(Batches<Socket>.self)
     }
   }
 
-  private func run<Receiver: Receiving>(_ receiver: Receiver.Type) async throws where Receiver.Socket: UnixConnection {
-    let bench = try Bench<Receiver>(options, onPool: pool)
-    if let answerAt { return try await bench.answer(at: answerAt) }
-    let elapsed = try await bench.run()
+  private func run<Receiver: Receiving>(_ receiver: Receiver.Type) async throws {
+    let bench = try Bench<Receiver>(options, onPool: pool, parent: parent)
+    let elapsed = try await Receiver.Socket.run(bench)
     await bench.loops.shutdown()
-    try bench.report(elapsed, shape: shape).print()
+    if parent == nil { try bench.report(elapsed, shape: shape).print() }
   }
 }

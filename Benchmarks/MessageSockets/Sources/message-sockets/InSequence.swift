@@ -2,7 +2,7 @@ internal import Harness
 internal import MessageSockets
 
 /// `messages`.
-struct InSequence<Socket: MessageSocket>: Receiving {
+struct InSequence<Socket: BenchSocket>: Receiving {
   private var messages: MessageSequence<Socket>.AsyncIterator
   private var inbox: Inbox
 

@@ -2,7 +2,7 @@ internal import Harness
 internal import MessageSockets
 
 /// `receiveMessage(into:)`, always into the same memory.
-struct IntoMemory<Socket: MessageSocket>: Receiving {
+struct IntoMemory<Socket: BenchSocket>: Receiving {
   private let socket: Socket
   private let memory: Memory
   private var inbox: Inbox

@@ -2,7 +2,7 @@ internal import Harness
 internal import MessageSockets
 
 /// `receiveMessage()`, again and again.
-struct OneByOne<Socket: MessageSocket>: Receiving {
+struct OneByOne<Socket: BenchSocket>: Receiving {
   private let socket: Socket
   private var inbox: Inbox
 

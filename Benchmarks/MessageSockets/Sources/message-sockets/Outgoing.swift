@@ -19,7 +19,7 @@ final class Outgoing: Sendable {
     self.descriptors = descriptors
   }
 
-  func send(on socket: some MessageSocket) async throws {
+  func send(on socket: some UnixSocket) async throws {
     if descriptors.isEmpty {
       try await socket.sendMessage(payload)
     } else {
@@ -35,7 +35,7 @@ final class Outgoing: Sendable {
 
   // A span of a class's property would have to outlive the access; that of a parameter is borrowed for the call.
 
-  private static func send(_ payload: [UInt8], _ descriptors: borrowing OwnedFds, on socket: some MessageSocket) async throws {
+  private static func send(_ payload: [UInt8], _ descriptors: borrowing OwnedFds, on socket: some UnixSocket) async throws {
     try await socket.sendMessage(payload, descriptors: descriptors.span)
   }
 

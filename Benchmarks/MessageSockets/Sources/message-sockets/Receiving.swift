@@ -3,7 +3,7 @@ internal import Harness
 
 /// One end's way to receive, with the checks.
 protocol Receiving: SendableMetatype {
-  associatedtype Socket: MessageSocket
+  associatedtype Socket: BenchSocket
 
   init(_ socket: Socket, _ options: Options)
 

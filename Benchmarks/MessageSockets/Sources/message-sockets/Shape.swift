@@ -8,4 +8,6 @@ enum Shape: String, CaseIterable, ExpressibleByArgument {
   case messages
   /// `receiveMessage(into:)`, with memory that is kept
   case span
+  /// `receiveMessages(max:)`
+  case batches
 }
