@@ -23,7 +23,8 @@ extension Bench {
   func ask(_ socket: Socket, messagesPerAnswer: Int) async throws {
     var receiver = Receiver(socket, options)
     var counter = Meter.Counter(meter)
-    while meter.isRunning {
+    var left = messages ?? Int.max
+    while meter.isRunning && left > 0 {
       try await outgoing.send(on: socket)
       var answers = 0
       while answers == 0 {
@@ -31,6 +32,7 @@ extension Bench {
         answers = count
       }
       counter.add(messagesPerAnswer)
+      left -= messagesPerAnswer
     }
     await socket.close()
   }

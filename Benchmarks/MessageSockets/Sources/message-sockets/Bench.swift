@@ -7,6 +7,8 @@ struct Bench<Receiver: Receiving>: Sendable {
 
   let options: Options
   let onPool: Bool
+  /// How many messages a pair exchanges, if it is not for a time.
+  let messages: Int?
   /// In the second of two processes, the first.
   let parent: Int32?
   let loops: IOLoopGroup
@@ -14,9 +16,10 @@ struct Bench<Receiver: Receiving>: Sendable {
   let meter = Meter()
   let activity: Activity
 
-  init(_ options: Options, onPool: Bool, parent: Int32?) throws {
+  init(_ options: Options, onPool: Bool, messages: Int?, parent: Int32?) throws {
     self.options = options
     self.onPool = onPool
+    self.messages = messages
     self.parent = parent
     var configuration = IOLoop.Configuration()
     // As in the baselines, a stream does not deliver several messages in one receive.
@@ -35,9 +38,17 @@ struct Bench<Receiver: Receiving>: Sendable {
 
   /// Measures while the group's tasks work, and waits for their end.
   func measure(_ group: inout ThrowingTaskGroup<Void, any Error>) async throws -> Duration {
+    guard messages == nil else { return try await measureAll(&group) }
     let elapsed = try await meter.measure(options, atBegin: activity.begin, atEnd: activity.end)
     try await group.waitForAll()
     return elapsed
+  }
+
+  private func measureAll(_ group: inout ThrowingTaskGroup<Void, any Error>) async throws -> Duration {
+    meter.begin()
+    let start = ContinuousClock.now
+    try await group.waitForAll()
+    return ContinuousClock.now - start
   }
 
   /// Where the tasks of a loop's sockets run.

@@ -3,7 +3,7 @@ internal import Harness
 internal import MessageSockets
 
 @main
-struct Command: AsyncParsableCommand {
+struct Command: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "message-sockets",
     abstract: "The work of the baselines, done with MessageSockets: a task for each end, on the loop of its socket.",
@@ -17,10 +17,15 @@ struct Command: AsyncParsableCommand {
   @Flag(help: "Run the tasks on the global pool instead of the loops: every call hops.")
   var pool = false
 
+  @Option(help: "Messages of each pair, instead of a time (pingpong modes); for profilers that count instructions.")
+  var messages: Int?
+
   @Option(help: ArgumentHelp("The process whose far ends this one has.", visibility: .hidden))
   var parent: Int32?
 
-  func run() async throws {
+  func run() throws { try runBlocking(measure) }
+
+  @Sendable private func measure() async throws {
     ProcessState.raiseDescriptorLimit()
     // The runtime's timers open descriptors of their own, once.
     try await Task.sleep(for: .milliseconds(1))
@@ -43,7 +48,7 @@ struct Command: AsyncParsableCommand {
   }
 
   private func run<Receiver: Receiving>(_ receiver: Receiver.Type) async throws {
-    let bench = try Bench<Receiver>(options, onPool: pool, parent: parent)
+    let bench = try Bench<Receiver>(options, onPool: pool, messages: messages, parent: parent)
     let elapsed = try await Receiver.Socket.run(bench)
     await bench.loops.shutdown()
     if parent == nil { try bench.report(elapsed, shape: shape).print() }

@@ -5,13 +5,15 @@ internal import SystemPackage
 
 /// Plain blocking calls of `Ancillary`, with a thread for each end.
 @main
-struct Command: AsyncParsableCommand {
+struct Command: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "swift-blocking", abstract: "The blocking form of Ancillary: a thread for each end (perside and oneway modes).")
 
   @OptionGroup var options: Options
 
-  func run() async throws {
+  func run() throws { try runBlocking(measure) }
+
+  @Sendable private func measure() async throws {
     ProcessState.raiseDescriptorLimit()
     try await Task.sleep(for: .milliseconds(1))
     let before = ProcessState.openDescriptors

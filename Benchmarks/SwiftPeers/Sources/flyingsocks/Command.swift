@@ -4,7 +4,7 @@ internal import Harness
 
 /// FlyingSocks: an `AsyncSocket` for each end, over its epoll pool; the tasks run on the global pool.
 @main
-struct Command: AsyncParsableCommand {
+struct Command: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "flyingsocks",
     abstract: "FlyingSocks, AsyncSocket over Unix sockets (pingpong, twothreads and oneway modes, no descriptors).")
@@ -17,7 +17,9 @@ struct Command: AsyncParsableCommand {
     }
   }
 
-  func run() async throws {
+  func run() throws { try runBlocking(measure) }
+
+  @Sendable private func measure() async throws {
     ProcessState.raiseDescriptorLimit()
     let pool = SocketPool.ePoll(maxEvents: 256)
     try await pool.prepare()

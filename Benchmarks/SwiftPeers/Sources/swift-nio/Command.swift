@@ -6,7 +6,7 @@ internal import NIOPosix
 /// SwiftNIO: an `NIOAsyncChannel` for each end. The tasks run on the event loops, by NIO's own hook into the concurrency runtime; on the global pool each
 /// message would hop.
 @main
-struct Command: AsyncParsableCommand {
+struct Command: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "swift-nio",
     abstract: "SwiftNIO, NIOAsyncChannel over Unix sockets (pingpong, twothreads and oneway modes, no descriptors).")
@@ -17,7 +17,9 @@ struct Command: AsyncParsableCommand {
     guard options.fds == 0, options.kind == .stream else { throw ValidationError("SwiftNIO passes no descriptors, and knows streams only") }
   }
 
-  func run() async throws {
+  func run() throws { try runBlocking(measure) }
+
+  @Sendable private func measure() async throws {
     ProcessState.raiseDescriptorLimit()
     NIOSingletons.groupLoopCountSuggestion = options.threads
     guard NIOSingletons.unsafeTryInstallSingletonPosixEventLoopGroupAsConcurrencyGlobalExecutor() else {
