@@ -12,10 +12,10 @@ SOURCES := Package.swift Sources Tests Examples
 BROKER := --package-path Examples --configuration $(CONFIGURATION)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build run test test-release test-tsan test-asan fuzz bench-codec ci format lint clean
+.PHONY: help setup build run test test-release test-tsan test-asan fuzz bench bench-instructions bench-codec ci format lint clean
 
 help: ## List the targets
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "make %-13s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "make %-19s %s\n", $$1, $$2 }'
 
 setup: ## Install what is missing: liburing's development files, and python3 for the tests
 	@if ! pkg-config --exists liburing 2>/dev/null || ! command -v python3 >/dev/null; then \
@@ -51,6 +51,13 @@ test-asan: setup ## Run the library's tests under AddressSanitizer
 
 fuzz: setup ## Fuzz the control-message walker and every codec for DURATION seconds (20)
 	Fuzz/run $(or $(DURATION),20)
+
+# CASES chooses cases, with * and ?; `python3 Benchmarks/Runner --help` names the rest.
+bench: setup ## Measure beside C, Rust, Go and other Swift libraries; QUICK=1 takes a minute
+	python3 Benchmarks/Runner $(if $(QUICK),--quick) $(CASES)
+
+bench-instructions: ## Count the instructions of a message beside C, by valgrind (after make bench)
+	python3 Benchmarks/Runner/instructions.py
 
 bench-codec: setup ## Time encoding and decoding beside C
 	Benchmarks/Codec/run

@@ -7,7 +7,9 @@
 
 #include "baseline.h"
 
-const char *const mode_names[MODE_COUNT] = {"pingpong", "oneway", "twothreads", "perside", "idle", "accept"};
+const char *const mode_names[MODE_COUNT] = {
+    "pingpong", "oneway", "twothreads", "perside", "twoprocesses", "idle", "accept", "cancel",
+};
 
 static void print_help(const struct program *program) {
   printf("%s: %s\n\n", program->name, program->summary);
@@ -127,7 +129,8 @@ struct options parse(const struct program *program, int argc, char **argv) {
   if (options.threads == 0) options.threads = options.mode == TWOTHREADS ? 2 : 1;
   if (options.mode == PERSIDE) options.threads = options.pairs;  // and as many again for the far ends
   if (options.threads > options.pairs) options.threads = options.pairs;
-  if (options.mode == IDLE && options.threads > 1) fail("idle mode has one thread");
+  bool has_threads = options.mode != IDLE && options.mode != TWOPROCESSES && options.mode != CANCEL;
+  if (!has_threads && options.threads > 1) fail("%s mode has one thread", mode_names[options.mode]);
   if (options.mode == ACCEPT && options.kind == SOCK_DGRAM) fail("datagram sockets do not accept");
   if (program->modes[options.mode] == NULL) fail("no %s mode (see --help)", mode_names[options.mode]);
   return options;

@@ -116,7 +116,8 @@ static void report(const struct thread *threads, const struct options *options) 
   printf("{\"program\":\"%s\",\"mode\":\"%s\",\"kind\":\"%s\",\"pairs\":%u,\"fds\":%u,\"bytes\":%u,\"threads\":%u",
          options->program, mode_names[mode], kind_name(options->kind), options->pairs, options->fds, options->bytes,
          mode == PERSIDE ? 2 * options->threads : options->threads);
-  print_figure("ns_per_roundtrip", mode == PINGPONG || mode == TWOTHREADS || mode == PERSIDE, 2 / messages_per_ns);
+  bool has_roundtrips = mode == PINGPONG || mode == TWOTHREADS || mode == PERSIDE || mode == TWOPROCESSES;
+  print_figure("ns_per_roundtrip", has_roundtrips, 2 / messages_per_ns);
   print_figure("ns_per_message", true, 1 / messages_per_ns);
   print_figure("resident_bytes_per_connection", mode == IDLE, threads[0].meter.resident_bytes);
   printf(",\"messages\":%llu,\"enters_per_message\":%.4f}\n", (unsigned long long)messages,

@@ -21,7 +21,7 @@ enum {
   IDLE_WAVE = 64,
 };
 
-enum mode { PINGPONG, ONEWAY, TWOTHREADS, PERSIDE, IDLE, ACCEPT, MODE_COUNT };
+enum mode { PINGPONG, ONEWAY, TWOTHREADS, PERSIDE, TWOPROCESSES, IDLE, ACCEPT, CANCEL, MODE_COUNT };
 
 struct options {
   const char *program;

@@ -127,5 +127,5 @@ const struct program ring_program = {
     .name = "c_ring_multishot",
     .summary = "io_uring through liburing, multishot receives with a provided-buffer ring",
     .modes = {[PINGPONG] = ring_pingpong, [TWOTHREADS] = ring_pingpong, [ONEWAY] = ring_oneway, [IDLE] = ring_idle,
-              [ACCEPT] = ring_accept},
+              [ACCEPT] = ring_accept, [CANCEL] = ring_cancel, [TWOPROCESSES] = ring_twoprocesses},
 };

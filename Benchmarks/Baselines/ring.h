@@ -7,7 +7,7 @@
 #include "baseline.h"
 
 // What a completion is for, in the low bits of its user_data; the rest is a pointer or a number.
-enum operation { SENT, RECEIVED, ACCEPTED, CONNECTED, OPERATION_MASK = 7 };
+enum operation { SENT, RECEIVED, ACCEPTED, CONNECTED, CANCELLED, OPERATION_MASK = 7 };
 
 struct ring {
   struct io_uring io;

@@ -33,6 +33,17 @@ void bench_open_pairs(struct bench *bench) {
   }
 }
 
+int *bench_open_receivers(struct bench *bench) {
+  int *senders = allocate(bench->count, sizeof *senders);
+  for (unsigned i = 0; i < bench->count; i++) {
+    int fds[2];
+    open_pair(bench->options, fds);
+    senders[i] = fds[0];
+    bench->ends[i].fd = fds[1];
+  }
+  return senders;
+}
+
 void bench_check_sent(const struct bench *bench, const struct io_uring_cqe *cqe) {
   if ((unsigned)check_ring(cqe->res, "sendmsg") != bench->options->bytes) fail("short send: %d bytes", cqe->res);
 }
@@ -83,17 +94,6 @@ void ring_pingpong(struct meter *meter, const struct options *options, unsigned 
 
 // MARK: Idle: what a pending receive costs in memory, then one message to each
 
-static int *open_idle_pairs(struct bench *bench) {
-  int *senders = allocate(bench->count, sizeof *senders);
-  for (unsigned i = 0; i < bench->count; i++) {
-    int fds[2];
-    open_pair(bench->options, fds);
-    senders[i] = fds[0];
-    bench->ends[i].fd = fds[1];
-  }
-  return senders;
-}
-
 static void idle_complete(void *context, struct io_uring_cqe *cqe) {
   struct bench *bench = context;
   struct end *end = completion_subject(cqe);
@@ -110,7 +110,7 @@ void ring_idle(struct meter *meter, const struct options *options, unsigned pair
   size_t before = resident_bytes();
   struct bench bench;
   bench_open(&bench, meter, options, pairs, pairs);
-  int *senders = open_idle_pairs(&bench);
+  int *senders = bench_open_receivers(&bench);
   for (unsigned i = 0; i < pairs; i++) receiver_arm(bench.receiver, &bench.ends[i]);
   check_ring(io_uring_submit(&bench.ring.io), "io_uring_enter");
   meter->resident_bytes = (double)(resident_bytes() - before) / pairs;

@@ -41,6 +41,8 @@ struct bench {
 void bench_open(struct bench *bench, struct meter *meter, const struct options *options, unsigned ends,
                 unsigned operations);
 void bench_open_pairs(struct bench *bench);
+// Pairs of which only one end receives: returns the others, to be closed and freed by the caller.
+int *bench_open_receivers(struct bench *bench);
 void bench_close(struct bench *bench);
 // Fails unless the whole message was sent: a peer would wait for the missing bytes forever.
 void bench_check_sent(const struct bench *bench, const struct io_uring_cqe *cqe);
@@ -51,6 +53,8 @@ void bench_keep_armed(struct bench *bench, struct end *end);
 void ring_pingpong(struct meter *meter, const struct options *options, unsigned pairs);
 void ring_oneway(struct meter *meter, const struct options *options, unsigned pairs);
 void ring_idle(struct meter *meter, const struct options *options, unsigned pairs);
+void ring_cancel(struct meter *meter, const struct options *options, unsigned pairs);
+void ring_twoprocesses(struct meter *meter, const struct options *options, unsigned pairs);
 void ring_accept(struct meter *meter, const struct options *options, unsigned pairs);
 
 #endif

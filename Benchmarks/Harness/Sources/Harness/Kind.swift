@@ -1,0 +1,8 @@
+public import ArgumentParser
+
+/// The kind of Unix socket.
+public enum Kind: String, CaseIterable, ExpressibleByArgument, Sendable {
+  case stream
+  case seqpacket
+  case dgram
+}

@@ -1,0 +1,28 @@
+internal import Harness
+internal import MessageSockets
+
+extension Bench {
+  /// One end sends as fast as the socket takes it, the other receives.
+  func oneway() async throws -> Duration {
+    try await withThrowingTaskGroup { group in
+      for index in 0..<options.pairCount {
+        let loop = loop(index)
+        let (near, far) = try Socket.makePair(on: loop)
+        group.addTask(executorPreference: executor(of: loop)) {
+          while meter.isRunning { try await outgoing.send(on: near) }
+          await near.close()
+        }
+        group.addTask(executorPreference: executor(of: loop)) { try await count(far) }
+      }
+      return try await measure(&group)
+    }
+  }
+
+  /// Receives until the peer closes.
+  private func count(_ socket: Socket) async throws {
+    var receiver = Receiver(socket, options)
+    var counter = Meter.Counter(meter)
+    while let count = try await receiver.receive() { counter.add(count) }
+    await socket.close()
+  }
+}

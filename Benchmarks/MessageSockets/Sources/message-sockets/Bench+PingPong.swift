@@ -1,0 +1,50 @@
+internal import Harness
+internal import MessageSockets
+
+extension Bench {
+  /// Every message is answered by the end that received it. Each pair is entirely on one loop.
+  func pingpong() async throws -> Duration {
+    try await withThrowingTaskGroup { group in
+      for index in 0..<options.pairCount {
+        let loop = loop(index)
+        let (near, far) = try Socket.makePair(on: loop)
+        group.addTask(executorPreference: executor(of: loop)) {
+          try await ask(near, messagesPerAnswer: 2)
+          // A datagram socket does not learn that its peer has closed.
+          await far.close()
+        }
+        group.addTask(executorPreference: executor(of: loop)) { try await answer(far) }
+      }
+      return try await measure(&group)
+    }
+  }
+
+  /// Asks, and waits for the answer, until the time is over.
+  func ask(_ socket: Socket, messagesPerAnswer: Int) async throws {
+    var receiver = Receiver(socket, options)
+    var counter = Meter.Counter(meter)
+    var left = messages ?? Int.max
+    while meter.isRunning && left > 0 {
+      try await outgoing.send(on: socket)
+      var answers = 0
+      while answers == 0 {
+        guard let count = try await receiver.receive() else { throw Failure("the peer closed") }
+        answers = count
+      }
+      counter.add(messagesPerAnswer)
+      left -= messagesPerAnswer
+    }
+    await socket.close()
+  }
+
+  /// Answers until the peer closes, or the socket is closed.
+  func answer(_ socket: Socket) async throws {
+    var receiver = Receiver(socket, options)
+    do {
+      while let count = try await receiver.receive() {
+        if count > 0 { try await outgoing.send(on: socket) }
+      }
+    } catch let error as SocketError where error.code == .closed {}
+    await socket.close()
+  }
+}

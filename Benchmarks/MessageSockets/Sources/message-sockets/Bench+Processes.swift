@@ -1,0 +1,35 @@
+internal import Glibc
+internal import Harness
+internal import MessageSockets
+
+extension Bench where Receiver.Socket: UnixConnection {
+  /// Ping-pong, the far ends in a child process: this program again, which connects to this one.
+  func acrossProcesses() async throws -> Duration {
+    if let parent { return try await answer(to: parent) }
+    let listener = try UnixListener<Socket>.bind(to: Self.address(of: getpid()), on: loop(0), connectionsOn: loops)
+    let child = try Child(arguments: Array(CommandLine.arguments.dropFirst()) + ["--parent", "\(getpid())"])
+    let elapsed = try await withThrowingTaskGroup { group in
+      for _ in 0..<options.pairCount {
+        let socket = try await listener.accept()
+        // The child receives and sends as much as this process: this one's messages are both.
+        group.addTask(executorPreference: executor(of: socket.loop)) { try await ask(socket, messagesPerAnswer: 2) }
+      }
+      return try await measure(&group)
+    }
+    await listener.close()
+    try child.wait()
+    return elapsed
+  }
+
+  /// The child's part. How long it takes is of no interest.
+  private func answer(to parent: Int32) async throws -> Duration {
+    try await withThrowingTaskGroup { group in
+      for index in 0..<options.pairCount {
+        let socket = try await Socket.connect(to: Self.address(of: parent), on: loop(index))
+        group.addTask(executorPreference: executor(of: socket.loop)) { try await answer(socket) }
+      }
+      try await group.waitForAll()
+    }
+    return .zero
+  }
+}

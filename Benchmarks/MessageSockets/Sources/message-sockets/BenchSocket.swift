@@ -1,0 +1,38 @@
+internal import Harness
+internal import MessageSockets
+
+/// A kind of socket that is measured.
+protocol BenchSocket: UnixSocket {
+  /// Two sockets that are connected to each other.
+  static func makePair(on loop: IOLoop?) throws(SocketError) -> (Self, Self)
+
+  /// Does what the options say, with sockets of this kind.
+  static func run<Receiver: Receiving>(_ bench: Bench<Receiver>) async throws -> Duration where Receiver.Socket == Self
+}
+
+extension UnixStream: BenchSocket {}
+extension UnixSeqpacket: BenchSocket {}
+
+extension BenchSocket where Self: UnixConnection {
+  static func run<Receiver: Receiving>(_ bench: Bench<Receiver>) async throws -> Duration where Receiver.Socket == Self {
+    switch bench.options.mode {
+    case .pingpong, .twothreads: try await bench.pingpong()
+    case .twoprocesses: try await bench.acrossProcesses()
+    case .oneway: try await bench.oneway()
+    case .idle: try await bench.idle()
+    case .accept: try await bench.accept()
+    case .cancel: try await bench.cancel()
+    case .perside: throw Failure("no perside mode (see --help)")
+    }
+  }
+}
+
+extension UnixDatagram: BenchSocket {
+  static func run<Receiver: Receiving>(_ bench: Bench<Receiver>) async throws -> Duration where Receiver.Socket == UnixDatagram {
+    switch bench.options.mode {
+    case .pingpong, .twothreads: try await bench.pingpong()
+    case .cancel: try await bench.cancel()
+    default: throw Failure("no \(bench.options.mode) mode for datagrams")
+    }
+  }
+}

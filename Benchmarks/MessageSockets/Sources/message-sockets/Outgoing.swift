@@ -1,0 +1,45 @@
+internal import Harness
+internal import MessageSockets
+internal import SystemPackage
+
+/// The message that every end sends.
+final class Outgoing: Sendable {
+  private let payload: [UInt8]
+  private let descriptors: OwnedFds
+
+  init(_ options: Options) throws {
+    payload = [UInt8](repeating: Inbox.pattern, count: options.bytes)
+    var descriptors = OwnedFds()
+    if options.fds > 0 {
+      // As many owners of one open file: the kernel's work is that of sending one of them so many times.
+      let null = OwnedFd(adopting: try FileDescriptor.open("/dev/null", .readOnly, options: .closeOnExec))
+      for _ in 1..<options.fds { descriptors.append(try null.duplicate()) }
+      descriptors.append(null)
+    }
+    self.descriptors = descriptors
+  }
+
+  func send(on socket: some UnixSocket) async throws {
+    if descriptors.isEmpty {
+      try await socket.sendMessage(payload)
+    } else {
+      try await Self.send(payload, descriptors, on: socket)
+    }
+  }
+
+  /// sendmsg(2), which must not find the socket full.
+  func send(blockingOn socket: FileDescriptor) throws {
+    let count = try Self.send(payload, descriptors, blockingOn: socket)
+    guard count == payload.count else { throw Failure("an empty socket does not take a message") }
+  }
+
+  // A span of a class's property would have to outlive the access; that of a parameter is borrowed for the call.
+
+  private static func send(_ payload: [UInt8], _ descriptors: borrowing OwnedFds, on socket: some UnixSocket) async throws {
+    try await socket.sendMessage(payload, descriptors: descriptors.span)
+  }
+
+  private static func send(_ payload: [UInt8], _ descriptors: borrowing OwnedFds, blockingOn socket: FileDescriptor) throws -> Int {
+    try socket.send(payload, descriptors: descriptors.span)
+  }
+}

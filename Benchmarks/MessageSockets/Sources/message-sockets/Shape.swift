@@ -1,0 +1,13 @@
+internal import ArgumentParser
+
+/// The ways to receive.
+enum Shape: String, CaseIterable, ExpressibleByArgument {
+  /// `receiveMessage()`
+  case receive
+  /// `for try await … in messages`
+  case messages
+  /// `receiveMessage(into:)`, with memory that is kept
+  case span
+  /// `receiveMessages(max:)`
+  case batches
+}

@@ -1,0 +1,67 @@
+"""Builds everything that is measured. Only ours must build; what else is missing is named."""
+
+import os
+import re
+import subprocess
+import sys
+
+from programs import BENCHMARKS, REPOSITORY
+
+SWIFT = os.environ.get("SWIFT", "swift")
+
+
+def _say(text):
+    print(text, file=sys.stderr, flush=True)
+
+
+def _make_baselines(missing):
+    done = subprocess.run(["make", "--keep-going", "-C", str(BENCHMARKS / "Baselines")], capture_output=True, text=True)
+    # "skipped: program, program: reason"
+    for names, reason in re.findall(r"^skipped: ([^:]+): (.*)$", done.stdout, re.MULTILINE):
+        missing |= {name.strip(): reason for name in names.split(",")}
+    if done.returncode != 0:
+        _say("some baselines did not build; the first errors:")
+        _say("\n".join(re.findall(r"^.*(?:error|Error).*$", done.stderr, re.MULTILINE)[:5]))
+
+
+def _swift_package(name):
+    done = subprocess.run([SWIFT, "build", "--configuration", "release", "--package-path", str(BENCHMARKS / name)],
+                          capture_output=True, text=True)
+    if done.returncode == 0:
+        return None
+    errors = re.findall(r"error: (.*)$", done.stdout + done.stderr, re.MULTILINE)
+    return errors[0] if errors else f"status {done.returncode}"
+
+
+def _allocation_counter():
+    """The counter of the tests, as a library to preload; None without a C compiler."""
+    source = REPOSITORY / "Tests/CAllocationCounter"
+    library = REPOSITORY / ".build/bench/liballocationcounter.so"
+    library.parent.mkdir(parents=True, exist_ok=True)
+    command = ["cc", "-O2", "-shared", "-fPIC", "-I", str(source / "include"), "-o", str(library), str(source / "CAllocationCounter.c")]
+    try:
+        subprocess.run(command, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        _say("no C compiler: allocations are not counted")
+        return None
+    return str(library)
+
+
+def build():
+    """Returns why programs are missing, by the names of their binaries, and the counter of allocations."""
+    missing = {}
+    _say("building the baselines")
+    _make_baselines(missing)
+    for package in ("MessageSockets", "Codec"):
+        _say(f"building Benchmarks/{package}")
+        failure = _swift_package(package)
+        if failure is not None:
+            sys.exit(f"Benchmarks/{package} does not build: {failure}")
+    _say("building Benchmarks/SwiftPeers")
+    failure = _swift_package("SwiftPeers")
+    if failure is not None:
+        missing |= {name: f"does not build here: {failure}" for name in ("swift-nio", "flyingsocks")}
+        # What an earlier build left is not what this machine builds.
+        for name in ("swift-nio", "flyingsocks"):
+            (BENCHMARKS / "SwiftPeers/.build/release" / name).unlink(missing_ok=True)
+    return missing, _allocation_counter()

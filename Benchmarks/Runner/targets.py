@@ -1,0 +1,64 @@
+"""The targets, and whether a run hits them."""
+
+from dataclasses import dataclass
+
+from programs import BASELINES
+from tables import render
+
+
+@dataclass(frozen=True)
+class Target:
+    text: str
+    cases: tuple
+    baselines: tuple
+    # At most this times the baseline; the second, if there are two, is the one to reach in the end.
+    limits: tuple
+
+
+def _pingpong(fds, *pairs):
+    return tuple(f"pingpong.fd{fds}.pairs{count}" for count in pairs)
+
+
+TARGETS = [
+    Target("ping-pong, 1 fd, one loop", _pingpong(1, 1, 16, 64), ("c_ring_single",), (1.10, 1.00)),
+    Target("ping-pong, 1 fd, one loop", _pingpong(1, 1, 16, 64), ("c_ring_multishot",), (1.30, 1.15)),
+    Target("ping-pong, 1 fd, one loop", _pingpong(1, 1, 16, 64), ("tokio_current",), (0.95, 0.85)),
+    Target("two loops, 1 fd", ("twoloops.fd1.pairs16", "twoloops.fd1.pairs64"), ("tokio_two_workers", "go"), (0.95,)),
+    Target("one-way `messages`, 1 fd", ("oneway.messages.fd1.pairs1", "oneway.messages.fd1.pairs16"), ("c_ring_multishot",), (1.30, 1.15)),
+    Target("0 fd, same socket kind", _pingpong(0, 1, 16, 64), ("swift_nio",), (0.75,)),
+    Target("readiness driver, 1 fd", ("readiness.fd1.pairs1", "readiness.fd1.pairs16", "readiness.fd1.pairs64"), ("c_epoll",), (1.25,)),
+]
+IDLE_CASE, IDLE_LIMIT = "idle.fd1.pairs10000", 2048
+SPAN_CASES = _pingpong(0, 1, 16, 64) + _pingpong(1, 1, 16, 64)
+
+
+def _verdict(value, limits):
+    # As it is shown: what the start of a run allocates is no cost of a message.
+    value = round(value, 2)
+    if value <= limits[-1]:
+        return "hit"
+    return "first step" if value <= limits[0] else "miss"
+
+
+def _limits(limits):
+    return ", then ".join(f"{limit:.2f}" for limit in limits)
+
+
+def table(results):
+    """The targets that the run has figures for; None if there are none."""
+    found = {result["case"]: result for result in results}
+    rows = [["target", "case", "against", "at most", "measured", "verdict"]]
+    for target in TARGETS:
+        for case in target.cases:
+            for baseline in target.baselines:
+                ratio = found.get(case, {"ratios": {}})["ratios"].get(baseline)
+                if ratio is not None:
+                    rows.append([target.text, case, baseline, _limits(target.limits), f"{ratio:.2f}", _verdict(ratio, target.limits)])
+    if IDLE_CASE in found:
+        ours = found[IDLE_CASE]["resident_bytes"]["message_sockets"]
+        rows.append(["idle connection", IDLE_CASE, "", "2048 bytes", f"{ours:.0f} bytes", _verdict(ours, (IDLE_LIMIT,))])
+    for case in SPAN_CASES:
+        count = found.get(case, {"shapes": {}})["shapes"].get("span", {}).get("allocs_per_msg")
+        if count is not None:
+            rows.append(["allocations for each message, span form", case, "", "0", f"{count:.2f}", _verdict(count, (0,))])
+    return render(rows) if len(rows) > 1 else None
