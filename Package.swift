@@ -76,7 +76,9 @@ let package = Package(
     ),
     .testTarget(
       name: "SocketEngineTests",
-      dependencies: ["SocketEngine"],
+      dependencies: [
+        "SocketEngine", "Ancillary", "CMessageSockets", .product(name: "SystemPackage", package: "swift-system"),
+      ],
       swiftSettings: swiftSettings
     ),
     .testTarget(

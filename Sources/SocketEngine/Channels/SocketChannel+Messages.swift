@@ -75,12 +75,12 @@ extension SocketChannel {
   }
 
   /// The next message of those that are, or will be, received ahead.
-  private nonisolated(nonsending) func nextMessage(timeout: Duration? = nil) async throws -> OperationOutcome {
-    if let outcome = socket.takeReceivedAhead() {
+  private nonisolated(nonsending) func nextMessage(timeout: Duration? = nil, room: Int = .max) async throws -> OperationOutcome {
+    if let outcome = socket.takeReceivedAhead(room: room) {
       if let error = outcome.failure(.receive) { throw error }
       return outcome
     }
-    let waiter = socket.waitForMessage()
+    let waiter = socket.waitForMessage(room: room)
     if let timeout { socket.core.addDeadline(LoopTime(after: timeout), to: waiter) }
     let outcome = await socket.core.outcome(of: waiter)
     if let error = outcome.failure(.receive) { throw error }
@@ -135,11 +135,8 @@ extension SocketChannel {
   package nonisolated(nonsending) func receive(into memory: UnsafeMutableRawBufferPointer, flags: Int32) async throws -> OperationOutcome {
     if socket.receivesInOrderAhead {
       try socket.checkUse(.receive)
-      var outcome = try await nextMessage()
-      let fitting = min(outcome.payload.count, memory.count)
-      unsafe memory.copyBytes(from: outcome.payload[..<fitting])
-      socket.keepRest(of: &outcome, from: fitting)
-      if let error = outcome.failure(.receive) { throw error }
+      let outcome = try await nextMessage(room: memory.count)
+      unsafe memory.copyBytes(from: outcome.payload.prefix(memory.count))
       return outcome
     }
     let operation = unsafe try startReceive(into: memory, flags: flags)

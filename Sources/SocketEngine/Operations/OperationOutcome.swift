@@ -65,6 +65,8 @@ package struct OperationOutcome: ~Copyable, Sendable {
     guard byteCount == 0, ancillary.descriptors.isEmpty, ancillary.failures.isEmpty, messageFlags & cms_msg_errqueue == 0 else { return }
     switch kind {
     case .stream: isEnd = true
+    // Descriptors that could not be delivered came with a message, too.
+    case _ where messageFlags & cms_msg_ctrunc != 0: break
     case .seqpacket: isEnd = control.isEmpty || ancillary.credentials.map { $0.processID == nil } ?? false
     // It waited while nothing was there, and ended when the socket was shut down.
     case .datagram: isEnd = wasStopped && sender == nil && control.isEmpty
