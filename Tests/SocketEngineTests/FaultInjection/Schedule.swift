@@ -1,6 +1,7 @@
 import Ancillary
 import CMessageSockets
 import SystemPackage
+import SeededRandom
 
 @testable import SocketEngine
 

@@ -1,5 +1,6 @@
 import CMessageSockets
 import Glibc
+import SeededRandom
 
 @testable import SocketEngine
 
