@@ -37,6 +37,8 @@ struct Line {
 
   private func run<Socket: UnixSocket>(_ ends: Ends<Socket>) async {
     circumstances.tally.add(.connections)
+    circumstances.tally.begin(plan.line, "\(plan.kind) \(plan.line), fate \(plan.fate)\(isMortal ? ", its loop shut down" : "")")
+    defer { circumstances.tally.end(plan.line) }
     let (plan, circumstances, isMortal) = (plan, circumstances, isMortal)
     if let size = plan.sendBuffer { await ends.setSendBufferSize(size) }
     let sending = Self.start(ends.takeSender(), plan.sendsOnLoop) { socket in

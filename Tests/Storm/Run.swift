@@ -1,3 +1,4 @@
+import Glibc
 import MessageSockets
 import SeededRandom
 
@@ -37,8 +38,22 @@ struct Run {
         report("  \(end - .now > .zero ? "\((end - .now).components.seconds) s left" : "ending"): \(tally.summary)")
       }
       circumstances.end()
+      watch(tally)
     }
     await group.shutdown()
+    tally.finish()
+  }
+
+  /// What waits for ever has lost something: the process ends, and says so.
+  private func watch(_ tally: Tally) {
+    let seed = options.seed
+    Task {
+      try? await Task.sleep(for: .seconds(60))
+      if tally.hasEnded { return }
+      for name in tally.underWay.prefix(20) { report("VIOLATION: \(name): does not end") }
+      report("\(tally.underWay.count) connections do not end. Replay with --seed \(seed)")
+      exit(1)
+    }
   }
 
   private func work(_ worker: Int, _ group: IOLoopGroup, _ circumstances: Circumstances) async {

@@ -12,6 +12,8 @@ final class Tally: Sendable {
   private struct State {
     var counts: [Event: Int] = [:]
     var violations: [String] = []
+    var underWay: [UInt64: String] = [:]
+    var hasEnded = false
   }
 
   private let state = Mutex(State())
@@ -24,6 +26,15 @@ final class Tally: Sendable {
       if state.violations.count < 20 { state.violations.append(text) }
     }
   }
+
+  /// A connection begins, or has ended: those that never end are named.
+  func begin(_ line: UInt64, _ name: String) { state.withLock { $0.underWay[line] = name } }
+  func end(_ line: UInt64) { state.withLock { $0.underWay[line] = nil } }
+  var underWay: [String] { state.withLock { $0.underWay.values.sorted() } }
+
+  /// All loops have been shut down.
+  func finish() { state.withLock { $0.hasEnded = true } }
+  var hasEnded: Bool { state.withLock { $0.hasEnded } }
 
   var violations: [String] { state.withLock { $0.violations } }
 

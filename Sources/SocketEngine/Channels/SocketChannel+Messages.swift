@@ -107,7 +107,8 @@ extension SocketChannel {
       guard socket.isOpen, socket.hasMessageAhead else { return nil }
       return socket.takeReceivedAhead()
     }
-    guard let operation = unsafe try? startReceive(into: nil, flags: cms_msg_dontwait) else { return nil }
+    // Behind a receive that waits it would have to wait, too.
+    guard !socket.isReceiving, let operation = unsafe try? startReceive(into: nil, flags: cms_msg_dontwait) else { return nil }
     let outcome = await socket.core.outcome(of: operation)
     if outcome.isMessage { return outcome }
     if outcome.errno != .wouldBlock, outcome.errno != .canceled { socket.keepForNextReceive(outcome) }

@@ -5,15 +5,17 @@ final class Endpoint: @unchecked Sendable {
   /// Nil when the schedule has dropped it; tasks that use it hold it.
   var channel: SocketChannel?
   let number: Int32
-  let isStream: Bool
+  let kind: SocketKind
   let incoming: Int
   let outgoing: Int
   var isClosing = false
 
-  init(_ channel: SocketChannel, number: Int32, isStream: Bool, incoming: Int, outgoing: Int) {
+  var isStream: Bool { kind == .stream }
+
+  init(_ channel: SocketChannel, number: Int32, kind: SocketKind, incoming: Int, outgoing: Int) {
     self.channel = channel
     self.number = number
-    self.isStream = isStream
+    self.kind = kind
     self.incoming = incoming
     self.outgoing = outgoing
   }

@@ -102,7 +102,7 @@ extension Schedule {
   // MARK: Connections
 
   func accept(at endpoint: Endpoint) async {
-    guard let channel = endpoint.channel else { return }
+    guard let channel = endpoint.channel, endpoint.kind != .datagram else { return }
     do {
       let connection = try await channel.accept()
       ledger.connectionsAccepted.append(connection.withUnsafeFileDescriptor { SimulatedFiles.identify($0.rawValue) } ?? 0)

@@ -42,7 +42,7 @@ final class Schedule: @unchecked Sendable {
     for (number, incoming) in [(numbers.0, first), (numbers.1, first + 1)] {
       let channel = SocketChannel(
         adopting: OwnedFd(adopting: FileDescriptor(rawValue: number)), kind: kind, loop: loop)
-      endpoints.append(Endpoint(channel, number: number, isStream: kind == .stream, incoming: incoming, outgoing: incoming ^ 1))
+      endpoints.append(Endpoint(channel, number: number, kind: kind, incoming: incoming, outgoing: incoming ^ 1))
     }
   }
 
@@ -53,7 +53,8 @@ final class Schedule: @unchecked Sendable {
     switch random.number(0...31) {
     case 0...10: start { await self.sendSome(from: endpoint) }
     case 11...20: start { await self.receiveSome(at: endpoint) }
-    case 21...26: cancelOne()
+    case 21...23, 25, 26: cancelOne()
+    case 24: stopWhatHasEnded()
     case 27: start { await self.accept(at: endpoint) }
     case 28: start { await self.connect(endpoint) }
     case 29: endUse(of: endpoint)
@@ -71,6 +72,13 @@ final class Schedule: @unchecked Sendable {
     ledger.count("cancellations")
     task.cancel()
     if random.oneIn(4) { task.cancel() }
+  }
+
+  /// A cancellation or a deadline that comes too late, as from another thread: its operation's slot may be in another use by now.
+  private func stopWhatHasEnded() {
+    guard let id = driver.ended.suffix(20).randomElement(using: &random) else { return }
+    ledger.count("late stops")
+    loop.core.stopFromAnywhere(id, random.oneIn(2) ? .deadline : .taskCancelled)
   }
 
   private func endUse(of endpoint: Endpoint) {

@@ -42,6 +42,7 @@ enum ScheduleRun {
     configuration.controlBufferSize = 256
     configuration.receiveBuffers = 1 << random.number(0...3)
     configuration.pooledBuffers = random.number(0...2)
+    configuration.waitingReceiveBuffers = random.number(0...4)
     configuration.jobsPerTurn = random.number(1...8)
     // One kernel in eight has no multishot receives.
     let buffers =
@@ -52,7 +53,7 @@ enum ScheduleRun {
     let thread = try LoopThread(configuration: configuration)
     let loop = IOLoop(thread: thread)
     let driver = SimulatedDriver(seed: seed, ledger: ledger, buffers: buffers)
-    thread.core.open(with: driver, .readiness(IOLoop.Driver.Reason(.requested)))
+    thread.core.open(with: driver, .ioUring(IOLoop.Driver.Reason(.requested)))
     let schedule = Schedule(loop: loop, driver: driver)
     Task(executorPreference: loop.taskExecutor) { await schedule.run() }
     return thread.core

@@ -22,6 +22,11 @@ extension SimulatedDriver {
     switch operation.request {
     case .send: send(operation)
     case .receive: receive(operation)
+    case .receiveWhenReadable:
+      let socket = sockets[operation.number]!
+      let queue = queues[socket.incoming]
+      // Readiness may also come to nothing: somebody else was faster.
+      if !queue.messages.isEmpty || queue.isClosed || !isCalm && random.oneIn(20) { complete(operation, 1) }
     case .receiveAhead: receiveAhead(operation)
     case .accept:
       guard let socket = sockets[operation.number], socket.connections > 0 else { return }
@@ -38,7 +43,7 @@ extension SimulatedDriver {
     switch operation.request {
     // After a signal the engine tries again.
     case .send where errno != EINTR: withSending(of: operation) { $0.errno = errno }
-    case .receive where errno != EINTR: ledger.directions[socket.incoming].errors.append(errno)
+    case .receive where errno != EINTR, .receiveWhenReadable where errno != EINTR: ledger.directions[socket.incoming].errors.append(errno)
     case .receiveAhead where errno != EINTR && errno != ENOBUFS: ledger.directions[socket.incoming].errors.append(errno)
     default: break
     }

@@ -30,6 +30,8 @@ final class SimulatedDriver: Driver {
 
   var queues: [SimulatedQueue] = []
   var sockets: [Int32: SimulatedSocket] = [:]
+  /// Operations whose last completion the loop has seen.
+  private(set) var ended: [OperationID] = []
   /// Which message a send carries.
   var sendings: [OperationID: UInt64] = [:]
 
@@ -72,7 +74,10 @@ final class SimulatedDriver: Driver {
 
   func reap(into target: UnsafeMutableBufferPointer<cms_completion>) -> Int {
     let count = min(visible, target.count, random.number(1...8))
-    for index in 0..<count { target[index] = completions[index] }
+    for index in 0..<count {
+      target[index] = completions[index]
+      if completions[index].flags & cms_completion_more == 0 { ended.append(OperationID(userData: completions[index].user_data)) }
+    }
     completions.removeFirst(count)
     visible -= count
     return count
@@ -136,10 +141,21 @@ final class SimulatedDriver: Driver {
         continue
       }
       if !(operation.isMultishot && cancelsFirst), random.oneIn(2) { attempt(operation) }
+      if isWoken(operation) {
+        operation.fill([], [], flags: 0)
+        complete(operation, 0, written: true)
+      }
       // A kernel thread is interrupted, everything else is cancelled.
       let errno = operation.isMultishot || random.oneIn(2) ? ECANCELED : EINTR
       if inFlight.contains(where: { $0 === operation }) { complete(operation, -errno) }
     }
+  }
+
+  /// A kernel thread that waits on a datagram socket that was shut down for receiving may come back with nothing.
+  private func isWoken(_ operation: SubmittedOperation) -> Bool {
+    guard case .receive = operation.request, let socket = sockets[operation.number], socket.kind == .datagram else { return false }
+    let isUnderWay = inFlight.contains { $0 === operation }
+    return isUnderWay && socket.isShutDownForReceiving && queues[socket.incoming].messages.isEmpty && random.oneIn(3)
   }
 
   /// A completion, after which the kernel does not touch the operation's memory any more unless there are `more`.
@@ -160,7 +176,7 @@ final class SimulatedDriver: Driver {
     let first = queues.count
     for _ in 0..<2 {
       queues.append(SimulatedQueue(isStream: kind == .stream, capacity: random.number(1...6) * 40))
-      ledger.directions.append(Ledger.Direction(isStream: kind == .stream))
+      ledger.directions.append(Ledger.Direction(kind: kind))
     }
     for (number, incoming) in [(numbers.0, first), (numbers.1, first + 1)] {
       sockets[number] = SimulatedSocket(

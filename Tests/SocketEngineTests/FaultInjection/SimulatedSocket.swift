@@ -13,6 +13,6 @@ struct SimulatedSocket {
   /// By shutdown(2) on this socket.
   var isShutDownForReceiving = false
 
-  /// Whether a receive that finds nothing will never find anything: connections end, datagram sockets only by their own shutdown(2).
-  func isAtEnd(of queue: SimulatedQueue) -> Bool { queue.isClosed && (kind != .datagram || isShutDownForReceiving) }
+  /// Whether a receive that finds nothing is told that this is the end: connections end, datagram sockets do not.
+  func isAtEnd(of queue: SimulatedQueue) -> Bool { queue.isClosed && kind != .datagram }
 }
