@@ -12,7 +12,7 @@ SOURCES := Package.swift Sources Tests Examples
 BROKER := --package-path Examples --configuration $(CONFIGURATION)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build run test test-release test-tsan test-asan fuzz bench bench-instructions bench-codec ci format lint clean
+.PHONY: help setup build run test test-release test-tsan test-asan storm schedules fuzz bench bench-instructions bench-codec ci format lint clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "make %-19s %s\n", $$1, $$2 }'
@@ -48,6 +48,15 @@ test-tsan: setup ## Run the library's tests under ThreadSanitizer
 
 test-asan: setup ## Run the library's tests under AddressSanitizer
 	ASAN_OPTIONS=detect_leaks=0 $(SWIFT) test --disable-xctest --no-parallel --sanitize address --scratch-path .build-asan
+
+storm: setup ## Thousands of sockets, cancelled, closed and shut down at random for DURATION seconds (60); SEED=… replays
+	$(SWIFT) build --product Storm
+	@"$$($(SWIFT) build --show-bin-path)/Storm" --duration $(or $(DURATION),60) $(if $(SEED),--seed $(SEED))
+
+schedules: setup ## Run the engine over a simulated kernel: SCHEDULES (100000) from SEED on, by default a new one
+	$(SWIFT) build --build-tests
+	SCHEDULES=$(or $(SCHEDULES),100000) SEED=$(or $(SEED),$(shell date +%s)000000) \
+	  $(SWIFT) test --skip-build --disable-xctest --no-parallel --filter FaultInjection
 
 fuzz: setup ## Fuzz the control-message walker and every codec for DURATION seconds (20)
 	Fuzz/run $(or $(DURATION),20)

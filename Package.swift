@@ -76,7 +76,9 @@ let package = Package(
     ),
     .testTarget(
       name: "SocketEngineTests",
-      dependencies: ["SocketEngine"],
+      dependencies: [
+        "SocketEngine", "Ancillary", "CMessageSockets", "SeededRandom", .product(name: "SystemPackage", package: "swift-system"),
+      ],
       swiftSettings: swiftSettings
     ),
     .testTarget(
@@ -100,6 +102,14 @@ let package = Package(
       path: "Tests/DriverProbeTool",
       swiftSettings: swiftSettings
     ),
+    // Thousands of sockets for a minute, with everything that can be cancelled, closed or shut down: `make storm`.
+    .executableTarget(
+      name: "Storm",
+      dependencies: ["MessageSockets", "SeededRandom", .product(name: "SystemPackage", package: "swift-system")],
+      path: "Tests/Storm",
+      swiftSettings: swiftSettings
+    ),
+    .target(name: "SeededRandom", path: "Tests/SeededRandom", swiftSettings: swiftSettings),
     .target(name: "CProcessRestrictions", path: "Tests/CProcessRestrictions"),
   ],
   swiftLanguageModes: [.v6]

@@ -30,6 +30,24 @@ extension KernelTests {
       return (first, second, Array(memory[..<payload.byteCount]))
     }
 
+    /// The rest of what did not fit belongs to whoever waits next, not to whoever asks next.
+    @Test func theRestGoesToTheNextInLine() async throws {
+      try await withDescriptorOracle { loop in
+        let (left, right) = try UnixStream.makePair()
+        try await left.sendMessage([0])
+        var messages = right.messages.makeAsyncIterator()
+        _ = try await messages.next()
+        let first = Task(executorPreference: loop.taskExecutor) { try await self.receive(upTo: 2, from: right)?.bytes }
+        await Task.yield()
+        let second = Task(executorPreference: loop.taskExecutor) { try await self.receive(upTo: 2, from: right)?.bytes }
+        await Task.yield()
+        try await left.sendMessage([1, 2, 3, 4, 5])
+        #expect(try await first.value == [1, 2])
+        #expect(try await second.value == [3, 4])
+        #expect(try await right.receiveMessage()?.payload == [5])
+      }
+    }
+
     private func count(_ parts: consuming ReceivedParts?) -> Int? {
       guard let parts else { return nil }
       return parts.byteCount

@@ -100,7 +100,8 @@ extension MessageSocket {
 
   /// The same with a window of your own. It holds for the socket: of several iterations the last to ask sets it.
   ///
-  /// Beyond the window the socket may hold what was on its way when the window became full: at most ``IOLoop/Configuration/receiveBuffers`` messages.
+  /// Beyond the window the socket may hold what was on its way when the window became full: at most ``IOLoop/Configuration/receiveBuffers`` messages, before Linux 6.1
+  /// twice as many.
   public nonisolated func messages(window: ReceiveWindow) -> MessageSequence<Self> {
     MessageSequence(socket: self, window: window, policy: nil)
   }

@@ -7,15 +7,18 @@ internal import SystemPackage
 //   demand, nothing received ahead ──▶ armed ──window full──▶ stopping ──final completion──▶ idle ──demand──▶ armed
 //
 // A round of the kernel's may bring up to 32 messages, and more may be on their way when the window is full: beyond the window
-// stand at most as many messages as the loop has buffers.
+// stand at most as many messages as the loop has buffers; before Linux 6.1, where the buffers may be filled once more before the kernel sees the
+// cancellation, twice as many.
 
 extension OpenSocket {
-  /// The next message, if one has been received ahead.
-  func takeReceivedAhead() -> OperationOutcome? {
+  /// The next message, if one has been received ahead; at most `room` bytes of it.
+  func takeReceivedAhead(room: Int = .max) -> OperationOutcome? {
     guard let message = receiver.popMessage() else { return nil }
+    var outcome = message.takeOutcome()
+    message.recycle(on: core)
+    if let rest = cut(&outcome, to: room) { receiver.keep(core.makeMessage(rest), inFront: true) }
     if receiver.isIdle { isReceivingAhead = false }
-    defer { message.recycle(on: core) }
-    return message.takeOutcome()
+    return outcome
   }
 
   /// A copy of the next message, if one has been received ahead. The message stays the next.
@@ -28,8 +31,8 @@ extension OpenSocket {
   var receivesInOrderAhead: Bool { receiver.armed != nil || !receiver.readAhead.isEmpty }
 
   /// Waits for the next message of the multishot receive, which is armed for it if need be.
-  func waitForMessage(copying: Bool = false) -> Operation {
-    let waiter = core.makeOperation(.waitForMessage(copying: copying), socket: self)
+  func waitForMessage(copying: Bool = false, room: Int = .max) -> Operation {
+    let waiter = core.makeOperation(.waitForMessage(copying: copying, room: room), socket: self)
     receiver.addWaiter(waiter)
     armIfNeeded()
     return waiter
@@ -53,8 +56,16 @@ extension OpenSocket {
       return
     }
     while let waiter = receiver.popWaiter() {
-      guard case .waitForMessage(copying: true) = waiter.request else { return core.finishWaiter(waiter, outcome) }
-      core.finishWaiter(waiter, outcome.copy())
+      guard case .waitForMessage(let copying, let room) = waiter.request else { preconditionFailure("Not a waiter") }
+      if copying {
+        core.finishWaiter(waiter, outcome.copy())
+      } else {
+        // Here and not when the waiter's task runs: the rest goes before what comes next.
+        let rest = cut(&outcome, to: room)
+        core.finishWaiter(waiter, outcome)
+        if let rest { deliver(rest, inFront: true) }
+        return
+      }
     }
     receiver.keep(core.makeMessage(outcome), inFront: inFront)
     isReceivingAhead = true
@@ -83,17 +94,20 @@ extension OpenSocket {
     for waiter in receiver.takeWaiters() { core.stop(waiter, reason) }
   }
 
-  /// A message received ahead did not fit into the caller's memory: as in the kernel, a stream keeps the rest for the next receive, other sockets lose it and
-  /// say so.
-  func keepRest(of outcome: inout OperationOutcome, from fitting: Int) {
-    guard outcome.payload.count > fitting else { return }
-    outcome.byteCount = fitting
-    if kind == .stream {
-      putBack(outcome.payload[fitting...])
-    } else {
+  /// Cuts a message received ahead that does not fit into the caller's memory: as in the kernel, a stream keeps the rest for the next receive, other sockets
+  /// lose it and say so.
+  private func cut(_ outcome: inout OperationOutcome, to room: Int) -> OperationOutcome? {
+    guard outcome.payload.count > room else { return nil }
+    outcome.byteCount = room
+    guard kind == .stream else {
       outcome.messageFlags |= cms_msg_trunc
       policy?.judgeTruncation(&outcome)
+      return nil
     }
+    var rest = OperationOutcome()
+    rest.payload = Array(outcome.payload[room...])
+    rest.byteCount = rest.payload.count
+    return rest
   }
 
   /// Puts back the end, or an error that the kernel reports once.

@@ -87,6 +87,9 @@ final class OpenSocket: @unchecked Sendable {
     guard core.isRunning || !receiver.readAhead.isEmpty else { throw SocketError(.loopShutDown, name) }
   }
 
+  /// Whether a receive, or an accept, is under way or waits for its turn.
+  var isReceiving: Bool { !incoming.isEmpty }
+
   /// Sends a filled operation on its way: to the kernel, or to the end of its queue.
   func start(_ operation: Operation) {
     if withQueue(of: operation, { $0.join(operation) }) { core.submit(operation) }

@@ -8,7 +8,7 @@ public struct ReceiveWindow: Sendable, Equatable {
   /// Descriptors in those messages. 1 or more.
   ///
   /// Below 253, the most that one message can carry, nothing is received ahead: one message at a time, when it is asked for. From 253 on the window is looked at after each message,
-  /// while the kernel may have delivered more: at most ``IOLoop/Configuration/receiveBuffers`` messages beyond it, with up to 253 descriptors each. Where peers are not
+  /// while the kernel may have delivered more: at most ``IOLoop/Configuration/receiveBuffers`` messages beyond it (before Linux 6.1 twice as many), with up to 253 descriptors each. Where peers are not
   /// trusted and descriptors scarce, choose a smaller window or fewer buffers.
   public var descriptors: Int
 

@@ -75,12 +75,12 @@ extension SocketChannel {
   }
 
   /// The next message of those that are, or will be, received ahead.
-  private nonisolated(nonsending) func nextMessage(timeout: Duration? = nil) async throws -> OperationOutcome {
-    if let outcome = socket.takeReceivedAhead() {
+  private nonisolated(nonsending) func nextMessage(timeout: Duration? = nil, room: Int = .max) async throws -> OperationOutcome {
+    if let outcome = socket.takeReceivedAhead(room: room) {
       if let error = outcome.failure(.receive) { throw error }
       return outcome
     }
-    let waiter = socket.waitForMessage()
+    let waiter = socket.waitForMessage(room: room)
     if let timeout { socket.core.addDeadline(LoopTime(after: timeout), to: waiter) }
     let outcome = await socket.core.outcome(of: waiter)
     if let error = outcome.failure(.receive) { throw error }
@@ -107,7 +107,8 @@ extension SocketChannel {
       guard socket.isOpen, socket.hasMessageAhead else { return nil }
       return socket.takeReceivedAhead()
     }
-    guard let operation = unsafe try? startReceive(into: nil, flags: cms_msg_dontwait) else { return nil }
+    // Behind a receive that waits it would have to wait, too.
+    guard !socket.isReceiving, let operation = unsafe try? startReceive(into: nil, flags: cms_msg_dontwait) else { return nil }
     let outcome = await socket.core.outcome(of: operation)
     if outcome.isMessage { return outcome }
     if outcome.errno != .wouldBlock, outcome.errno != .canceled { socket.keepForNextReceive(outcome) }
@@ -135,11 +136,8 @@ extension SocketChannel {
   package nonisolated(nonsending) func receive(into memory: UnsafeMutableRawBufferPointer, flags: Int32) async throws -> OperationOutcome {
     if socket.receivesInOrderAhead {
       try socket.checkUse(.receive)
-      var outcome = try await nextMessage()
-      let fitting = min(outcome.payload.count, memory.count)
-      unsafe memory.copyBytes(from: outcome.payload[..<fitting])
-      socket.keepRest(of: &outcome, from: fitting)
-      if let error = outcome.failure(.receive) { throw error }
+      let outcome = try await nextMessage(room: memory.count)
+      unsafe memory.copyBytes(from: outcome.payload.prefix(memory.count))
       return outcome
     }
     let operation = unsafe try startReceive(into: memory, flags: flags)

@@ -30,14 +30,19 @@ public final class IOLoop: Sendable {
   /// - Throws: ``SocketError`` with the code `invalidConfiguration` (also for an unknown value of `MESSAGE_SOCKETS_DRIVER`), `outOfDescriptors` or
   ///   `outOfMemory`; where io_uring is insisted on, `ioUringUnavailable` (containers, `kernel.io_uring_disabled`, old kernels: the description
   ///   names the reason).
-  public init(_ configuration: Configuration = Configuration()) throws(SocketError) {
+  public convenience init(_ configuration: Configuration = Configuration()) throws(SocketError) {
     try configuration.validate()
-    thread = try LoopThread(configuration: configuration)
+    self.init(thread: try LoopThread(configuration: configuration))
+    try thread.start()
+  }
+
+  /// On a thread that is yet to be started.
+  init(thread: LoopThread) {
+    self.thread = thread
     serial = LoopSerialExecutor(thread: thread)
     task = LoopTaskExecutor(thread: thread)
     visitor = LoopVisitor(core: thread.core)
     unsafe thread.core.bind(serial: serial.asUnownedSerialExecutor(), task: task.asUnownedTaskExecutor())
-    try thread.start()
   }
 
   /// The executor of actors that live on this loop. An actor of yours that returns it as its `unownedExecutor` calls its sockets without

@@ -81,10 +81,15 @@ final class LoopCore: @unchecked Sendable {
 
   /// Claims the calling thread for the loop, and opens its driver there.
   func open() throws(SocketError) {
-    thread = cms_thread_self()
     let opened = try DriverSelection.open(configuration, wakeNumber: inbox.wakeDescriptor.number)
-    driver = opened.driver
-    driverInUse = opened.description
+    open(with: opened.driver, opened.description)
+  }
+
+  /// The same with a given driver: tests have one that simulates a kernel.
+  func open(with driver: any Driver, _ description: IOLoop.Driver) {
+    thread = cms_thread_self()
+    self.driver = driver
+    driverInUse = description
   }
 
   /// The executors' identities; given once, before the thread starts.
@@ -319,7 +324,7 @@ final class LoopCore: @unchecked Sendable {
 
   /// A message that no task waits for yet, as an operation that is done.
   func makeMessage(_ outcome: consuming OperationOutcome) -> Operation {
-    let message = makeOperation(.waitForMessage(copying: false), socket: nil)
+    let message = makeOperation(.waitForMessage(copying: false, room: 0), socket: nil)
     message.life.submit()
     message.life.finish()
     message.outcome = outcome

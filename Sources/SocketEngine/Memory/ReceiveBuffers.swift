@@ -5,7 +5,7 @@ internal import CMessageSockets
 /// A buffer is filled as: header, the sender's name if the socket asks for it, control, payload. It is read when its completion is reaped, and given back at once, so that the kernel runs
 /// short only when more messages arrive between two turns than there are buffers; the messages then wait in their sockets.
 @safe
-final class ReceiveBuffers {
+class ReceiveBuffers {
   static let group: UInt16 = 0
   static let headerSize = MemoryLayout<cms_received_header>.size
 
@@ -13,13 +13,19 @@ final class ReceiveBuffers {
   private let bufferSize: Int
   private let count: Int
   private let slab: UnsafeMutableRawBufferPointer
-  private let ring: OpaquePointer
-  private let buffers: OpaquePointer
+  private let ring: OpaquePointer?
+  private let buffers: OpaquePointer?
 
   /// Nil if the kernel has no provided-buffer rings (before Linux 5.19), or no memory for one.
-  init?(ring: OpaquePointer, count: Int, controlSize: Int, payloadSize: Int) {
+  convenience init?(ring: OpaquePointer, count: Int, controlSize: Int, payloadSize: Int) {
     var buffers: OpaquePointer?
     guard unsafe cms_buffer_ring_create(ring, Self.group, UInt32(count), &buffers) == 0, let buffers = unsafe buffers else { return nil }
+    unsafe self.init(ring, buffers, count: count, controlSize: controlSize, payloadSize: payloadSize)
+    for id in 0..<count { provide(UInt16(id)) }
+  }
+
+  /// Only the memory; without a ring it is a simulated kernel's, which overrides what speaks to the real one.
+  init(_ ring: OpaquePointer?, _ buffers: OpaquePointer?, count: Int, controlSize: Int, payloadSize: Int) {
     self.controlSize = controlSize
     self.count = count
     bufferSize = (Self.headerSize + OperationMemory.nameCapacity + controlSize + payloadSize + 63) / 64 * 64
@@ -27,7 +33,6 @@ final class ReceiveBuffers {
     unsafe self.buffers = buffers
     // SAFETY: freed in `close()`, after the last operation of the ring. Pages that no message reaches are never touched.
     unsafe slab = .allocate(byteCount: bufferSize * count, alignment: 64)
-    for id in 0..<count { provide(UInt16(id)) }
   }
 
   /// The whole of a buffer. Valid until it is given back.
@@ -40,12 +45,12 @@ final class ReceiveBuffers {
   func provide(_ id: UInt16) {
     precondition(id < count, "A completion names a buffer that does not exist")
     let start = unsafe slab.baseAddress! + Int(id) * bufferSize
-    unsafe cms_buffer_ring_provide(buffers, start, UInt32(bufferSize), id)
+    unsafe cms_buffer_ring_provide(buffers!, start, UInt32(bufferSize), id)
   }
 
   /// Takes all buffers back from the kernel, and frees them.
   func close() {
-    unsafe cms_buffer_ring_destroy(ring, buffers)
+    if let ring = unsafe ring { unsafe cms_buffer_ring_destroy(ring, buffers!) }
     unsafe slab.deallocate()
   }
 }

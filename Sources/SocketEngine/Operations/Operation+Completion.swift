@@ -18,7 +18,7 @@ extension Operation {
     case .receive:
       absorbReceived(count)
       let socket = socket!
-      outcome.noteEnd(on: socket.kind, wasStopped: life.stopReason == .receivingEnded)
+      outcome.noteEnd(on: socket.kind, wasStopped: life.stopReason != nil && socket.hasNoEndOfItsOwn)
       if let policy = socket.policy { policy.judge(&outcome) }
     case .receiveWhenReadable(let flags):
       guard life.mayContinue else {

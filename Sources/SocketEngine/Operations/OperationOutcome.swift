@@ -60,11 +60,13 @@ package struct OperationOutcome: ~Copyable, Sendable {
   /// seqpacket socket it may also be an empty message; that cannot be told from the end, unless somebody's credentials or a control message came with it. A
   /// datagram socket has none of its own.
   ///
-  /// - Parameter wasStopped: by its socket's shutdown.
+  /// - Parameter wasStopped: and its socket is shut down for receiving.
   mutating func noteEnd(on kind: SocketKind, wasStopped: Bool = false) {
     guard byteCount == 0, ancillary.descriptors.isEmpty, ancillary.failures.isEmpty, messageFlags & cms_msg_errqueue == 0 else { return }
     switch kind {
     case .stream: isEnd = true
+    // Descriptors that could not be delivered came with a message, too.
+    case _ where messageFlags & cms_msg_ctrunc != 0: break
     case .seqpacket: isEnd = control.isEmpty || ancillary.credentials.map { $0.processID == nil } ?? false
     // It waited while nothing was there, and ended when the socket was shut down.
     case .datagram: isEnd = wasStopped && sender == nil && control.isEmpty

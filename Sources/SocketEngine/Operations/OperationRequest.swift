@@ -8,8 +8,8 @@ package enum OperationRequest: Sendable {
   case receiveWhenReadable(flags: Int32)
   /// recvmsg(2), again and again, into the loop's shared buffers: `IORING_OP_RECVMSG` with `IORING_RECV_MULTISHOT`.
   case receiveAhead
-  /// The next message of the socket's `receiveAhead`, or a copy of it; not a request of its own to the kernel.
-  case waitForMessage(copying: Bool)
+  /// The next message of the socket's `receiveAhead`, or of a stream so many bytes of it, or a copy; not a request of its own to the kernel.
+  case waitForMessage(copying: Bool, room: Int)
   /// accept4(2) with `SOCK_CLOEXEC`: `IORING_OP_ACCEPT`.
   case accept
   /// connect(2), to the address in the operation's memory: `IORING_OP_CONNECT`.

@@ -110,6 +110,20 @@ extension KernelTests {
       }
     }
 
+    @Test func aBatchDoesNotWaitBehindAnotherReceive() async throws {
+      try await withDescriptorOracle { loop in
+        let (left, right) = try UnixSeqpacket.makePair()
+        let batch = Task(executorPreference: loop.taskExecutor) { try await right.receiveMessages(max: 4) }
+        await untilTasksWait(1, on: loop)
+        let other = Task(executorPreference: loop.taskExecutor) { try await right.receiveMessage() }
+        await untilTasksWait(2, on: loop)
+        try await left.sendMessage([1])
+        #expect(try await batch.value.map(\.payload) == [[1]])
+        try await left.sendMessage([2])
+        #expect(try await other.value?.payload == [2])
+      }
+    }
+
     @Test func outOfBandBytesAreReceivedApart() async throws {
       try await withDescriptorOracle { _ in
         let (left, right) = try UnixStream.makePair()

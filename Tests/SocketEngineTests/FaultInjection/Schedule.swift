@@ -1,0 +1,184 @@
+import Ancillary
+import CMessageSockets
+import SystemPackage
+import SeededRandom
+
+@testable import SocketEngine
+
+/// A random course of events on one loop: tasks that send, receive, accept and connect in every way that channels offer, and are cancelled, run out of time,
+/// find their socket closed or their loop shut down, while the kernel does what it likes.
+///
+/// `@unchecked Sendable`: all of it runs on the loop's thread.
+final class Schedule: @unchecked Sendable {
+  let loop: IOLoop
+  let driver: SimulatedDriver
+  let ledger: Ledger
+  var random: SeededGenerator
+  var endpoints: [Endpoint] = []
+  private var tasks: [Task<Void, Never>] = []
+  private var nextMessage: UInt64 = 0
+  private(set) var isShuttingDown = false
+
+  init(loop: IOLoop, driver: SimulatedDriver) {
+    self.loop = loop
+    self.driver = driver
+    ledger = driver.ledger
+    random = SeededGenerator(seed: driver.seed &* 2)
+  }
+
+  func run() async {
+    for _ in 0..<random.number(1...3) { openPair() }
+    for _ in 0..<random.number(10...60) {
+      act()
+      for _ in 0..<random.number(0...3) { await Task.yield() }
+    }
+    await finish()
+  }
+
+  private func openPair() {
+    let kind = [SocketKind.stream, .stream, .seqpacket, .seqpacket, .datagram].randomElement(using: &random)!
+    let first = driver.queues.count
+    let numbers = driver.makePair(kind)
+    for (number, incoming) in [(numbers.0, first), (numbers.1, first + 1)] {
+      let channel = SocketChannel(
+        adopting: OwnedFd(adopting: FileDescriptor(rawValue: number)), kind: kind, loop: loop)
+      endpoints.append(Endpoint(channel, number: number, kind: kind, incoming: incoming, outgoing: incoming ^ 1))
+    }
+  }
+
+  // MARK: What happens
+
+  private func act() {
+    let endpoint = endpoints.randomElement(using: &random)!
+    switch random.number(0...31) {
+    case 0...10: start { await self.sendSome(from: endpoint) }
+    case 11...20: start { await self.receiveSome(at: endpoint) }
+    case 21...23, 25, 26: cancelOne()
+    case 24: stopWhatHasEnded()
+    case 27: start { await self.accept(at: endpoint) }
+    case 28: start { await self.connect(endpoint) }
+    case 29: endUse(of: endpoint)
+    case 30: if random.oneIn(12) { start { await self.shutdownLoop() } }
+    default: driver.sockets[endpoint.number]?.connections += 1
+    }
+  }
+
+  private func start(_ body: @escaping @Sendable () async -> Void) {
+    tasks.append(Task(executorPreference: loop.taskExecutor) { await body() })
+  }
+
+  private func cancelOne() {
+    guard let task = tasks.randomElement(using: &random) else { return }
+    ledger.count("cancellations")
+    task.cancel()
+    if random.oneIn(4) { task.cancel() }
+  }
+
+  /// A cancellation or a deadline that comes too late, as from another thread: its operation's slot may be in another use by now.
+  private func stopWhatHasEnded() {
+    guard let id = driver.ended.suffix(20).randomElement(using: &random) else { return }
+    ledger.count("late stops")
+    loop.core.stopFromAnywhere(id, random.oneIn(2) ? .deadline : .taskCancelled)
+  }
+
+  private func endUse(of endpoint: Endpoint) {
+    switch random.number(0...3) {
+    case 0: start { await self.close(endpoint) }
+    case 1:
+      // The last task that uses it, or this, ends it.
+      ledger.directions[endpoint.incoming].mayHaveDropped = true
+      endpoint.channel = nil
+    case 2: shutdown(endpoint, read: false, write: true)
+    default: shutdown(endpoint, read: true, write: false)
+    }
+  }
+
+  private func shutdown(_ endpoint: Endpoint, read: Bool, write: Bool) {
+    guard let channel = endpoint.channel, !endpoint.isClosing else { return }
+    driver.noticeClosedSockets()
+    driver.queues[read ? endpoint.incoming : endpoint.outgoing].isClosed = true
+    if read { driver.sockets[endpoint.number]!.isShutDownForReceiving = true }
+    do {
+      try channel.shutdown(read: read, write: write)
+    } catch {
+      ledger.violate("shutdown: \(error)")
+    }
+  }
+
+  private func close(_ endpoint: Endpoint) async {
+    guard let channel = endpoint.channel else { return }
+    endpoint.isClosing = true
+    ledger.directions[endpoint.incoming].mayHaveDropped = true
+    await channel.close()
+    if SimulatedFiles.inode(endpoint.number) == driver.sockets[endpoint.number]?.inode {
+      ledger.violate("a socket was said to be closed, and is open")
+    }
+  }
+
+  private func shutdownLoop() async {
+    isShuttingDown = true
+    ledger.count("shutdowns")
+    for index in ledger.directions.indices { ledger.directions[index].mayHaveDropped = true }
+    await loop.shutdown()
+  }
+
+  // MARK: The end
+
+  /// Stops everything, receives what is left, and closes in one way or another.
+  private func finish() async {
+    driver.isCalm = random.oneIn(2)
+    for task in tasks.shuffled(using: &random) { task.cancel() }
+    for task in tasks { await task.value }
+    tasks = []
+    driver.isCalm = true
+    for endpoint in endpoints { await drain(endpoint) }
+    for endpoint in endpoints.shuffled(using: &random) {
+      switch random.number(0...2) {
+      case 0: endpoint.channel = nil
+      default: start { await self.close(endpoint) }
+      }
+    }
+    if random.oneIn(2) { start { await self.shutdownLoop() } }
+    for task in tasks { await task.value }
+    tasks = []
+    endpoints = []
+  }
+
+  /// What was sent and not yet received is in the socket: it is received now.
+  private func drain(_ endpoint: Endpoint) async {
+    guard endpoint.channel != nil, !endpoint.isClosing, !isShuttingDown else { return }
+    // Errors that multishot receives have met stand in line, too.
+    var failures = 0
+    while isUnread(endpoint.incoming), failures < 20 {
+      let isReceived = await receiveOne(at: endpoint, in: Way.allCases.randomElement(using: &random)!)
+      if !isReceived { failures += 1 }
+    }
+    if failures >= 20 { ledger.violate("what was sent cannot be received") }
+  }
+
+  private func isUnread(_ index: Int) -> Bool {
+    let direction = ledger.directions[index]
+    if !driver.queues[index].messages.isEmpty { return true }
+    return direction.isStream
+      ? direction.delivered.reduce(0) { $0 + $1.bytes.count } > direction.received.reduce(0) { $0 + $1.bytes.count }
+      : direction.delivered.count > direction.received.count
+  }
+
+  /// The next message's number, and with it that of its first descriptor.
+  func nextMessageNumber() -> UInt64 {
+    nextMessage += 1
+    return nextMessage
+  }
+
+  /// Whether an error is one that the schedule or the kernel has brought about.
+  func isJustified(_ error: any Error, at endpoint: Endpoint, mayExpire: Bool) -> Bool {
+    guard let error = error as? SocketError else { return error is CancellationError && Task.isCancelled }
+    return switch error.code {
+    case .closed: endpoint.isClosing
+    case .loopShutDown: isShuttingDown
+    case .deadlineExceeded: mayExpire
+    case .partialSend: Task.isCancelled || endpoint.isClosing || isShuttingDown
+    default: error.errno != nil
+    }
+  }
+}

@@ -1,0 +1,46 @@
+import MessageSockets
+
+/// What the command line says.
+struct Options {
+  /// Of all drivers together.
+  var duration = Duration.seconds(60)
+  var seed = UInt64.random(in: 1...UInt64(Int64.max))
+  /// How many connections there are at a time; two sockets each.
+  var lines = 1000
+  var drivers: [IOLoop.DriverChoice] = [.ioUring, .readiness]
+
+  static let help = """
+    usage: Storm [--duration SECONDS] [--seed NUMBER] [--lines COUNT] [--driver io_uring|readiness]
+
+    Sends numbered messages and descriptors over COUNT (1000) connections at a time, on all loops of a group and on loops that are shut down meanwhile,
+    and cancels, expires, leaves, closes and drops at random; for SECONDS (60), on both drivers one after the other. Then it compares: each
+    message exactly once and in order, or still in its socket; each descriptor with its message; no descriptor open that was not before. The seed
+    (random) determines what each connection does; when it happens is up to the machine.
+    """
+
+  /// Nil: help was asked for, or something was not understood.
+  init?(_ arguments: some Sequence<String>) {
+    var arguments = Array(arguments)[...]
+    while let name = arguments.popFirst() {
+      guard let value = arguments.popFirst() else { return nil }
+      switch name {
+      case "--duration":
+        guard let seconds = Int(value), seconds > 0 else { return nil }
+        duration = .seconds(seconds)
+      case "--seed":
+        guard let number = UInt64(value) else { return nil }
+        seed = number
+      case "--lines":
+        guard let count = Int(value), count > 0 else { return nil }
+        lines = count
+      case "--driver":
+        switch value {
+        case "io_uring": drivers = [.ioUring]
+        case "readiness": drivers = [.readiness]
+        default: return nil
+        }
+      default: return nil
+      }
+    }
+  }
+}
