@@ -15,11 +15,17 @@ let swiftSettings: [SwiftSetting] = [
 
 let package = Package(
   name: "examples",
-  products: [.executable(name: "fd-broker", targets: ["fd-broker"])],
+  products: [
+    .executable(name: "fd-broker", targets: ["fd-broker"]),
+    .executable(name: "line-relay", targets: ["line-relay"]),
+  ],
   dependencies: [
     .package(name: "swift-message-sockets", path: ".."),
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+    .package(url: "https://github.com/apple/swift-async-algorithms", from: "1.1.4"),
+    .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
     .package(url: "https://github.com/apple/swift-system", from: "1.8.1"),
+    .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
   ],
   targets: [
     .executableTarget(
@@ -31,6 +37,29 @@ let package = Package(
       ],
       path: "fd-broker",
       exclude: ["README.md"],
+      swiftSettings: swiftSettings
+    ),
+    .executableTarget(
+      name: "line-relay",
+      dependencies: [
+        .product(name: "MessageSockets", package: "swift-message-sockets"),
+        .product(name: "AsyncAlgorithms", package: "swift-async-algorithms"),
+        .product(name: "Logging", package: "swift-log"),
+        .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+        .product(name: "UnixSignals", package: "swift-service-lifecycle"),
+        .product(name: "SystemPackage", package: "swift-system"),
+      ],
+      path: "line-relay",
+      exclude: ["README.md"],
+      swiftSettings: swiftSettings
+    ),
+    .testTarget(
+      name: "LineRelayTests",
+      dependencies: [
+        "line-relay",
+        .product(name: "MessageSockets", package: "swift-message-sockets"),
+        .product(name: "SystemPackage", package: "swift-system"),
+      ],
       swiftSettings: swiftSettings
     ),
     .testTarget(

@@ -1,5 +1,4 @@
 import ArgumentParser
-import Foundation
 import MessageSockets
 import SystemPackage
 
@@ -12,7 +11,9 @@ struct Serve: AsyncParsableCommand {
       """
   )
 
-  @Option(help: "Where to listen: a path that does not exist yet (at most 108 bytes), or @NAME for an abstract address.")
+  @Option(
+    help: "Where to listen: a path (at most 108 bytes; the file of a server that was killed is replaced), or @NAME for an abstract address."
+  )
   var socket: String
 
   @Option(help: "The directory whose files are served.")
@@ -37,7 +38,6 @@ struct Serve: AsyncParsableCommand {
   private func serve(at address: UnixAddress, until stop: AsyncStream<Void>) async throws {
     let directory = try ServedDirectory(existing: root)
     let listener = try UnixListener<UnixSeqpacket>.bind(to: address)
-    defer { if let path = address.path { try? FileManager.default.removeItem(atPath: path.string) } }
     let server = BrokerServer(listener: listener, directory: directory)
     Console.say("listening on \(address)")
 
