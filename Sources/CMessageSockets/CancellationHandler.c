@@ -10,7 +10,7 @@ __attribute__((swiftcall)) bool swift_task_isCancelled(void *task);
 
 __attribute__((swiftcall)) static void run(__attribute__((swift_context)) void *context) {
   const cms_cancellation_handler *handler = context;
-  handler->body(handler->context);
+  handler->body(handler->context, handler->argument);
 }
 
 bool cms_task_is_cancelled(void) {

@@ -5,7 +5,10 @@
 #include <linux/filter.h>
 #include <linux/io_uring.h>
 #include <linux/seccomp.h>
+#include <pthread.h>
 #include <stddef.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -46,4 +49,47 @@ int32_t cpr_kernel_has_ring(void) {
   if (ring < 0) return 0;
   close((int)ring);
   return parameters.features & IORING_FEAT_NATIVE_WORKERS ? 1 : 0;
+}
+
+struct accept_failures {
+  int notifications;
+  int32_t error;
+  uint32_t left;
+};
+
+// Decides what becomes of each accept: it fails, or is made.
+static void *decide_accepts(void *argument) {
+  struct accept_failures *failures = argument;
+  for (;;) {
+    struct seccomp_notif request = {0};
+    if (ioctl(failures->notifications, SECCOMP_IOCTL_NOTIF_RECV, &request) < 0) {
+      if (errno == EINTR || errno == ENOENT) continue;
+      abort();
+    }
+    struct seccomp_notif_resp answer = {.id = request.id};
+    if (failures->left > 0) {
+      failures->left--;
+      answer.error = -failures->error;
+    } else {
+      answer.flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE;
+    }
+    ioctl(failures->notifications, SECCOMP_IOCTL_NOTIF_SEND, &answer);
+  }
+}
+
+int32_t cpr_fail_accepts(int32_t error, uint32_t count) {
+  struct sock_filter instructions[] = {
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_accept4, 0, 1),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_USER_NOTIF),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+  };
+  struct sock_fprog program = {.len = sizeof instructions / sizeof *instructions, .filter = instructions};
+  if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0) return -errno;
+  long notifications = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER, &program);
+  if (notifications < 0) return -errno;
+  static struct accept_failures failures;
+  failures = (struct accept_failures){.notifications = (int)notifications, .error = error, .left = count};
+  pthread_t thread;
+  return -pthread_create(&thread, NULL, decide_accepts, &failures);
 }

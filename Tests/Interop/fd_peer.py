@@ -1,14 +1,18 @@
 #!/usr/bin/env python3
-"""A foreign peer for the tests: passes open files over a Unix socket with what Python's own socket module offers.
+"""A foreign peer for the tests: passes open files over a Unix socket with what Python and its libraries offer.
 
-    fd_peer.py KIND send ADDRESS MESSAGES DESCRIPTORS
-    fd_peer.py KIND receive ADDRESS MESSAGES DESCRIPTORS
+    fd_peer.py WAY KIND send ADDRESS MESSAGES DESCRIPTORS
+    fd_peer.py WAY KIND receive ADDRESS MESSAGES DESCRIPTORS
 
-KIND is stream or seqpacket; ADDRESS a path, or @NAME for an abstract address. Message number M carries the payload "message M" and
-DESCRIPTORS files; file number F of it contains "message M file F" and a line end.
+WAY is how:
+    socket          socket.send_fds and recv_fds
+    multiprocessing multiprocessing.reduction's send_handle and recv_handle: one descriptor a message
+    glib            GLib's GUnixConnection.send_fd and receive_fd (needs PyGObject): one descriptor a message
+KIND is stream or seqpacket; ADDRESS a path, or @NAME in the abstract namespace. Message number M carries DESCRIPTORS files; file number F of it contains "message M file F" and a
+line end. With `socket` its payload is "message M", otherwise the one byte that the library sends.
 
-The sender ends its direction and waits for the verdict of the other side: "ok". The receiver answers "ok", or what was wrong.
-Exit status 0: all was well.
+The sender ends its direction and waits for the verdict of the other side: "ok" and each file as DEVICE:INODE, which must be the sender's, in
+order. The receiver answers with that, or with what was wrong. Exit status 0: all was well.
 """
 import os
 import socket
@@ -16,6 +20,59 @@ import sys
 import tempfile
 
 KINDS = {"stream": socket.SOCK_STREAM, "seqpacket": socket.SOCK_SEQPACKET}
+
+
+class Plain:
+    def __init__(self, peer):
+        self.peer = peer
+
+    def send(self, message, descriptors):
+        socket.send_fds(self.peer, [f"message {message}".encode()], descriptors)
+
+    def receive(self, message):
+        payload, received, flags, _ = socket.recv_fds(self.peer, 1024, 253)
+        if payload != f"message {message}".encode() or flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
+            close_all(received)
+            raise ValueError(f"the payload is {payload!r}, the flags are {flags:#x}")
+        return received
+
+
+class Multiprocessing:
+    def __init__(self, peer):
+        from multiprocessing import reduction
+        self.peer, self.reduction = peer, reduction
+
+    def send(self, _, descriptors):
+        for descriptor in descriptors:
+            self.reduction.send_handle(self.peer, descriptor, None)
+
+    def receive(self, _):
+        return [self.reduction.recv_handle(self.peer)]
+
+
+class GLib:
+    def __init__(self, peer):
+        import gi
+        gi.require_version("Gio", "2.0")
+        from gi.repository import Gio
+        copy = Gio.Socket.new_from_fd(os.dup(peer.fileno()))
+        copy.set_timeout(30)
+        self.connection = copy.connection_factory_create_connection()
+
+    def send(self, _, descriptors):
+        for descriptor in descriptors:
+            self.connection.send_fd(descriptor)
+
+    def receive(self, _):
+        return [self.connection.receive_fd()]
+
+
+WAYS = {"socket": Plain, "multiprocessing": Multiprocessing, "glib": GLib}
+
+
+def close_all(descriptors):
+    for descriptor in descriptors:
+        os.close(descriptor)
 
 
 def contents(message, file):
@@ -29,49 +86,55 @@ def make_file(message, file):
     return opened
 
 
-def send(peer, messages, descriptors):
+def identity(descriptor):
+    status = os.fstat(descriptor)
+    return f"{status.st_dev}:{status.st_ino}"
+
+
+def send(way, peer, messages, descriptors):
+    identities = []
     for message in range(messages):
         files = [make_file(message, file) for file in range(descriptors)]
-        socket.send_fds(peer, [f"message {message}".encode()], [file.fileno() for file in files])
+        identities += [identity(file.fileno()) for file in files]
+        way.send(message, [file.fileno() for file in files])
         # What is on its way stays open without us.
         for file in files:
             file.close()
     peer.shutdown(socket.SHUT_WR)
-    verdict = peer.recv(1024)
-    assert verdict == b"ok", f"the verdict is {verdict!r}"
+    verdict = peer.recv(65536).decode()
+    assert verdict.split() == ["ok"] + identities, f"the verdict is {verdict!r}"
 
 
-def receive(peer, messages, descriptors):
+def receive(way, peer, messages, descriptors):
+    identities = []
     try:
         for message in range(messages):
-            check(message, descriptors, *socket.recv_fds(peer, 1024, 253))
+            identities += check(message, descriptors, way.receive(message))
     except Exception as error:
         peer.send(str(error).encode())
         raise
-    peer.send(b"ok")
+    peer.send(" ".join(["ok"] + identities).encode())
 
 
-def check(message, descriptors, payload, received, flags, _):
+def check(message, descriptors, received):
     try:
-        assert payload == f"message {message}".encode(), f"the payload is {payload!r}"
-        assert not flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC), f"truncated: flags {flags:#x}"
         assert len(received) == descriptors, f"{len(received)} descriptors instead of {descriptors}"
         for file, descriptor in enumerate(received):
             assert os.pread(descriptor, 1024, 0) == contents(message, file), f"descriptor {file} leads elsewhere"
+        return [identity(descriptor) for descriptor in received]
     finally:
-        for descriptor in received:
-            os.close(descriptor)
+        close_all(received)
 
 
-def main(kind, direction, address, messages, descriptors):
+def main(way, kind, direction, address, messages, descriptors):
     with socket.socket(socket.AF_UNIX, KINDS[kind]) as peer:
         # Ends by itself, whatever the other side does.
         peer.settimeout(30)
         peer.connect("\0" + address[1:] if address.startswith("@") else address)
-        {"send": send, "receive": receive}[direction](peer, int(messages), int(descriptors))
+        {"send": send, "receive": receive}[direction](WAYS[way](peer), peer, int(messages), int(descriptors))
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 6:
+    if len(sys.argv) != 7:
         sys.exit(__doc__)
     main(*sys.argv[1:])

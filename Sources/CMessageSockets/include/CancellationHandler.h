@@ -3,10 +3,13 @@
 #ifndef CMESSAGESOCKETS_CANCELLATION_HANDLER_H
 #define CMESSAGESOCKETS_CANCELLATION_HANDLER_H
 #include <stdbool.h>
+#include <stdint.h>
 
+// What runs on the cancelling thread. It carries its two values itself, so that it looks at nothing that the loop's thread may be changing.
 typedef struct cms_cancellation_handler {
-  void (*_Nullable body)(void *_Nullable context);
-  void *_Nullable context;
+  void (*_Nullable body)(void *_Nonnull context, uint64_t argument);
+  void *_Nonnull context;
+  uint64_t argument;
 } cms_cancellation_handler;
 
 // Whether the current task is cancelled; false outside a task. `Task.isCancelled` retains and releases the task for that.

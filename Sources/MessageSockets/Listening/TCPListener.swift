@@ -26,6 +26,15 @@ public actor TCPListener: SocketListener {
 
   public static func makeConnection(_ channel: SocketChannel) -> TCPStream { TCPStream(channel: channel) }
 
+  /// Takes over a listening TCP socket that was made elsewhere; see ``UnixListener/init(adopting:authorization:policy:on:connectionsOn:)``.
+  ///
+  /// - Throws: ``SocketError``: `wrongSocketKind`, with what it is (also: it does not listen); then it is closed.
+  public init(adopting descriptor: consuming OwnedFd, on loop: IOLoop? = nil, connectionsOn group: IOLoopGroup? = nil) throws(SocketError) {
+    let (channel, name) = try TCPStream.form.adoptListener(descriptor, on: loop)
+    // The family was checked: the kernel names an Internet address.
+    self.init(channel: channel, address: name?.internet ?? InternetAddress(.any as IPv4Address, port: 0), group: group)
+  }
+
   /// Binds a new socket and starts to listen. The C names are bind(2) and listen(2). An address whose last connections are still winding down can be bound at once
   /// (`SO_REUSEADDR`).
   ///

@@ -34,6 +34,27 @@ public actor UnixListener<Connection: UnixConnection>: SocketListener {
 
   public static func makeConnection(_ channel: SocketChannel) -> Connection { Connection(channel: channel) }
 
+  /// Takes over a listening socket that was made elsewhere: by socket activation (descriptors 3 and up, `LISTEN_FDS`; sd_listen_fds(3)), by another library,
+  /// received in a message. It is set close-on-exec; its status flags stay as they are. A file that it is bound to is left alone.
+  ///
+  /// On epoll, make it `O_NONBLOCK` if another process may accept from it too: a connection that is gone before our turn would block the loop until the next comes.
+  ///
+  /// - Parameters:
+  ///   - descriptor: A Unix socket of this type's kind that listens.
+  ///   - authorization: Who may connect: by default processes of this process's user, and root (``Authorization/sameUser``).
+  ///   - policy: What the peers may send: how many descriptors, of which kinds. Give one if peers are not trusted.
+  ///   - group: Loops to spread the accepted connections over, in turn. ``SocketListener/serve(_:onError:handler:)`` handles each where it lives.
+  /// - Throws: ``SocketError``: `wrongSocketKind`, with what it is (also: it does not listen); then it is closed.
+  public init(
+    adopting descriptor: consuming OwnedFd, authorization: Authorization = .sameUser, policy: ReceivePolicy = ReceivePolicy(),
+    on loop: IOLoop? = nil,
+    connectionsOn group: IOLoopGroup? = nil
+  ) throws(SocketError) {
+    // A Unix socket listens only where it is bound.
+    let (channel, name) = try Connection.form.adoptListener(descriptor, on: loop)
+    self.init(channel: channel, address: name?.unix ?? .unnamed, group: group, authorization: authorization, policy: policy)
+  }
+
   /// Binds a new socket and starts to listen. The C names are bind(2) and listen(2).
   ///
   /// - Parameters:

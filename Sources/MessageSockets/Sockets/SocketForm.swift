@@ -35,6 +35,17 @@ struct SocketForm {
     guard result == 0 else { throw SocketError(result: result, .adopt) }
   }
 
+  /// Takes over a socket from elsewhere that listens for sockets of this form, with the address that it is bound to.
+  ///
+  /// - Throws: As ``check(_:)``; then it is closed.
+  func adoptListener(_ descriptor: consuming OwnedFd, on loop: IOLoop?) throws(SocketError) -> (SocketChannel, AnySocketAddress?) {
+    var form = self
+    form.isListening = true
+    try form.check(descriptor)
+    let address = try descriptor.localAddress()
+    return (SocketChannel(adopting: descriptor, kind: kind, loop: try IOLoop.resolve(loop)), address)
+  }
+
   private static func describe(_ family: Int32, _ type: Int32, _ isListening: Bool) -> String {
     let families = [cms_family_unix: "Unix", cms_family_internet_v4: "IPv4", cms_family_internet_v6: "IPv6"]
     let types = [cms_socket_stream: "stream", cms_socket_seqpacket: "seqpacket", cms_socket_datagram: "datagram"]

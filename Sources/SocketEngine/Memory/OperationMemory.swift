@@ -27,7 +27,6 @@ struct OperationMemory: ~Copyable {
     unsafe vectors.initialize(repeating: cms_iovec(), count: Self.inlineVectors)
     unsafe name = .allocate(byteCount: Self.nameCapacity, alignment: 8)
     unsafe cancellationHandler = .allocate(capacity: 1)
-    unsafe cancellationHandler.initialize(to: cms_cancellation_handler())
   }
 
   /// Lets the header describe a message of one buffer.

@@ -142,16 +142,16 @@ struct Operation: @unchecked Sendable {
   @unsafe
   func addCancellationHandler() -> UnsafeMutableRawPointer? {
     let handler = unsafe memory.cancellationHandler
-    unsafe handler.pointee.context = UnsafeMutableRawPointer(slot)
-    unsafe handler.pointee.body = { context in
-      // SAFETY: the slot outlives the registration, and its identifier does not change before the slot is recycled.
-      let operation = unsafe Operation(slot: context!.assumingMemoryBound(to: OperationSlot.self))
-      operation.core.stopFromAnywhere(operation.id, .taskCancelled)
-    }
+    let registration = unsafe cms_cancellation_handler(
+      body: { core, id in
+        // SAFETY: the core outlives the registration.
+        let core = unsafe Unmanaged<LoopCore>.fromOpaque(core).takeUnretainedValue()
+        core.stopFromAnywhere(OperationID(userData: id), .taskCancelled)
+      },
+      context: slot.pointee.core.toOpaque(), argument: id.userData)
+    unsafe handler.initialize(to: registration)
     return unsafe cms_task_add_cancellation_handler(handler)
   }
-
-  private init(slot: UnsafeMutablePointer<OperationSlot>) { unsafe self.slot = slot }
 }
 
 extension Operation: Equatable {

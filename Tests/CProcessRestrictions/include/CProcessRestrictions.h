@@ -12,4 +12,7 @@ int32_t cpr_become_user(uint32_t user);
 // Whether the kernel gives this process a ring that can carry descriptors (Linux 5.12), asked past the library. 1 or 0.
 int32_t cpr_kernel_has_ring(void);
 
+// The first `count` accepts of this process fail with this errno; those after are made. To be called while the process has one thread.
+int32_t cpr_fail_accepts(int32_t error, uint32_t count);
+
 #endif

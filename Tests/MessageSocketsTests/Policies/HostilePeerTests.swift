@@ -82,7 +82,7 @@ extension KernelTests {
 
     @Test(
       .enabled(
-        if: geteuid() == 0 && access("/dev/fuse", R_OK | W_OK) == 0 && PythonPeer.isAvailable, "needs root, /dev/fuse and python3"))
+        if: geteuid() == 0 && access("/dev/fuse", R_OK | W_OK) == 0 && ForeignPeer.python.isAvailable, "needs root, /dev/fuse and python3"))
     func aFileSystemThatDoesNotAnswer() async throws {
       try await withDescriptorOracle { _ in
         var template = Array("/tmp/message-sockets-XXXXXX".utf8CString)
@@ -93,7 +93,7 @@ extension KernelTests {
         let name = "message-sockets-fuse-\(getpid())"
         let listener = try UnixListener<UnixSeqpacket>.bind(
           to: UnixAddress(abstract: Array(name.utf8)), policy: ReceivePolicy(allowed: [.pipe]))
-        let peer = try PythonPeer(script: "hostile_fuse.py", [directory, name, "3"])
+        let peer = try ChildProcess(["python3", ForeignPeer.script("hostile_fuse.py"), directory, name, "3"])
         let connection = try await listener.accept()
         // Looking at it does not wait.
         do {

@@ -35,14 +35,14 @@ extension KernelTests {
       }
     }
 
-    @Test(.enabled(if: PythonPeer.isAvailable, "python3 3.9 or newer is not installed"))
+    @Test(.enabled(if: ForeignPeer.python.isAvailable, "python3 3.9 or newer is not installed"))
     func aProcessThatEndsIsNotTakenForAnother() async throws {
       try await withDescriptorOracle { _ in
         let name = uniqueName()
         let listener = try UnixListener<UnixStream>.bind(to: UnixAddress(abstract: Array(name.utf8)))
-        let python = try PythonPeer(["stream", "send", "@" + name, "0", "0"])
+        let python = try ForeignPeer.python.start(["socket", "stream", "send", "@" + name, "0", "0"])
         let connection = try await listener.accept()
-        #expect(try await connection.peerIdentity().processID == python.process)
+        #expect(try await connection.peerIdentity().processID == python.id)
         let result = try await connection.peerProcess()
         try await connection.sendMessage(Array("ok".utf8))
         #expect(python.exitStatus() == 0)
@@ -84,7 +84,7 @@ extension KernelTests {
       #expect(!Authorization.isSameUser(65534, as: 65534), "anybody without a number in our user namespace")
     }
 
-    @Test(.enabled(if: geteuid() == 0 && PythonPeer.isAvailable, "needs root, to become another user, and python3"))
+    @Test(.enabled(if: geteuid() == 0 && ForeignPeer.python.isAvailable, "needs root, to become another user, and python3"))
     func anotherUserIsClosedUnheardAndReported() async throws {
       try await withDescriptorOracle { loop in
         let name = uniqueName()
@@ -93,7 +93,7 @@ extension KernelTests {
           to: UnixAddress(abstract: Array(name.utf8)),
           authorization: .sameUser.reporting { refusal in refusals.withLock { $0.append(refusal) } })
         var connections = listener.connections.makeAsyncIterator()
-        let stranger = try PythonPeer(script: "other_user.py", ["12345", name])
+        let stranger = try ChildProcess(["python3", ForeignPeer.script("other_user.py"), "12345", name])
         // The stranger ends when it has been refused: not before somebody accepts.
         let status = Task.detached { stranger.exitStatus() }
         let accepting = Task(executorPreference: loop.taskExecutor) { try await listener.accept() }
@@ -118,13 +118,13 @@ extension KernelTests {
       }
     }
 
-    @Test(.enabled(if: geteuid() == 0 && PythonPeer.isAvailable, "needs root, to become another user, and python3"))
+    @Test(.enabled(if: geteuid() == 0 && ForeignPeer.python.isAvailable, "needs root, to become another user, and python3"))
     func othersMayConnectWhereThatIsSaid() async throws {
       try await withDescriptorOracle { _ in
         for authorization in [Authorization.anyone, .users([12345]), .custom { $0.isMember(of: 8) }] {
           let name = uniqueName()
           let listener = try UnixListener<UnixStream>.bind(to: UnixAddress(abstract: Array(name.utf8)), authorization: authorization)
-          let stranger = try PythonPeer(script: "other_user.py", ["12345", name])
+          let stranger = try ChildProcess(["python3", ForeignPeer.script("other_user.py"), "12345", name])
           let connection = try await listener.accept()
           #expect(try await connection.receiveMessage()?.payload == Array("x".utf8))
           try await connection.sendMessage([1])

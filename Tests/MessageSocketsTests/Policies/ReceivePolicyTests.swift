@@ -170,6 +170,8 @@ extension KernelTests {
         let third = try await next()
         #expect(third.descriptorCount == 1)
         _ = first.takeDescriptors()
+        // What was taken does not make room a second time.
+        do { _ = consume first }
         let fourth = try await next()
         #expect(fourth.descriptorCount == 2)
         // Dropping the message does, too.
@@ -177,7 +179,6 @@ extension KernelTests {
         let fifth = try await next()
         #expect(fifth.descriptorCount == 2)
         #expect(fifth.outcome.surplus == 1)
-        _ = consume first
         _ = consume second
         _ = consume third
         _ = consume fifth

@@ -44,6 +44,9 @@ extension OwnedFd {
     }
   }
 
+  /// The same as text.
+  var identityText: String { identity.map { "\($0)" }.joined(separator: ":") }
+
   var isCloseOnExec: Bool {
     withUnsafeFileDescriptor { fcntl($0.rawValue, F_GETFD) & FD_CLOEXEC != 0 }
   }
@@ -54,15 +57,41 @@ extension OwnedFd {
     return OwnedFd(adopting: FileDescriptor(rawValue: number))
   }
 
+  /// A file without a name.
+  private static func nameless() throws -> OwnedFd {
+    var name = Array("/tmp/message-sockets-XXXXXX".utf8CString)
+    let number = mkstemp(&name)
+    try #require(number >= 0)
+    unlink(name)
+    _ = fcntl(number, F_SETFD, FD_CLOEXEC)
+    return OwnedFd(adopting: FileDescriptor(rawValue: number))
+  }
+
   /// A file without a name that says which one it is.
   static func numbered(_ number: Int) throws -> OwnedFd {
-    var name = Array("/tmp/message-sockets-XXXXXX".utf8CString)
-    let descriptor = FileDescriptor(rawValue: mkstemp(&name))
-    let owned = OwnedFd(adopting: descriptor)
-    unlink(name)
-    _ = fcntl(descriptor.rawValue, F_SETFD, FD_CLOEXEC)
-    try withUnsafeBytes(of: number) { _ = try descriptor.writeAll(toAbsoluteOffset: 0, $0) }
-    return owned
+    let file = try nameless()
+    try file.withUnsafeFileDescriptor { descriptor in
+      try withUnsafeBytes(of: number) { _ = try descriptor.writeAll(toAbsoluteOffset: 0, $0) }
+    }
+    return file
+  }
+
+  /// A file without a name that contains `text`.
+  static func temporary(_ text: String) throws -> OwnedFd {
+    let file = try nameless()
+    try file.withUnsafeFileDescriptor { _ = try $0.writeAll(toAbsoluteOffset: 0, Array(text.utf8)) }
+    return file
+  }
+
+  /// The first kilobyte, from the start.
+  var text: String {
+    get throws {
+      try withUnsafeFileDescriptor { descriptor in
+        var bytes = [UInt8](repeating: 0, count: 1024)
+        let count = try bytes.withUnsafeMutableBytes { try descriptor.read(fromAbsoluteOffset: 0, into: $0) }
+        return String(decoding: bytes[..<count], as: UTF8.self)
+      }
+    }
   }
 
   /// What ``numbered(_:)`` wrote.

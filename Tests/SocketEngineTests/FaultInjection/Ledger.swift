@@ -111,7 +111,9 @@ final class Ledger {
   private func check(_ direction: Direction, _ name: String) {
     let received = direction.received.sorted { $0.ticket < $1.ticket }
     // A datagram socket's end is its shutdown, behind which messages may still be had.
-    if direction.kind != .datagram, let end = direction.ends.min(), let last = received.last, last.ticket > end { violate("\(name): a message came after the end") }
+    if direction.kind != .datagram, let end = direction.ends.min(), let last = received.last, last.ticket > end {
+      violate("\(name): a message came after the end")
+    }
     if direction.isStream {
       checkStream(direction, received, name)
     } else {

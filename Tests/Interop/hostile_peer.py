@@ -1,0 +1,80 @@
+#!/usr/bin/env python3
+"""A hostile peer for the tests: connects over a Unix socket, and misbehaves.
+
+    hostile_peer.py flood ADDRESS MESSAGES DESCRIPTORS   seqpacket messages, as fast as the socket takes them, with so many pipes each
+    hostile_peer.py fifos ADDRESS                        a seqpacket message with 253 FIFOs, ends that nobody writes to or reads from
+    hostile_peer.py half ADDRESS                         the first half of a frame, with two descriptors; then nothing until the other side hangs up
+    hostile_peer.py deaf ADDRESS CONNECTIONS             stream connections that never read, until the other side hangs up on all
+    hostile_peer.py cut ADDRESS LENGTH                   a frame of LENGTH bytes with two descriptors that is cut at each byte, each in a connection of its own
+
+A frame is one byte, its length, and the bytes 1, 2, 3 …. Exit status 0: the peer has done its worst, and was not stopped before.
+"""
+import os
+import select
+import socket
+import sys
+import tempfile
+
+
+def connect(address, kind=socket.SOCK_STREAM):
+    peer = socket.socket(socket.AF_UNIX, kind)
+    # Ends by itself, whatever the other side does.
+    peer.settimeout(30)
+    peer.connect(address)
+    return peer
+
+
+def flood(address, messages, descriptors):
+    with connect(address, socket.SOCK_SEQPACKET) as peer:
+        reader, writer = os.pipe()
+        for message in range(int(messages)):
+            socket.send_fds(peer, [message.to_bytes(4, "little")], [writer] * int(descriptors))
+
+
+def fifos(address):
+    with connect(address, socket.SOCK_SEQPACKET) as peer, tempfile.TemporaryDirectory() as directory:
+        path = os.path.join(directory, "fifo")
+        os.mkfifo(path)
+        reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        writer = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
+        both = os.open(path, os.O_RDWR | os.O_NONBLOCK)
+        socket.send_fds(peer, [b"fifos"], [reader, writer, both] * 84 + [reader])
+
+
+def frame(length):
+    return bytes([length - 1] + list(range(1, length)))
+
+
+def half(address):
+    with connect(address) as peer:
+        socket.send_fds(peer, [frame(20)[:10]], [0, 0])
+        assert peer.recv(1) == b"", "the other side has answered to half a frame"
+
+
+def deaf(address, connections):
+    peers = [connect(address) for _ in range(int(connections))]
+    for peer in peers:
+        # Nothing is read. The end of the other side is an event of its own (POLLHUP).
+        poll = select.poll()
+        poll.register(peer, 0)
+        assert poll.poll(30000), "the other side does not hang up"
+
+
+def cut(address, length):
+    whole = frame(int(length))
+    for count in range(len(whole) + 1):
+        with connect(address) as peer:
+            if count > 0:
+                socket.send_fds(peer, [whole[:1]], [0, 0])
+            for byte in whole[1:count]:
+                peer.send(bytes([byte]))
+            # Every other connection leaves the greeting unread: that resets it.
+            if count % 2 == 0:
+                peer.recv(1)
+
+
+if __name__ == "__main__":
+    ways = {way.__name__: way for way in (flood, fifos, half, deaf, cut)}
+    if len(sys.argv) < 3 or sys.argv[1] not in ways:
+        sys.exit(__doc__)
+    ways[sys.argv[1]](*sys.argv[2:])

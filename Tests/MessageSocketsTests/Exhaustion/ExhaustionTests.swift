@@ -1,0 +1,118 @@
+import Glibc
+import MessageSockets
+import Testing
+
+@testable import SocketEngine
+
+extension KernelTests {
+  /// Nothing left: typed errors, and it goes on when there is something again. See also ``Refusals`` (no memory for a ring), ``Waiting`` (full send queues) and
+  /// ``Deadlines`` (no descriptor for a connection).
+  @Suite struct Exhaustion {
+    static var isOnRing: Bool { TestLoop.isOnRing }
+    private var choice: String { Self.isOnRing ? "choice=io_uring" : "choice=readiness" }
+
+    // MARK: EMFILE
+
+    struct Shortage: CustomTestStringConvertible, Sendable {
+      let free: Int
+      let receivesAhead: Bool
+      var testDescription: String { "\(free) free, \(receivesAhead ? "ahead" : "on demand")" }
+    }
+
+    /// The kernel installs as many descriptors as there are free numbers, says `MSG_CTRUNC`, and drops the rest: what has arrived is kept.
+    @Test(arguments: [0, 3].flatMap { free in [false, true].map { Shortage(free: free, receivesAhead: $0) } })
+    func aMessageForWhichThereAreTooFewNumbers(shortage: Shortage) async throws {
+      try await withDescriptorOracle { _ in
+        let (left, right) = try UnixSeqpacket.makePair()
+        var pipes: [Pipe] = []
+        var sent = OwnedFds()
+        for _ in 0..<8 {
+          let pipe = try Pipe()
+          sent.append(pipe.takeWriter())
+          pipes.append(pipe)
+        }
+        try await left.sendMessage([1, 2, 3], descriptors: sent.span)
+        try await left.sendMessage([4], descriptors: sent.span)
+        // Armed, it would receive at once.
+        var iterator = right.messages(window: ReceiveWindow(messages: 1)).makeAsyncIterator()
+        let received: ReceivedMessage?
+        do {
+          let limit = leaveFreeNumbers(shortage.free)
+          defer { setDescriptorLimit(limit) }
+          received = shortage.receivesAhead ? try await iterator.next() : try await right.receiveMessage()
+        }
+        let first = try #require(received)
+        #expect(first.payload == [1, 2, 3])
+        #expect(first.descriptorCount == shortage.free)
+        #expect(first.outcome.isControlTruncated)
+        #expect(!first.outcome.isPayloadTruncated)
+        // The next message works.
+        let second = try #require(shortage.receivesAhead ? try await iterator.next() : try await right.receiveMessage())
+        #expect(second.payload == [4])
+        let (arrived, missing) = (second.descriptorCount, second.outcome.isControlTruncated)
+        // Ahead of demand it may have arrived during the shortage.
+        #expect(arrived == 8 && !missing || shortage.receivesAhead && arrived == 0 && missing)
+
+        // Every end is accounted for: the first of those that arrived, in order, are those that were sent first.
+        sent.closeAll()
+        _ = second.takeDescriptors()
+        for (number, pipe) in pipes.enumerated() { #expect(pipe.isAtEnd == (number >= shortage.free)) }
+        for number in 0..<shortage.free {
+          _ = first.takeDescriptor()
+          #expect(pipes[number].isAtEnd)
+        }
+        await left.close()
+        await right.close()
+      }
+    }
+
+    /// Lowers the limit so that so many numbers are free in this process, and returns the limit before.
+    private func leaveFreeNumbers(_ count: Int) -> rlimit {
+      let used = openDescriptors().keys
+      var limit: Int32 = 0
+      var free = 0
+      // Not below the standard ones: poll(2) takes no more descriptors than the limit says.
+      while free < count || limit < 3 {
+        if !used.contains(limit) { free += 1 }
+        limit += 1
+      }
+      var before = rlimit()
+      getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &before)
+      setDescriptorLimit(rlimit(rlim_cur: rlim_t(limit), rlim_max: before.rlim_max))
+      return before
+    }
+
+    private func setDescriptorLimit(_ limit: rlimit) {
+      var limit = limit
+      setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
+    }
+
+    // MARK: ENFILE
+
+    /// The system's table cannot be filled without harm, nor does root meet its limit: a seccomp filter answers in its place, for the first three calls. On io_uring
+    /// there is no call to answer.
+    @Test(.enabled(if: !TestLoop.isOnRing, "io_uring accepts without a system call that could be made to fail"))
+    func aSystemWithoutFilesRefusesAccepts() throws {
+      let found = try ProbeTool.run(["accept=\(ENFILE)", "choice=readiness", "task=accept"])
+      #expect(found["refused"] == "outOfDescriptors", "\(found)")
+      #expect(found["errno"] == "\(ENFILE)", "\(found)")
+      // Two failures later, on the same listener.
+      #expect(found["served"] == "true", "\(found)")
+    }
+
+    // MARK: ETOOMANYREFS
+
+    /// A user's descriptors that nobody has received yet are limited by RLIMIT_NOFILE, but root's are not.
+    @Test(.enabled(if: ProbeTool.isRoot, "only root can become another user"))
+    func tooManyDescriptorsOnTheirWay() throws {
+      let found = try ProbeTool.run(["descriptors=64", "user=65531", choice, "task=in-flight"])
+      #expect(found["refused"] == "tooManyInFlight", "\(found)")
+      #expect(found["errno"] == "\(ETOOMANYREFS)", "\(found)")
+      // Sixteen each, until more than 64 are on their way.
+      #expect(found["sent"] == "5", "\(found)")
+      #expect(found["whole"] == "5", "\(found)")
+      #expect(found["plain"] == "true", "\(found)")
+      #expect(found["recovered"] == "true", "\(found)")
+    }
+  }
+}

@@ -1,0 +1,62 @@
+import MessageSockets
+import SystemPackage
+import Testing
+
+extension KernelTests {
+  /// Node's child_process, which passes handles over a descriptor that it inherits: we are the parent process.
+  @Suite(.enabled(if: ForeignPeer.node.isAvailable, "node is not installed"), .timeLimit(.minutes(1)))
+  struct NodeInterop {
+    @Test func socketsToNodeAndListenersFromThere() async throws {
+      try await withDescriptorOracle { _ in
+        let (ours, theirs) = try UnixStream.makePair()
+        let channel = NodeChannel(ours)
+        let process = try startNode(try await theirs.release())
+        for number in 0..<5 { try await giveSocket(number, to: channel) }
+
+        try await channel.send(NodeChannel.Message(count: 3))
+        var listeners: [TCPListener] = []
+        for number in 0..<3 {
+          let (message, box) = try await channel.receive("net.Server")
+          #expect(message.name == "server \(number)")
+          let descriptor = box.take()
+          let inode = descriptor.identity.last
+          #expect(inode == message.inode)
+          let listener = try TCPListener(adopting: descriptor)
+          #expect(listener.address.port == message.port)
+          listeners.append(listener)
+        }
+        #expect(try await channel.isAtEnd())
+        #expect(await process.end() == 0)
+        await channel.close()
+
+        // Nobody else listens there any more: it is ours that answers.
+        for listener in listeners {
+          let client = try await TCPStream.connect(to: listener.address)
+          let server = try await listener.accept()
+          try await client.sendMessage([1])
+          #expect(try await server.receiveMessage()?.payload == [1])
+          await client.close()
+          await server.close()
+          await listener.close()
+        }
+      }
+    }
+
+    private func startNode(_ channel: consuming OwnedFd) throws -> ChildProcess {
+      let environment = ["NODE_CHANNEL_FD": "3", "NODE_CHANNEL_SERIALIZATION_MODE": "json"]
+      return try channel.withUnsafeFileDescriptor { channel in
+        try ForeignPeer.node.start([], environment: environment, descriptors: [3: channel.rawValue])
+      }
+    }
+
+    /// The other end of the socket proves where it went: the answer comes from there, and its end when Node, alone, closes it.
+    private func giveSocket(_ number: Int, to channel: NodeChannel) async throws {
+      let (here, there) = try UnixStream.makePair()
+      try await channel.send(NodeChannel.Message(name: "socket \(number)"), try await there.release(), as: "net.Socket")
+      var answer: [UInt8] = []
+      while let message = try await here.receiveMessage() { answer += message.payload }
+      #expect(String(decoding: answer, as: UTF8.self) == "got socket \(number)")
+      await here.close()
+    }
+  }
+}

@@ -1,0 +1,103 @@
+import Glibc
+import MessageSockets
+import SystemPackage
+import Testing
+
+@testable import SocketEngine
+
+extension KernelTests {
+  /// libsystemd's `sd_pid_notify_with_fds` and `sd_notify_barrier`: we are the service manager.
+  @Suite(
+    .enabled(if: ForeignPeer.libsystemd.isAvailable, "libsystemd.so.0 246 or newer, or python3, is not installed"), .timeLimit(.minutes(1)))
+  struct NotifyInterop {
+    @Test(arguments: [(1, 1), (3, 4), (1, 253)]) func receivesStoredFiles(messages: Int, descriptors: Int) async throws {
+      try await withTemporaryPath { path in
+        try await withDescriptorOracle { _ in
+          let manager = try UnixDatagram(boundTo: UnixAddress(path: path))
+          // Before the first message, as a manager does.
+          try await manager.setOption(.passCredentials, to: true)
+          let service = try ForeignPeer.libsystemd.start(["\(messages)", "\(descriptors)"], environment: ["NOTIFY_SOCKET": path.string])
+          for number in 0..<messages {
+            let message = try #require(try await manager.receiveMessage())
+            #expect(String(decoding: message.payload, as: UTF8.self) == "FDSTORE=1\nFDNAME=message-\(number)")
+            #expect(message.credentials == Credentials(processID: service.id, userID: getuid(), groupID: getgid()))
+            #expect(message.outcome == .complete)
+            #expect(message.descriptorCount == descriptors)
+            for file in 0..<descriptors { #expect(try message.takeDescriptor()?.text == "message \(number) file \(file)") }
+          }
+          try await letTheServiceEnd(manager, service)
+          await manager.close()
+          #expect(service.exitStatus() == 0)
+        }
+      }
+    }
+
+    /// The service waits until nobody has the descriptor of the barrier any more: dropping the message is what lets it end.
+    private func letTheServiceEnd(_ manager: UnixDatagram, _ service: ChildProcess) async throws {
+      let barrier = try #require(try await manager.receiveMessage())
+      #expect(String(decoding: barrier.payload, as: UTF8.self) == "BARRIER=1")
+      #expect(barrier.descriptorCount == 1)
+      withExtendedLifetime(barrier) { #expect(service.isRunning) }
+    }
+  }
+
+  /// `systemd-socket-activate` listens, and at the first connection becomes our program, with the listener as descriptor 3.
+  @Suite(.enabled(if: ForeignPeer.socketActivation.isAvailable, "systemd-socket-activate is not installed"), .timeLimit(.minutes(1)))
+  struct SocketActivationInterop {
+    @Test func streamListener() async throws { try await talkOverAPath(UnixStream.self, "stream", []) }
+
+    @Test func seqpacketListener() async throws { try await talkOverAPath(UnixSeqpacket.self, "seqpacket", ["--seqpacket"]) }
+
+    private func talkOverAPath<Socket: UnixConnection>(_: Socket.Type, _ kind: String, _ options: [String]) async throws {
+      try await withTemporaryPath { path in
+        try await withDescriptorOracle { _ in
+          let (activator, output) = try activate(options + ["--listen=\(path)"], kind)
+          let client = try await Socket.connect(to: UnixAddress(path: path))
+          let file = try OwnedFd.numbered(77)
+          try await client.sendMessage([1, 2, 3], descriptor: file)
+          let answer = try #require(try await client.receiveMessage())
+          #expect(answer.payload == [1, 2, 3])
+          let (sent, received) = (file.identity, answer.takeDescriptor()?.identity)
+          #expect(sent == received)
+          // A connection that the program did not accept: its listener is gone with it.
+          #expect(try await client.receiveMessage() == nil)
+          await client.close()
+          #expect(try output.readToEnd().contains("listener: \(path)"))
+          #expect(activator.exitStatus() == 0)
+        }
+      }
+    }
+
+    @Test func tcpListener() async throws {
+      try await withDescriptorOracle { _ in
+        // A port that is free now; the activator cannot choose one.
+        let reserved = try TCPListener.bind(to: InternetAddress(.loopback as IPv4Address, port: 0))
+        let address = reserved.address
+        await reserved.close()
+        let (activator, output) = try activate(["--listen=\(address)"], "tcp")
+        let client = try await TCPStream.connect(to: address)
+        try await client.sendMessage([1, 2, 3])
+        #expect(try await client.receiveMessage()?.payload == [1, 2, 3])
+        #expect(try await client.receiveMessage() == nil)
+        await client.close()
+        #expect(try output.readToEnd().contains("listener: \(address)"))
+        #expect(activator.exitStatus() == 0)
+      }
+    }
+
+    /// Starts the activator, and waits until it listens: it says so.
+    private func activate(_ options: [String], _ kind: String) throws -> (ChildProcess, OutputPipe) {
+      let driver = TestLoop.isOnRing ? "io_uring" : "readiness"
+      let errors = try OutputPipe()
+      let output = try OutputPipe()
+      let process = try errors.feed { errors in
+        try output.feed { output in
+          try ForeignPeer.socketActivation.start(
+            options + [ProbeTool.path, "choice=\(driver)", "activated=\(kind)"], descriptors: [1: output, 2: errors])
+        }
+      }
+      #expect(try errors.readLine().hasPrefix("Listening on "))
+      return (process, output)
+    }
+  }
+}

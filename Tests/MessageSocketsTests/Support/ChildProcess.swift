@@ -1,0 +1,75 @@
+import Glibc
+import MessageSockets
+import SystemPackage
+
+/// A process that a test has started. Its descriptors are 0 to 2, and those that it was given: all of ours are close-on-exec.
+struct ChildProcess {
+  let id: pid_t
+
+  /// Starts a program, which is searched for in `PATH` if its name has no slash.
+  ///
+  /// - Parameters:
+  ///   - words: The program and its arguments.
+  ///   - environment: Variables to change; nil removes one.
+  ///   - descriptors: What the process finds open, by number. Stays the caller's.
+  /// - Throws: `Errno`, as `noSuchFileOrDirectory` when there is no such program.
+  init(_ words: [String], environment: [String: String?] = [:], descriptors: [Int32: Int32] = [:]) throws {
+    var actions = posix_spawn_file_actions_t()
+    posix_spawn_file_actions_init(&actions)
+    defer { posix_spawn_file_actions_destroy(&actions) }
+    for (number, ours) in descriptors { posix_spawn_file_actions_adddup2(&actions, ours, number) }
+    var child: pid_t = 0
+    let status = withCStrings(words) { arguments in
+      withCStrings(Self.variables(changedBy: environment)) { posix_spawnp(&child, words[0], &actions, nil, arguments, $0) }
+    }
+    guard status == 0 else { throw Errno(rawValue: status) }
+    id = child
+  }
+
+  /// Waits for the end of the process; blocks the thread. Negative: it ended by that signal.
+  func exitStatus() -> Int32 {
+    var status: Int32 = 0
+    while waitpid(id, &status, 0) < 0 { guard errno == EINTR else { return .min } }
+    return status & 0x7F == 0 ? status >> 8 & 0xFF : -(status & 0x7F)
+  }
+
+  /// The same, while the loop goes on.
+  func end() async -> Int32 { await Task.detached { exitStatus() }.value }
+
+  /// Whether it has not ended yet.
+  var isRunning: Bool {
+    var found = siginfo_t()
+    return waitid(P_PID, id_t(id), &found, WEXITED | WNOHANG | WNOWAIT) == 0 && found.si_signo == 0
+  }
+
+  /// Ends a process that does not end by itself.
+  func terminate() -> Int32 {
+    kill(id, SIGTERM)
+    return exitStatus()
+  }
+
+  /// The directory of the running test program, where the tools for tests are too.
+  static let directory: String = {
+    var target = [UInt8](repeating: 0, count: 4096)
+    let length = readlink("/proc/self/exe", &target, target.count)
+    let path = String(decoding: target[..<max(0, length)], as: UTF8.self)
+    return String(path[..<(path.lastIndex(of: "/") ?? path.endIndex)])
+  }()
+
+  private static func variables(changedBy changes: [String: String?]) -> [String] {
+    var variables: [String] = []
+    var next = environ
+    while let variable = next.pointee {
+      variables.append(String(cString: variable))
+      next += 1
+    }
+    variables.removeAll { variable in changes.keys.contains { variable.hasPrefix("\($0)=") } }
+    return variables + changes.compactMap { name, value in value.map { "\(name)=\($0)" } }
+  }
+}
+
+private func withCStrings<R>(_ strings: [String], _ body: ([UnsafeMutablePointer<CChar>?]) -> R) -> R {
+  let copies = strings.map { strdup($0) }
+  defer { for copy in copies { free(copy) } }
+  return body(copies + [nil])
+}
