@@ -4,9 +4,9 @@ internal import SocketEngine
 ///
 /// Two tasks: the caller's accepts, and ends at once when it is cancelled; the handlers' own, which is no child of it, is cancelled when the grace time has passed.
 /// ```
-/// places ──▶ accept ──connections──▶ handlers ──▶ authorize ▶ handle ▶ close
-///    ▲                                                                  │
-///    └──────────────────────────────────────────────────────────────────┘
+/// places ──▶ accept, authorize ──connections──▶ handlers ──▶ handle ▶ close
+///    ▲                                                                │
+///    └────────────────────────────────────────────────────────────────┘
 /// ```
 struct Server<Listener: SocketListener>: Sendable {
   typealias Connection = Listener.Connection
@@ -15,8 +15,6 @@ struct Server<Listener: SocketListener>: Sendable {
   private let limits: ServeLimits
   private let onError: @Sendable (any Error) -> Void
   private let handler: @Sendable (Connection) async throws -> Void
-  /// Looks at the peer of a connection before its handler does; throws to refuse it.
-  var authorize: @Sendable (Connection) async throws -> Void = { _ in }
 
   /// An element for each connection that may be accepted.
   private let places: (stream: AsyncStream<Void>, continuation: AsyncStream<Void>.Continuation)
@@ -86,10 +84,7 @@ struct Server<Listener: SocketListener>: Sendable {
   /// Whatever happens in here, the connection is closed, and its place given back.
   private func handle(_ connection: Connection) async {
     do {
-      try await connection.loop.run {
-        try await authorize(connection)
-        try await handler(connection)
-      }
+      try await connection.loop.run { try await handler(connection) }
     } catch is CancellationError where Task.isCancelled {
     } catch {
       onError(error)
