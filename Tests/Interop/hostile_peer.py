@@ -68,9 +68,8 @@ def cut(address, length):
                 socket.send_fds(peer, [whole[:1]], [0, 0])
             for byte in whole[1:count]:
                 peer.send(bytes([byte]))
-            # Every other connection leaves the greeting unread: that resets it.
-            if count % 2 == 0:
-                peer.recv(1)
+            # The greeting is there; every other connection leaves it unread: that resets it.
+            peer.recv(1, socket.MSG_PEEK if count % 2 else 0)
 
 
 if __name__ == "__main__":

@@ -88,15 +88,12 @@ extension KernelTests {
     /// Starts the activator, and waits until it listens: it says so.
     private func activate(_ options: [String], _ kind: String) throws -> (ChildProcess, OutputPipe) {
       let driver = TestLoop.isOnRing ? "io_uring" : "readiness"
-      let errors = try OutputPipe()
       let output = try OutputPipe()
-      let process = try errors.feed { errors in
-        try output.feed { output in
-          try ForeignPeer.socketActivation.start(
-            options + [ProbeTool.path, "choice=\(driver)", "activated=\(kind)"], descriptors: [1: output, 2: errors])
-        }
+      let process = try output.feed { output in
+        try ForeignPeer.socketActivation.start(
+          options + [ProbeTool.path, "choice=\(driver)", "activated=\(kind)"], descriptors: [1: output, 2: output])
       }
-      #expect(try errors.readLine().hasPrefix("Listening on "))
+      #expect(try output.readLine().hasPrefix("Listening on "))
       return (process, output)
     }
   }

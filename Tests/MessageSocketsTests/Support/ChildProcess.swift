@@ -18,9 +18,17 @@ struct ChildProcess {
     posix_spawn_file_actions_init(&actions)
     defer { posix_spawn_file_actions_destroy(&actions) }
     for (number, ours) in descriptors { posix_spawn_file_actions_adddup2(&actions, ours, number) }
+    // A loop's thread blocks signals, and a process inherits that.
+    var attributes = posix_spawnattr_t()
+    posix_spawnattr_init(&attributes)
+    defer { posix_spawnattr_destroy(&attributes) }
+    var none = sigset_t()
+    sigemptyset(&none)
+    posix_spawnattr_setsigmask(&attributes, &none)
+    posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGMASK))
     var child: pid_t = 0
     let status = withCStrings(words) { arguments in
-      withCStrings(Self.variables(changedBy: environment)) { posix_spawnp(&child, words[0], &actions, nil, arguments, $0) }
+      withCStrings(Self.variables(changedBy: environment)) { posix_spawnp(&child, words[0], &actions, &attributes, arguments, $0) }
     }
     guard status == 0 else { throw Errno(rawValue: status) }
     id = child

@@ -77,6 +77,8 @@ final class Schedule: @unchecked Sendable {
   /// A cancellation or a deadline that comes too late, as from another thread: its operation's slot may be in another use by now.
   private func stopWhatHasEnded() {
     guard let id = driver.ended.suffix(20).randomElement(using: &random) else { return }
+    // After a short send, or a receive that found nothing, the same use of the slot goes on: that would not be too late.
+    if let operation = loop.core.operations.find(id), operation.life.state != .done { return }
     ledger.count("late stops")
     loop.core.stopFromAnywhere(id, random.oneIn(2) ? .deadline : .taskCancelled)
   }
