@@ -8,7 +8,7 @@ DESCRIPTORS ?= 1000
 CANCELLATIONS ?= 200
 
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
-SOURCES := Package.swift Sources Tests Examples
+SOURCES := Package.swift Sources Tests Examples Benchmarks
 BROKER := --package-path Examples --configuration $(CONFIGURATION)
 
 .DEFAULT_GOAL := help
