@@ -18,7 +18,8 @@ public struct ReceiveOptions: OptionSet, Hashable, Sendable {
   /// Out-of-band data. The C name is `MSG_OOB`.
   public static var outOfBand: ReceiveOptions { ReceiveOptions(rawValue: MessageFlagNumbers.current.outOfBand) }
 
-  /// An error about something that was sent, from the error queue; see ``ExtendedError``. Never waits. The C name is
+  /// An error about something that was sent, from the error queue; see ``ExtendedError``. recvmsg(2) itself never
+  /// waits for one; the blocking and the async sockets' forms say what they do. The C name is
   /// `MSG_ERRQUEUE` (Linux 2.2; nothing elsewhere).
   public static var errorQueue: ReceiveOptions { ReceiveOptions(rawValue: MessageFlagNumbers.current.errorQueue) }
 

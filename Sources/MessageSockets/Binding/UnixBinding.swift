@@ -16,7 +16,7 @@ public struct UnixBinding: Sendable, Hashable {
   public var replacesStaleFile: Bool
 
   /// Whether the file is removed when the socket is closed here, explicitly or because nobody refers to it any more; only if it is still the file that was
-  /// made. It is removed first, so that nobody finds a file that leads nowhere. A process that is killed leaves it. So does ``MessageSocket/release()``: the file
+  /// made. It is removed first, so that nobody finds a file that leads nowhere. A process that is killed leaves it. So does ``LoopSocket/release()``: the file
   /// belongs to the new owner. A relative path is looked up from the working directory at that time.
   public var removesFile: Bool
 

@@ -9,7 +9,7 @@ extension SocketListener {
   /// }
   /// ```
   /// Each handler runs in a task of its own, on its connection's loop (``IOLoop/run(_:)``), so that no message costs a thread hop; it must not block that thread. Its connection is closed when it
-  /// returns or throws, whoever else refers to it. To keep one, ``MessageSocket/release()`` it.
+  /// returns or throws, whoever else refers to it. To keep one, ``LoopSocket/release()`` it.
   ///
   /// **To stop, cancel the task.** The listener is then closed at once: who connects from now on is refused, and so is who waits to be accepted. Handlers go on as if nothing had happened for the grace
   /// time of `limits`, and are then cancelled. The call returns, without an error, when the last has ended and its connection is closed. Handlers that never look at their cancellation, keep it waiting.

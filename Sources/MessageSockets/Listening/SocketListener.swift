@@ -4,12 +4,9 @@ public import SocketEngine
 internal import SystemPackage
 
 /// A listening socket: ``UnixListener``, ``TCPListener``, or one of yours.
-public protocol SocketListener: Actor {
+public protocol SocketListener: LoopSocket {
   /// What it makes of the connections that it accepts.
   associatedtype Connection: MessageSocket
-
-  /// The open socket on its loop.
-  nonisolated var channel: SocketChannel { get }
 
   /// Where accepted connections live; the listener's own loop if nil.
   nonisolated var connectionGroup: IOLoopGroup? { get }
@@ -27,9 +24,6 @@ public protocol SocketListener: Actor {
 extension SocketListener {
   public nonisolated var receivePolicy: ReceivePolicy { ReceivePolicy() }
   public nonisolated var authorization: Authorization { .anyone }
-
-  /// The loop that the listener lives on, and its connections too unless they are spread over a group.
-  public nonisolated var loop: IOLoop { channel.loop }
 
   /// Waits for the next connection whose peer is authorized. The C name is accept4(2), with `SOCK_CLOEXEC`.
   ///
@@ -52,9 +46,6 @@ extension SocketListener {
   /// at once share the connections out among them. An error is thrown once, after which the iteration is at its end. See ``serve(_:onError:handler:)`` for handling them.
   public nonisolated var connections: ConnectionSequence<Self> { ConnectionSequence(listener: self) }
 
-  /// Stops listening: waits for the kernel to let go, and closes the socket. Connections that were not accepted are closed by the kernel.
-  public nonisolated func close() async { await closeOnLoop() }
-
   private func acceptOnLoop() async throws -> Connection { try await acceptHere() }
 
   private nonisolated func acceptHere() async throws -> Connection {
@@ -69,8 +60,6 @@ extension SocketListener {
         SocketChannel(adopting: descriptor, kind: channel.kind, loop: connectionGroup?.next() ?? channel.loop, policy: receivePolicy))
     }
   }
-
-  private func closeOnLoop() async { await channel.close() }
 }
 
 extension SocketForm {

@@ -41,19 +41,16 @@ public actor TCPListener: SocketListener {
   /// - Parameters:
   ///   - address: An address of this machine, ``IPv4Address/any`` or ``IPv6Address/any``; port 0 to have one chosen: ``address``.
   ///   - backlog: How many connections may wait to be accepted; the kernel takes at most `net.core.somaxconn` (4,096).
-  ///   - reusesPort: Whether other sockets of this user may be bound to the same port and share its connections (`SO_REUSEPORT`).
+  ///   - settings: Options to set before it is bound, as ``SocketOption/reusePort``, ``SocketOption/onlyV6``, and buffer sizes, which accepted connections inherit.
   ///   - group: Loops to spread the accepted connections over, in turn.
   /// - Throws: ``SocketError``: `addressInUse`, `addressNotAvailable`, `notPermitted` (a port below 1024), `notSupported` (no IPv6), `outOfDescriptors`.
   public static func bind(
-    to address: InternetAddress, backlog: Int = 1024, reusesPort: Bool = false, on loop: IOLoop? = nil,
+    to address: InternetAddress, backlog: Int = 1024, settings: [SocketSetting] = [], on loop: IOLoop? = nil,
     connectionsOn group: IOLoopGroup? = nil
   ) throws(SocketError) -> TCPListener {
     let loop = try IOLoop.resolve(loop)
     let name = AnySocketAddress(address)
-    let descriptor = try TCPStream.form.make(family: address.family)
-    let number = descriptor.withUnsafeFileDescriptor { $0.rawValue }
-    try SocketOption.reuseAddress.set(number, to: true)
-    if reusesPort { try SocketOption.reusePort.set(number, to: true) }
+    let descriptor = try TCPStream.form.make(family: address.family, settings: [SocketSetting(.reuseAddress, true)] + settings)
     try descriptor.bind(to: name)
     let bound = try descriptor.localAddress()?.internet ?? address
     let channel = try TCPStream.form.listen(descriptor, at: name, backlog: backlog, on: loop)

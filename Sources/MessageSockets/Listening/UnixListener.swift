@@ -64,15 +64,16 @@ public actor UnixListener<Connection: UnixConnection>: SocketListener {
   ///     listener.
   ///   - authorization: Who may connect: by default processes of this process's user, and root (``Authorization/sameUser``).
   ///   - policy: What the peers may send: how many descriptors, of which kinds. Give one if peers are not trusted.
+  ///   - settings: Options to set before it is bound, as ``SocketOption/passCredentials``, which accepted connections inherit from the first byte on.
   ///   - group: Loops to spread the accepted connections over, in turn. ``SocketListener/serve(_:onError:handler:)`` handles each where it lives.
   /// - Throws: ``SocketError``, with the address: `addressInUse` (also: what stands at the path may not be replaced; ``SocketError/detail`` says why), `notPermitted`,
   ///   `notFound` (no such directory), `outOfDescriptors`.
   public static func bind(
     to address: UnixAddress, backlog: Int = 1024, binding: UnixBinding = UnixBinding(), authorization: Authorization = .sameUser,
-    policy: ReceivePolicy = ReceivePolicy(), on loop: IOLoop? = nil, connectionsOn group: IOLoopGroup? = nil
+    policy: ReceivePolicy = ReceivePolicy(), settings: [SocketSetting] = [], on loop: IOLoop? = nil, connectionsOn group: IOLoopGroup? = nil
   ) throws(SocketError) -> UnixListener {
     let loop = try IOLoop.resolve(loop)
-    let descriptor = try Connection.form.make()
+    let descriptor = try Connection.form.make(settings: settings)
     let file = try binding.bind(descriptor, to: address)
     // Connections inherit it: nothing can be sent to one that has not been accepted yet.
     if policy.descriptorsPerMessage == 0 { try descriptor.refuseDescriptors() }

@@ -1,4 +1,5 @@
 public import Ancillary
+internal import SocketEngine
 internal import SystemPackage
 
 /// A message that is put together step by step, for those who prefer it to one call with all parts.
@@ -30,6 +31,38 @@ public struct OutgoingMessage: ~Copyable, Sendable {
 
   /// Adds a control message.
   public mutating func append(_ message: some EncodableControlMessage) { control.append(message) }
+}
+
+extension MessageSocket {
+  /// Sends a message that was put together before, which stays as it is; see ``sendMessage(_:control:options:)``.
+  ///
+  /// - Throws: also ``SocketError``: `notSupported` if it has descriptors, and this is no ``UnixSocket``.
+  public nonisolated func sendMessage(_ message: borrowing OutgoingMessage) async throws {
+    try message.requireNoDescriptors()
+    try await sendMessage(message.payload, control: message.control, options: message.options)
+  }
+}
+
+extension DatagramSocket {
+  /// The same to an address; see ``sendMessage(_:to:control:options:)``.
+  public nonisolated func sendMessage(_ message: borrowing OutgoingMessage, to address: Address) async throws {
+    try message.requireNoDescriptors()
+    try await sendMessage(message.payload, to: address, control: message.control, options: message.options)
+  }
+}
+
+extension UnixDatagram {
+  /// Sends a message that was put together before to an address; see ``sendMessage(_:descriptors:to:control:options:)``.
+  public nonisolated func sendMessage(_ message: borrowing OutgoingMessage, to address: UnixAddress) async throws {
+    try await sendMessage(
+      message.payload, descriptors: message.descriptors.span, to: address, control: message.control, options: message.options)
+  }
+}
+
+extension OutgoingMessage {
+  fileprivate func requireNoDescriptors() throws(SocketError) {
+    guard descriptors.isEmpty else { throw SocketError(.notSupported, .send, detail: "only Unix sockets carry descriptors") }
+  }
 }
 
 extension UnixSocket {

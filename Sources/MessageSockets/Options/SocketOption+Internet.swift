@@ -10,7 +10,7 @@ extension SocketOption where Value == Bool {
   /// Attach the number of bytes that are left to read (TCP): ``ReceivedMessage/bytesLeft``. `TCP_INQ`, Linux 4.18.
   public static var reportBytesLeftTCP: SocketOption { SocketOption(level: 6, name: 36) }
 
-  /// Attach the address that a packet came to, and the interface (IPv4): ``ReceivedMessage/packetInfo``. `IP_PKTINFO`.
+  /// Attach the address that a packet came to, and the interface (IPv4): ``ReceivedMessage/packetInfoV4``. `IP_PKTINFO`.
   public static var packetInfoV4: SocketOption { SocketOption(level: 0, name: 8) }
   /// The same for IPv6. `IPV6_RECVPKTINFO`.
   public static var packetInfoV6: SocketOption { SocketOption(level: 41, name: 49) }
@@ -31,7 +31,7 @@ extension SocketOption where Value == Bool {
   public static var originalDestinationV4: SocketOption { SocketOption(level: 0, name: 20) }
   /// The same for IPv6. `IPV6_RECVORIGDSTADDR`.
   public static var originalDestinationV6: SocketOption { SocketOption(level: 41, name: 74) }
-  /// IPv6 only: an IPv4 socket may be bound to the same port. Set before binding. `IPV6_V6ONLY`.
+  /// IPv6 only: an IPv4 socket may be bound to the same port. Set before binding: ``SocketSetting``. `IPV6_V6ONLY`.
   public static var onlyV6: SocketOption { SocketOption(level: 41, name: 26) }
 
   /// Receive several messages of one sender at once, glued together: ``ReceivedMessage/segmentSize`` tells where to cut. `UDP_GRO`, Linux 5.0.

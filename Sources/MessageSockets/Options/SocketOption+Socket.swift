@@ -5,16 +5,16 @@ internal import Ancillary
 extension SocketOption where Value == Bool {
   private static func socket(_ name: Int32) -> SocketOption { SocketOption(level: 1, name: name) }
 
-  /// Bind to an address whose last connections are still winding down (TCP), or that is shared (UDP multicast). `SO_REUSEADDR`.
+  /// Bind to an address whose last connections are still winding down (TCP), or that is shared (UDP multicast): before binding, ``SocketSetting``. `SO_REUSEADDR`.
   public static var reuseAddress: SocketOption { socket(2) }
-  /// Several sockets bound to one address share its connections or messages. `SO_REUSEPORT`, Linux 3.9.
+  /// Several sockets bound to one address share its connections or messages: before binding, ``SocketSetting``. `SO_REUSEPORT`, Linux 3.9.
   public static var reusePort: SocketOption { socket(15) }
   /// Send to broadcast addresses. `SO_BROADCAST`.
   public static var broadcast: SocketOption { socket(6) }
   /// Ask a silent peer whether it is alive. `SO_KEEPALIVE`.
   public static var keepAlive: SocketOption { socket(9) }
   /// Attach the sender's process, user and group to each message (Unix): ``ReceivedMessage/credentials``. Messages sent before this was set come without:
-  /// set it first. Accepted connections inherit it. `SO_PASSCRED`.
+  /// set it first, and on listeners: accepted connections inherit it. `SO_PASSCRED`.
   public static var passCredentials: SocketOption { socket(16) }
   /// Attach the sender's security label (Unix): ``ReceivedMessage/securityLabel``. `SO_PASSSEC`.
   public static var passSecurityLabel: SocketOption { socket(34) }

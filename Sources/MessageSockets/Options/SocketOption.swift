@@ -85,7 +85,7 @@ extension SocketOption {
   private var text: String { "option \(name) of level \(level)" }
 }
 
-extension MessageSocket {
+extension LoopSocket {
   /// Reads an option. The C name is getsockopt(2).
   ///
   /// - Throws: ``SocketError``: `notSupported` (this kind of socket or this kernel does not have it, or it is of another size), `closed`.

@@ -35,8 +35,10 @@ public struct PeerIdentity: Sendable, Hashable {
   init(ofPeerOf number: Int32) {
     let credentials = PeerOption.credentials.bytes(number).flatMap { bytes in unsafe try? Credentials(decoding: bytes.span.bytes) }
     processID = credentials?.processID
-    userID = credentials?.userID
-    groupID = credentials?.groupID
+    // A socket without a peer has the user -1.
+    let isKnown = credentials.map { $0.userID != .max } ?? false
+    userID = isKnown ? credentials?.userID : nil
+    groupID = isKnown ? credentials?.groupID : nil
     supplementaryGroups = PeerOption.groups.bytes(number).map { bytes in
       unsafe bytes.withUnsafeBytes { raw in (0..<raw.count / 4).map { unsafe raw.loadUnaligned(fromByteOffset: $0 * 4, as: UInt32.self) } }
     }

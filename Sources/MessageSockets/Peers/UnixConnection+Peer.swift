@@ -18,20 +18,6 @@ extension UnixConnection {
   /// - Throws: ``SocketError``: `closed`.
   public nonisolated func peerProcess() async throws -> Result<ProcessFd, Errno>? { try await peerProcessOnLoop() }
 
-  /// Asks the kernel to attach to each message who sent it: ``ReceivedMessage/credentials``. On a stream it also keeps apart what different senders wrote.
-  ///
-  /// For sockets that several processes send through, where ``peerIdentity()`` only knows the one that connected. Messages sent before come without.
-  ///
-  /// - Parameters:
-  ///   - process: also a descriptor for the sender's process: ``ReceivedMessage/takeProcess()``. Linux 6.5.
-  ///   - securityLabel: also its label: ``ReceivedMessage/securityLabel``.
-  /// - Throws: ``SocketError``: `notSupported` where the kernel cannot do what was asked for; `closed`.
-  public nonisolated func identifySenders(process: Bool = false, securityLabel: Bool = false) async throws {
-    try await setOption(.passCredentials, to: true)
-    if process { try await setOption(.passProcessDescriptor, to: true) }
-    if securityLabel { try await setOption(.passSecurityLabel, to: true) }
-  }
-
   private func peerIdentityOnLoop() throws -> PeerIdentity { PeerIdentity(ofPeerOf: try channel.number(for: .query)) }
 
   private func peerProcessOnLoop() throws -> Result<ProcessFd, Errno>? {
@@ -48,5 +34,22 @@ extension UnixConnection {
     case .invalidArgument, .noData: return .failure(.noSuchProcess)
     default: return .failure(errno)
     }
+  }
+}
+
+extension UnixSocket {
+  /// Asks the kernel to attach to each message who sent it: ``ReceivedMessage/credentials``. On a stream it also keeps apart what different senders wrote.
+  ///
+  /// For sockets that several processes send through, where ``UnixConnection/peerIdentity()`` only knows the one that connected; and for datagrams. Messages sent before come without: to know who sent a connection's first ones, give the listener
+  /// ``SocketOption/passCredentials`` and its neighbours as settings.
+  ///
+  /// - Parameters:
+  ///   - process: also a descriptor for the sender's process: ``ReceivedMessage/takeProcess()``. Linux 6.5.
+  ///   - securityLabel: also its label: ``ReceivedMessage/securityLabel``.
+  /// - Throws: ``SocketError``: `notSupported` where the kernel cannot do what was asked for; `closed`.
+  public nonisolated func identifySenders(process: Bool = false, securityLabel: Bool = false) async throws {
+    try await setOption(.passCredentials, to: true)
+    if process { try await setOption(.passProcessDescriptor, to: true) }
+    if securityLabel { try await setOption(.passSecurityLabel, to: true) }
   }
 }

@@ -1,4 +1,4 @@
-public import SocketEngine
+internal import SocketEngine
 
 /// A socket that sends and receives messages with control data.
 ///
@@ -18,12 +18,4 @@ public import SocketEngine
 /// ```
 /// All methods may be called from anywhere. In a task that prefers the socket's loop (``IOLoop/run(_:)``) they never leave its thread;
 /// elsewhere a call costs one hop to the loop and one back.
-public protocol MessageSocket: Actor {
-  /// The open socket on its loop.
-  nonisolated var channel: SocketChannel { get }
-}
-
-extension MessageSocket {
-  /// The loop that the socket lives on.
-  public nonisolated var loop: IOLoop { channel.loop }
-}
+public protocol MessageSocket: LoopSocket {}

@@ -11,11 +11,13 @@ struct SocketForm {
   /// Whether it is a listener.
   var isListening = false
 
-  /// A new socket of this form.
+  /// A new socket of this form, with these options set.
   ///
-  /// - Throws: ``SocketError``: `outOfDescriptors`, `outOfMemory`, `notSupported`.
-  func make(family: Int32? = nil) throws(SocketError) -> OwnedFd {
-    try OwnedFd(adoptingResult: cms_socket(family ?? families[0], kind.type), operation: .createSocket)
+  /// - Throws: ``SocketError``: `outOfDescriptors`, `outOfMemory`, `notSupported`; and what setting the options throws.
+  func make(family: Int32? = nil, settings: [SocketSetting] = []) throws(SocketError) -> OwnedFd {
+    let descriptor = try OwnedFd(adoptingResult: cms_socket(family ?? families[0], kind.type), operation: .createSocket)
+    for setting in settings { try setting.apply(to: descriptor) }
+    return descriptor
   }
 
   /// Checks that a descriptor from elsewhere is such a socket, and sets it close-on-exec. Its status flags stay as they are.

@@ -24,10 +24,14 @@ public actor TCPStream: StreamSocket {
 
   /// Connects to `address`. The C name is connect(2). Waits for the peer's answer, about two minutes if none comes.
   ///
+  /// - Parameters:
+  ///   - address: The listener's.
+  ///   - settings: Options to set before it connects, as ``SocketOption/receiveBufferSize``, which the connection's window depends on.
   /// - Throws: ``SocketError``, with the address: `connectionRefused`, `timedOut`, `hostUnreachable`, `notSupported` (no IPv6). `CancellationError` when the task was
   ///   cancelled first.
-  public static func connect(to address: InternetAddress, on loop: IOLoop? = nil) async throws -> TCPStream {
-    let descriptor = try form.make(family: address.family)
+  public static func connect(to address: InternetAddress, settings: [SocketSetting] = [], on loop: IOLoop? = nil) async throws -> TCPStream
+  {
+    let descriptor = try form.make(family: address.family, settings: settings)
     let socket = TCPStream(channel: SocketChannel(adopting: descriptor, kind: .stream, loop: try IOLoop.resolve(loop)))
     try await socket.connectOnLoop(to: AnySocketAddress(address))
     return socket

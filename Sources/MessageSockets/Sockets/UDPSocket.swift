@@ -19,10 +19,12 @@ public actor UDPSocket: DatagramSocket {
 
   /// A socket bound to an address and port of this machine. The C name is bind(2).
   ///
-  /// - Parameter address: ``IPv4Address/any`` or ``IPv6Address/any`` for all addresses; port 0 to have one chosen: ``MessageSocket/localAddress()``.
+  /// - Parameters:
+  ///   - address: ``IPv4Address/any`` or ``IPv6Address/any`` for all addresses; port 0 to have one chosen: ``LoopSocket/localAddress()``.
+  ///   - settings: Options to set before it is bound, as ``SocketOption/reuseAddress``, ``SocketOption/reusePort``, ``SocketOption/onlyV6``.
   /// - Throws: ``SocketError``: `addressInUse`, `addressNotAvailable`, `notPermitted` (a port below 1024), `notSupported` (no IPv6), `outOfDescriptors`.
-  public init(boundTo address: InternetAddress, on loop: IOLoop? = nil) throws(SocketError) {
-    let descriptor = try Self.form.make(family: address.family)
+  public init(boundTo address: InternetAddress, settings: [SocketSetting] = [], on loop: IOLoop? = nil) throws(SocketError) {
+    let descriptor = try Self.form.make(family: address.family, settings: settings)
     try descriptor.bind(to: AnySocketAddress(address))
     self.init(channel: SocketChannel(adopting: descriptor, kind: .datagram, loop: try IOLoop.resolve(loop)))
   }

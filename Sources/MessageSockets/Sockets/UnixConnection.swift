@@ -35,10 +35,13 @@ extension UnixConnection {
 
   /// Connects to the listener at `address`. The C name is connect(2). Waits while the listener's queue is full.
   ///
+  /// - Parameters:
+  ///   - address: The listener's.
+  ///   - settings: Options to set before it connects, as ``SocketOption/passCredentials``.
   /// - Throws: ``SocketError``: `notFound` (no such file), `connectionRefused` (nobody listens), `notPermitted` (write permission on the socket file is
   ///   needed), `wrongSocketKind` (the listener is of the other kind; at an abstract address that is `connectionRefused`). `CancellationError` when the task was cancelled first.
-  public static func connect(to address: UnixAddress, on loop: IOLoop? = nil) async throws -> Self {
-    let channel = SocketChannel(adopting: try form.make(), kind: kind, loop: try IOLoop.resolve(loop))
+  public static func connect(to address: UnixAddress, settings: [SocketSetting] = [], on loop: IOLoop? = nil) async throws -> Self {
+    let channel = SocketChannel(adopting: try form.make(settings: settings), kind: kind, loop: try IOLoop.resolve(loop))
     let socket = Self(channel: channel)
     try await socket.connectOnLoop(to: AnySocketAddress(address))
     return socket

@@ -1,7 +1,7 @@
 public import Ancillary
 internal import CMessageSockets
 public import SocketEngine
-internal import SystemPackage
+public import SystemPackage
 
 /// A Unix socket for messages without a connection: each goes to an address, whole and in order, and may carry descriptors. The C names are `AF_UNIX`, `SOCK_DGRAM`.
 ///
@@ -27,14 +27,17 @@ public actor UnixDatagram: UnixSocket, DatagramSocket {
   /// A socket bound to an address, where others send to. The C name is bind(2).
   ///
   /// - Parameters:
-  ///   - address: A path, whose directory must exist; an abstract address; or ``UnixAddress/autobind``, to have one chosen: ``MessageSocket/localAddress()``.
+  ///   - address: A path, whose directory must exist; an abstract address; or ``UnixAddress/autobind``, to have one chosen: ``LoopSocket/localAddress()``.
   ///   - binding: For a path: the file's permissions, and what becomes of it. By default only this user may send, a dead socket's file is replaced, and the file is removed with the
   ///     socket.
+  ///   - settings: Options to set before it is bound, as ``SocketOption/passCredentials``.
   /// - Throws: ``SocketError``, with the address: `addressInUse` (also: what stands at the path may not be replaced; ``SocketError/detail`` says why), `notPermitted`,
   ///   `notFound` (no such directory), `outOfDescriptors`.
-  public init(boundTo address: UnixAddress, binding: UnixBinding = UnixBinding(), on loop: IOLoop? = nil) throws(SocketError) {
+  public init(boundTo address: UnixAddress, binding: UnixBinding = UnixBinding(), settings: [SocketSetting] = [], on loop: IOLoop? = nil)
+    throws(SocketError)
+  {
     let loop = try IOLoop.resolve(loop)
-    let descriptor = try Self.form.make()
+    let descriptor = try Self.form.make(settings: settings)
     let file = try binding.bind(descriptor, to: address)
     self.init(channel: SocketChannel(adopting: descriptor, boundTo: file, kind: .datagram, loop: loop))
   }
@@ -86,5 +89,25 @@ public actor UnixDatagram: UnixSocket, DatagramSocket {
     // SAFETY: as above.
     let numbers = InlineArray<1, FileDescriptor>(repeating: descriptor.withUnsafeFileDescriptor { $0 })
     try await send(unsafe payload.span.bytes, numbers: numbers.span, control: control, to: unsafe name.span.bytes, options)
+  }
+
+  /// Sends bytes gathered from several buffers, and descriptors, to an address; see ``sendMessage(_:descriptors:to:control:options:)``.
+  public nonisolated func sendMessage(
+    gathering pieces: borrowing GatherBuffers, descriptors: Span<OwnedFd>, to address: UnixAddress,
+    control: ControlMessageBuffer = ControlMessageBuffer(), options: SendOptions = []
+  ) async throws {
+    let name = AnySocketAddress(address).bytes
+    // SAFETY: as above.
+    try await send(gathering: pieces, numbers: unsafe descriptors.fileDescriptors, control: control, to: unsafe name.span.bytes, options)
+  }
+
+  /// Sends bytes and duplicates of descriptors that somebody else owns to an address; see ``UnixSocket/sendMessage(_:duplicating:control:options:)``.
+  public nonisolated func sendMessage(
+    _ payload: [UInt8], duplicating descriptors: [FileDescriptor], to address: UnixAddress,
+    control: ControlMessageBuffer = ControlMessageBuffer(),
+    options: SendOptions = []
+  ) async throws {
+    let copies = try OwnedFds(duplicating: descriptors)
+    try await sendMessage(payload, descriptors: copies.span, to: address, control: control, options: options)
   }
 }

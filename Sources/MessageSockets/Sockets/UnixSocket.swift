@@ -71,6 +71,9 @@ extension OwnedFds {
   init(duplicating descriptors: [FileDescriptor]) throws(SocketError) {
     self.init()
     for (position, descriptor) in descriptors.enumerated() {
+      guard descriptor.rawValue >= 0 else {
+        throw SocketError(.badDescriptor, .send, detail: "descriptor \(position) is \(descriptor.rawValue)")
+      }
       let borrowed = OwnedFd(adopting: descriptor)
       let copy = Result { () throws(Errno) in try borrowed.duplicate() }
       _ = borrowed.release()

@@ -23,7 +23,8 @@ private func listeners(_ loop: IOLoop, _ group: IOLoopGroup) async throws {
   let stream = try UnixListener<UnixStream>.bind(to: path, backlog: 16, binding: binding, on: loop, connectionsOn: group)
   let _: UnixAddress = stream.address
   let _ = try UnixListener<UnixSeqpacket>.bind(to: UnixAddress(abstract: "app"))
-  let tcp = try TCPListener.bind(to: InternetAddress(.any, port: 80), backlog: 16, reusesPort: true, on: loop, connectionsOn: group)
+  let tcp = try TCPListener.bind(
+    to: InternetAddress(.any, port: 80), backlog: 16, settings: [SocketSetting(.reusePort, true)], on: loop, connectionsOn: group)
   let _: InternetAddress = tcp.address
 }
 

@@ -35,6 +35,16 @@ extension KernelTests {
       }
     }
 
+    @Test func nobodyIsNotAUser() async throws {
+      try await withDescriptorOracle { _ in
+        let alone = try UnixStream(adopting: OwnedFd(adopting: FileDescriptor(rawValue: socket(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0))))
+        let peer = try await alone.peerIdentity()
+        #expect(peer.userID == nil)
+        #expect(peer.groupID == nil)
+        await alone.close()
+      }
+    }
+
     @Test(.enabled(if: ForeignPeer.python.isAvailable, "python3 3.9 or newer is not installed"))
     func aProcessThatEndsIsNotTakenForAnother() async throws {
       try await withDescriptorOracle { _ in

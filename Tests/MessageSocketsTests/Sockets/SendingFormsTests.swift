@@ -69,6 +69,7 @@ extension KernelTests {
           await errorThrown { try await left.sendMessage([1], duplicating: [number, FileDescriptor(rawValue: 4000)]) })
         #expect(error.code == .badDescriptor)
         #expect(error.detail == "descriptor 1")
+        #expect(await codeThrown { try await left.sendMessage([1], duplicating: [FileDescriptor(rawValue: -1)]) } == .badDescriptor)
       }
     }
 
@@ -106,6 +107,36 @@ extension KernelTests {
         #expect(message.outcome.isPayloadTruncated)
         await left.close()
         await right.close()
+      }
+    }
+
+    @Test func outgoingMessagesGoToAddresses() async throws {
+      try await withDescriptorOracle { _ in
+        let (sender, receiver) = (try UnixDatagram(), try UnixDatagram(boundTo: .unused()))
+        let address = try #require(try await receiver.localAddress()?.unix)
+        var message = OutgoingMessage([1, 2])
+        message.append(try .numbered(4))
+        try await sender.sendMessage(message, to: address)
+        let bytes: [UInt8] = [1, 2]
+        var pieces = GatherBuffers(bytes.span.extracting(0..<1).bytes)
+        pieces.append(bytes.span.extracting(1..<2).bytes)
+        try await sender.sendMessage(gathering: pieces, descriptors: message.descriptors.span, to: address)
+        let number = message.descriptors.span[0].withUnsafeFileDescriptor { $0 }
+        try await sender.sendMessage([1, 2], duplicating: [number], to: address)
+        for _ in 0..<3 {
+          let received = try #require(try await receiver.receiveMessage())
+          #expect(received.payload == [1, 2])
+          #expect(try received.takeDescriptor()?.number == 4)
+        }
+        await sender.close()
+        await receiver.close()
+        // Other sockets send the bytes, and refuse the descriptors.
+        let udp = try UDPSocket(boundTo: InternetAddress(.loopback as IPv4Address, port: 0))
+        let own = try #require(try await udp.localAddress()?.internet)
+        #expect(await codeThrown { try await udp.sendMessage(message, to: own) } == .notSupported)
+        try await udp.sendMessage(OutgoingMessage([5]), to: own)
+        #expect(try await udp.receiveMessage()?.payload == [5])
+        await udp.close()
       }
     }
 

@@ -2,21 +2,23 @@ public import Ancillary
 internal import CMessageSockets
 internal import SocketEngine
 
-extension MessageSocket {
+extension LoopSocket {
   /// What the socket is bound to; nil if it has no name. The C name is getsockname(2).
   ///
   /// - Throws: ``SocketError``: `closed`.
   public nonisolated func localAddress() async throws -> AnySocketAddress? { try await localAddressOnLoop() }
 
-  /// What the socket is connected to; nil if the peer has no name. The C name is getpeername(2).
-  ///
-  /// - Throws: ``SocketError``: `notConnected`, `closed`.
-  public nonisolated func peerAddress() async throws -> AnySocketAddress? { try await peerAddressOnLoop() }
-
   private func localAddressOnLoop() throws -> AnySocketAddress? {
     let number = try channel.number(for: .query)
     return unsafe try AnySocketAddress.reading(.query) { name, length in unsafe cms_local_name(number, name, length) }
   }
+}
+
+extension MessageSocket {
+  /// What the socket is connected to; nil if the peer has no name. The C name is getpeername(2).
+  ///
+  /// - Throws: ``SocketError``: `notConnected`, `closed`.
+  public nonisolated func peerAddress() async throws -> AnySocketAddress? { try await peerAddressOnLoop() }
 
   private func peerAddressOnLoop() throws -> AnySocketAddress? {
     let number = try channel.number(for: .query)

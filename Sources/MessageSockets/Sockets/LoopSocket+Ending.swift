@@ -19,26 +19,28 @@ extension MessageSocket {
     try await shutdownOnLoop(direction)
   }
 
+  private func shutdownOnLoop(_ direction: ShutdownDirection) throws {
+    try channel.shutdown(read: direction != .sending, write: direction != .receiving)
+  }
+}
+
+extension LoopSocket {
   /// Closes the socket: pending operations end with the error `closed`, except those that succeed first; then the descriptor is closed.
   ///
   /// Returns when the kernel has let go of everything. Not cancellable; closing again is no error. A socket that is dropped without
-  /// being closed is closed by its last reference.
+  /// being closed is closed by its last reference. The kernel closes a listener's connections that were not accepted.
   public nonisolated func close() async {
     await closeOnLoop()
   }
 
   /// Gives the descriptor away, to hand it to another library or process: pending operations end with the error `closed`, and the socket counts as closed.
-  /// Status flags are as they were. Not cancellable.
+  /// Status flags are as they were; a Unix socket's file stays. Not cancellable.
   ///
   /// - Throws: ``SocketError``: `closed`; `messagesUnread` if messages that were received ahead (``messages``) have not been asked for: they could not be put back
   ///   into the kernel's queue. The socket is open then: receive them, and try again.
   public nonisolated func release() async throws -> OwnedFd { try await releaseOnLoop() }
 
   private func releaseOnLoop() async throws -> OwnedFd { try await channel.release() }
-
-  private func shutdownOnLoop(_ direction: ShutdownDirection) throws {
-    try channel.shutdown(read: direction != .sending, write: direction != .receiving)
-  }
 
   private func closeOnLoop() async { await channel.close() }
 }
