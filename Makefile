@@ -12,7 +12,7 @@ SOURCES := Package.swift Sources Tests Examples Benchmarks
 BROKER := --package-path Examples --configuration $(CONFIGURATION)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build run test test-release test-tsan test-asan storm schedules fuzz bench bench-instructions bench-codec ci format lint clean
+.PHONY: help setup build run test test-release test-tsan test-asan interop storm schedules fuzz bench bench-instructions bench-codec ci format lint clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "make %-19s %s\n", $$1, $$2 }'
@@ -48,6 +48,9 @@ test-tsan: setup ## Run the library's tests under ThreadSanitizer
 
 test-asan: setup ## Run the library's tests under AddressSanitizer
 	ASAN_OPTIONS=detect_leaks=0 $(SWIFT) test --disable-xctest --no-parallel --sanitize address --scratch-path .build-asan
+
+interop: setup ## Install the foreign peers (Go, GLib, Node, dbus-daemon, systemd …) and run the tests that talk to them; PEERS chooses
+	Tests/Interop/run $(PEERS)
 
 storm: setup ## Thousands of sockets, cancelled, closed and shut down at random for DURATION seconds (60); SEED=… replays
 	$(SWIFT) build --product Storm

@@ -15,6 +15,7 @@ The sender ends its direction and waits for the verdict of the other side: "ok" 
 order. The receiver answers with that, or with what was wrong. Exit status 0: all was well.
 """
 import os
+import signal
 import socket
 import sys
 import tempfile
@@ -41,6 +42,9 @@ class Multiprocessing:
     def __init__(self, peer):
         from multiprocessing import reduction
         self.peer, self.reduction = peer, reduction
+        # It reads from a copy of the descriptor, which must block: a timeout would show there as BlockingIOError. Ends by itself even so.
+        peer.settimeout(None)
+        signal.alarm(30)
 
     def send(self, _, descriptors):
         for descriptor in descriptors:

@@ -37,6 +37,13 @@ extension KernelTests {
       expectReadiness("outOfLockedMemory", try ProbeTool.run(["memlock=4096", "user=65534"]))
     }
 
+    /// What the kernel says without memory or files for a ring; anybody can be told so.
+    @Test(arguments: [(ENOMEM, "outOfLockedMemory"), (ENFILE, "outOfDescriptors"), (EMFILE, "outOfDescriptors")])
+    func noRoomForARing(error: Int32, code: String) throws {
+      expectReadiness(code, try ProbeTool.run(["refuse=\(error)"]))
+      #expect(try ProbeTool.run(["refuse=\(error)", "choice=io_uring"])["error"] == "ioUringUnavailable")
+    }
+
     /// 64 KiB hold a ring of 64 entries eight times, but not one of 4,096.
     @Test(.enabled(if: ProbeTool.isRoot && ProbeTool.machineHasRing, "only root can become another user; and io_uring must be allowed"))
     func littleLockedMemoryGetsASmallerRing() throws {

@@ -87,15 +87,17 @@ extension KernelTests {
       setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
     }
 
-    // MARK: ENFILE
+    // MARK: ENFILE, ENOMEM, ENOBUFS
 
     /// The system's table cannot be filled without harm, nor does root meet its limit: a seccomp filter answers in its place, for the first three calls. On io_uring
     /// there is no call to answer.
-    @Test(.enabled(if: !TestLoop.isOnRing, "io_uring accepts without a system call that could be made to fail"))
-    func aSystemWithoutFilesRefusesAccepts() throws {
-      let found = try ProbeTool.run(["accept=\(ENFILE)", "choice=readiness", "task=accept"])
-      #expect(found["refused"] == "outOfDescriptors", "\(found)")
-      #expect(found["errno"] == "\(ENFILE)", "\(found)")
+    @Test(
+      .enabled(if: !TestLoop.isOnRing, "io_uring accepts without a system call that could be made to fail"),
+      arguments: [(ENFILE, "outOfDescriptors"), (EMFILE, "outOfDescriptors"), (ENOMEM, "outOfMemory"), (ENOBUFS, "outOfMemory")])
+    func aSystemWithNothingLeftRefusesAccepts(error: Int32, code: String) throws {
+      let found = try ProbeTool.run(["accept=\(error)", "choice=readiness", "task=accept"])
+      #expect(found["refused"] == code, "\(found)")
+      #expect(found["errno"] == "\(error)", "\(found)")
       // Two failures later, on the same listener.
       #expect(found["served"] == "true", "\(found)")
     }

@@ -1,4 +1,3 @@
-import Glibc
 import MessageSockets
 import SystemPackage
 import Testing
@@ -65,8 +64,8 @@ extension KernelTests {
       try await withHostilePeer(UnixSeqpacket.self, ["fifos"], []) { hostile, honest in
         let message = try #require(try await hostile.receiveMessage())
         #expect(message.descriptorCount == 253)
-        let isFIFO = message.takeDescriptor()?.isFIFO
-        #expect(isFIFO == true)
+        let facts = message.takeDescriptor()?.facts
+        #expect(facts?.kind == .pipe)
         try await honest.roundTrip()
         // The end of the message is the end of the other 252.
       }
@@ -92,27 +91,27 @@ extension KernelTests {
       try await withTemporaryPath { path in
         try await withDescriptorOracle { loop in
           let listener = try UnixListener<UnixStream>.bind(to: UnixAddress(path: path))
-          let process = try hostileProcess(["deaf", path.string, "\(count)"])
-          var deaf: [UnixStream] = []
-          for _ in 0..<count { deaf.append(try await listener.accept()) }
-          let honest = try await HonestClient(listener, path)
-          let sends = deaf.map { connection in
-            Task(executorPreference: loop.taskExecutor) {
-              await errorThrown { try await connection.sendMessage([UInt8](repeating: 1, count: 8 << 20), descriptor: try .numbered(1)) }
+          try await runHostile(["deaf", path.string, "\(count)"]) {
+            var deaf: [UnixStream] = []
+            for _ in 0..<count { deaf.append(try await listener.accept()) }
+            let honest = try await HonestClient(listener, path)
+            let sends = deaf.map { connection in
+              Task(executorPreference: loop.taskExecutor) {
+                await errorThrown { try await connection.sendMessage([UInt8](repeating: 1, count: 8 << 20), descriptor: try .numbered(1)) }
+              }
             }
+            await untilSendsStall(on: loop)
+            for _ in 0..<100 { try await honest.roundTrip() }
+            for send in sends { send.cancel() }
+            for send in sends {
+              let error = await send.value
+              #expect(error?.code == .partialSend)
+              #expect(error.map { $0.bytesSent > 0 && $0.bytesSent < 8 << 20 } == true)
+            }
+            for connection in deaf { await connection.close() }
+            await honest.close()
+            await listener.close()
           }
-          await untilSendsStall(on: loop)
-          for _ in 0..<100 { try await honest.roundTrip() }
-          for send in sends { send.cancel() }
-          for send in sends {
-            let error = await send.value
-            #expect(error?.code == .partialSend)
-            #expect(error.map { $0.bytesSent > 0 && $0.bytesSent < 8 << 20 } == true)
-          }
-          for connection in deaf { await connection.close() }
-          await honest.close()
-          await listener.close()
-          #expect(await process.end() == 0)
         }
       }
     }
@@ -125,20 +124,20 @@ extension KernelTests {
         try await withDescriptorOracle { loop in
           let listener = try UnixListener<UnixStream>.bind(to: UnixAddress(path: path))
           let honest = try await HonestClient(listener, path)
-          let process = try hostileProcess(["cut", path.string, "\(length)"])
-          for cut in 0...length {
-            let connection = try await listener.accept()
-            let (bytes, descriptors, error) = try await receiveFrame(connection, length, receivesAhead)
-            #expect(descriptors == (cut == 0 ? 0 : 2))
-            #expect(bytes == Array([UInt8(length - 1)] + (1..<UInt8(length))).prefix(cut))
-            // Whoever leaves our greeting unread resets the connection, behind its data.
-            #expect(error == (cut % 2 == 0 || cut == length ? nil : .connectionReset))
-            try await honest.roundTrip()
-            await connection.close()
+          try await runHostile(["cut", path.string, "\(length)"]) {
+            for cut in 0...length {
+              let connection = try await listener.accept()
+              let (bytes, descriptors, error) = try await receiveFrame(connection, length, receivesAhead)
+              #expect(descriptors == (cut == 0 ? 0 : 2))
+              #expect(bytes == Array([UInt8(length - 1)] + (1..<UInt8(length))).prefix(cut))
+              // Whoever leaves our greeting unread resets the connection, behind its data.
+              #expect(error == (cut % 2 == 0 || cut == length ? nil : .connectionReset))
+              try await honest.roundTrip()
+              await connection.close()
+            }
+            await honest.close()
+            await listener.close()
           }
-          await honest.close()
-          await listener.close()
-          #expect(await process.end() == 0)
         }
       }
     }
@@ -173,19 +172,19 @@ extension KernelTests {
     ) async throws {
       try await withTemporaryPath { path in
         let listener = try UnixListener<Socket>.bind(to: UnixAddress(path: path))
-        let process = try hostileProcess(way + [path.string] + numbers)
-        let hostile = try await listener.accept()
-        let honest = try await HonestClient(listener, path)
-        try await body(hostile, honest)
-        await hostile.close()
-        await honest.close()
-        await listener.close()
-        #expect(await process.end() == 0)
+        try await runHostile(way + [path.string] + numbers) {
+          let hostile = try await listener.accept()
+          let honest = try await HonestClient(listener, path)
+          try await body(hostile, honest)
+          await hostile.close()
+          await honest.close()
+          await listener.close()
+        }
       }
     }
 
-    private func hostileProcess(_ words: [String]) throws -> ChildProcess {
-      try ChildProcess(["python3", ForeignPeer.script("hostile_peer.py")] + words)
+    private func runHostile(_ words: [String], _ body: () async throws -> Void) async throws {
+      try await ChildProcess.run(["python3", ForeignPeer.script("hostile_peer.py")] + words) { _ in try await body() }
     }
   }
 }
@@ -212,14 +211,5 @@ private struct HonestClient<Socket: UnixConnection> {
   func close() async {
     await client.close()
     await served.close()
-  }
-}
-
-extension OwnedFd {
-  fileprivate var isFIFO: Bool {
-    withUnsafeFileDescriptor { descriptor in
-      var status = stat()
-      return fstat(descriptor.rawValue, &status) == 0 && status.st_mode & S_IFMT == S_IFIFO
-    }
   }
 }

@@ -70,12 +70,12 @@ struct FilePassing<Socket: UnixConnection> {
     try await withTemporaryPath { path in
       try await withDescriptorOracle { _ in
         let listener = try UnixListener<Socket>.bind(to: UnixAddress(path: path))
-        let process = try peer.start(words + [direction, path.string, "\(messages)", "\(descriptors)"])
-        let connection = try await listener.accept()
-        try await body(connection)
-        await connection.close()
-        await listener.close()
-        #expect(process.exitStatus() == 0)
+        try await peer.run(words + [direction, path.string, "\(messages)", "\(descriptors)"]) { _ in
+          let connection = try await listener.accept()
+          try await body(connection)
+          await connection.close()
+          await listener.close()
+        }
       }
     }
   }

@@ -1,4 +1,5 @@
 import MessageSockets
+import SystemPackage
 import Testing
 
 /// How many messages, and how many descriptors in each.
@@ -10,6 +11,18 @@ extension KernelTests {
     @Test(arguments: ForeignPeer.required) func isInstalled(name: String) throws {
       let peer = try #require(ForeignPeer(rawValue: name), "MESSAGE_SOCKETS_PEERS names an unknown peer")
       #expect(peer.isAvailable)
+    }
+
+    /// The thread of a loop blocks all signals: a program that is started there would never hear that it should end.
+    @Test func aProgramThatIsStartedOnALoopBlocksNoSignal() async throws {
+      try await withDescriptorOracle { _ in
+        let output = try OwnedFd.memoryFile()
+        let file = output.withUnsafeFileDescriptor { $0.rawValue }
+        let program = try ChildProcess(["grep", "SigBlk", "/proc/self/status"], descriptors: [1: file])
+        #expect(await program.end() == 0)
+        let found = try output.text
+        #expect(found == "SigBlk:\t0000000000000000\n")
+      }
     }
   }
 

@@ -1,6 +1,7 @@
 import Glibc
 import MessageSockets
 import SystemPackage
+import Testing
 
 /// A program of another language or library that the tests talk to, in a process of its own. `make interop` installs all.
 enum ForeignPeer: String, CaseIterable, Sendable {
@@ -15,10 +16,15 @@ enum ForeignPeer: String, CaseIterable, Sendable {
   var isAvailable: Bool { Self.available.contains(self) }
 
   /// Starts the program with these arguments, after those that it always has.
-  func start(
-    _ arguments: [String], environment: [String: String?] = [:], descriptors: [Int32: Int32] = [:]
-  ) throws -> ChildProcess {
-    try ChildProcess(words + arguments, environment: environment, descriptors: descriptors)
+  func start(_ arguments: [String]) throws -> ChildProcess { try ChildProcess(words + arguments) }
+
+  /// Runs the program beside `body`, with these arguments after those that it always has: see ``ChildProcess/run(_:environment:descriptors:sourceLocation:_:)``.
+  func run(
+    _ arguments: [String], environment: [String: String?] = [:], descriptors: [Int32: Int32] = [:],
+    sourceLocation: SourceLocation = #_sourceLocation, _ body: (ChildProcess) async throws -> Void
+  ) async throws {
+    try await ChildProcess.run(
+      words + arguments, environment: environment, descriptors: descriptors, sourceLocation: sourceLocation, body)
   }
 
   private var words: [String] {

@@ -10,24 +10,14 @@ extension KernelTests {
       try await withDescriptorOracle { _ in
         let (ours, theirs) = try UnixStream.makePair()
         let channel = NodeChannel(ours)
-        let process = try startNode(try await theirs.release())
-        for number in 0..<5 { try await giveSocket(number, to: channel) }
-
-        try await channel.send(NodeChannel.Message(count: 3))
         var listeners: [TCPListener] = []
-        for number in 0..<3 {
-          let (message, box) = try await channel.receive("net.Server")
-          #expect(message.name == "server \(number)")
-          let descriptor = box.take()
-          let inode = descriptor.identity.last
-          #expect(inode == message.inode)
-          let listener = try TCPListener(adopting: descriptor)
-          #expect(listener.address.port == message.port)
-          listeners.append(listener)
+        try await runNode(try await theirs.release()) {
+          for number in 0..<5 { try await giveSocket(number, to: channel) }
+          try await channel.send(NodeChannel.Message(count: 3))
+          for number in 0..<3 { listeners.append(try await receiveListener(number, from: channel)) }
+          #expect(try await channel.isAtEnd())
+          await channel.close()
         }
-        #expect(try await channel.isAtEnd())
-        #expect(await process.end() == 0)
-        await channel.close()
 
         // Nobody else listens there any more: it is ours that answers.
         for listener in listeners {
@@ -42,11 +32,27 @@ extension KernelTests {
       }
     }
 
-    private func startNode(_ channel: consuming OwnedFd) throws -> ChildProcess {
+    private func runNode(_ channel: consuming OwnedFd, _ body: () async throws -> Void) async throws {
+      let number = channel.withUnsafeFileDescriptor { $0.rawValue }
+      var channel = Optional(channel)
       let environment = ["NODE_CHANNEL_FD": "3", "NODE_CHANNEL_SERIALIZATION_MODE": "json"]
-      return try channel.withUnsafeFileDescriptor { channel in
-        try ForeignPeer.node.start([], environment: environment, descriptors: [3: channel.rawValue])
+      try await ForeignPeer.node.run([], environment: environment, descriptors: [3: number]) { _ in
+        // It is the process's alone: the end of that is the end of the channel.
+        channel = nil
+        try await body()
       }
+      withExtendedLifetime(channel) {}
+    }
+
+    private func receiveListener(_ number: Int, from channel: NodeChannel) async throws -> TCPListener {
+      let (message, box) = try await channel.receive("net.Server")
+      #expect(message.name == "server \(number)")
+      let descriptor = box.take()
+      let inode = descriptor.identity.last
+      #expect(inode == message.inode)
+      let listener = try TCPListener(adopting: descriptor)
+      #expect(listener.address.port == message.port)
+      return listener
     }
 
     /// The other end of the socket proves where it went: the answer comes from there, and its end when Node, alone, closes it.

@@ -16,18 +16,52 @@ extension KernelTests {
           let manager = try UnixDatagram(boundTo: UnixAddress(path: path))
           // Before the first message, as a manager does.
           try await manager.setOption(.passCredentials, to: true)
-          let service = try ForeignPeer.libsystemd.start(["\(messages)", "\(descriptors)"], environment: ["NOTIFY_SOCKET": path.string])
-          for number in 0..<messages {
-            let message = try #require(try await manager.receiveMessage())
-            #expect(String(decoding: message.payload, as: UTF8.self) == "FDSTORE=1\nFDNAME=message-\(number)")
-            #expect(message.credentials == Credentials(processID: service.id, userID: getuid(), groupID: getgid()))
-            #expect(message.outcome == .complete)
-            #expect(message.descriptorCount == descriptors)
-            for file in 0..<descriptors { #expect(try message.takeDescriptor()?.text == "message \(number) file \(file)") }
+          let environment = ["NOTIFY_SOCKET": path.string]
+          try await ForeignPeer.libsystemd.run(["\(messages)", "\(descriptors)"], environment: environment) { service in
+            for number in 0..<messages {
+              let message = try #require(try await manager.receiveMessage())
+              #expect(String(decoding: message.payload, as: UTF8.self) == "FDSTORE=1\nFDNAME=message-\(number)")
+              #expect(message.credentials == Credentials(processID: service.id, userID: getuid(), groupID: getgid()))
+              #expect(message.outcome == .complete)
+              #expect(message.descriptorCount == descriptors)
+              for file in 0..<descriptors { #expect(try message.takeDescriptor()?.text == "message \(number) file \(file)") }
+            }
+            try await letTheServiceEnd(manager, service)
           }
-          try await letTheServiceEnd(manager, service)
           await manager.close()
-          #expect(service.exitStatus() == 0)
+        }
+      }
+    }
+
+    /// A listener survives its service: the first one stores it with us, and the next finds it by `sd_listen_fds_with_names`, where we have put it.
+    @Test func aStoredListenerServesAgain() async throws {
+      try await withTemporaryPath { path in
+        try await withTemporaryPath { requests in
+          try await withDescriptorOracle { _ in
+            let manager = try UnixDatagram(boundTo: UnixAddress(path: path))
+            // LISTEN_PID is the number of the service itself, which only that knows before it runs.
+            let words = ["sh", "-c", "LISTEN_PID=$$ exec python3 \(ForeignPeer.script("stored_listener.py")) \(requests)"]
+            var stored: OwnedFd?
+            try await ChildProcess.run(words, environment: ["NOTIFY_SOCKET": path.string]) { _ in
+              let message = try #require(try await manager.receiveMessage())
+              #expect(String(decoding: message.payload, as: UTF8.self) == "FDSTORE=1\nFDNAME=requests")
+              stored = message.takeDescriptor()
+            }
+            await manager.close()
+
+            let number = stored?.withUnsafeFileDescriptor { $0.rawValue }
+            let listener = try #require(number, "no listener was stored")
+            try await ChildProcess.run(words, environment: ["LISTEN_FDS": "1", "LISTEN_FDNAMES": "requests"], descriptors: [3: listener]) {
+              _ in
+              let client = try await UnixStream.connect(to: UnixAddress(path: requests))
+              try await client.sendMessage([1, 2, 3], descriptor: try .numbered(77))
+              let answer = try #require(try await client.receiveMessage())
+              #expect(answer.payload == [1, 2, 3])
+              #expect(try answer.takeDescriptor()?.number == 77)
+              await client.close()
+            }
+            stored = nil
+          }
         }
       }
     }
@@ -51,7 +85,7 @@ extension KernelTests {
     private func talkOverAPath<Socket: UnixConnection>(_: Socket.Type, _ kind: String, _ options: [String]) async throws {
       try await withTemporaryPath { path in
         try await withDescriptorOracle { _ in
-          let (activator, output) = try activate(options + ["--listen=\(path)"], kind)
+          let activation = try Activation(options + ["--listen=\(path)"], kind)
           let client = try await Socket.connect(to: UnixAddress(path: path))
           let file = try OwnedFd.numbered(77)
           try await client.sendMessage([1, 2, 3], descriptor: file)
@@ -62,8 +96,7 @@ extension KernelTests {
           // A connection that the program did not accept: its listener is gone with it.
           #expect(try await client.receiveMessage() == nil)
           await client.close()
-          #expect(try output.readToEnd().contains("listener: \(path)"))
-          #expect(activator.exitStatus() == 0)
+          try activation.expectGoodEnd(listener: "\(path)")
         }
       }
     }
@@ -74,27 +107,36 @@ extension KernelTests {
         let reserved = try TCPListener.bind(to: InternetAddress(.loopback as IPv4Address, port: 0))
         let address = reserved.address
         await reserved.close()
-        let (activator, output) = try activate(["--listen=\(address)"], "tcp")
+        let activation = try Activation(["--listen=\(address)"], "tcp")
         let client = try await TCPStream.connect(to: address)
         try await client.sendMessage([1, 2, 3])
         #expect(try await client.receiveMessage()?.payload == [1, 2, 3])
         #expect(try await client.receiveMessage() == nil)
         await client.close()
-        #expect(try output.readToEnd().contains("listener: \(address)"))
-        #expect(activator.exitStatus() == 0)
+        try activation.expectGoodEnd(listener: "\(address)")
       }
     }
+  }
 
-    /// Starts the activator, and waits until it listens: it says so.
-    private func activate(_ options: [String], _ kind: String) throws -> (ChildProcess, OutputPipe) {
+  /// The activator, and then our program in its place.
+  private struct Activation {
+    private let process: ChildProcess
+    private let output: OutputPipe
+
+    /// Waits until it listens: it says so.
+    init(_ options: [String], _ kind: String) throws {
       let driver = TestLoop.isOnRing ? "io_uring" : "readiness"
-      let output = try OutputPipe()
-      let process = try output.feed { output in
-        try ForeignPeer.socketActivation.start(
-          options + [ProbeTool.path, "choice=\(driver)", "activated=\(kind)"], descriptors: [1: output, 2: output])
-      }
-      #expect(try output.readLine().hasPrefix("Listening on "))
-      return (process, output)
+      let words = ["systemd-socket-activate"] + options + [ProbeTool.path, "choice=\(driver)", "activated=\(kind)"]
+      output = try OutputPipe()
+      process = try output.feed { try ChildProcess(words, descriptors: [1: $0, 2: $0]) }
+      let line = try output.readLine()
+      try #require(line.hasPrefix("Listening on "), "systemd-socket-activate says: \(line)")
+    }
+
+    func expectGoodEnd(listener: String, sourceLocation: SourceLocation = #_sourceLocation) throws {
+      let printed = try output.readToEnd()
+      #expect(printed.contains("listener: \(listener)"), sourceLocation: sourceLocation)
+      #expect(process.exitStatus() == 0, "the activated program printed: \(printed)", sourceLocation: sourceLocation)
     }
   }
 }

@@ -2,7 +2,8 @@ import Glibc
 import MessageSockets
 import SystemPackage
 
-/// A process that a test has started. Its descriptors are 0 to 2, and those that it was given: all of ours are close-on-exec.
+/// A process that a test has started. Its descriptors are 0 to 2, and those that it was given: all of ours are close-on-exec. No signal is blocked in it,
+/// though all are on the loop's thread, whose mask it would inherit: a daemon would not hear that it should end.
 struct ChildProcess {
   let id: pid_t
 
@@ -17,14 +18,14 @@ struct ChildProcess {
     var actions = posix_spawn_file_actions_t()
     posix_spawn_file_actions_init(&actions)
     defer { posix_spawn_file_actions_destroy(&actions) }
-    for (number, ours) in descriptors { posix_spawn_file_actions_adddup2(&actions, ours, number) }
-    // A loop's thread blocks signals, and a process inherits that.
+    // In order: what is given as 3 may not be overwritten before it is copied to 1.
+    for (number, ours) in descriptors.sorted(by: { $0.key < $1.key }) { posix_spawn_file_actions_adddup2(&actions, ours, number) }
     var attributes = posix_spawnattr_t()
     posix_spawnattr_init(&attributes)
     defer { posix_spawnattr_destroy(&attributes) }
-    var none = sigset_t()
-    sigemptyset(&none)
-    posix_spawnattr_setsigmask(&attributes, &none)
+    var noSignals = sigset_t()
+    sigemptyset(&noSignals)
+    posix_spawnattr_setsigmask(&attributes, &noSignals)
     posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGMASK))
     var child: pid_t = 0
     let status = withCStrings(words) { arguments in
@@ -50,11 +51,8 @@ struct ChildProcess {
     return waitid(P_PID, id_t(id), &found, WEXITED | WNOHANG | WNOWAIT) == 0 && found.si_signo == 0
   }
 
-  /// Ends a process that does not end by itself.
-  func terminate() -> Int32 {
-    kill(id, SIGTERM)
-    return exitStatus()
-  }
+  /// Asks a process that does not end by itself to end.
+  func terminate() { kill(id, SIGTERM) }
 
   /// The directory of the running test program, where the tools for tests are too.
   static let directory: String = {

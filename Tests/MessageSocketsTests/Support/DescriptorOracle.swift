@@ -56,8 +56,8 @@ enum TestLoop {
 /// The numbers of all open descriptors, and what they are.
 func openDescriptors() -> [Int32: String] {
   var open: [Int32: String] = [:]
-  for number in 0..<Int32(4096) {
-    var target = [UInt8](repeating: 0, count: 256)
+  var target = [UInt8](repeating: 0, count: 256)
+  for number in 0..<Int32(4096) where fcntl(number, F_GETFD) >= 0 {
     let length = readlink("/proc/self/fd/\(number)", &target, target.count)
     if length >= 0 { open[number] = String(decoding: target[..<length], as: UTF8.self) }
   }

@@ -87,7 +87,7 @@ extension OwnedFd {
   var text: String {
     get throws {
       try withUnsafeFileDescriptor { descriptor in
-        var bytes = [UInt8](repeating: 0, count: 1024)
+        var bytes = [UInt8](repeating: 0, count: 8192)
         let count = try bytes.withUnsafeMutableBytes { try descriptor.read(fromAbsoluteOffset: 0, into: $0) }
         return String(decoding: bytes[..<count], as: UTF8.self)
       }
