@@ -355,7 +355,7 @@ final class LoopCore: @unchecked Sendable {
   /// The outcome is known: the socket's next operation may start, and the task may go on.
   private func finish(_ operation: Operation) {
     if case .receiveAhead = operation.request { return endReceiveAhead(operation, operation.outcome.errno) }
-    operation.socket?.leave(operation)
+    operation.withSocket { $0.leave(operation) }
     operation.resumeTask(on: self)
   }
 

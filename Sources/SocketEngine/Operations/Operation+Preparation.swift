@@ -52,7 +52,7 @@ extension Operation {
     let core = core
     if unsafe memory.payloadStart == nil { unsafe memory.setPayload(loan.lendPayload(from: core)) }
     unsafe memory.setControl(loan.lendControl(from: core))
-    if socket!.namesSenders { setNameRoom() }
+    if withSocket({ $0.namesSenders })! { setNameRoom() }
   }
 
   /// There was nothing to receive: waits on without memory.
@@ -76,7 +76,7 @@ extension Operation {
     unsafe memory.setPayload(UnsafeMutableRawBufferPointer(start: nil, count: 0))
     unsafe header.pointee.vector_count = 0
     unsafe header.pointee.control_length = core.configuration.controlBufferSize
-    if socket!.namesSenders { setNameRoom() }
+    if withSocket({ $0.namesSenders })! { setNameRoom() }
   }
 
   /// Copies the address to connect or send to.
