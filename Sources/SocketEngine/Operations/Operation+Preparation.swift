@@ -49,16 +49,17 @@ extension Operation {
 
   /// Gives a receive what it needs to take a message. Until then it holds no memory but the slot.
   func lendReceiveMemory() {
-    let core = core
-    if unsafe memory.payloadStart == nil { unsafe memory.setPayload(loan.lendPayload(from: core)) }
-    unsafe memory.setControl(loan.lendControl(from: core))
+    withCore { core in
+      if unsafe memory.payloadStart == nil { unsafe memory.setPayload(loan.lendPayload(from: core)) }
+      unsafe memory.setControl(loan.lendControl(from: core))
+    }
     if withSocket({ $0.namesSenders })! { setNameRoom() }
   }
 
   /// There was nothing to receive: waits on without memory.
   func giveBackReceiveMemory() {
     if unsafe loan.payload != nil { unsafe memory.setPayload(UnsafeMutableRawBufferPointer(start: nil, count: 0)) }
-    loan.giveBack(to: core)
+    withCore { loan.giveBack(to: $0) }
   }
 
   /// Lets the kernel write the sender's address.
