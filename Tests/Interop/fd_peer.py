@@ -15,6 +15,7 @@ The sender ends its direction and waits for the verdict of the other side: "ok" 
 order. The receiver answers with that, or with what was wrong. Exit status 0: all was well.
 """
 import os
+import signal
 import socket
 import sys
 import tempfile
@@ -41,6 +42,9 @@ class Multiprocessing:
     def __init__(self, peer):
         from multiprocessing import reduction
         self.peer, self.reduction = peer, reduction
+        # recv_handle reads from a duplicate that does not know of a time limit, but shares O_NONBLOCK, by which Python keeps one.
+        peer.settimeout(None)
+        signal.alarm(30)
 
     def send(self, _, descriptors):
         for descriptor in descriptors:
