@@ -34,6 +34,7 @@ _Static_assert(cms_opcode_async_cancel == (uint8_t)IORING_OP_ASYNC_CANCEL, "ASYN
 _Static_assert(cms_opcode_connect == (uint8_t)IORING_OP_CONNECT, "CONNECT");
 _Static_assert(cms_opcode_send_zc == (uint8_t)IORING_OP_SEND_ZC, "SEND_ZC");
 _Static_assert(cms_completion_buffer == IORING_CQE_F_BUFFER, "F_BUFFER");
+_Static_assert(cms_completion_socket_nonempty == IORING_CQE_F_SOCK_NONEMPTY, "F_SOCK_NONEMPTY");
 _Static_assert(cms_completion_more == IORING_CQE_F_MORE, "F_MORE");
 
 struct cms_ring {
@@ -78,10 +79,12 @@ bool cms_ring_prepare_sendmsg(cms_ring *ring, uint64_t user_data, int32_t fd, co
   return true;
 }
 
-bool cms_ring_prepare_recvmsg(cms_ring *ring, uint64_t user_data, int32_t fd, cms_msghdr *header, uint32_t flags) {
+bool cms_ring_prepare_recvmsg(
+  cms_ring *ring, uint64_t user_data, int32_t fd, cms_msghdr *header, uint32_t flags, bool poll_first) {
   struct io_uring_sqe *entry = io_uring_get_sqe(&ring->ring);
   if (entry == NULL) return false;
   io_uring_prep_recvmsg(entry, fd, (struct msghdr *)header, flags);
+  if (poll_first) entry->ioprio |= IORING_RECVSEND_POLL_FIRST;
   io_uring_sqe_set_data64(entry, user_data);
   return true;
 }

@@ -18,6 +18,7 @@ typedef struct cms_completion {
 enum : uint32_t {
   cms_completion_buffer = 1u << 0,   // IORING_CQE_F_BUFFER
   cms_completion_more = 1u << 1,     // IORING_CQE_F_MORE
+  cms_completion_socket_nonempty = 1u << 2,   // IORING_CQE_F_SOCK_NONEMPTY
 };
 
 enum : uint32_t {
@@ -55,7 +56,9 @@ int32_t cms_ring_supports(cms_ring *ring, uint8_t opcode);
 
 // Submission entries. Each returns false if the submission queue is full: enter, then try again.
 bool cms_ring_prepare_sendmsg(cms_ring *ring, uint64_t user_data, int32_t fd, const cms_msghdr *header, uint32_t flags);
-bool cms_ring_prepare_recvmsg(cms_ring *ring, uint64_t user_data, int32_t fd, cms_msghdr *header, uint32_t flags);
+// `poll_first`: waits for data before it tries to receive (IORING_RECVSEND_POLL_FIRST, 5.19).
+bool cms_ring_prepare_recvmsg(
+  cms_ring *ring, uint64_t user_data, int32_t fd, cms_msghdr *header, uint32_t flags, bool poll_first);
 // Multishot: a completion for each message, its bytes in a buffer of `group`. Needs Linux 6.0.
 bool cms_ring_prepare_recvmsg_multishot(
   cms_ring *ring, uint64_t user_data, int32_t fd, cms_msghdr *header, uint32_t flags, uint16_t group);

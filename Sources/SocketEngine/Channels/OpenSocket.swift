@@ -29,6 +29,8 @@ final class OpenSocket: @unchecked Sendable {
   private var isReleasing = false
   /// By this process, through this object.
   private(set) var isShutDownForReceiving = false
+  /// The last receive took all there was, as far as the kernel tells (on Unix streams since 6.17): the next one probably waits. False until the first.
+  @safe @exclusivity(unchecked) var wasEmptied = false
   /// The socket's handle is gone.
   var isAbandoned = false
   @safe @exclusivity(unchecked) var receiver = AheadReceiver()

@@ -15,7 +15,7 @@ extension SocketChannel {
     guard let operation = try makeSend(byteCount: payload.byteCount, numbers: numbers, control: control, flags: flags) else { return }
     operation.setPayload(payload)
     try startSend(operation, numbers: numbers, control: control, name: name)
-    let result = await socket.core.resultSoon(of: operation)
+    let result = await operation.resultSoon()
     if result.errno != nil { throw sendError(result, name: name, hadDescriptors: !numbers.isEmpty) }
   }
 
@@ -29,7 +29,7 @@ extension SocketChannel {
     guard let operation = try makeSend(byteCount: pieces.byteCount, numbers: numbers, control: control, flags: flags) else { return }
     operation.setPayload(pieces)
     try startSend(operation, numbers: numbers, control: control, name: name)
-    let result = await socket.core.resultSoon(of: operation)
+    let result = await operation.resultSoon()
     if result.errno != nil { throw sendError(result, name: name, hadDescriptors: !numbers.isEmpty) }
   }
 
@@ -75,6 +75,7 @@ extension SocketChannel {
   }
 
   /// The next message of those that are, or will be, received ahead.
+  @inline(__always)
   private nonisolated(nonsending) func nextMessage(timeout: Duration? = nil, room: Int = .max) async throws -> OperationOutcome {
     if let outcome = socket.takeReceivedAhead(room: room) {
       if let error = outcome.failure(.receive) { throw error }
@@ -82,7 +83,7 @@ extension SocketChannel {
     }
     let waiter = socket.waitForMessage(room: room)
     if let timeout { socket.core.addDeadline(LoopTime(after: timeout), to: waiter) }
-    let outcome = await socket.core.outcome(of: waiter)
+    let outcome = await waiter.finalOutcome()
     if let error = outcome.failure(.receive) { throw error }
     return outcome
   }
@@ -95,7 +96,7 @@ extension SocketChannel {
     }
     let waiter = socket.waitForMessage(copying: true)
     if let timeout { socket.core.addDeadline(LoopTime(after: timeout), to: waiter) }
-    let outcome = await socket.core.outcome(of: waiter)
+    let outcome = await waiter.finalOutcome()
     if let error = outcome.failure(.receive) { throw error }
     return outcome
   }
@@ -109,7 +110,7 @@ extension SocketChannel {
     }
     // Behind a receive that waits it would have to wait, too.
     guard !socket.isReceiving, let operation = unsafe try? startReceive(into: nil, flags: cms_msg_dontwait) else { return nil }
-    let outcome = await socket.core.outcome(of: operation)
+    let outcome = await operation.finalOutcome()
     if outcome.isMessage { return outcome }
     if outcome.errno != .wouldBlock, outcome.errno != .canceled { socket.keepForNextReceive(outcome) }
     return nil
@@ -126,7 +127,7 @@ extension SocketChannel {
     }
     let operation = unsafe try startReceive(into: nil, flags: flags)
     if let timeout { socket.core.addDeadline(LoopTime(after: timeout), to: operation) }
-    let outcome = await socket.core.outcome(of: operation)
+    let outcome = await operation.finalOutcome()
     if let error = outcome.failure(.receive) { throw error }
     return outcome
   }
@@ -141,7 +142,7 @@ extension SocketChannel {
       return outcome
     }
     let operation = unsafe try startReceive(into: memory, flags: flags)
-    let outcome = await socket.core.outcome(of: operation)
+    let outcome = await operation.finalOutcome()
     if let error = outcome.failure(.receive) { throw error }
     return outcome
   }
@@ -160,7 +161,7 @@ extension SocketChannel {
   package nonisolated(nonsending) func accept() async throws -> OwnedFd {
     let operation = try socket.makeOperation(.accept, .accept)
     socket.start(operation)
-    var outcome = await socket.core.outcome(of: operation)
+    var outcome = await operation.finalOutcome()
     if let error = outcome.failure(.accept) { throw error }
     return outcome.accepted.take()!
   }
@@ -189,7 +190,7 @@ extension SocketChannel {
     // SAFETY: an array of bytes has no padding.
     unsafe operation.setName(address.bytes.span.bytes)
     socket.start(operation)
-    let outcome = await socket.core.outcome(of: operation)
+    let outcome = await operation.finalOutcome()
     if let error = outcome.failure(.connect, address: address) { throw error }
   }
 }

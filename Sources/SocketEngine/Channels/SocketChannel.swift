@@ -87,7 +87,7 @@ public final class SocketChannel: Sendable {
   /// - Throws: ``SocketError``: `closed`; `messagesUnread` if messages have been received ahead: then the socket stays open.
   package nonisolated(nonsending) func release() async throws -> OwnedFd {
     _ = try number(for: .release)
-    if let released = socket.startReleasing() { _ = await socket.core.outcomeIgnoringCancellation(of: released) }
+    if let released = socket.startReleasing() { _ = await released.outcomeIgnoringCancellation() }
     if let descriptor = socket.takeDescriptor() { return descriptor }
     throw SocketError(socket.isOpen ? .messagesUnread : .closed, .release)
   }
@@ -96,6 +96,6 @@ public final class SocketChannel: Sendable {
   /// first closing. Not cancellable: it ends as soon as the kernel answers.
   package nonisolated(nonsending) func close() async {
     guard let closed = socket.startClosing() else { return }
-    _ = await socket.core.outcomeIgnoringCancellation(of: closed)
+    _ = await closed.outcomeIgnoringCancellation()
   }
 }

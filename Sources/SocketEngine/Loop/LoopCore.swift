@@ -22,6 +22,8 @@ final class LoopCore: @unchecked Sendable {
   @safe @exclusivity(unchecked) private(set) var driver: (any Driver)!
   /// Which driver ``open()`` has chosen, and why; does not change afterwards.
   private(set) var driverInUse: IOLoop.Driver!
+  /// A ring's receive is handed to the kernel with its memory; the readiness driver lends it for each try.
+  @safe @exclusivity(unchecked) private(set) var lendsReceiveMemoryEarly = false
   private let state = LoopConfined(State())
   let controlBuffers: MemoryPool
   let payloadBuffers: MemoryPool
@@ -90,6 +92,7 @@ final class LoopCore: @unchecked Sendable {
     thread = cms_thread_self()
     self.driver = driver
     driverInUse = description
+    lendsReceiveMemoryEarly = description.kind == .ioUring
   }
 
   /// The executors' identities; given once, before the thread starts.
@@ -338,9 +341,6 @@ final class LoopCore: @unchecked Sendable {
       ? .receiveWhenReadable(flags: flags) : .receive(flags: flags)
   }
 
-  /// A ring's receive is handed to the kernel with its memory; the readiness driver lends it for each try.
-  var lendsReceiveMemoryEarly: Bool { driverInUse.kind == .ioUring }
-
   var canReceiveAhead: Bool { driver.receiveBuffers != nil }
 
   /// The handle of `socket` is gone. From any thread.
@@ -355,7 +355,7 @@ final class LoopCore: @unchecked Sendable {
   /// The outcome is known: the socket's next operation may start, and the task may go on.
   private func finish(_ operation: Operation) {
     if case .receiveAhead = operation.request { return endReceiveAhead(operation, operation.outcome.errno) }
-    operation.socket?.leave(operation)
+    operation.withSocket { $0.leave(operation) }
     operation.resumeTask(on: self)
   }
 

@@ -10,6 +10,6 @@ actor LoopVisitor {
   var operationsInKernel: Int { core.operationsInKernel }
   var operationsInUse: Int { core.operations.inUse }
 
-  func outcome(of operation: Operation) async -> OperationOutcome { await core.outcome(of: operation) }
+  func outcome(of operation: Operation) async -> OperationOutcome { await operation.finalOutcome() }
   func sleep(for duration: Duration) async throws { try await core.sleep(for: duration) }
 }

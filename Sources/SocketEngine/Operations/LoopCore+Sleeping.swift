@@ -7,7 +7,7 @@ extension LoopCore {
     guard isRunning else { throw SocketError(.loopShutDown, .sleep) }
     let timer = makeOperation(.timer, socket: nil)
     startTimer(timer, deadline: LoopTime(after: duration))
-    let outcome = await outcome(of: timer)
+    let outcome = await timer.finalOutcome()
     if let error = outcome.failure(.sleep) { throw error }
   }
 }

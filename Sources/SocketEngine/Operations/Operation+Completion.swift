@@ -17,14 +17,17 @@ extension Operation {
     case .send: return absorbSent(count)
     case .receive:
       absorbReceived(count)
-      let socket = socket!
-      outcome.noteEnd(on: socket.kind, wasStopped: life.stopReason != nil && socket.hasNoEndOfItsOwn)
-      if let policy = socket.policy { policy.judge(&outcome) }
+      withSocket { socket in
+        socket.wasEmptied = completion.flags & cms_completion_socket_nonempty == 0
+        outcome.noteEnd(on: socket.kind, wasStopped: life.stopReason != nil && socket.hasNoEndOfItsOwn)
+        if let policy = socket.policy { policy.judge(&outcome) }
+      }
     case .receiveWhenReadable(let flags):
       guard life.mayContinue else {
         fail(.canceled)
         return .finished
       }
+      withSocket { $0.wasEmptied = false }
       request = .receive(flags: flags)
       lendReceiveMemory()
       return .again

@@ -49,16 +49,17 @@ extension Operation {
 
   /// Gives a receive what it needs to take a message. Until then it holds no memory but the slot.
   func lendReceiveMemory() {
-    let core = core
-    if unsafe memory.payloadStart == nil { unsafe memory.setPayload(loan.lendPayload(from: core)) }
-    unsafe memory.setControl(loan.lendControl(from: core))
-    if socket!.namesSenders { setNameRoom() }
+    withCore { core in
+      if unsafe memory.payloadStart == nil { unsafe memory.setPayload(loan.lendPayload(from: core)) }
+      unsafe memory.setControl(loan.lendControl(from: core))
+    }
+    if withSocket({ $0.namesSenders })! { setNameRoom() }
   }
 
   /// There was nothing to receive: waits on without memory.
   func giveBackReceiveMemory() {
     if unsafe loan.payload != nil { unsafe memory.setPayload(UnsafeMutableRawBufferPointer(start: nil, count: 0)) }
-    loan.giveBack(to: core)
+    withCore { loan.giveBack(to: $0) }
   }
 
   /// Lets the kernel write the sender's address.
@@ -76,7 +77,7 @@ extension Operation {
     unsafe memory.setPayload(UnsafeMutableRawBufferPointer(start: nil, count: 0))
     unsafe header.pointee.vector_count = 0
     unsafe header.pointee.control_length = core.configuration.controlBufferSize
-    if socket!.namesSenders { setNameRoom() }
+    if withSocket({ $0.namesSenders })! { setNameRoom() }
   }
 
   /// Copies the address to connect or send to.

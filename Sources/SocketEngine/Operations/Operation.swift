@@ -33,11 +33,17 @@ struct Operation: @unchecked Sendable {
     nonmutating set { unsafe slot.pointee.request = newValue }
   }
   var descriptor: Int32 { unsafe slot.pointee.descriptor }
-  var socket: OpenSocket? { unsafe slot.pointee.socket }
+  var socket: OpenSocket? { unsafe slot.pointee.socket?.takeUnretainedValue() }
   var parking: ParkingSpot { unsafe slot.pointee.parking }
   var header: UnsafeMutablePointer<cms_msghdr> { unsafe slot.pointee.memory.header }
 
   var core: LoopCore { unsafe slot.pointee.core.takeUnretainedValue() }
+
+  /// Lends the core without retaining it.
+  func withCore<R>(_ body: (LoopCore) -> R) -> R { unsafe slot.pointee.core._withUnsafeGuaranteedRef(body) }
+
+  /// Lends the socket, if there is one, without retaining it. The operation must not be recycled meanwhile.
+  func withSocket<R>(_ body: (OpenSocket) -> R) -> R? { unsafe slot.pointee.socket?._withUnsafeGuaranteedRef(body) }
 
   var life: OperationLife {
     get { unsafe slot.pointee.life }
@@ -63,7 +69,7 @@ struct Operation: @unchecked Sendable {
     life.queue()
     unsafe slot.pointee.request = request
     unsafe slot.pointee.descriptor = socket?.number ?? -1
-    unsafe slot.pointee.socket = socket
+    unsafe slot.pointee.socket = socket.map { unsafe .passRetained($0) }
     unsafe slot.pointee.task = ParkedTask()
   }
 
@@ -71,7 +77,7 @@ struct Operation: @unchecked Sendable {
   func recycle(on core: LoopCore) {
     loan.giveBack(to: core)
     life.recycle()
-    unsafe slot.pointee.socket = nil
+    unsafe slot.pointee.socket.take()?.release()
     unsafe slot.pointee.id = OperationID(index: id.index, generation: id.generation &+ 1)
     core.operations.giveBack(self)
   }
@@ -119,7 +125,7 @@ struct Operation: @unchecked Sendable {
 
   /// The runtime hands over the task that waits.
   func park(_ job: UnownedJob) {
-    unsafe slot.pointee.core._withUnsafeGuaranteedRef { core in
+    withCore { core in
       precondition(core.isCurrent, "A task was parked from another thread than the loop's")
       if let ready = unsafe slot.pointee.task.park(job) { core.makeReady(ready) }
     }

@@ -9,7 +9,9 @@ struct OperationSlot: ~Copyable {
   /// The socket's number. It stays open, and stays this socket, as long as `socket` is held.
   var descriptor: Int32 = -1
   /// Keeps the socket alive, and names whose queue the operation stands in.
-  var socket: OpenSocket?
+  ///
+  /// SAFETY: retained by `Operation.prepare`, released by `Operation.recycle`, and by nobody else. Unmanaged, so that a look costs no reference counting.
+  var socket: Unmanaged<OpenSocket>?
   let memory = OperationMemory()
   /// Lent for this use; given back when the slot is recycled.
   var loan = OperationLoan()
@@ -17,6 +19,6 @@ struct OperationSlot: ~Copyable {
   let parking: ParkingSpot
   /// Who waits for the outcome.
   var task = ParkedTask()
-  /// SAFETY: the core owns the table that owns this slot.
+  /// SAFETY: not retained: the core owns the table that owns this slot.
   let core: Unmanaged<LoopCore>
 }

@@ -37,7 +37,7 @@ enum RingProbe {
     let receiving = ProbeMessage()
     sending.carry(descriptor: sender)
     // SAFETY: both messages stay until their completions, or for ever. They are submitted one by one: the smallest ring has one place.
-    var isPrepared = unsafe cms_ring_prepare_recvmsg(ring, receive, receiver, receiving.header, UInt32(cms_msg_cmsg_cloexec))
+    var isPrepared = unsafe cms_ring_prepare_recvmsg(ring, receive, receiver, receiving.header, UInt32(cms_msg_cmsg_cloexec), false)
     _ = unsafe cms_ring_enter(ring, 0, -1)
     isPrepared = unsafe isPrepared && cms_ring_prepare_sendmsg(ring, send, sender, sending.header, UInt32(cms_msg_nosignal))
     guard isPrepared else { throw refusal(0, "no place in the submission queue") }
