@@ -80,8 +80,9 @@ ci: ## Do what CI does
 format: ## Format all Swift code
 	$(SWIFT) format --in-place --parallel --recursive $(SOURCES)
 
-lint: ## Check the format of all Swift code
+lint: ## Check the format of all Swift code, and that every test named in a table exists
 	$(SWIFT) format lint --strict --parallel --recursive $(SOURCES)
+	.ci/named-tests
 
 clean: ## Remove what was built
 	rm -rf .build .build-tsan .build-asan Examples/.build Fuzz/.build Benchmarks/*/.build

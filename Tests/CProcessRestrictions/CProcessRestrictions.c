@@ -48,7 +48,8 @@ int32_t cpr_kernel_has_ring(void) {
   long ring = syscall(425 /* io_uring_setup */, 8, &parameters);
   if (ring < 0) return 0;
   close((int)ring);
-  return parameters.features & IORING_FEAT_NATIVE_WORKERS ? 1 : 0;
+  // What the library needs besides (Docs/KERNELS.md): Linux 5.13.
+  return parameters.features & IORING_FEAT_NATIVE_WORKERS && parameters.features & IORING_FEAT_RSRC_TAGS ? 1 : 0;
 }
 
 struct accept_failures {

@@ -16,25 +16,30 @@ func errorThrown(by body: () async throws -> Void) async -> SocketError? {
 extension KernelTests {
   /// Bad input gets a typed error, nothing is sent, nothing leaks, and the socket goes on.
   @Suite struct Errors {
-    private func expectError<Socket: UnixConnection>(
-      _ code: SocketError.Code, on _: Socket.Type, sourceLocation: SourceLocation = #_sourceLocation,
-      _ body: (Socket) async throws -> Void
+    private func expectError(
+      _ code: SocketError.Code, on kind: TestedSocket, sourceLocation: SourceLocation = #_sourceLocation,
+      _ body: (any UnixSocket) async throws -> Void
     ) async throws {
       try await withDescriptorOracle { _ in
-        let (left, right) = try Socket.makePair()
+        let (left, right) = try kind.makeUnixPair()
         let thrown = await codeThrown { try await body(left) }
         #expect(thrown == code, sourceLocation: sourceLocation)
+        // Nothing was sent, and the socket goes on.
         try await left.sendMessage([42])
-        #expect(try await right.receiveMessage()?.payload == [42], sourceLocation: sourceLocation)
+        let next = try #require(try await right.receiveMessage(), sourceLocation: sourceLocation)
+        #expect(next.payload == [42], sourceLocation: sourceLocation)
+        #expect(next.descriptorCount == 0, sourceLocation: sourceLocation)
+        await left.close()
+        await right.close()
       }
     }
 
     @Test func anEmptyStreamPayloadWithADescriptor() async throws {
-      try await expectError(.emptyPayload, on: UnixStream.self) { try await $0.sendMessage([], descriptor: try .numbered(1)) }
+      try await expectError(.emptyPayload, on: .unixStream) { try await $0.sendMessage([], descriptor: try .numbered(1)) }
     }
 
-    @Test func moreThan253Descriptors() async throws {
-      try await expectError(.tooManyDescriptors, on: UnixStream.self) { socket in
+    @Test(arguments: TestedSocket.unix) func moreThan253Descriptors(socket: TestedSocket) async throws {
+      try await expectError(.tooManyDescriptors, on: socket) { socket in
         var many = OwnedFds()
         let file = try OwnedFd.numbered(1)
         for _ in 0..<254 { many.append(try file.duplicate()) }
@@ -42,95 +47,110 @@ extension KernelTests {
       }
     }
 
-    @Test(arguments: [0, 1, 2])
-    func aClosedDescriptorAnywhereInTheList(position: Int) async throws {
-      try await expectError(.badDescriptor, on: UnixStream.self) { socket in
+    /// Nothing is sent, and the others stay open and the caller's.
+    @Test(arguments: TestedSocket.unix, [0, 1, 2])
+    func aClosedDescriptorAnywhereInTheList(socket: TestedSocket, position: Int) async throws {
+      let pipe = try Pipe()
+      try await expectError(.badDescriptor, on: socket) { socket in
         var list = OwnedFds()
-        for index in 0..<3 { list.append(index == position ? OwnedFd(adopting: FileDescriptor(rawValue: 4000)) : try .numbered(index)) }
+        for index in 0..<3 {
+          list.append(index == position ? OwnedFd(adopting: FileDescriptor(rawValue: 4000)) : try pipe.duplicateWriter())
+        }
         defer {
-          // The closed one must not be closed again.
           while let descriptor = list.takeFirst() {
-            if descriptor.withUnsafeFileDescriptor({ $0.rawValue }) == 4000 { _ = descriptor.release() }
+            let number = descriptor.withUnsafeFileDescriptor { $0.rawValue }
+            // The closed one must not be closed again.
+            if number == 4000 { _ = descriptor.release() } else { #expect(fcntl(number, F_GETFD) == FD_CLOEXEC) }
           }
         }
         try await socket.sendMessage([1], descriptors: list.span)
       }
+      pipe.closeWriter()
+      #expect(pipe.isAtEnd)
     }
 
-    @Test(.enabled(if: TestLoop.isOnRing, "there is no ring to send"))
-    func aRing() async throws {
-      try await withDescriptorOracle { _ in
-        let (left, right) = try UnixStream.makePair()
+    @Test(.enabled(if: TestLoop.isOnRing, "there is no ring to send"), arguments: TestedSocket.unix)
+    func aRing(socket: TestedSocket) async throws {
+      try await expectError(.cannotPassRing, on: socket) { socket in
         let rings = openDescriptors().filter { $0.value == "anon_inode:[io_uring]" }
-        let ring = try #require(rings.keys.first)
-        let copy = OwnedFd(adopting: FileDescriptor(rawValue: dup(ring)))
-        let thrown = await codeThrown { try await left.sendMessage([1], descriptor: copy) }
-        #expect(thrown == .cannotPassRing)
-        _ = right
+        let copy = OwnedFd(adopting: FileDescriptor(rawValue: dup(try #require(rings.keys.first))))
+        try await socket.sendMessage([1], descriptor: copy)
       }
     }
 
-    @Test func aSeqpacketMessageLargerThanTheSendBuffer() async throws {
-      try await expectError(.messageTooLarge, on: UnixSeqpacket.self) {
+    @Test(arguments: [TestedSocket.unixSeqpacket, .unixDatagram]) func aMessageLargerThanTheSendBuffer(socket: TestedSocket) async throws {
+      try await expectError(.messageTooLarge, on: socket) {
         try await $0.sendMessage([UInt8](repeating: 0, count: 4 << 20), descriptor: try .numbered(1))
       }
     }
 
-    @Test func aPeerThatIsGone() async throws {
+    @Test(arguments: TestedSocket.unix) func aPeerThatIsGone(socket: TestedSocket) async throws {
       try await withDescriptorOracle { _ in
-        let (left, right) = try UnixStream.makePair()
+        let (left, right) = try socket.makeUnixPair()
         await right.close()
         // Without SIGPIPE, which would end the test process.
-        #expect(await codeThrown { try await left.sendMessage([1], descriptor: try .numbered(1)) } == .peerClosed)
-        #expect(try await left.receiveMessage() == nil)
+        let code = await codeThrown { try await left.sendMessage([1], descriptor: try .numbered(1)) }
+        #expect(code == (socket == .unixDatagram ? .connectionRefused : .peerClosed))
+        if socket != .unixDatagram { #expect(try await left.receiveMessage() == nil) }
+        await left.close()
       }
     }
 
-    @Test func aPeerThatClosedWithDataUnread() async throws {
+    /// One error, and nothing lost: a stream has it behind what is queued, sequential packets before.
+    @Test(arguments: [TestedSocket.unixStream, .unixSeqpacket], [false, true])
+    func aPeerThatClosedWithDataUnread(socket: TestedSocket, receivesAhead: Bool) async throws {
       try await withDescriptorOracle { _ in
-        let (left, right) = try UnixStream.makePair()
-        try await right.sendMessage([1, 2])
+        let (left, right) = try socket.makeUnixPair()
+        let reception = Reception(socket: socket, isAhead: receivesAhead)
+        try await right.sendMessage([1, 2], descriptor: try .numbered(7))
         try await left.sendMessage([3])
         await right.close()
-        #expect(try await left.receiveMessage()?.payload == [1, 2])
-        #expect(await codeThrown { _ = try await left.receiveMessage() } == .connectionReset)
-        #expect(try await left.receiveMessage() == nil)
+        if socket == .unixSeqpacket { #expect(await codeThrown { _ = try await reception.next(from: left) } == .connectionReset) }
+        let message = try #require(try await reception.next(from: left))
+        #expect(message.payload == [1, 2])
+        #expect(try message.takeDescriptor()?.number == 7)
+        if socket == .unixStream { #expect(await codeThrown { _ = try await reception.next(from: left) } == .connectionReset) }
+        #expect(try await reception.next(from: left) == nil)
+        await left.close()
       }
     }
 
-    @Test func aClosedSocket() async throws {
+    @Test(arguments: TestedSocket.allCases) func aClosedSocket(socket: TestedSocket) async throws {
       try await withDescriptorOracle { _ in
-        let (left, right) = try UnixStream.makePair()
+        let (left, right) = try await socket.makePair()
         await left.close()
         await left.close()
         #expect(await codeThrown { try await left.sendMessage([1]) } == .closed)
         #expect(await codeThrown { _ = try await left.receiveMessage() } == .closed)
+        #expect(await codeThrown { _ = try await Reception(socket: socket, isAhead: true).next(from: left) } == .closed)
         #expect(await codeThrown { try await left.shutdown(.both) } == .closed)
-        _ = right
+        await right.close()
       }
     }
 
-    @Test func closingEndsAPendingReceive() async throws {
+    @Test(arguments: Reception.all) func closingEndsAPendingReceive(reception: Reception) async throws {
       try await withDescriptorOracle { loop in
-        let (left, right) = try UnixStream.makePair()
-        async let code = codeThrown { _ = try await left.receiveMessage() }
+        let (left, right) = try await reception.socket.makePair()
+        async let code = codeThrown { _ = try await reception.next(from: left) }
         await untilOperationsArePending(1, on: loop)
         await left.close()
         #expect(await code == .closed)
-        _ = right
+        await right.close()
       }
     }
 
-    @Test func shutdownOfEachDirection() async throws {
+    @Test(arguments: Reception.connections) func shutdownOfEachDirection(reception: Reception) async throws {
       try await withDescriptorOracle { _ in
-        let (left, right) = try UnixStream.makePair()
+        let (left, right) = try await reception.socket.makePair()
         try await left.shutdown(.sending)
-        #expect(try await right.receiveMessage() == nil)
+        #expect(try await reception.next(from: right) == nil)
         #expect(await codeThrown { try await left.sendMessage([1]) } == .peerClosed)
         try await right.sendMessage([1])
-        #expect(try await left.receiveMessage()?.payload == [1])
+        #expect(try await reception.next(from: left)?.payload == [1])
         try await right.shutdown(.receiving)
-        #expect(try await right.receiveMessage() == nil)
+        #expect(try await reception.next(from: right) == nil)
+        await left.close()
+        await right.close()
       }
     }
   }

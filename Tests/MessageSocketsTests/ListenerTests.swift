@@ -152,6 +152,46 @@ extension KernelTests {
       }
     }
 
+    /// The kernel takes each form as it is, and gives it back; a path of 108 bytes has no NUL behind it.
+    @Test(arguments: TestedSocket.unix, [107, 108])
+    func pathsAsLongAsThereIsRoom(socket: TestedSocket, length: Int) async throws {
+      try await withTemporaryPath { path in
+        let directory = path.removingLastComponent().string + "/"
+        let bytes = Array((directory + String(repeating: "x", count: length - directory.utf8.count)).utf8)
+        try await bindAndTalk(socket, at: UnixAddress(pathBytes: bytes))
+      }
+    }
+
+    @Test(arguments: TestedSocket.unix, [[65, 0, 66], [65, 0, 0], [0, 0]] as [[UInt8]])
+    func abstractNamesWithNULs(socket: TestedSocket, ending: [UInt8]) async throws {
+      try await bindAndTalk(socket, at: UnixAddress(abstract: Array("message-sockets-nul-\(getpid())".utf8) + ending))
+    }
+
+    private func bindAndTalk(_ socket: TestedSocket, at address: UnixAddress) async throws {
+      try await withDescriptorOracle { _ in
+        switch socket {
+        case .unixStream: try await listenAndTalk(UnixStream.self, at: address)
+        case .unixSeqpacket: try await listenAndTalk(UnixSeqpacket.self, at: address)
+        default:
+          let receiver = try UnixDatagram(boundTo: address)
+          #expect(try await receiver.localAddress()?.unix == address)
+          try await UnixDatagram().sendMessage([1], descriptor: try .numbered(1), to: address)
+          #expect(try await receiver.receiveMessage()?.takeDescriptor()?.number == 1)
+          await receiver.close()
+        }
+      }
+    }
+
+    private func listenAndTalk<Socket: UnixConnection>(_: Socket.Type, at address: UnixAddress) async throws {
+      let listener = try UnixListener<Socket>.bind(to: address)
+      let client = try await Socket.connect(to: address)
+      let server = try await listener.accept()
+      #expect(try await client.peerAddress()?.unix == address)
+      try await client.sendMessage([1], descriptor: try .numbered(1))
+      #expect(try await server.receiveMessage()?.takeDescriptor()?.number == 1)
+      await listener.close()
+    }
+
     @Test func addressesThatCannotBeUsed() async throws {
       try await withTemporaryPath { path in
         try await withDescriptorOracle { _ in

@@ -46,6 +46,32 @@ extension OpeningDescriptors {
       #expect(data.credentials == Credentials(processID: nil, userID: nil, groupID: nil))
     }
 
+    @Test(arguments: SocketKind.allCases, [true, false]) func twoKindsInEitherOrder(_ kind: SocketKind, _ rightsFirst: Bool) throws {
+      let canaries = Canaries(2)
+      let expected = OwnedFdsTests.identities(of: canaries.writers)
+      var pair = socketPair(kind)
+      let sender = pair.takeFirst()!
+      let receiver = pair.takeFirst()!
+      let isOn = Self.enable(SO_PASSCRED, on: receiver)
+      #expect(isOn)
+      let credentials = Credentials(processID: getpid(), userID: getuid(), groupID: getgid())
+      var outgoing = AncillaryDataBuffer()
+      if !rightsFirst { outgoing.append(credentials) }
+      try outgoing.append(descriptors: canaries.writers.span)
+      if rightsFirst { outgoing.append(credentials) }
+      let payload: [UInt8] = [1]
+      _ = try MessageSender(payload.span).ancillaryData(outgoing.ancillaryData()).send(on: sender)
+      var buffer = AncillaryDataBuffer(capacity: 256)
+      var data = buffer.ancillaryData()
+      var memory = [UInt8](repeating: 0, count: 8)
+      var span = memory.mutableSpan
+      let result = try MessageReceiver(unsafe span.mutableBytes).receive(on: receiver, ancillary: &data)
+      #expect(!result.flags.contains(.controlTruncated))
+      #expect(data.credentials == credentials)
+      let arrived = data.takeDescriptors()
+      #expect(OwnedFdsTests.identities(of: arrived) == expected)
+    }
+
     /// Credentials that the sender names itself: a privileged one may name any user.
     @Test(.enabled(if: hasCapabilities(.setUser, .setGroup), "only a privileged process may name another user"))
     func namedCredentials() throws {

@@ -11,5 +11,7 @@ int32_t ctd_inotify(void);
 int32_t ctd_pidfd(int32_t process);
 // SO_LINGER.
 int32_t ctd_set_linger(int32_t fd, int32_t seconds);
+// A copy of this process, which does nothing until `fd` has a byte or its end, and then exits with 0. Its process ID.
+int32_t ctd_fork_until_end(int32_t fd);
 
 #endif

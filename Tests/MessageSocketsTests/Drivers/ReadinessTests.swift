@@ -16,7 +16,7 @@ extension KernelTests {
     /// The numbers that any epoll instance of this process watches.
     private func watchedNumbers() throws -> [Int32] {
       try openDescriptors().filter { $0.value == "anon_inode:[eventpoll]" }.keys.flatMap { number in
-        let text = try String(contentsOfProcFile: "/proc/self/fdinfo/\(number)")
+        let text = try textOfProcessFile("/proc/self/fdinfo/\(number)")
         return text.split(separator: "\n").compactMap { line in
           line.hasPrefix("tfd:") ? Int32(line.split(whereSeparator: { $0 == " " || $0 == ":" })[1]) : nil
         }
@@ -128,14 +128,5 @@ extension KernelTests {
         await listener.close()
       }
     }
-  }
-}
-
-extension String {
-  fileprivate init(contentsOfProcFile path: String) throws {
-    let file = try OwnedFd.openFile(path)
-    var bytes = [UInt8](repeating: 0, count: 64 << 10)
-    let count = try file.withUnsafeFileDescriptor { descriptor in try bytes.withUnsafeMutableBytes { try descriptor.read(into: $0) } }
-    self.init(decoding: bytes[..<count], as: UTF8.self)
   }
 }

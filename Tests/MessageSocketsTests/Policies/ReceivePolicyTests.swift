@@ -10,7 +10,7 @@ enum Way: CaseIterable, Sendable {
   case single, ahead, batch, intoMemory, deadline
 
   /// What arrived: the payload's first byte, how many descriptors, and the outcome. The descriptors are dropped.
-  func receive(from socket: UnixSeqpacket) async throws -> (byte: UInt8, descriptors: Int, outcome: ReceiveOutcome) {
+  func receive(from socket: some MessageSocket) async throws -> (byte: UInt8, descriptors: Int, outcome: ReceiveOutcome) {
     func parts(_ message: ReceivedMessage?) throws -> (byte: UInt8, descriptors: Int, outcome: ReceiveOutcome) {
       let message = try #require(message)
       return (message.payload.first ?? 0, message.descriptorCount, message.outcome)
@@ -26,7 +26,7 @@ enum Way: CaseIterable, Sendable {
     }
   }
 
-  private func receiveIntoMemory(from socket: UnixSeqpacket) async throws -> (byte: UInt8, descriptors: Int, outcome: ReceiveOutcome) {
+  private func receiveIntoMemory(from socket: some MessageSocket) async throws -> (byte: UInt8, descriptors: Int, outcome: ReceiveOutcome) {
     let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: 16, alignment: 1)
     defer { memory.deallocate() }
     var payload = OutputRawSpan(buffer: memory, initializedCount: 0)
@@ -45,10 +45,10 @@ extension KernelTests {
       try await socket.sendMessage([byte], descriptors: descriptors.span)
     }
 
-    @Test(arguments: Way.allCases)
-    func surplusIsClosedAndReported(way: Way) async throws {
+    @Test(arguments: TestedSocket.unix, Way.allCases)
+    func surplusIsClosedAndReported(socket: TestedSocket, way: Way) async throws {
       try await withDescriptorOracle { loop in
-        let (left, right) = try UnixSeqpacket.makePair()
+        let (left, right) = try socket.makeUnixPair()
         try await right.setReceivePolicy(ReceivePolicy(descriptorsPerMessage: 2))
         let pipe = try Pipe()
         let before = await loop.statistics
@@ -69,6 +69,8 @@ extension KernelTests {
         let after = await loop.statistics
         #expect(after.descriptorsReceived - before.descriptorsReceived == 7)
         #expect(after.descriptorsRefused - before.descriptorsRefused == 3)
+        await left.close()
+        await right.close()
       }
     }
 

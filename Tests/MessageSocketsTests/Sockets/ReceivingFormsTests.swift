@@ -5,14 +5,11 @@ import Testing
 extension KernelTests {
   @Suite struct ReceivingForms {
     /// Each look has descriptors of its own, and all of them close.
-    @Test(arguments: [false, true]) func peekingLeavesTheMessage(receivesAhead: Bool) async throws {
+    @Test(arguments: Reception.unix) func peekingLeavesTheMessage(reception: Reception) async throws {
       try await withDescriptorOracle { _ in
-        let (left, right) = try UnixSeqpacket.makePair()
-        if receivesAhead {
-          var iterator = right.messages.makeAsyncIterator()
-          try await left.sendMessage([0])
-          #expect(try await iterator.next()?.payload == [0])
-        }
+        let (left, right) = try reception.socket.makeUnixPair()
+        try await left.sendMessage([0])
+        #expect(try await reception.next(from: right)?.payload == [0])
         let pipe = try Pipe()
         try await left.sendMessage([1], descriptor: pipe.takeWriter())
         try await left.sendMessage([2])
@@ -30,6 +27,8 @@ extension KernelTests {
         #expect(message?.takeDescriptors().count == 1)
         #expect(pipe.isAtEnd)
         #expect(try await right.receiveMessage()?.payload == [2])
+        await left.close()
+        await right.close()
       }
     }
 

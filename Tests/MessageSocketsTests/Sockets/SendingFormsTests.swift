@@ -1,3 +1,4 @@
+import Glibc
 import MessageSockets
 import SystemPackage
 import Testing
@@ -70,6 +71,27 @@ extension KernelTests {
         #expect(error.code == .badDescriptor)
         #expect(error.detail == "descriptor 1")
         #expect(await codeThrown { try await left.sendMessage([1], duplicating: [FileDescriptor(rawValue: -1)]) } == .badDescriptor)
+      }
+    }
+
+    /// The kernel looks a descriptor up when it sends, not when it is asked to: by then the caller's number may be another file's.
+    @Test(arguments: TestedSocket.unix) func theOriginalFileArrivesThoughItsNumberWasReused(socket: TestedSocket) async throws {
+      try await withDescriptorOracle { loop in
+        let (left, right) = try socket.makeUnixPair()
+        let full = await codeThrown { while true { try await left.sendMessage([UInt8](repeating: 0, count: 1000), options: .doNotWait) } }
+        #expect(full == .wouldBlock)
+        let number = try OwnedFd.numbered(1).release()
+        let sending = Task(executorPreference: loop.taskExecutor) { try await left.sendMessage([7], duplicating: [number]) }
+        await untilSendsStall(on: loop)
+        let other = try OwnedFd.numbered(2)
+        other.withUnsafeFileDescriptor { #expect(dup2($0.rawValue, number.rawValue) == number.rawValue) }
+        var found: Int?
+        while found == nil { found = try await right.receiveMessage()?.takeDescriptor()?.number }
+        #expect(found == 1)
+        try await sending.value
+        try number.close()
+        await left.close()
+        await right.close()
       }
     }
 

@@ -1,3 +1,6 @@
+import MessageSockets
+import Testing
+
 @testable import SocketEngine
 
 /// Waits, turn by turn, until the kernel has at least `count` operations of the loop's in hand. Each look is a job on the loop, so that the loop goes
@@ -23,4 +26,12 @@ func untilSendsStall(on loop: IOLoop) async {
 /// Waits until at least `count` tasks wait for an operation or a message, in the kernel or in a queue. To be called on the loop.
 func untilTasksWait(_ count: Int, on loop: IOLoop) async {
   while await loop.operationsInUse < count { await Task.yield() }
+}
+
+/// Expects that the loop sleeps where nothing can be done: its turns are counted for a tenth of a second.
+func expectThatTheLoopRests(_ loop: IOLoop, sourceLocation: SourceLocation = #_sourceLocation) async throws {
+  let before = await loop.statistics.enters
+  try await loop.sleep(for: .milliseconds(100))
+  let turns = await loop.statistics.enters - before
+  #expect(turns < 100, "\(turns) turns in a tenth of a second, with nothing to do", sourceLocation: sourceLocation)
 }
