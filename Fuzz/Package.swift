@@ -19,6 +19,15 @@ let package = Package(
       ],
       swiftSettings: [.enableExperimentalFeature("Lifetimes"), .strictMemorySafety()]
     ),
+    .executableTarget(
+      name: "receive-fuzz",
+      dependencies: [
+        "CFuzzDriver",
+        .product(name: "MessageSockets", package: "swift-message-sockets"),
+        .product(name: "SystemPackage", package: "swift-system"),
+      ],
+      swiftSettings: [.enableExperimentalFeature("Lifetimes"), .enableUpcomingFeature("NonisolatedNonsendingByDefault")]
+    ),
   ],
   swiftLanguageModes: [.v6]
 )

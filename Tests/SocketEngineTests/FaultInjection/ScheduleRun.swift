@@ -19,8 +19,7 @@ enum ScheduleRun {
     let before = SimulatedFiles.open()
     let ledger = Ledger()
     do {
-      let core = try begin(seed: seed, ledger: ledger)
-      core.run()
+      let core = try runLoop(seed: seed, ledger: ledger)
       if core.operations.inUse > 0 { ledger.violate("\(core.operations.inUse) operations were not given back") }
       if core.controlBuffers.lent + core.payloadBuffers.lent > 0 { ledger.violate("memory was not given back") }
     } catch {
@@ -34,8 +33,7 @@ enum ScheduleRun {
     return Result(violations: ledger.violations, counts: ledger.counts)
   }
 
-  /// The loop ends, and ``LoopCore/run()`` returns, when nothing refers to it any more: only the schedule's task does.
-  private static func begin(seed: UInt64, ledger: Ledger) throws -> LoopCore {
+  private static func runLoop(seed: UInt64, ledger: Ledger) throws -> LoopCore {
     var random = SeededGenerator(seed: seed)
     var configuration = IOLoop.Configuration()
     configuration.receiveBufferSize = random.number(16...120)
@@ -50,13 +48,8 @@ enum ScheduleRun {
       ? nil
       : SimulatedBuffers(
         count: configuration.receiveBuffers, controlSize: configuration.controlBufferSize, payloadSize: configuration.receiveBufferSize)
-    let thread = try LoopThread(configuration: configuration)
-    let loop = IOLoop(thread: thread)
     let driver = SimulatedDriver(seed: seed, ledger: ledger, buffers: buffers)
-    thread.core.open(with: driver, .ioUring(IOLoop.Driver.Reason(.requested)))
-    let schedule = Schedule(loop: loop, driver: driver)
-    Task(executorPreference: loop.taskExecutor) { await schedule.run() }
-    return thread.core
+    return try SimulatedLoop.run(configuration, driver) { loop in await Schedule(loop: loop, driver: driver).run() }
   }
 
   /// Runs `body` on a thread of its own, which tasks of the test's cannot touch, and names the seed if it traps.

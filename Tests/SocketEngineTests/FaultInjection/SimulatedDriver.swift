@@ -9,7 +9,9 @@ import SeededRandom
 /// Random are: when a request is attempted, in which order requests complete, how much of a stream send goes out, whether a request fails and with which
 /// errno, when and how a multishot receive ends, who wins against a cancellation, when a completion becomes visible (an overflowed completion queue).
 /// All of it follows from the seed. A schedule in which nothing can move any more has lost something: the process ends, and names the seed.
-final class SimulatedDriver: Driver {
+///
+/// `@unchecked Sendable`: all of it runs on the loop's thread.
+final class SimulatedDriver: Driver, @unchecked Sendable {
   let seed: UInt64
   let ledger: Ledger
   let simulatedBuffers: SimulatedBuffers?

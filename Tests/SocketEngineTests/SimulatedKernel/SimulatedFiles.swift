@@ -1,6 +1,5 @@
 import CMessageSockets
 import Glibc
-import Testing
 
 /// Real descriptors, each of which can tell which one it is: an eventfd's count is the number, until it is read for the first time.
 enum SimulatedFiles {

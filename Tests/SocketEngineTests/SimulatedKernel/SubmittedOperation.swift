@@ -68,6 +68,7 @@ final class SubmittedOperation {
   var payload: [UInt8] { vectors.flatMap { Array(UnsafeMutableRawBufferPointer(start: $0.base, count: $0.length)) } }
   var payloadRoom: Int { vectors.reduce(0) { $0 + $1.length } }
   var controlRoom: Int { header.control_length }
+  var nameRoom: Int { header.name == nil ? 0 : Int(header.name_length) }
   var control: [UInt8] { Array(UnsafeMutableRawBufferPointer(start: header.control, count: header.control_length)) }
 
   /// Whether all memory is as it was when the request was submitted.
@@ -85,7 +86,9 @@ final class SubmittedOperation {
   }
 
   /// Writes a received message, as recvmsg(2) does.
-  func fill(_ bytes: [UInt8], _ control: [UInt8], flags: Int32) {
+  ///
+  /// - Parameter nameLength: how long the sender's name was before it was cut to the room for it.
+  func fill(_ bytes: [UInt8], _ control: [UInt8], flags: Int32, name: [UInt8] = [], nameLength: Int = 0) {
     var rest = bytes[...]
     for vector in vectors {
       let memory = UnsafeMutableRawBufferPointer(start: vector.base, count: vector.length)
@@ -95,6 +98,7 @@ final class SubmittedOperation {
     UnsafeMutableRawBufferPointer(start: header.control, count: header.control_length).copyBytes(from: control)
     operation.header.pointee.control_length = control.count
     operation.header.pointee.flags = flags
-    operation.header.pointee.name_length = 0
+    UnsafeMutableRawBufferPointer(start: header.name, count: nameRoom).copyBytes(from: name.prefix(nameRoom))
+    operation.header.pointee.name_length = UInt32(nameLength)
   }
 }

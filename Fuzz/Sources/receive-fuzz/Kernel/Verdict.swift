@@ -1,0 +1,26 @@
+import MessageSockets
+
+/// What a policy has to make of a delivery; all descriptors are pipes.
+struct Verdict {
+  var admitted: [UInt64]
+  var surplus: Int
+  var refused = 0
+  var isViolation = false
+
+  init(_ policy: ReceivePolicy, _ delivery: Delivery, isTruncated: Bool, isControlTruncated: Bool) {
+    let files = delivery.control.files
+    let most = min(policy.descriptorsPerMessage, policy.descriptorsHeld ?? .max)
+    admitted = Array(files.prefix(most))
+    surplus = files.count - admitted.count
+    if policy.allowed == [.regularFile] {
+      refused = admitted.count
+      admitted = []
+    }
+    let isIncomplete = isControlTruncated || !delivery.control.failures.isEmpty
+    isViolation =
+      surplus > 0 && policy.surplus == .throwError || refused > 0 && policy.refused == .throwError
+      || isTruncated && policy.payloadTruncation == .throwError || isIncomplete && policy.controlTruncation == .throwError
+    // Nothing may be delivered instead of an error.
+    if delivery.errno != nil { self.isViolation = false }
+  }
+}

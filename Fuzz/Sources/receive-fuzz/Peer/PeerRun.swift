@@ -1,0 +1,3 @@
+enum PeerRun {
+  static func run(_ input: Input) -> CInt { 0 }
+}

@@ -1,0 +1,69 @@
+import MessageSockets
+import SystemPackage
+
+/// What a receive has brought.
+enum Arrival: Sendable {
+  case message(ArrivedMessage)
+  case end
+  case failed(any Error)
+}
+
+/// A received message, taken apart: its descriptors have been looked at, and closed.
+struct ArrivedMessage: Sendable {
+  enum Process: Sendable, Equatable {
+    case none
+    case file(UInt64)
+    case failure(Errno)
+  }
+
+  var bytes: [UInt8]
+  var byteCount: Int
+  var files: [UInt64]
+  var outcome: ReceiveOutcome
+  var control: ControlMessageBuffer
+  /// Nil: the form of receiving does not tell.
+  var process: Process?
+  var flags: ReceiveFlags?
+  var sender: AnySocketAddress?
+
+  init(_ message: ReceivedMessage) {
+    bytes = message.payload
+    byteCount = message.byteCount
+    outcome = message.outcome
+    control = message.control
+    flags = message.flags
+    sender = message.sender
+    files = []
+    while let file = message.takeDescriptor() { files.append(file.withUnsafeFileDescriptor { NumberedFile.identify($0) }) }
+    check(files.count == message.descriptorCount, "a message has \(files.count) descriptors, and said \(message.descriptorCount)")
+    process =
+      switch message.takeProcess() {
+      case nil: Process.none
+      case .success(let process)?: .file(process.withUnsafeFileDescriptor { NumberedFile.identify($0) })
+      case .failure(let errno)?: .failure(errno)
+      }
+    readKinds(of: message)
+  }
+
+  init(_ parts: consuming ReceivedParts, bytes: [UInt8]) {
+    self.bytes = bytes
+    byteCount = parts.byteCount
+    outcome = parts.outcome
+    control = parts.control
+    files = []
+    while let file = parts.descriptors.takeFirst() { files.append(file.withUnsafeFileDescriptor { NumberedFile.identify($0) }) }
+  }
+
+  /// Decodes whatever came with the message as what it says it is.
+  private func readKinds(of message: ReceivedMessage) {
+    _ = message.securityLabel?.text
+    _ = message.timestamp?.sinceEpoch
+    _ = message.packetTimestamps
+    _ = (message.bytesLeft, message.droppedMessages, message.hopLimit, message.trafficClass, message.segmentSize)
+    _ = (message.packetInfoV4, message.packetInfoV6)
+    _ = message.extendedError?.offender?.description
+    _ = message.originalDestination?.address.description
+    _ = message.outcome.description
+    _ = (message.sender?.unix?.description, message.sender?.internet?.description, message.sender.map { "\($0)" })
+  }
+}
