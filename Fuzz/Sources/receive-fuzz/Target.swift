@@ -5,17 +5,25 @@ import Glibc
 @main
 enum Fuzz {
   static func main() {
-    var count = CommandLine.argc - 1
-    // libFuzzer takes the first for the program's name.
-    var arguments: UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>? = CommandLine.unsafeArgv + 1
-    switch CommandLine.arguments.dropFirst().first {
-    case "kernel": _ = LLVMFuzzerRunDriver(&count, &arguments) { KernelRun.run(Input($0, $1)) }
-    case "peer": _ = LLVMFuzzerRunDriver(&count, &arguments) { PeerRun.run(Input($0, $1)) }
-    default:
+    guard ["kernel", "peer"].contains(CommandLine.arguments.dropFirst().first) else {
       print("usage: receive-fuzz kernel|peer [libFuzzer's options]")
       exit(2)
     }
+    // libFuzzer takes the first for the program's name.
+    var count = CommandLine.argc - 1
+    var arguments: UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>? = CommandLine.unsafeArgv + 1
+    _ = LLVMFuzzerRunDriver(&count, &arguments) { fuzz($0, $1) }
   }
+
+  static let isPeer = CommandLine.arguments[1] == "peer"
+}
+
+/// What libFuzzer calls with each input. A trap, a sanitizer's report or a broken promise (`check`) ends the run.
+@_cdecl("LLVMFuzzerTestOneInput")
+func fuzz(_ start: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
+  let input = Input(start, count)
+  if Fuzz.isPeer { PeerRun.run(input) } else { KernelRun.run(input) }
+  return 0
 }
 
 /// Stops the fuzzer when the library breaks a promise.

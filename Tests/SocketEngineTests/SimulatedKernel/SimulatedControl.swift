@@ -9,6 +9,10 @@ enum SimulatedControl {
   /// `SCM_INQ`, which some kernels attach without being asked (and which nobody knows here).
   static var inquiry: [UInt8] { message(type: 84, bytes(Int32(7))) }
 
+  static func credentials(process: Int32, user: UInt32, group: UInt32) -> [UInt8] {
+    message(type: 2, bytes(process) + bytes(user) + bytes(group))
+  }
+
   private static func message(type: Int32, _ data: [UInt8]) -> [UInt8] {
     let length = header + data.count
     return bytes(UInt64(length)) + bytes(Int32(1)) + bytes(type) + data + Array(repeating: 0, count: (8 - length % 8) % 8)

@@ -1,3 +1,46 @@
+import CMessageSockets
+import MessageSockets
+import SystemPackage
+
+@testable import SocketEngine
+
+/// One input: a real pair of sockets, one end on a loop, the other in the hands of a peer that does what it likes.
 enum PeerRun {
-  static func run(_ input: Input) -> CInt { 0 }
+  static func run(_ input: Input) {
+    let loop = input.choose(Loops.all)
+    let before = SimulatedFiles.open()
+    let gate = cms_gate_create()!
+    let opened = Gate(gate: gate)
+    Task(executorPreference: loop.taskExecutor) {
+      await converse(input, on: loop)
+      cms_gate_open(opened.gate)
+    }
+    cms_gate_wait(gate)
+    cms_gate_destroy(gate)
+    // A socket that was dropped while the kernel received ahead for it closes a moment later.
+    checkDescriptors(are: before)
+  }
+
+  private static func converse(_ input: Input, on loop: IOLoop) async {
+    let kind = input.choose([SocketKind.stream, .seqpacket, .datagram])
+    var numbers: (Int32, Int32) = (-1, -1)
+    check(cms_unix_socketpair(kind.type, &numbers.0, &numbers.1) == 0, "no descriptors left")
+    let conversation = Conversation(input, kind: kind, peer: numbers.0, receiver: numbers.1)
+    let descriptor = OwnedFd(adopting: FileDescriptor(rawValue: numbers.1))
+    do {
+      switch kind {
+      case .stream: try await conversation.run(UnixStream(adopting: descriptor, on: loop))
+      case .seqpacket: try await conversation.run(UnixSeqpacket(adopting: descriptor, on: loop))
+      case .datagram: try await conversation.run(UnixDatagram(adopting: descriptor, on: loop))
+      }
+    } catch {
+      fatalError("\(error)")
+    }
+    while await loop.operationsInKernel > 0 { await Task.yield() }
+    let inUse = await loop.operationsInUse
+    check(inUse == 0, "\(inUse) operations were not given back")
+  }
+
+  /// `@unchecked Sendable`: a gate is made to be opened by another thread.
+  private struct Gate: @unchecked Sendable { let gate: OpaquePointer }
 }

@@ -18,6 +18,13 @@ struct Receive: Sendable {
     window = ReceiveWindow(messages: input.number(1...6), descriptors: input.oneIn(8) ? 1 : 253 + input.number(0...20))
   }
 
+  init(_ way: Way) {
+    self.way = way
+    count = 1
+    room = nil
+    window = ReceiveWindow()
+  }
+
   /// Receives; what came before an error or a cancellation stays in `arrivals`.
   func run(on socket: some UnixSocket, into arrivals: Arrivals) async {
     do {

@@ -1,0 +1,99 @@
+import MessageSockets
+
+/// What the kernel has accepted from the peer and no receive has returned yet, and what each has to return.
+final class SentMessages {
+  struct Message {
+    var bytes: [UInt8]
+    var files: [UInt64]
+  }
+
+  let kind: SocketKind
+  private let admitted: Int
+  private var pending: [Message] = []
+  /// The peer has closed, or shut down.
+  var isEnded = false
+
+  init(_ kind: SocketKind, _ policy: ReceivePolicy) {
+    self.kind = kind
+    admitted = policy.descriptorsPerMessage
+  }
+
+  func add(_ bytes: [UInt8], _ files: [UInt64]) { pending.append(Message(bytes: bytes, files: files)) }
+
+  /// Whether nothing more can be received but the end, or on a datagram socket nothing at all.
+  var isEmpty: Bool { pending.isEmpty }
+
+  /// Whether so many receives find something without waiting.
+  func suffices(for count: Int) -> Bool {
+    isEnded && kind != .datagram || (kind == .stream ? min(1, pending.count) : pending.count) >= count
+  }
+
+  /// A receive has ended with these.
+  func take(_ arrivals: [Arrival], of receive: Receive, wasCancelled: Bool, hadArrived: Bool) {
+    for arrival in arrivals {
+      switch arrival {
+      case .message(let message): receive.way == .peek ? look(at: message) : take(message)
+      case .end: takeEnd(leaving: receive.way == .peek)
+      case .failed(let error):
+        check(isJustified(error, receive, wasCancelled: wasCancelled, hadArrived: hadArrived), "a receive (\(receive)) failed: \(error)")
+      }
+    }
+  }
+
+  private func isJustified(_ error: any Error, _ receive: Receive, wasCancelled: Bool, hadArrived: Bool) -> Bool {
+    if error is CancellationError { return wasCancelled }
+    return switch (error as? SocketError)?.code {
+    case .deadlineExceeded: receive.way == .deadline && !hadArrived
+    case .wouldBlock: receive.way == .doNotWait
+    default: false
+    }
+  }
+
+  /// An empty message without descriptors reads as the end.
+  private func takeEnd(leaving: Bool) {
+    if kind == .seqpacket, let first = pending.first, first.bytes.isEmpty, first.files.isEmpty {
+      if !leaving { pending.removeFirst() }
+      return
+    }
+    check(isEnded && pending.isEmpty && kind != .datagram, "an end, with \(pending.count) messages left")
+  }
+
+  private func look(at message: ArrivedMessage) {
+    let before = pending
+    take(message)
+    pending = before
+  }
+
+  private func take(_ message: ArrivedMessage) {
+    let expected = kind == .stream ? popBytes(message.bytes.count) : popMessage()
+    check(message.bytes == Array(expected.bytes.prefix(message.bytes.count)), "bytes were lost, doubled or reordered")
+    check(message.outcome.isPayloadTruncated == (message.bytes.count < expected.bytes.count), "truncation was not told, or made up")
+    check(expected.files.starts(with: message.files), "descriptors \(message.files) instead of \(expected.files)")
+    check(message.files.count <= admitted, "more descriptors than the policy admits")
+    check(message.outcome.failures.isEmpty, "descriptors have failed")
+    let missing = expected.files.count - message.files.count - message.outcome.surplus
+    check(missing == 0 || message.outcome.isControlTruncated, "\(missing) descriptors are missing, and that was not told")
+    check(message.outcome.surplus == 0 || message.files.count == admitted, "surplus was made up")
+  }
+
+  private func popMessage() -> Message {
+    check(!pending.isEmpty, "a message that was not sent")
+    return pending.removeFirst()
+  }
+
+  /// Descriptors come with the first byte of their send.
+  private func popBytes(_ count: Int) -> Message {
+    check(count > 0, "an empty message of a stream")
+    var taken = Message(bytes: [], files: [])
+    while taken.bytes.count < count {
+      check(!pending.isEmpty, "bytes that were not sent")
+      let part = pending[0].bytes.prefix(count - taken.bytes.count)
+      taken.bytes += part
+      taken.files += pending[0].files
+      pending[0].files = []
+      pending[0].bytes.removeFirst(part.count)
+      if pending[0].bytes.isEmpty { pending.removeFirst() }
+    }
+    return taken
+  }
+}
