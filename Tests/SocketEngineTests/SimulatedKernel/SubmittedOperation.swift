@@ -57,7 +57,7 @@ final class SubmittedOperation {
   }
   var flags: Int32 {
     switch request {
-    case .send(let flags), .receive(let flags): flags
+    case .send(let flags), .receive(let flags), .receiveWhenReadable(let flags): flags
     default: 0
     }
   }

@@ -1,5 +1,7 @@
 import SystemPackage
 
+@testable import Ancillary
+
 /// What the hostile kernel has completed a receive with.
 struct Delivery {
   struct Failure: Equatable {
@@ -12,7 +14,11 @@ struct Delivery {
   var byteCount = 0
   var flags: Int32 = 0
   var control = InstalledControl()
+  /// The sender's name, cut to the room for it.
+  var name: [UInt8] = []
   var errno: Errno?
+
+  var sender: AnySocketAddress? { AnySocketAddress(systemBytes: name) }
 
   /// What a receive into memory leaves of a stream's message.
   func rest(after count: Int) -> Delivery {

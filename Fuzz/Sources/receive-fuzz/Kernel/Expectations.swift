@@ -87,6 +87,7 @@ final class Expectations {
       if room == nil { check(message.byteCount == delivery.byteCount, "\(message.byteCount) bytes instead of \(delivery.byteCount)") }
       check(message.files == verdict.admitted, "descriptors \(message.files) instead of \(verdict.admitted) of \(delivery.control.files)")
       if let process = message.process { check(process == delivery.control.process, "a process was missed, or made up") }
+      if room == nil { check(message.sender == delivery.sender, "another sender: \(message.sender, default: "none")") }
       if let flags = message.flags { check(flags == ReceiveFlags(systemFlags: delivery.flags), "other flags: \(flags)") }
       checkOutcome(message.outcome, delivery, verdict, isTruncated: isTruncated)
     }

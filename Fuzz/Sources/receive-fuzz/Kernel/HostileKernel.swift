@@ -101,10 +101,10 @@ final class HostileKernel: Driver, @unchecked Sendable {
     check(operation.isStable, "memory of a receive changed before its completion")
     let control = HostileControl.bytes(input, room: operation.controlRoom)
     var message = makeMessage(control, payloadRoom: isEmpty ? 0 : operation.payloadRoom)
-    if operation.flags & cms_msg_trunc != 0, input.oneIn(2) { message.byteCount += input.number(0...100_000) }
+    if operation.flags & cms_msg_trunc != 0, message.byteCount == operation.payloadRoom, input.oneIn(2) { message.byteCount += input.number(0...100_000) }
     let nameLength = operation.nameRoom == 0 ? 0 : input.number(0...200)
-    let name = input.take(min(nameLength, operation.nameRoom))
-    operation.fill(message.payload, message.control.bytes, flags: message.flags, name: name, nameLength: nameLength)
+    message.name = input.take(min(nameLength, operation.nameRoom))
+    operation.fill(message.payload, message.control.bytes, flags: message.flags, name: message.name, nameLength: nameLength)
     expected.add(message, to: operation)
     complete(operation, Int32(message.byteCount))
   }
@@ -115,14 +115,14 @@ final class HostileKernel: Driver, @unchecked Sendable {
     let nameRoom = operation.operation.receivedNameSize
     let controlStart = ReceiveBuffers.headerSize + nameRoom
     let start = controlStart + buffers.controlSize
-    let message = makeMessage(HostileControl.bytes(input, room: buffers.controlSize), payloadRoom: isEmpty ? 0 : buffer.count - start)
+    var message = makeMessage(HostileControl.bytes(input, room: buffers.controlSize), payloadRoom: isEmpty ? 0 : buffer.count - start)
     let nameLength = nameRoom == 0 ? 0 : input.number(0...200)
     let header = cms_received_header(
       name_length: UInt32(nameLength), control_length: UInt32(message.control.bytes.count),
       payload_length: input.oneIn(4) ? .max : UInt32(message.payload.count), flags: UInt32(bitPattern: message.flags | cms_msg_cmsg_cloexec))
     buffer.storeBytes(of: header, as: cms_received_header.self)
-    UnsafeMutableRawBufferPointer(rebasing: buffer[ReceiveBuffers.headerSize..<controlStart])
-      .copyBytes(from: input.take(min(nameLength, nameRoom)))
+    message.name = input.take(min(nameLength, nameRoom))
+    UnsafeMutableRawBufferPointer(rebasing: buffer[ReceiveBuffers.headerSize..<controlStart]).copyBytes(from: message.name)
     UnsafeMutableRawBufferPointer(rebasing: buffer[controlStart..<start]).copyBytes(from: message.control.bytes)
     UnsafeMutableRawBufferPointer(rebasing: buffer[start...]).copyBytes(from: message.payload)
     expected.add(message, to: operation)
