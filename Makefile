@@ -58,8 +58,8 @@ schedules: setup ## Run the engine over a simulated kernel: SCHEDULES (100000) f
 	SCHEDULES=$(or $(SCHEDULES),100000) SEED=$(or $(SEED),$(shell date +%s)000000) \
 	  $(SWIFT) test --skip-build --disable-xctest --no-parallel --filter FaultInjection
 
-fuzz: setup ## Fuzz the control-message walker and every codec for DURATION seconds (20)
-	Fuzz/run $(or $(DURATION),20)
+fuzz: setup ## Fuzz codecs, the receive path over a hostile kernel, and hostile peers, for DURATION seconds (60), a third each
+	Fuzz/run $(or $(DURATION),60)
 
 # CASES chooses cases, with * and ?; `python3 Benchmarks/Runner --help` names the rest.
 bench: setup ## Measure beside C, Rust, Go and other Swift libraries; QUICK=1 takes a minute

@@ -99,6 +99,7 @@ final class HostileKernel: Driver, @unchecked Sendable {
 
   private func deliver(to operation: SubmittedOperation, isEmpty: Bool) {
     check(operation.isStable, "memory of a receive changed before its completion")
+    check(operation.flags & cms_msg_cmsg_cloexec != 0, "a receive does not ask for close-on-exec")
     let control = HostileControl.bytes(input, room: operation.controlRoom)
     var message = makeMessage(control, payloadRoom: isEmpty ? 0 : operation.payloadRoom)
     if operation.flags & cms_msg_trunc != 0, message.byteCount == operation.payloadRoom, input.oneIn(2) { message.byteCount += input.number(0...100_000) }

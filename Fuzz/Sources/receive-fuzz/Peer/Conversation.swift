@@ -33,7 +33,6 @@ final class Conversation: @unchecked Sendable {
     let receive = Receive(input)
     // Unix sockets have no error queue: they take it for a receive like any other, which does not keep its place.
     if receive.way == .errorQueue { return }
-    let hadArrived = sent.suffices(for: 1)
     let arrivals = Arrivals()
     let task = Task(executorPreference: socket.loop.taskExecutor) { await receive.run(on: socket, into: arrivals) }
     for _ in 0..<input.number(0...3) {
@@ -46,7 +45,7 @@ final class Conversation: @unchecked Sendable {
       task.cancel()
     }
     await task.value
-    sent.take(arrivals.all, of: receive, wasCancelled: isCancelled, hadArrived: hadArrived)
+    sent.take(arrivals.all, of: receive, wasCancelled: isCancelled)
   }
 
   /// What was sent and not received is still there, in order, and then comes the end.
@@ -58,7 +57,7 @@ final class Conversation: @unchecked Sendable {
       let wasEmpty = sent.isEmpty
       let arrivals = Arrivals()
       await single.run(on: socket, into: arrivals)
-      sent.take(arrivals.all, of: single, wasCancelled: false, hadArrived: true)
+      sent.take(arrivals.all, of: single, wasCancelled: false)
       if wasEmpty { return }
     }
   }

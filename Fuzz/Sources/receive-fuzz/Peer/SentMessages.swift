@@ -29,21 +29,21 @@ final class SentMessages {
   }
 
   /// A receive has ended with these.
-  func take(_ arrivals: [Arrival], of receive: Receive, wasCancelled: Bool, hadArrived: Bool) {
+  func take(_ arrivals: [Arrival], of receive: Receive, wasCancelled: Bool) {
     for arrival in arrivals {
       switch arrival {
       case .message(let message): receive.way == .peek ? look(at: message) : take(message)
       case .end: takeEnd(leaving: receive.way == .peek)
       case .failed(let error):
-        check(isJustified(error, receive, wasCancelled: wasCancelled, hadArrived: hadArrived), "a receive (\(receive)) failed: \(error)")
+        check(isJustified(error, receive, wasCancelled: wasCancelled), "a receive (\(receive)) failed: \(error)")
       }
     }
   }
 
-  private func isJustified(_ error: any Error, _ receive: Receive, wasCancelled: Bool, hadArrived: Bool) -> Bool {
+  private func isJustified(_ error: any Error, _ receive: Receive, wasCancelled: Bool) -> Bool {
     if error is CancellationError { return wasCancelled }
     return switch (error as? SocketError)?.code {
-    case .deadlineExceeded: receive.way == .deadline && !hadArrived
+    case .deadlineExceeded: receive.way == .deadline
     case .wouldBlock: receive.way == .doNotWait
     default: false
     }
