@@ -15,7 +15,7 @@ internal import SystemPackage
 /// }
 /// await loop.shutdown()
 /// ```
-/// Code that blocks the thread stops all of the loop's sockets: await, or do long work elsewhere. Signals are blocked on it, so that the program's handlers run on
+/// Code that blocks the thread stops all of the loop's sockets: await, or do long work elsewhere. Signals are blocked on it, but for those of faults (`SIGSEGV` …), so that the program's handlers run on
 /// its own threads; a child process that is spawned from code on the loop inherits that mask unless it is given another (`posix_spawnattr_setsigmask`).
 ///
 /// A loop ends by ``shutdown()``, or by itself when nothing refers to it any more: no socket, no handle, no task that prefers it.
