@@ -67,7 +67,7 @@ extension MessageSocket {
 
   /// Receives the next message into memory of the caller's, without an allocation (but for more than four descriptors, or control messages of other kinds).
   ///
-  /// The bytes are appended to `payload`, at most as many as it has room for: of a stream the rest comes with the next receive, of a seqpacket message it is lost and
+  /// The bytes are appended to `payload`, at most as many as it has room for: of a stream the rest comes with the next receive (the descriptors of what had been received ahead, for ``messages``, with its first piece), of a seqpacket message it is lost and
   /// ``ReceivedParts/outcome`` says so. Nil at the end, as ``receiveMessage()``.
   ///
   /// - Precondition: `payload` has room for at least one byte; a stream would report its end otherwise.

@@ -32,7 +32,7 @@ final class SentMessages {
   func take(_ arrivals: [Arrival], of receive: Receive, wasCancelled: Bool) {
     for arrival in arrivals {
       switch arrival {
-      case .message(let message): receive.way == .peek ? look(at: message) : take(message)
+      case .message(let message): receive.way == .peek ? look(at: message) : take(message, intoMemory: receive.room != nil)
       case .end: takeEnd(leaving: receive.way == .peek)
       case .failed(let error):
         check(isJustified(error, receive, wasCancelled: wasCancelled), "a receive (\(receive)) failed: \(error)")
@@ -64,8 +64,9 @@ final class SentMessages {
     pending = before
   }
 
-  private func take(_ message: ArrivedMessage) {
-    let expected = kind == .stream ? popBytes(message.bytes.count) : popMessage()
+  private func take(_ message: ArrivedMessage, intoMemory: Bool = false) {
+    var expected = kind == .stream ? popBytes(message.bytes.count) : popMessage()
+    if intoMemory, kind == .stream, expected.files.isEmpty, !message.files.isEmpty { expected.files = popEarlyFiles() }
     check(message.bytes == Array(expected.bytes.prefix(message.bytes.count)), "bytes were lost, doubled or reordered")
     check(message.outcome.isPayloadTruncated == (message.bytes.count < expected.bytes.count), "truncation was not told, or made up")
     check(expected.files.starts(with: message.files), "descriptors \(message.files) instead of \(expected.files)")
@@ -79,6 +80,13 @@ final class SentMessages {
   private func popMessage() -> Message {
     check(!pending.isEmpty, "a message that was not sent")
     return pending.removeFirst()
+  }
+
+  /// Plain bytes that were received ahead together with the send behind them, and cut to the caller's memory, bring its descriptors with their first piece.
+  private func popEarlyFiles() -> [UInt64] {
+    guard let index = pending.firstIndex(where: { !$0.files.isEmpty }) else { return [] }
+    defer { pending[index].files = [] }
+    return pending[index].files
   }
 
   /// Descriptors come with the first byte of their send.
