@@ -55,11 +55,10 @@ final class Expectations {
     case .deadlineExceeded: receive.way == .deadline
     // Too many descriptors wait to be closed.
     case .policyViolated: error.outcome == nil
-    default: error.errno == .wouldBlock || error.errno == nil && error.code == .wouldBlock ? receive.way == .doNotWait && !isNextFailure(.wouldBlock) : false
+    case .wouldBlock: receive.way == .doNotWait && pending.first?.errno != .wouldBlock
+    default: false
     }
   }
-
-  private func isNextFailure(_ errno: Errno) -> Bool { pending.first?.errno == errno }
 
   // MARK: Comparing
 
@@ -95,7 +94,8 @@ final class Expectations {
 
   private func checkOutcome(_ outcome: ReceiveOutcome, _ delivery: Delivery, _ verdict: Verdict, isTruncated: Bool) {
     check(outcome.isPayloadTruncated == isTruncated, "truncation was not told, or made up: \(delivery)")
-    check(outcome.isControlTruncated == (delivery.flags & cms_msg_ctrunc != 0), "missing control data was not told, or made up: \(delivery)")
+    check(
+      outcome.isControlTruncated == (delivery.flags & cms_msg_ctrunc != 0), "missing control data was not told, or made up: \(delivery)")
     let failures = outcome.failures.map { Delivery.Failure(position: $0.position, errno: $0.errno.rawValue) }
     check(failures == delivery.control.failures, "failures \(failures) instead of \(delivery.control.failures)")
     check(outcome.surplus == verdict.surplus && outcome.refused.count == verdict.refused, "a policy said something else: \(outcome)")

@@ -102,7 +102,9 @@ final class HostileKernel: Driver, @unchecked Sendable {
     check(operation.flags & cms_msg_cmsg_cloexec != 0, "a receive does not ask for close-on-exec")
     let control = HostileControl.bytes(input, room: operation.controlRoom)
     var message = makeMessage(control, payloadRoom: isEmpty ? 0 : operation.payloadRoom)
-    if operation.flags & cms_msg_trunc != 0, message.byteCount == operation.payloadRoom, input.oneIn(2) { message.byteCount += input.number(0...100_000) }
+    if operation.flags & cms_msg_trunc != 0, message.byteCount == operation.payloadRoom, input.oneIn(2) {
+      message.byteCount += input.number(0...100_000)
+    }
     let nameLength = operation.nameRoom == 0 ? 0 : input.number(0...200)
     message.name = input.take(min(nameLength, operation.nameRoom))
     operation.fill(message.payload, message.control.bytes, flags: message.flags, name: message.name, nameLength: nameLength)
@@ -120,7 +122,8 @@ final class HostileKernel: Driver, @unchecked Sendable {
     let nameLength = nameRoom == 0 ? 0 : input.number(0...200)
     let header = cms_received_header(
       name_length: UInt32(nameLength), control_length: UInt32(message.control.bytes.count),
-      payload_length: input.oneIn(4) ? .max : UInt32(message.payload.count), flags: UInt32(bitPattern: message.flags | cms_msg_cmsg_cloexec))
+      payload_length: input.oneIn(4) ? .max : UInt32(message.payload.count), flags: UInt32(bitPattern: message.flags | cms_msg_cmsg_cloexec)
+    )
     buffer.storeBytes(of: header, as: cms_received_header.self)
     message.name = input.take(min(nameLength, nameRoom))
     UnsafeMutableRawBufferPointer(rebasing: buffer[ReceiveBuffers.headerSize..<controlStart]).copyBytes(from: message.name)

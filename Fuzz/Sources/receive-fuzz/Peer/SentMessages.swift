@@ -32,7 +32,7 @@ final class SentMessages {
   func take(_ arrivals: [Arrival], of receive: Receive, wasCancelled: Bool) {
     for arrival in arrivals {
       switch arrival {
-      case .message(let message): receive.way == .peek ? look(at: message) : take(message, intoMemory: receive.room != nil)
+      case .message(let message): receive.way == .peek ? look(at: message) : take(message, mayBeEarly: receive.room != nil)
       case .end: takeEnd(leaving: receive.way == .peek)
       case .failed(let error):
         check(isJustified(error, receive, wasCancelled: wasCancelled), "a receive (\(receive)) failed: \(error)")
@@ -60,13 +60,13 @@ final class SentMessages {
 
   private func look(at message: ArrivedMessage) {
     let before = pending
-    take(message)
+    take(message, mayBeEarly: true)
     pending = before
   }
 
-  private func take(_ message: ArrivedMessage, intoMemory: Bool = false) {
+  private func take(_ message: ArrivedMessage, mayBeEarly: Bool = false) {
     var expected = kind == .stream ? popBytes(message.bytes.count) : popMessage()
-    if intoMemory, kind == .stream, expected.files.isEmpty, !message.files.isEmpty { expected.files = popEarlyFiles() }
+    if mayBeEarly, kind == .stream, expected.files.isEmpty, !message.files.isEmpty { expected.files = popEarlyFiles() }
     check(message.bytes == Array(expected.bytes.prefix(message.bytes.count)), "bytes were lost, doubled or reordered")
     check(message.outcome.isPayloadTruncated == (message.bytes.count < expected.bytes.count), "truncation was not told, or made up")
     check(expected.files.starts(with: message.files), "descriptors \(message.files) instead of \(expected.files)")
@@ -83,6 +83,7 @@ final class SentMessages {
   }
 
   /// Plain bytes that were received ahead together with the send behind them, and cut to the caller's memory, bring its descriptors with their first piece.
+  /// And a peek whose buffer ends where a plain send ends has been seen to bring those of the next.
   private func popEarlyFiles() -> [UInt64] {
     guard let index = pending.firstIndex(where: { !$0.files.isEmpty }) else { return [] }
     defer { pending[index].files = [] }
