@@ -133,6 +133,18 @@ bool cms_ring_prepare_poll_multishot(cms_ring *ring, uint64_t user_data, int32_t
   return true;
 }
 
+bool cms_ring_prepare_pause(cms_ring *ring, uint64_t user_data, uint32_t exponent) {
+  // The kernel reads the time when the entry is submitted.
+  static struct __kernel_timespec pauses[] = {
+    {0, 1000000}, {0, 2000000}, {0, 4000000}, {0, 8000000}, {0, 16000000}, {0, 32000000},
+  };
+  struct io_uring_sqe *entry = io_uring_get_sqe(&ring->ring);
+  if (entry == NULL) return false;
+  io_uring_prep_timeout(entry, &pauses[exponent], 0, 0);
+  io_uring_sqe_set_data64(entry, user_data);
+  return true;
+}
+
 bool cms_ring_prepare_cancel(cms_ring *ring, uint64_t user_data, uint64_t target) {
   struct io_uring_sqe *entry = io_uring_get_sqe(&ring->ring);
   if (entry == NULL) return false;

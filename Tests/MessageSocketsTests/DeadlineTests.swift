@@ -34,6 +34,39 @@ extension KernelTests {
       }
     }
 
+    /// However the loop goes about it: received ahead, or without memory until there is something.
+    @Test(arguments: [false, true]) func aMessageThatHasArrivedWinsInEveryWayOfReceiving(receivesAhead: Bool) async throws {
+      var configuration = IOLoop.Configuration()
+      if !receivesAhead { configuration.waitingReceiveBuffers = 0 }
+      try await withOwnLoop(configuration) { loop in
+        let (left, right) = try UnixSeqpacket.makePair(on: loop)
+        if receivesAhead {
+          try await left.sendMessage([255])
+          for try await message in right.messages {
+            #expect(message.payload == [255])
+            break
+          }
+        }
+        for number in 0..<100 as Range<UInt8> {
+          try await left.sendMessage([number])
+          #expect(try await right.receiveMessage(deadline: .now - .seconds(1))?.payload == [number])
+        }
+        await left.close()
+        await right.close()
+      }
+    }
+
+    /// What the body has taken is returned, whatever ends the deadline's own wait.
+    @Test func aResultWinsAgainstTheLoopsEnd() async throws {
+      try await withOwnLoop { loop in
+        let result = try await loop.withDeadline(.now + .seconds(60)) {
+          await loop.shutdown()
+          return 7
+        }
+        #expect(result == 7)
+      }
+    }
+
     @Test func deadlinesThatRaceMessagesLoseNone() async throws {
       try await withDescriptorOracle { loop in
         let (left, right) = try UnixSeqpacket.makePair()

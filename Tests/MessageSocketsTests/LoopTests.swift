@@ -104,6 +104,10 @@ extension KernelTests {
       var configuration = IOLoop.Configuration()
       configuration.ringEntries = 0
       #expect(throws: SocketError.self) { try IOLoop(configuration) }
+      var large = IOLoop.Configuration()
+      large.receiveBuffers = 32_768
+      large.receiveBufferSize = 16 << 20
+      #expect(throws: SocketError.self) { try IOLoop(large) }
     }
 
     @Test func userActorsOnTheLoopCallSocketsWithoutSwitching() async throws {

@@ -67,6 +67,8 @@ bool cms_ring_prepare_connect(cms_ring *ring, uint64_t user_data, int32_t fd, co
 // Completes when there is something to receive, or nothing more will come.
 bool cms_ring_prepare_poll(cms_ring *ring, uint64_t user_data, int32_t fd);
 bool cms_ring_prepare_poll_multishot(cms_ring *ring, uint64_t user_data, int32_t fd);
+// Completes with -ETIME after 2 to the power of `exponent` milliseconds, 0 to 5.
+bool cms_ring_prepare_pause(cms_ring *ring, uint64_t user_data, uint32_t exponent);
 bool cms_ring_prepare_cancel(cms_ring *ring, uint64_t user_data, uint64_t target);
 
 // One io_uring_enter: submits everything, runs deferred work, and waits for `wait_count` completions, at most

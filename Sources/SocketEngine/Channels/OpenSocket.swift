@@ -37,6 +37,8 @@ final class OpenSocket: @unchecked Sendable {
   /// Nil: everything is admitted.
   @safe @exclusivity(unchecked) private(set) var policy: PolicyEnforcer?
   private let receivesAhead = Atomic(false)
+  /// Unix datagrams: whether the peer is connected to this socket too, so that room in its queue is an event here. Nil for all other sockets.
+  private var isConnectedBothWays: Bool?
 
   /// The readiness driver's; dropped before the descriptor is closed.
   var registration: EpollRegistration?
@@ -51,6 +53,7 @@ final class OpenSocket: @unchecked Sendable {
     number = descriptor.withUnsafeFileDescriptor { $0.rawValue }
     self.descriptor = consume descriptor
     self.file = consume file
+    if kind == .datagram { isConnectedBothWays = Self.isConnectedBothWays(number) }
     setPolicy(policy)
   }
 
@@ -92,6 +95,22 @@ final class OpenSocket: @unchecked Sendable {
   /// Whether a receive, or an accept, is under way or waits for its turn.
   var isReceiving: Bool { !incoming.isEmpty }
 
+  /// Whether a send may find the receiver's queue full, which the kernel does not wait for properly: see ``SendPause``.
+  func mayFindReceiverFull(hasAddress: Bool) -> Bool { isConnectedBothWays.map { hasAddress || !$0 } ?? false }
+
+  /// A Unix datagram socket gets another peer: one that need not know of it.
+  func connectsElsewhere() { if isConnectedBothWays != nil { isConnectedBothWays = false } }
+
+  private static func isConnectedBothWays(_ number: Int32) -> Bool? {
+    var family: Int32 = 0
+    var length: UInt32 = 4
+    guard unsafe cms_get_option(number, 1, 39, &family, &length) == 0, family == cms_family_unix else { return nil }
+    // Whoever is connected by an address has a peer with a name; that of a pair has none.
+    var name: (UInt64, UInt64) = (0, 0)
+    length = 16
+    return unsafe cms_peer_name(number, &name, &length) == 0 && length == 2
+  }
+
   /// Sends a filled operation on its way: to the kernel, or to the end of its queue.
   func start(_ operation: Operation) {
     if withQueue(of: operation, { $0.join(operation) }) { core.submit(operation) }
@@ -109,7 +128,7 @@ final class OpenSocket: @unchecked Sendable {
 
   private func withQueue<R>(of operation: Operation, _ body: (inout OperationQueue) -> R) -> R {
     switch operation.request {
-    case .send, .connect: body(&outgoing)
+    case .send, .pauseSending, .connect: body(&outgoing)
     case .receive(let flags) where flags & cms_msg_errqueue != 0: body(&errors)
     case .receive, .receiveWhenReadable, .receiveAhead, .accept: body(&incoming)
     case .waitForMessage, .event, .timer: preconditionFailure("Not an operation of the kernel's")

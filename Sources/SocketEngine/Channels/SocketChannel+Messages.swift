@@ -12,7 +12,10 @@ extension SocketChannel {
   package nonisolated(nonsending) func send(
     _ payload: RawSpan, numbers: Span<FileDescriptor>, control: ControlMessageBuffer, to name: RawSpan = RawSpan(), flags: Int32
   ) async throws {
-    guard let operation = try makeSend(byteCount: payload.byteCount, numbers: numbers, control: control, flags: flags) else { return }
+    guard
+      let operation = try makeSend(
+        byteCount: payload.byteCount, numbers: numbers, control: control, hasAddress: name.byteCount > 0, flags: flags)
+    else { return }
     operation.setPayload(payload)
     try startSend(operation, numbers: numbers, control: control, name: name)
     let result = await operation.resultSoon()
@@ -26,7 +29,10 @@ extension SocketChannel {
     guard pieces.count <= OperationMemory.maximumVectors else {
       throw SocketError(.messageTooLarge, .send, detail: "\(pieces.count) buffers of at most \(OperationMemory.maximumVectors)")
     }
-    guard let operation = try makeSend(byteCount: pieces.byteCount, numbers: numbers, control: control, flags: flags) else { return }
+    guard
+      let operation = try makeSend(
+        byteCount: pieces.byteCount, numbers: numbers, control: control, hasAddress: name.byteCount > 0, flags: flags)
+    else { return }
     operation.setPayload(pieces)
     try startSend(operation, numbers: numbers, control: control, name: name)
     let result = await operation.resultSoon()
@@ -39,7 +45,9 @@ extension SocketChannel {
   }
 
   /// Nil if there is nothing to send.
-  private func makeSend(byteCount: Int, numbers: Span<FileDescriptor>, control: ControlMessageBuffer, flags: Int32) throws -> Operation? {
+  private func makeSend(
+    byteCount: Int, numbers: Span<FileDescriptor>, control: ControlMessageBuffer, hasAddress: Bool, flags: Int32
+  ) throws -> Operation? {
     if socket.kind == .stream, byteCount == 0 {
       guard numbers.isEmpty, control.isEmpty else { throw SocketError(.emptyPayload, .send) }
       // sendmsg(2) would do nothing and say 0.
@@ -49,7 +57,8 @@ extension SocketChannel {
     if numbers.count > ControlMessages.maximumDescriptors {
       throw SocketError(.tooManyDescriptors, .send, detail: "\(numbers.count) of at most \(ControlMessages.maximumDescriptors)")
     }
-    return try socket.makeOperation(.send(flags: flags | cms_msg_nosignal), .send)
+    let pause: SendPause? = socket.mayFindReceiverFull(hasAddress: hasAddress) && flags & cms_msg_dontwait == 0 ? .first : nil
+    return try socket.makeOperation(.send(flags: flags | cms_msg_nosignal, pause: pause), .send)
   }
 
   private func startSend(
@@ -171,6 +180,7 @@ extension SocketChannel {
   /// A ring would wait for room on a kernel thread for each connection, and a cancellation that comes before that thread sleeps is lost (seen on Linux 6.18). With `O_NONBLOCK` on
   /// the socket it says `EAGAIN` instead. The socket is new and nobody else's; the flag is off again before anyone gets it.
   package nonisolated(nonsending) func connect(to address: AnySocketAddress) async throws {
+    socket.connectsElsewhere()
     guard address.family == cms_family_unix else { return try await connectOnce(to: address) }
     var pause = Duration.milliseconds(1)
     _ = cms_set_nonblocking(socket.number, true)

@@ -75,7 +75,10 @@ final class RingDriver: Driver {
     // SAFETY: the operation owns the memory that these entries point to until its final completion, and holds the channel whose
     // descriptor the number is.
     return switch operation.request {
-    case .send(let flags): unsafe cms_ring_prepare_sendmsg(ring, id, number, operation.header, UInt32(bitPattern: flags))
+    case .send(let flags, let pause):
+      unsafe cms_ring_prepare_sendmsg(
+        ring, id, number, operation.header, UInt32(bitPattern: pause == nil ? flags : flags | cms_msg_dontwait))
+    case .pauseSending(_, let pause): unsafe cms_ring_prepare_pause(ring, id, pause.exponent)
     case .receive(let flags):
       unsafe cms_ring_prepare_recvmsg(
         ring, id, number, operation.header, UInt32(bitPattern: flags), canPollFirst && expectsToWait(operation, flags))

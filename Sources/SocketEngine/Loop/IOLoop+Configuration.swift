@@ -45,6 +45,14 @@ extension IOLoop {
       guard receiveBuffers.nonzeroBitCount == 1 else {
         throw SocketError(.invalidConfiguration, .startLoop, detail: "receiveBuffers is \(receiveBuffers); it must be a power of two")
       }
+      // All buffers are one piece of memory; pages that no message reaches are never touched.
+      guard (receiveBufferSize + controlBufferSize) * receiveBuffers <= 1 << 30 else {
+        throw SocketError(
+          .invalidConfiguration, .startLoop,
+          detail:
+            "receiveBuffers of receiveBufferSize and controlBufferSize are \(receiveBuffers) × \(receiveBufferSize + controlBufferSize) bytes; 1 GiB is possible"
+        )
+      }
       try check(pooledBuffers, in: 0...(1 << 20), "pooledBuffers")
       try check(waitingReceiveBuffers, in: 0...(1 << 20), "waitingReceiveBuffers")
       try check(jobsPerTurn, in: 1...(1 << 20), "jobsPerTurn")

@@ -14,7 +14,10 @@ extension IOLoop {
         do {
           try await self.sleep(for: deadline - .now)
           return .deadlinePassed
-        } catch is CancellationError { return .cancelled }
+        } catch {
+          // The body decides: also when the loop is shut down it may have taken something.
+          return .stopped
+        }
       }
       var hasPassed = false
       do {
@@ -26,7 +29,7 @@ extension IOLoop {
           case .deadlinePassed:
             hasPassed = true
             group.cancelAll()
-          case .cancelled: break
+          case .stopped: break
           }
         }
       } catch is CancellationError where hasPassed {
@@ -40,5 +43,6 @@ extension IOLoop {
 private enum DeadlineRace<R: Sendable>: Sendable {
   case finished(R)
   case deadlinePassed
-  case cancelled
+  /// Without having passed.
+  case stopped
 }

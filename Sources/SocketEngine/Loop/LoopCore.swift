@@ -113,14 +113,15 @@ final class LoopCore: @unchecked Sendable {
     closeDriver()
   }
 
-  /// One turn: jobs, then other threads' requests, then the kernel, then completions. Completions make jobs ready; they never run them.
+  /// One turn: jobs, then other threads' requests, then the kernel, then completions, then deadlines, against which what has arrived wins. Completions make jobs ready; they
+  /// never run them.
   private func turn() {
     runReadyJobs()
     takeArrivals()
-    fireTimers()
     finishDraining()
     waitForKernel()
     reapCompletions()
+    fireTimers()
     resumeWhoWaitedForTheTurn()
   }
 

@@ -33,7 +33,7 @@ extension Operation {
       return .again
     case .accept: outcome.accepted = OwnedFd(adopting: FileDescriptor(rawValue: completion.result))
     case .connect: break
-    case .receiveAhead, .waitForMessage, .event, .timer: preconditionFailure("Not a request with one completion")
+    case .pauseSending, .receiveAhead, .waitForMessage, .event, .timer: preconditionFailure("Not a request with one completion")
     }
     return .finished
   }
@@ -41,6 +41,19 @@ extension Operation {
   private func absorb(_ errno: Errno) -> Progress {
     // A signal to the thread; nothing was transferred.
     if errno == .interrupted, life.mayContinue { return .again }
+    switch request {
+    case .send(let flags, let pause?) where errno == .wouldBlock && life.mayContinue:
+      request = .pauseSending(flags: flags, pause: pause)
+      return .again
+    case .send(_, .some) where errno == .wouldBlock:
+      fail(.canceled)
+      return .finished
+    // The pause is over.
+    case .pauseSending(let flags, let pause) where errno == .timeout && life.mayContinue:
+      request = .send(flags: flags, pause: pause.next)
+      return .again
+    default: break
+    }
     // A stop interrupts a request that a kernel thread is busy with.
     fail(errno == .interrupted ? .canceled : errno)
     return .finished
@@ -49,13 +62,14 @@ extension Operation {
   /// The operation has failed with `errno`, unless that is how it comes to the end of what can be received.
   func fail(_ errno: Errno) {
     let isEnd =
-      switch errno {
-      case .canceled: life.stopReason == .receivingEnded
-      case .wouldBlock: socket?.hasNoEndOfItsOwn ?? false
+      switch (errno, request) {
+      case (.canceled, _): life.stopReason == .receivingEnded
+      case (.wouldBlock, .receive): socket?.hasNoEndOfItsOwn ?? false
       default: false
       }
     outcome.isEnd = isEnd
-    outcome.errno = isEnd ? nil : errno
+    // Whatever it was that ended a pause.
+    if case .pauseSending = request { outcome.errno = .canceled } else { outcome.errno = isEnd ? nil : errno }
   }
 
   private func absorbSent(_ count: Int) -> Progress {

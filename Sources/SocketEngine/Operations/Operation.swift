@@ -36,6 +36,8 @@ struct Operation: @unchecked Sendable {
   var socket: OpenSocket? { unsafe slot.pointee.socket?.takeUnretainedValue() }
   var parking: ParkingSpot { unsafe slot.pointee.parking }
   var header: UnsafeMutablePointer<cms_msghdr> { unsafe slot.pointee.memory.header }
+  /// Whether it is a send to an address of its own.
+  var sendsToAddress: Bool { if case .send = request { unsafe header.pointee.name != nil } else { false } }
 
   var core: LoopCore { unsafe slot.pointee.core.takeUnretainedValue() }
 

@@ -1,7 +1,22 @@
+/// How long a send waits for room in a receiver's queue before it tries again: 1, 2, 4 … 32 ms.
+///
+/// For Unix datagrams. Nothing tells that there is room, and io_uring does not wait for it: Linux copies the payload before it looks at the queue, and io_uring
+/// goes on where the copy ended, with nothing (seen on 6.18).
+package struct SendPause: Sendable {
+  /// 2 to the power of this, in milliseconds.
+  package let exponent: UInt32
+
+  package static let first = SendPause(exponent: 0)
+  var next: SendPause { SendPause(exponent: min(exponent + 1, 5)) }
+}
+
 /// What an operation asks of the kernel.
 package enum OperationRequest: Sendable {
-  /// sendmsg(2): `IORING_OP_SENDMSG`.
-  case send(flags: Int32)
+  /// sendmsg(2): `IORING_OP_SENDMSG`. With a pause, the receiver's queue may be full, which the kernel does not wait for properly: then it is tried again after
+  /// that pause.
+  case send(flags: Int32, pause: SendPause?)
+  /// Nothing but the pause: `IORING_OP_TIMEOUT`.
+  case pauseSending(flags: Int32, pause: SendPause)
   /// recvmsg(2): `IORING_OP_RECVMSG`.
   case receive(flags: Int32)
   /// The same, but nothing is received, and no memory held, before there is something: `IORING_OP_POLL_ADD` first.

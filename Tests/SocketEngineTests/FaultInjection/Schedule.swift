@@ -155,7 +155,9 @@ final class Schedule: @unchecked Sendable {
       let isReceived = await receiveOne(at: endpoint, in: Way.allCases.randomElement(using: &random)!)
       if !isReceived { failures += 1 }
     }
-    if failures >= 20 { ledger.violate("what was sent cannot be received") }
+    // An empty datagram that comes as its receive is stopped by the shutdown cannot be told from the end.
+    let mayHideEmptyMessages = endpoint.kind == .datagram && driver.sockets[endpoint.number]?.isShutDownForReceiving == true
+    if failures >= 20, !mayHideEmptyMessages { ledger.violate("what was sent cannot be received") }
   }
 
   private func isUnread(_ index: Int) -> Bool {

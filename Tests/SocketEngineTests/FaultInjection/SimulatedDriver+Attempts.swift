@@ -34,6 +34,7 @@ extension SimulatedDriver {
       ledger.connectionsMade += 1
       complete(operation, SimulatedFiles.make(ledger.connectionsMade))
     case .connect: complete(operation, 0)
+    case .pauseSending: complete(operation, -ETIME)
     case .waitForMessage, .event, .timer: stop("\(operation.request) is not the kernel's")
     }
   }
@@ -125,7 +126,10 @@ extension SimulatedDriver {
   private func peek(_ operation: SubmittedOperation, at socket: SimulatedSocket) {
     var copy = queues[socket.incoming]
     let next = copy.pop(limit: operation.payloadRoom)
-    guard next != nil || socket.isAtEnd(of: queues[socket.incoming]) else { return }
+    guard next != nil || socket.isAtEnd(of: queues[socket.incoming]) else {
+      if operation.flags & cms_msg_dontwait != 0 { complete(operation, -EAGAIN) }
+      return
+    }
     let numbers = (next?.files ?? []).map { SimulatedFiles.duplicate($0.number) }
     if !operation.isStable { ledger.violate("memory of a receive changed before its completion") }
     operation.fill(next?.bytes ?? [], numbers.isEmpty ? [] : SimulatedControl.rights(numbers), flags: 0)

@@ -51,13 +51,13 @@ final class SubmittedOperation {
   var isMultishot: Bool { if case .receiveAhead = request { true } else { false } }
   var isOutgoing: Bool {
     switch request {
-    case .send, .connect: true
+    case .send, .pauseSending, .connect: true
     default: false
     }
   }
   var flags: Int32 {
     switch request {
-    case .send(let flags), .receive(let flags), .receiveWhenReadable(let flags): flags
+    case .send(let flags, _), .receive(let flags), .receiveWhenReadable(let flags): flags
     default: 0
     }
   }

@@ -15,10 +15,9 @@ extension ReadinessDriver {
     // SAFETY: the operation owns the memory that its header points to until its final completion, and holds the channel whose descriptor the
     // number is.
     switch operation.request {
-    case .send(let flags):
+    case .send(let flags, _):
       let result = unsafe cms_sendmsg(number, operation.header, flags | cms_msg_dontwait)
-      let hasAddress = unsafe operation.header.pointee.name != nil
-      return judge(result, flags, orElse: hasAddress ? .backOff : .roomOrShutdown)
+      return judge(result, flags, orElse: operation.sendsToAddress ? .backOff : .roomOrShutdown)
     case .receive(let flags):
       operation.lendReceiveMemory()
       let result = judge(unsafe cms_recvmsg(number, operation.header, flags | cms_msg_dontwait), flags, orElse: .readiness)
@@ -26,7 +25,8 @@ extension ReadinessDriver {
       return result
     case .accept: return accept(number)
     case .connect(let length): return connect(operation, length)
-    case .receiveWhenReadable, .receiveAhead, .waitForMessage, .event, .timer: preconditionFailure("Not a request to this driver")
+    case .pauseSending, .receiveWhenReadable, .receiveAhead, .waitForMessage, .event, .timer:
+      preconditionFailure("Not a request to this driver")
     }
   }
 

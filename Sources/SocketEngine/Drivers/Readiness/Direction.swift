@@ -14,7 +14,8 @@ enum Direction: CaseIterable {
     case .receive(let flags) where flags & cms_msg_errqueue != 0: self = .errors
     case .receive, .accept: self = .incoming
     case .send, .connect: self = .outgoing
-    case .receiveWhenReadable, .receiveAhead, .waitForMessage, .event, .timer: preconditionFailure("Not a request to this driver")
+    case .pauseSending, .receiveWhenReadable, .receiveAhead, .waitForMessage, .event, .timer:
+      preconditionFailure("Not a request to this driver")
     }
   }
 

@@ -134,7 +134,8 @@ final class ReadinessDriver: Driver {
       if let operation = waiting.find(event.fd, direction) { tryAgain(operation) }
     }
     guard Direction.outgoing.isConcerned(by: event.events) else { return }
-    if let operation = waiting.find(event.fd, .outgoing) {
+    // A try that is in vain raises the event itself, by the room that it gives back: one that waits for another socket's queue must not listen to it.
+    if let operation = waiting.find(event.fd, .outgoing), !operation.sendsToAddress {
       tryAgain(operation)
     } else if waiting.interest(in: event.fd) & cms_event_writable != 0 {
       // Each message that the peer takes would be such an event: nobody sends, stop watching for room.
