@@ -118,7 +118,7 @@ extension MessageSocket {
   /// - Throws: ``SocketError``: `closed`.
   public nonisolated func setReceivePolicy(_ policy: ReceivePolicy) async throws { try await setReceivePolicyOnLoop(policy) }
 
-  private func setReceivePolicyOnLoop(_ policy: ReceivePolicy) throws { try channel.setPolicy(policy) }
+  private func setReceivePolicyOnLoop(_ policy: ReceivePolicy) async throws { try await channel.setPolicy(policy) }
 
   /// One step of an iteration.
   nonisolated func nextMessage(window: ReceiveWindow) async throws -> ReceivedMessage? {

@@ -288,7 +288,7 @@ final class LoopCore: @unchecked Sendable {
       var outcome = message(of: operation, in: completion)
       outcome.noteEnd(on: socket.kind)
       if let policy = socket.policy { policy.judge(&outcome) }
-      countReceived(outcome)
+      countReceived(outcome, byteCount: outcome.payload.count)
       socket.deliver(outcome)
     }
     if completion.flags & cms_completion_more != 0 { return }
@@ -370,7 +370,7 @@ final class LoopCore: @unchecked Sendable {
     case .send where operation.outcome.errno == nil:
       statistics.messagesSent += 1
       statistics.bytesSent += UInt64(operation.outcome.byteCount)
-    case .receive where operation.outcome.errno == nil: countReceived(operation.outcome)
+    case .receive where operation.outcome.errno == nil: countReceived(operation.outcome, byteCount: operation.outcome.byteCount)
     default: break
     }
   }
@@ -387,10 +387,10 @@ final class LoopCore: @unchecked Sendable {
     if let event = operations.find(id) { finishTimer(event, errno: nil) }
   }
 
-  private func countReceived(_ outcome: borrowing OperationOutcome) {
+  private func countReceived(_ outcome: borrowing OperationOutcome, byteCount: Int) {
     if outcome.isEnd { return }
     statistics.messagesReceived += 1
-    statistics.bytesReceived += UInt64(outcome.byteCount)
+    statistics.bytesReceived += UInt64(byteCount)
     statistics.descriptorsReceived += UInt64(outcome.ancillary.descriptors.count)
     if let judgement = outcome.judgement {
       statistics.descriptorsReceived += UInt64(judgement.closed)

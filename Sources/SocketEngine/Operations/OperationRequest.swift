@@ -1,3 +1,5 @@
+internal import CMessageSockets
+
 /// What an operation asks of the kernel.
 package enum OperationRequest: Sendable {
   /// sendmsg(2): `IORING_OP_SENDMSG`.
@@ -18,4 +20,23 @@ package enum OperationRequest: Sendable {
   case event
   /// Nothing but time: done when the loop's clock passes the deadline.
   case timer
+}
+
+extension OperationRequest {
+  /// Whether it receives one message: not an entry of the error queue, nor out-of-band bytes, which have queues of their own.
+  var receivesMessages: Bool {
+    switch self {
+    case .receive(let flags): flags & (cms_msg_errqueue | cms_msg_oob) == 0
+    case .receiveWhenReadable: true
+    default: false
+    }
+  }
+
+  /// Whether it receives a copy.
+  var isPeek: Bool {
+    switch self {
+    case .receive(let flags), .receiveWhenReadable(let flags): flags & cms_msg_peek != 0
+    default: false
+    }
+  }
 }
