@@ -207,6 +207,75 @@ extension KernelTests {
       }
     }
 
+    /// What the peer sends then waits in the kernel, and nothing of it is surplus.
+    @Test func aLimitOfHeldDescriptorsEndsReceivingAhead() async throws {
+      try await withDescriptorOracle { _ in
+        let (left, right) = try UnixSeqpacket.makePair()
+        var iterator = right.messages.makeAsyncIterator()
+        try await left.sendMessage(bytes(of: 0))
+        #expect(number(in: try #require(try await iterator.next())) == 0)
+        try await right.setReceivePolicy(ReceivePolicy(descriptorsHeld: 4))
+        for number in 1...10 { try await left.sendMessage(bytes(of: number), descriptor: try .numbered(number)) }
+        for expected in 1...10 {
+          let message = try #require(try await iterator.next())
+          #expect(number(in: message) == expected)
+          #expect(message.outcome == .complete)
+          #expect(try message.takeDescriptor()?.number == expected)
+        }
+      }
+    }
+
+    @Test func aWindowForFewDescriptorsEndsReceivingAhead() async throws {
+      try await withDescriptorOracle { loop in
+        let (left, right) = try UnixSeqpacket.makePair()
+        var iterator = right.messages.makeAsyncIterator()
+        try await left.sendMessage(bytes(of: 0))
+        _ = try await iterator.next()
+        var small = right.messages(window: ReceiveWindow(messages: 4, descriptors: 4)).makeAsyncIterator()
+        try await left.sendMessage(bytes(of: 1), descriptor: try .numbered(1))
+        #expect(number(in: try #require(try await small.next())) == 1)
+        let before = await loop.statistics.descriptorsReceived
+        for number in 2...20 { try await left.sendMessage(bytes(of: number), descriptor: try .numbered(number)) }
+        #expect(await loop.statistics.descriptorsReceived == before)
+        for expected in 2...20 {
+          let message = try #require(try await small.next())
+          #expect(number(in: message) == expected)
+          #expect(try message.takeDescriptor()?.number == expected)
+          #expect(await loop.statistics.descriptorsReceived == before + UInt64(expected) - 1)
+        }
+      }
+    }
+
+    /// Tasks that wait for what is received ahead go on waiting, in their order, each for a message of its own.
+    @Test func whoWaitsWhenReceivingAheadEndsIsServed() async throws {
+      try await withDescriptorOracle { loop in
+        let (left, right) = try UnixStream.makePair()
+        let iteration = Task(executorPreference: loop.taskExecutor) {
+          var iterator = right.messages.makeAsyncIterator()
+          return try await iterator.next()?.payload
+        }
+        await untilOperationsArePending(1, on: loop)
+        let cancelled = Task(executorPreference: loop.taskExecutor) { try await right.receiveMessage() }
+        let late = Task(executorPreference: loop.taskExecutor) {
+          await codeThrown { _ = try await right.receiveMessage(deadline: .now + .milliseconds(20)) }
+        }
+        let piece = Task(executorPreference: loop.taskExecutor) { try await receiveBytes(upTo: 2, from: right) }
+        let peek = Task(executorPreference: loop.taskExecutor) { try await right.receiveMessage(options: .peek)?.payload }
+        // Behind the jobs of all of them.
+        for _ in 0..<10 { await Task.yield() }
+        try await right.setReceivePolicy(ReceivePolicy(descriptorsHeld: 4))
+        #expect(await late.value == .deadlineExceeded)
+        cancelled.cancel()
+        await #expect(throws: CancellationError.self) { _ = try await cancelled.value }
+        try await left.sendMessage([1])
+        #expect(try await iteration.value == [1])
+        try await left.sendMessage([2, 3, 4])
+        #expect(try await piece.value == [2, 3])
+        #expect(try await peek.value == [4])
+        #expect(try await right.receiveMessage()?.payload == [4])
+      }
+    }
+
     private func bytes(of number: Int) -> [UInt8] { withUnsafeBytes(of: number) { Array($0) } }
 
     private func number(in message: ReceivedMessage) -> Int {
