@@ -131,14 +131,14 @@ extension MessageSocket {
 
   private func setReceivePolicyOnLoop(_ policy: ReceivePolicy) async throws { try await channel.setPolicy(policy) }
 
-  /// One step of an iteration.
-  nonisolated func nextMessage(window: ReceiveWindow) async throws -> ReceivedMessage? {
+  /// One step of an iteration. Without a window the socket's stays as it is.
+  nonisolated func nextMessage(window: ReceiveWindow?) async throws -> ReceivedMessage? {
     let channel = channel
     guard channel.isOnLoop else { return try await nextMessageOnLoop(window: window) }
     return ReceivedMessage(try await channel.receiveAhead(window: window))
   }
 
-  private func nextMessageOnLoop(window: ReceiveWindow) async throws -> ReceivedMessage? {
+  private func nextMessageOnLoop(window: ReceiveWindow?) async throws -> ReceivedMessage? {
     ReceivedMessage(try await channel.receiveAhead(window: window))
   }
 
