@@ -24,6 +24,9 @@ extension SocketOption where Value == Bool {
   public static var receiveTrafficClassV6: SocketOption { SocketOption(level: 41, name: 66) }
   /// Keep errors (ICMP: port unreachable …) in the error queue, with the message that caused them: receive with
   /// ``ReceiveOptions/errorQueue`` (IPv4). `IP_RECVERR`.
+  ///
+  /// Each of them is also reported once by the next send or receive of the socket, whoever it was about: on a socket that is not connected, a client that has gone makes a receive throw
+  /// `connectionRefused`, and ends an iteration of ``MessageSocket/messages``. Nothing else is lost: receive, or iterate, again.
   public static var errorQueueV4: SocketOption { SocketOption(level: 0, name: 11) }
   /// The same for IPv6. `IPV6_RECVERR`.
   public static var errorQueueV6: SocketOption { SocketOption(level: 41, name: 25) }
