@@ -22,7 +22,7 @@ extension MessageSocket {
   /// Receives with flags for this call; see ``receiveMessage()``.
   ///
   /// - ``ReceiveOptions/peek`` returns a copy and leaves the message; the copy has descriptors of its own.
-  /// - ``ReceiveOptions/errorQueue`` waits for the next entry of the socket's error queue, which messages do not pass: ``ReceivedMessage/extendedError``
+  /// - ``ReceiveOptions/errorQueue`` waits for the next entry of the socket's error queue, which messages do not pass: ``ControlMessageCarrier/extendedError``
   ///   (with ``SocketOption/errorQueueV4``).
   /// - ``ReceiveOptions/outOfBand`` does not wait for messages, nor for a byte that nobody has announced: then it fails (`EINVAL`). The kernel drops the byte when the stream is read past
   ///   it, as receiving ahead does (``messages``, on io_uring): iterate in a window of fewer than 253 descriptors where such bytes matter.
