@@ -129,6 +129,26 @@ extension KernelTests {
       }
     }
 
+    /// The multishot receive ends in the queue, before it has begun; what uses its slot next finds nothing of it there.
+    @Test func anIterationThatIsQueuedBecomesAReceive() async throws {
+      try await withDescriptorOracle { loop in
+        let (left, right) = try UnixSeqpacket.makePair()
+        let small = ReceiveWindow(descriptors: 1)
+        let first = Task(executorPreference: loop.taskExecutor) { try await right.receiveMessage()?.payload }
+        await untilOperationsArePending(1, on: loop)
+        let others = [right.messages, right.messages(window: small), right.messages(window: small)].map { messages in
+          Task(executorPreference: loop.taskExecutor) {
+            var iterator = messages.makeAsyncIterator()
+            return try await iterator.next()?.payload
+          }
+        }
+        await untilTasksWait(4, on: loop)
+        for number in 1...4 { try await left.sendMessage([UInt8(number)]) }
+        #expect(try await first.value == [1])
+        for (number, other) in zip(2...4, others) { #expect(try await other.value == [UInt8(number)]) }
+      }
+    }
+
     @Test func aThousandCancelledStepsLoseNothing() async throws {
       try await withDescriptorOracle { loop in
         let (left, right) = try UnixSeqpacket.makePair()

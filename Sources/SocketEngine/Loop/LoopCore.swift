@@ -301,6 +301,8 @@ final class LoopCore: @unchecked Sendable {
   private func endReceiveAhead(_ operation: Operation, _ errno: Errno?) {
     let socket = operation.socket!
     socket.leave(operation)
+    // Stopped before it was submitted it has an errno, which the slot's next use must not find.
+    operation.outcome = OperationOutcome()
     operation.recycle(on: self)
     socket.receiveAheadEnded(errno)
   }
