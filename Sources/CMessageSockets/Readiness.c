@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 _Static_assert(cms_event_readable == EPOLLIN, "EPOLLIN");
+_Static_assert(cms_event_urgent == EPOLLPRI, "EPOLLPRI");
 _Static_assert(cms_event_writable == EPOLLOUT, "EPOLLOUT");
 _Static_assert(cms_event_error == EPOLLERR, "EPOLLERR");
 _Static_assert(cms_event_hangup == EPOLLHUP, "EPOLLHUP");

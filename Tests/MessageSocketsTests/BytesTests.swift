@@ -85,6 +85,108 @@ extension KernelTests {
       }
     }
 
+    enum WaitingReceive: CaseIterable, Sendable {
+      case plain, intoMemory, deadline
+
+      func bytes(from stream: UnixStream) async throws -> [UInt8]? {
+        switch self {
+        case .plain: try await stream.receiveMessage()?.payload
+        case .intoMemory: try await receiveBytes(upTo: 16, from: stream)
+        case .deadline: try await stream.receiveMessage(deadline: .now + .seconds(60))?.payload
+        }
+      }
+    }
+
+    /// Not only a step of an iteration: any receive, also one that is in the kernel already.
+    @Test(arguments: WaitingReceive.allCases)
+    func aPlainReceiveThatWaitsGetsWhatComesBack(form: WaitingReceive) async throws {
+      try await withDescriptorOracle { loop in
+        let (left, right) = try UnixStream.makePair()
+        try await left.sendMessage([1, 2, 3])
+        // One at a time, so that the receive that follows is a request of its own.
+        var iterator: ByteSequence<UnixStream>.AsyncIterator? = right.bytes(window: ReceiveWindow(descriptors: 1)).makeAsyncIterator()
+        #expect(try await iterator?.next(isolation: #isolation) == 1)
+        let waiting = Task(executorPreference: loop.taskExecutor) { try await form.bytes(from: right) }
+        await untilOperationsArePending(1, on: loop)
+        iterator = nil
+        #expect(try await waiting.value == [2, 3])
+        try await left.sendMessage([4])
+        #expect(try await right.receiveMessage()?.payload == [4])
+      }
+    }
+
+    /// What the first does not take is the second's, and a look is a look.
+    @Test func receivesThatWaitShareWhatComesBack() async throws {
+      try await withDescriptorOracle { loop in
+        let (left, right) = try UnixStream.makePair()
+        try await left.sendMessage([0, 1, 2, 3, 4])
+        var iterator: ByteSequence<UnixStream>.AsyncIterator? = right.bytes(window: ReceiveWindow(descriptors: 1)).makeAsyncIterator()
+        #expect(try await iterator?.next(isolation: #isolation) == 0)
+        let peek = Task(executorPreference: loop.taskExecutor) { try await right.receiveMessage(options: .peek)?.payload }
+        await untilTasksWait(1, on: loop)
+        let first = Task(executorPreference: loop.taskExecutor) { try await receiveBytes(upTo: 2, from: right) }
+        await untilTasksWait(2, on: loop)
+        let second = Task(executorPreference: loop.taskExecutor) { try await right.receiveMessage()?.payload }
+        await untilTasksWait(3, on: loop)
+        let third = Task(executorPreference: loop.taskExecutor) {
+          var messages = right.messages.makeAsyncIterator()
+          return try await messages.next(isolation: #isolation)?.payload
+        }
+        await untilTasksWait(4, on: loop)
+        iterator = nil
+        #expect(try await peek.value == [1, 2, 3, 4])
+        #expect(try await first.value == [1, 2])
+        #expect(try await second.value == [3, 4])
+        try await left.sendMessage([5])
+        #expect(try await third.value == [5])
+      }
+    }
+
+    /// Bytes that arrive at the same time stay behind those that come back, whoever of both is first.
+    @Test(arguments: WaitingReceive.allCases)
+    func laterBytesDoNotOvertake(form: WaitingReceive) async throws {
+      try await withDescriptorOracle { loop in
+        let (left, right) = try UnixStream.makePair()
+        for round in 0..<200 {
+          try await left.sendMessage([1, 2, 3])
+          var iterator: ByteSequence<UnixStream>.AsyncIterator? = right.bytes(window: ReceiveWindow(descriptors: 1)).makeAsyncIterator()
+          #expect(try await iterator?.next(isolation: #isolation) == 1)
+          let waiting = Task(executorPreference: loop.taskExecutor) { try await form.bytes(from: right) }
+          await untilOperationsArePending(1, on: loop)
+          let sending = Task(executorPreference: loop.taskExecutor) { try await left.sendMessage([4, 5]) }
+          if round % 2 == 0 { await Task.yield() }
+          iterator = nil
+          var seen = try await waiting.value ?? []
+          try await sending.value
+          while seen.count < 4 { seen += try await right.receiveMessage()?.payload ?? [] }
+          // Bytes that were received before the iterator ended come before: then nothing was waiting any more.
+          #expect(seen == [2, 3, 4, 5] || seen == [4, 5, 2, 3] && round % 2 == 0)
+        }
+      }
+    }
+
+    @Test func theWindowStaysAsItWasSet() async throws {
+      try await withDescriptorOracle { loop in
+        let (left, right) = try UnixStream.makePair()
+        let socket = right.channel.socket
+        try await left.sendMessage([1])
+        var messages = right.messages(window: ReceiveWindow(messages: 3, descriptors: 300)).makeAsyncIterator()
+        #expect(try await messages.next()?.payload == [1])
+        try await left.sendMessage([2])
+        var bytes = right.bytes.makeAsyncIterator()
+        #expect(try await bytes.next(isolation: #isolation) == 2)
+        #expect(socket.receiver.readAhead.window == ReceiveWindow(messages: 3, descriptors: 300))
+        try await left.sendMessage([3])
+        bytes = right.bytes(window: ReceiveWindow(messages: 5, descriptors: 1)).makeAsyncIterator()
+        #expect(try await bytes.next(isolation: #isolation) == 3)
+        #expect(socket.receiver.readAhead.window == ReceiveWindow(messages: 5, descriptors: 1))
+        let before = await loop.statistics.bytesReceived
+        try await left.sendMessage([4])
+        #expect(await loop.statistics.bytesReceived == before)
+        #expect(try await bytes.next(isolation: #isolation) == 4)
+      }
+    }
+
     @Test func theIteratorMayOutliveTheSocket() async throws {
       try await withDescriptorOracle { _ in
         let (left, right) = try UnixStream.makePair()

@@ -96,13 +96,78 @@ extension KernelTests {
       var isTruncated: Bool
     }
 
-    private func receive(upTo count: Int, from socket: some MessageSocket) async throws -> Part? {
+    private func receive(
+      upTo count: Int, _ options: ReceiveOptions = [], deadline: ContinuousClock.Instant? = nil, from socket: some MessageSocket
+    ) async throws -> Part? {
       let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: count, alignment: 1)
       defer { memory.deallocate() }
       var payload = OutputRawSpan(buffer: memory, initializedCount: 0)
-      guard let parts = try await socket.receiveMessage(into: &payload) else { return nil }
+      guard let parts = try await socket.receiveMessage(into: &payload, options: options, deadline: deadline) else { return nil }
       let descriptors = parts.descriptors.count
       return Part(bytes: Array(memory[..<payload.byteCount]), descriptors: descriptors, isTruncated: parts.outcome.isPayloadTruncated)
+    }
+
+    /// All that a server of datagrams needs to know, and to answer.
+    @Test(arguments: [false, true])
+    func whatComesWithAMessage(receivesAhead: Bool) async throws {
+      try await withDescriptorOracle { _ in
+        let server = try UnixDatagram(boundTo: .autobind)
+        try await server.setOption(.passCredentials, to: true)
+        try await server.setOption(.passProcessDescriptor, to: true)
+        try await server.setOption(.timestamps, to: true)
+        let address = try #require(try await server.localAddress()?.unix)
+        let client = try UnixDatagram(boundTo: .autobind)
+        if receivesAhead {
+          var iterator = server.messages.makeAsyncIterator()
+          try await client.sendMessage([0], to: address)
+          #expect(try await iterator.next()?.payload == [0])
+        }
+        try await client.sendMessage([1, 2, 3], descriptor: try .numbered(1), to: address)
+        try await client.sendMessage([4], to: address)
+        try await answer(server, isCopy: true)
+        try await answer(server, isCopy: false)
+        #expect(try await client.receiveMessage()?.payload == [9])
+        #expect(try await client.receiveMessage()?.payload == [9])
+      }
+    }
+
+    private func answer(_ server: UnixDatagram, isCopy: Bool) async throws {
+      let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: 2, alignment: 1)
+      defer { memory.deallocate() }
+      var payload = OutputRawSpan(buffer: memory, initializedCount: 0)
+      let options: ReceiveOptions = isCopy ? [.peek, .fullLength] : []
+      guard var parts = try await server.receiveMessage(into: &payload, options: options, deadline: .now + .seconds(60)) else {
+        Issue.record("a datagram socket has no end")
+        return
+      }
+      let (count, descriptors, isTruncated) = (parts.byteCount, parts.descriptors.count, parts.flags.contains(.payloadTruncated))
+      #expect(count == (isCopy ? 3 : 2))
+      #expect(descriptors == 1)
+      #expect(isTruncated)
+      #expect(Array(memory) == [1, 2])
+      let (user, seconds) = (parts.credentials?.userID, parts.timestamp?.seconds ?? 0)
+      #expect(user == getuid())
+      #expect(seconds > 1_600_000_000)
+      var isOurs = false
+      if case .success(let process)? = parts.takeProcess() { isOurs = process.withUnsafeFileDescriptor { $0.rawValue > 2 } }
+      #expect(isOurs)
+      let hasAnother = parts.takeProcess() != nil
+      #expect(!hasAnother)
+      let sender = try #require(parts.sender?.unix)
+      try await server.sendMessage([9], to: sender)
+    }
+
+    @Test func optionsAndDeadlines() async throws {
+      try await withDescriptorOracle { _ in
+        let (left, right) = try UnixStream.makePair()
+        #expect(await codeThrown { _ = try await self.receive(upTo: 2, .doNotWait, from: right) } == .wouldBlock)
+        #expect(await codeThrown { _ = try await self.receive(upTo: 2, deadline: .now, from: right) } == .deadlineExceeded)
+        try await left.sendMessage([1, 2])
+        try await left.sendMessage([3], options: .outOfBand)
+        #expect(try await receive(upTo: 2, .outOfBand, from: right)?.bytes == [3])
+        #expect(try await receive(upTo: 1, .peek, from: right)?.bytes == [1])
+        #expect(try await receive(upTo: 2, deadline: .now, from: right)?.bytes == [1, 2])
+      }
     }
 
     /// The span forms: no heap allocation for a message with a descriptor, on either side, once the pools are filled.
@@ -172,4 +237,13 @@ extension KernelTests {
       await group.shutdown()
     }
   }
+}
+
+/// The bytes of the next message, received into memory for `count` of them.
+func receiveBytes(upTo count: Int, from socket: some MessageSocket) async throws -> [UInt8]? {
+  let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: count, alignment: 1)
+  defer { memory.deallocate() }
+  var payload = OutputRawSpan(buffer: memory, initializedCount: 0)
+  guard try await socket.receiveMessage(into: &payload) != nil else { return nil }
+  return Array(memory[..<payload.byteCount])
 }

@@ -115,6 +115,17 @@ extension KernelTests {
       }
     }
 
+    /// Also where there is nothing to send.
+    @Test func anEmptyPayloadOnAClosedStream() async throws {
+      try await withDescriptorOracle { _ in
+        let (left, right) = try UnixStream.makePair()
+        try await left.sendMessage([])
+        await left.close()
+        #expect(await codeThrown { try await left.sendMessage([]) } == .closed)
+        await right.close()
+      }
+    }
+
     @Test(arguments: TestedSocket.allCases) func aClosedSocket(socket: TestedSocket) async throws {
       try await withDescriptorOracle { _ in
         let (left, right) = try await socket.makePair()

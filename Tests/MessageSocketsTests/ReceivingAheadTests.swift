@@ -129,6 +129,26 @@ extension KernelTests {
       }
     }
 
+    /// The multishot receive ends in the queue, before it has begun; what uses its slot next finds nothing of it there.
+    @Test func anIterationThatIsQueuedBecomesAReceive() async throws {
+      try await withDescriptorOracle { loop in
+        let (left, right) = try UnixSeqpacket.makePair()
+        let small = ReceiveWindow(descriptors: 1)
+        let first = Task(executorPreference: loop.taskExecutor) { try await right.receiveMessage()?.payload }
+        await untilOperationsArePending(1, on: loop)
+        let others = [right.messages, right.messages(window: small), right.messages(window: small)].map { messages in
+          Task(executorPreference: loop.taskExecutor) {
+            var iterator = messages.makeAsyncIterator()
+            return try await iterator.next()?.payload
+          }
+        }
+        await untilTasksWait(4, on: loop)
+        for number in 1...4 { try await left.sendMessage([UInt8(number)]) }
+        #expect(try await first.value == [1])
+        for (number, other) in zip(2...4, others) { #expect(try await other.value == [UInt8(number)]) }
+      }
+    }
+
     @Test func aThousandCancelledStepsLoseNothing() async throws {
       try await withDescriptorOracle { loop in
         let (left, right) = try UnixSeqpacket.makePair()
@@ -204,6 +224,75 @@ extension KernelTests {
         await right.close()
         _ = consume writer
         #expect(pipe.isAtEnd)
+      }
+    }
+
+    /// What the peer sends then waits in the kernel, and nothing of it is surplus.
+    @Test func aLimitOfHeldDescriptorsEndsReceivingAhead() async throws {
+      try await withDescriptorOracle { _ in
+        let (left, right) = try UnixSeqpacket.makePair()
+        var iterator = right.messages.makeAsyncIterator()
+        try await left.sendMessage(bytes(of: 0))
+        #expect(number(in: try #require(try await iterator.next())) == 0)
+        try await right.setReceivePolicy(ReceivePolicy(descriptorsHeld: 4))
+        for number in 1...10 { try await left.sendMessage(bytes(of: number), descriptor: try .numbered(number)) }
+        for expected in 1...10 {
+          let message = try #require(try await iterator.next())
+          #expect(number(in: message) == expected)
+          #expect(message.outcome == .complete)
+          #expect(try message.takeDescriptor()?.number == expected)
+        }
+      }
+    }
+
+    @Test func aWindowForFewDescriptorsEndsReceivingAhead() async throws {
+      try await withDescriptorOracle { loop in
+        let (left, right) = try UnixSeqpacket.makePair()
+        var iterator = right.messages.makeAsyncIterator()
+        try await left.sendMessage(bytes(of: 0))
+        _ = try await iterator.next()
+        var small = right.messages(window: ReceiveWindow(messages: 4, descriptors: 4)).makeAsyncIterator()
+        try await left.sendMessage(bytes(of: 1), descriptor: try .numbered(1))
+        #expect(number(in: try #require(try await small.next())) == 1)
+        let before = await loop.statistics.descriptorsReceived
+        for number in 2...20 { try await left.sendMessage(bytes(of: number), descriptor: try .numbered(number)) }
+        #expect(await loop.statistics.descriptorsReceived == before)
+        for expected in 2...20 {
+          let message = try #require(try await small.next())
+          #expect(number(in: message) == expected)
+          #expect(try message.takeDescriptor()?.number == expected)
+          #expect(await loop.statistics.descriptorsReceived == before + UInt64(expected) - 1)
+        }
+      }
+    }
+
+    /// Tasks that wait for what is received ahead go on waiting, in their order, each for a message of its own.
+    @Test func whoWaitsWhenReceivingAheadEndsIsServed() async throws {
+      try await withDescriptorOracle { loop in
+        let (left, right) = try UnixStream.makePair()
+        let iteration = Task(executorPreference: loop.taskExecutor) {
+          var iterator = right.messages.makeAsyncIterator()
+          return try await iterator.next()?.payload
+        }
+        await untilOperationsArePending(1, on: loop)
+        let cancelled = Task(executorPreference: loop.taskExecutor) { try await right.receiveMessage() }
+        let late = Task(executorPreference: loop.taskExecutor) {
+          await codeThrown { _ = try await right.receiveMessage(deadline: .now + .milliseconds(20)) }
+        }
+        let piece = Task(executorPreference: loop.taskExecutor) { try await receiveBytes(upTo: 2, from: right) }
+        let peek = Task(executorPreference: loop.taskExecutor) { try await right.receiveMessage(options: .peek)?.payload }
+        // Behind the jobs of all of them.
+        for _ in 0..<10 { await Task.yield() }
+        try await right.setReceivePolicy(ReceivePolicy(descriptorsHeld: 4))
+        #expect(await late.value == .deadlineExceeded)
+        cancelled.cancel()
+        await #expect(throws: CancellationError.self) { _ = try await cancelled.value }
+        try await left.sendMessage([1])
+        #expect(try await iteration.value == [1])
+        try await left.sendMessage([2, 3, 4])
+        #expect(try await piece.value == [2, 3])
+        #expect(try await peek.value == [4])
+        #expect(try await right.receiveMessage()?.payload == [4])
       }
     }
 

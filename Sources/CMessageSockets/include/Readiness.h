@@ -12,6 +12,7 @@ typedef struct cms_event {
 
 enum : uint32_t {
   cms_event_readable = 0x1,           // EPOLLIN
+  cms_event_urgent = 0x2,             // EPOLLPRI
   cms_event_writable = 0x4,           // EPOLLOUT
   cms_event_error = 0x8,              // EPOLLERR, always reported
   cms_event_hangup = 0x10,            // EPOLLHUP, always reported

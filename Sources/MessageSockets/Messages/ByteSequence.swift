@@ -6,10 +6,14 @@ public struct ByteSequence<Socket: StreamSocket>: AsyncSequence, Sendable {
   public typealias Failure = any Error
 
   private let socket: Socket
+  private let window: ReceiveWindow?
 
-  init(socket: Socket) { self.socket = socket }
+  init(socket: Socket, window: ReceiveWindow?) {
+    self.socket = socket
+    self.window = window
+  }
 
-  public func makeAsyncIterator() -> AsyncIterator { AsyncIterator(unread: UnreadBytes(socket: socket)) }
+  public func makeAsyncIterator() -> AsyncIterator { AsyncIterator(unread: UnreadBytes(socket: socket, window: window)) }
 
   /// Returns a byte of those that have been received, and receives when there are none left. Copies of an iterator go on together.
   public struct AsyncIterator: AsyncIteratorProtocol {

@@ -17,7 +17,7 @@ public struct MessageSequence<Socket: MessageSocket>: AsyncSequence, Sendable {
 
   public func makeAsyncIterator() -> AsyncIterator { AsyncIterator(socket: socket, window: window, policy: policy) }
 
-  /// Receives one message a step. After the end, or an error, there is nothing more.
+  /// Receives one message a step. After the end, or an error, there is nothing more; what arrives behind an error, a new iteration has.
   public struct AsyncIterator: AsyncIteratorProtocol {
     private let socket: Socket
     private let window: ReceiveWindow

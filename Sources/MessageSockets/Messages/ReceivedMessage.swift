@@ -7,7 +7,7 @@ public import SystemPackage
 ///
 /// The descriptors are given away once, as a whole by ``takeDescriptors()`` or one by one by ``takeDescriptor()``. What nobody has taken closes with the
 /// message. All descriptors are close-on-exec (`MSG_CMSG_CLOEXEC`).
-public final class ReceivedMessage: Sendable {
+public final class ReceivedMessage: Sendable, ControlMessageCarrier {
   /// The bytes.
   public let payload: [UInt8]
 

@@ -1,9 +1,12 @@
 public import Ancillary
 internal import SocketEngine
+public import SystemPackage
 
 /// What came with a message whose bytes were received into the caller's own memory. Owns the descriptors: what is not taken closes with it.
-public struct ReceivedParts: ~Copyable, Sendable {
-  /// How many bytes were appended to the caller's memory.
+///
+/// Control messages of other kinds are properties: ``ControlMessageCarrier``.
+public struct ReceivedParts: ~Copyable, Sendable, ControlMessageCarrier {
+  /// How many bytes were appended to the caller's memory; with ``ReceiveOptions/fullLength`` how many the message had, also where there was less room.
   public let byteCount: Int
 
   /// The descriptors, in the order in which they were sent, close-on-exec. (`SCM_RIGHTS`)
@@ -18,6 +21,14 @@ public struct ReceivedParts: ~Copyable, Sendable {
   /// What did not arrive.
   public let outcome: ReceiveOutcome
 
+  /// Flags of the message, as ``ReceiveFlags/endOfRecord``. What is missing, ``outcome`` says. The C name is `msg_flags`.
+  public let flags: ReceiveFlags
+
+  /// Where a datagram came from; nil if its socket has no name, and on connections. The C name is `msg_name`.
+  public let sender: AnySocketAddress?
+
+  private var process: Result<ProcessFd, Errno>?
+
   /// Nil for the end of the stream.
   init?(_ received: consuming OperationOutcome) {
     if received.isEnd { return nil }
@@ -25,8 +36,14 @@ public struct ReceivedParts: ~Copyable, Sendable {
     credentials = received.ancillary.credentials
     control = received.control
     outcome = received.report
+    flags = ReceiveFlags(systemFlags: received.messageFlags)
+    sender = received.sender
+    process = received.ancillary.process.take()
     descriptors = OwnedFds()
     swap(&descriptors, &received.ancillary.descriptors)
     if let judgement = received.judgement { judgement.handedOver(descriptors.count) }
   }
+
+  /// Gives away the descriptor of the sender's process; see ``ReceivedMessage/takeProcess()``.
+  public mutating func takeProcess() -> Result<ProcessFd, Errno>? { process.take() }
 }

@@ -4,11 +4,15 @@ internal import SocketEngine
 @usableFromInline
 final class UnreadBytes<Socket: StreamSocket> {
   private let socket: Socket
+  private let window: ReceiveWindow?
   @usableFromInline var bytes: [UInt8] = []
   @usableFromInline var position = 0
   private var isFinished = false
 
-  init(socket: Socket) { self.socket = socket }
+  init(socket: Socket, window: ReceiveWindow?) {
+    self.socket = socket
+    self.window = window
+  }
 
   deinit {
     if position < bytes.count { socket.channel.putBack(bytes[position...]) }
@@ -26,7 +30,7 @@ final class UnreadBytes<Socket: StreamSocket> {
   nonisolated(nonsending) func receive() async throws -> Bool {
     if isFinished { return false }
     do {
-      let message = try await socket.nextMessage(window: ReceiveWindow())
+      let message = try await socket.nextMessage(window: window)
       bytes = message?.payload ?? []
       position = 0
       isFinished = message == nil

@@ -7,23 +7,26 @@ extension SocketOption where Value == Bool {
   public static var noDelay: SocketOption { SocketOption(level: 6, name: 1) }
   /// Hold back small pieces until this is off again. `TCP_CORK`.
   public static var cork: SocketOption { SocketOption(level: 6, name: 3) }
-  /// Attach the number of bytes that are left to read (TCP): ``ReceivedMessage/bytesLeft``. `TCP_INQ`, Linux 4.18.
+  /// Attach the number of bytes that are left to read (TCP): ``ControlMessageCarrier/bytesLeft``. `TCP_INQ`, Linux 4.18.
   public static var reportBytesLeftTCP: SocketOption { SocketOption(level: 6, name: 36) }
 
-  /// Attach the address that a packet came to, and the interface (IPv4): ``ReceivedMessage/packetInfoV4``. `IP_PKTINFO`.
+  /// Attach the address that a packet came to, and the interface (IPv4): ``ControlMessageCarrier/packetInfoV4``. `IP_PKTINFO`.
   public static var packetInfoV4: SocketOption { SocketOption(level: 0, name: 8) }
   /// The same for IPv6. `IPV6_RECVPKTINFO`.
   public static var packetInfoV6: SocketOption { SocketOption(level: 41, name: 49) }
-  /// Attach the packet's time to live (IPv4): ``ReceivedMessage/hopLimit``. `IP_RECVTTL`.
+  /// Attach the packet's time to live (IPv4): ``ControlMessageCarrier/hopLimit``. `IP_RECVTTL`.
   public static var receiveHopLimitV4: SocketOption { SocketOption(level: 0, name: 12) }
   /// The same for IPv6. `IPV6_RECVHOPLIMIT`.
   public static var receiveHopLimitV6: SocketOption { SocketOption(level: 41, name: 51) }
-  /// Attach the type of service and ECN (IPv4): ``ReceivedMessage/trafficClass``. `IP_RECVTOS`.
+  /// Attach the type of service and ECN (IPv4): ``ControlMessageCarrier/trafficClass``. `IP_RECVTOS`.
   public static var receiveTrafficClassV4: SocketOption { SocketOption(level: 0, name: 13) }
   /// The same for IPv6. `IPV6_RECVTCLASS`.
   public static var receiveTrafficClassV6: SocketOption { SocketOption(level: 41, name: 66) }
   /// Keep errors (ICMP: port unreachable …) in the error queue, with the message that caused them: receive with
   /// ``ReceiveOptions/errorQueue`` (IPv4). `IP_RECVERR`.
+  ///
+  /// Each of them is also reported once by the next send or receive of the socket, whoever it was about: on a socket that is not connected, a client that has gone makes a receive throw
+  /// `connectionRefused`, and ends an iteration of ``MessageSocket/messages``. Nothing else is lost: receive, or iterate, again.
   public static var errorQueueV4: SocketOption { SocketOption(level: 0, name: 11) }
   /// The same for IPv6. `IPV6_RECVERR`.
   public static var errorQueueV6: SocketOption { SocketOption(level: 41, name: 25) }
@@ -34,7 +37,7 @@ extension SocketOption where Value == Bool {
   /// IPv6 only: an IPv4 socket may be bound to the same port. Set before binding: ``SocketSetting``. `IPV6_V6ONLY`.
   public static var onlyV6: SocketOption { SocketOption(level: 41, name: 26) }
 
-  /// Receive several messages of one sender at once, glued together: ``ReceivedMessage/segmentSize`` tells where to cut. `UDP_GRO`, Linux 5.0.
+  /// Receive several messages of one sender at once, glued together: ``ControlMessageCarrier/segmentSize`` tells where to cut. `UDP_GRO`, Linux 5.0.
   public static var coalesceReceives: SocketOption { SocketOption(level: 17, name: 104) }
 }
 

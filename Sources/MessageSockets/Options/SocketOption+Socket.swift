@@ -16,17 +16,17 @@ extension SocketOption where Value == Bool {
   /// Attach the sender's process, user and group to each message (Unix): ``ReceivedMessage/credentials``. Messages sent before this was set come without:
   /// set it first, and on listeners: accepted connections inherit it. `SO_PASSCRED`.
   public static var passCredentials: SocketOption { socket(16) }
-  /// Attach the sender's security label (Unix): ``ReceivedMessage/securityLabel``. `SO_PASSSEC`.
+  /// Attach the sender's security label (Unix): ``ControlMessageCarrier/securityLabel``. `SO_PASSSEC`.
   public static var passSecurityLabel: SocketOption { socket(34) }
   /// Attach a descriptor of the sender's process (Unix): ``ReceivedMessage/takeProcess()``. `SO_PASSPIDFD`, Linux 6.5.
   public static var passProcessDescriptor: SocketOption { socket(76) }
   /// Accept descriptors (Unix), as is the default. Off, whoever sends some gets `EPERM`; what is queued already still arrives. `SO_PASSRIGHTS`, Linux 6.16.
   public static var passDescriptors: SocketOption { socket(83) }
-  /// Attach the number of bytes that are left to read (Unix streams): ``ReceivedMessage/bytesLeft``. `SO_INQ`, Linux 6.17.
+  /// Attach the number of bytes that are left to read (Unix streams): ``ControlMessageCarrier/bytesLeft``. `SO_INQ`, Linux 6.17.
   public static var reportBytesLeft: SocketOption { socket(84) }
-  /// Attach the time of arrival in nanoseconds: ``ReceivedMessage/timestamp``. `SO_TIMESTAMPNS`.
+  /// Attach the time of arrival in nanoseconds: ``ControlMessageCarrier/timestamp``. `SO_TIMESTAMPNS`.
   public static var timestamps: SocketOption { socket(35) }
-  /// Attach how many messages were dropped because the queue was full (UDP): ``ReceivedMessage/droppedMessages``. `SO_RXQ_OVFL`.
+  /// Attach how many messages were dropped because the queue was full (UDP): ``ControlMessageCarrier/droppedMessages``. `SO_RXQ_OVFL`.
   public static var reportDroppedMessages: SocketOption { socket(40) }
   /// Attach the mark of the packet. `SO_RCVMARK`, Linux 5.19.
   public static var receiveMark: SocketOption { socket(75) }

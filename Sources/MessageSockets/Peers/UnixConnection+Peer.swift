@@ -45,7 +45,7 @@ extension UnixSocket {
   ///
   /// - Parameters:
   ///   - process: also a descriptor for the sender's process: ``ReceivedMessage/takeProcess()``. Linux 6.5.
-  ///   - securityLabel: also its label: ``ReceivedMessage/securityLabel``.
+  ///   - securityLabel: also its label: ``ControlMessageCarrier/securityLabel``.
   /// - Throws: ``SocketError``: `notSupported` where the kernel cannot do what was asked for; `closed`.
   public nonisolated func identifySenders(process: Bool = false, securityLabel: Bool = false) async throws {
     try await setOption(.passCredentials, to: true)

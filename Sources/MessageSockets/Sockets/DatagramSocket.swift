@@ -6,6 +6,9 @@ internal import SystemPackage
 ///
 /// Each ``ReceivedMessage`` says where it came from (``ReceivedMessage/sender``). There is no end: a receive waits for the next message until the
 /// socket is closed, or shut down for receiving.
+///
+/// An error of the socket is no end either, but it ends an iteration: a connected socket's peer is gone (`connectionRefused`), or on any with
+/// ``SocketOption/errorQueueV4`` one of those that it has sent to. The kernel reports it once, and the messages behind it are there: a server that asks for errors iterates again.
 public protocol DatagramSocket: MessageSocket {
   /// The family's address.
   associatedtype Address: SocketAddress

@@ -36,6 +36,8 @@ extension LoopSocket {
   /// Gives the descriptor away, to hand it to another library or process: pending operations end with the error `closed`, and the socket counts as closed.
   /// Status flags are as they were; a Unix socket's file stays. Not cancellable.
   ///
+  /// An end, or an error, that was received ahead is no hindrance; whoever has the descriptor finds the end again, a connection's reset maybe as its end.
+  ///
   /// - Throws: ``SocketError``: `closed`; `messagesUnread` if messages that were received ahead (``messages``) have not been asked for: they could not be put back
   ///   into the kernel's queue. The socket is open then: receive them, and try again.
   public nonisolated func release() async throws -> OwnedFd { try await releaseOnLoop() }

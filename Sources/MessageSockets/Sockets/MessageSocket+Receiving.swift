@@ -22,8 +22,10 @@ extension MessageSocket {
   /// Receives with flags for this call; see ``receiveMessage()``.
   ///
   /// - ``ReceiveOptions/peek`` returns a copy and leaves the message; the copy has descriptors of its own.
-  /// - ``ReceiveOptions/errorQueue`` waits for the next entry of the socket's error queue, which messages do not pass: ``ReceivedMessage/extendedError``
+  /// - ``ReceiveOptions/errorQueue`` waits for the next entry of the socket's error queue, which messages do not pass: ``ControlMessageCarrier/extendedError``
   ///   (with ``SocketOption/errorQueueV4``).
+  /// - ``ReceiveOptions/outOfBand`` does not wait for messages, nor for a byte that nobody has announced: then it fails (`EINVAL`). The kernel drops the byte when the stream is read past
+  ///   it, as receiving ahead does (``messages``, on io_uring): iterate in a window of fewer than 253 descriptors where such bytes matter.
   /// - ``ReceiveOptions/waitForAll`` is not kept: Linux returns what is there from a receive that has room for control messages.
   ///
   /// - Throws: as ``receiveMessage()``, and ``SocketError``: `wouldBlock` with ``ReceiveOptions/doNotWait``; `deadlineExceeded` at the deadline, if there is one.
@@ -70,25 +72,32 @@ extension MessageSocket {
   /// The bytes are appended to `payload`, at most as many as it has room for: of a stream the rest comes with the next receive (the descriptors of what had been received ahead, for ``messages``, with its first piece), of a seqpacket message it is lost and
   /// ``ReceivedParts/outcome`` says so. Nil at the end, as ``receiveMessage()``.
   ///
+  /// - Parameters:
+  ///   - payload: Where the bytes go.
+  ///   - options: Flags for this call, as for ``receiveMessage(options:deadline:)``.
+  ///   - deadline: When to give up, if at all.
   /// - Precondition: `payload` has room for at least one byte; a stream would report its end otherwise.
-  /// - Throws: as ``receiveMessage()``; then nothing was appended.
-  public nonisolated func receiveMessage(into payload: inout OutputRawSpan) async throws -> ReceivedParts? {
+  /// - Throws: as ``receiveMessage(options:deadline:)``; then nothing was appended.
+  public nonisolated func receiveMessage(
+    into payload: inout OutputRawSpan, options: ReceiveOptions = [], deadline: ContinuousClock.Instant? = nil
+  ) async throws -> ReceivedParts? {
     precondition(payload.freeCapacity > 0, "A receive needs room for at least one byte")
     // SAFETY: the free part of the span stays where it is, and is touched by nobody else, while `payload` is borrowed by this call.
     let memory = unsafe payload.withUnsafeMutableBytes { bytes, used in unsafe UnsafeMutableRawBufferPointer(rebasing: bytes[used...]) }
+    let timeout = deadline.map { $0 - .now }
     let outcome =
       if channel.isOnLoop {
-        unsafe try await channel.receive(into: memory, flags: 0)
+        unsafe try await channel.receive(into: memory, flags: options.rawValue, timeout: timeout)
       } else {
-        unsafe try await receiveOnLoop(into: SendableMemory(memory))
+        unsafe try await receiveOnLoop(into: SendableMemory(memory), timeout: timeout, options)
       }
     // SAFETY: the kernel has filled so many bytes.
     unsafe payload.withUnsafeMutableBytes { _, used in used += min(outcome.byteCount, memory.count) }
     return ReceivedParts(outcome)
   }
 
-  private func receiveOnLoop(into memory: SendableMemory) async throws -> OperationOutcome {
-    unsafe try await channel.receive(into: memory.bytes, flags: 0)
+  private func receiveOnLoop(into memory: SendableMemory, timeout: Duration?, _ options: ReceiveOptions) async throws -> OperationOutcome {
+    unsafe try await channel.receive(into: memory.bytes, flags: options.rawValue, timeout: timeout)
   }
 
   /// The messages that arrive from now on; ends when the peer has closed.
@@ -115,19 +124,21 @@ extension MessageSocket {
 
   /// Sets what peers may send from now on, however it is received. What has been received ahead was judged when it arrived.
   ///
+  /// With a limit of ``ReceivePolicy/descriptorsHeld`` it returns when nothing is received ahead any more.
+  ///
   /// - Throws: ``SocketError``: `closed`.
   public nonisolated func setReceivePolicy(_ policy: ReceivePolicy) async throws { try await setReceivePolicyOnLoop(policy) }
 
-  private func setReceivePolicyOnLoop(_ policy: ReceivePolicy) throws { try channel.setPolicy(policy) }
+  private func setReceivePolicyOnLoop(_ policy: ReceivePolicy) async throws { try await channel.setPolicy(policy) }
 
-  /// One step of an iteration.
-  nonisolated func nextMessage(window: ReceiveWindow) async throws -> ReceivedMessage? {
+  /// One step of an iteration. Without a window the socket's stays as it is.
+  nonisolated func nextMessage(window: ReceiveWindow?) async throws -> ReceivedMessage? {
     let channel = channel
     guard channel.isOnLoop else { return try await nextMessageOnLoop(window: window) }
     return ReceivedMessage(try await channel.receiveAhead(window: window))
   }
 
-  private func nextMessageOnLoop(window: ReceiveWindow) async throws -> ReceivedMessage? {
+  private func nextMessageOnLoop(window: ReceiveWindow?) async throws -> ReceivedMessage? {
     ReceivedMessage(try await channel.receiveAhead(window: window))
   }
 

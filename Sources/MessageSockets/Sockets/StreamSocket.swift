@@ -1,3 +1,5 @@
+public import SocketEngine
+
 /// A connection of bytes in order, without boundaries: ``UnixStream``, ``TCPStream``, or one of yours.
 public protocol StreamSocket: MessageSocket {}
 
@@ -10,5 +12,11 @@ extension StreamSocket {
   /// Leaving the iteration early, or cancelling its task, loses no byte: those that were received and not returned go back to the socket when the iterator ends, and the next receive or
   /// iteration has them. Several iterations at once share the bytes out among them, in pieces as they arrive. Cancellation is noticed when the next bytes
   /// have to be waited for. An error is thrown once, after which the iteration is at its end.
-  public nonisolated var bytes: ByteSequence<Self> { ByteSequence(socket: self) }
+  ///
+  /// They are received ahead within the window that the socket has: ``bytes(window:)`` sets it, and so does ``MessageSocket/messages(window:)``.
+  public nonisolated var bytes: ByteSequence<Self> { ByteSequence(socket: self, window: nil) }
+
+  /// The same with a window of your own, as for ``MessageSocket/messages(window:)``; with fewer than 253 descriptors nothing is received that is not asked for. Each of its
+  /// messages has at most ``IOLoop/Configuration/receiveBufferSize`` bytes. What peers may send along, ``MessageSocket/setReceivePolicy(_:)`` says.
+  public nonisolated func bytes(window: ReceiveWindow) -> ByteSequence<Self> { ByteSequence(socket: self, window: window) }
 }

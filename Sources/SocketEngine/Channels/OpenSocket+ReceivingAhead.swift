@@ -21,14 +21,49 @@ extension OpenSocket {
     return outcome
   }
 
-  /// A copy of the next message, if one has been received ahead. The message stays the next.
-  func copyReceivedAhead() -> OperationOutcome? { receiver.readAhead.first?.copyOutcome() }
+  /// A copy of the next message, if one has been received ahead; at most `room` bytes of it. The message stays the next.
+  func copyReceivedAhead(room: Int = .max) -> OperationOutcome? {
+    guard var copy = receiver.readAhead.first?.copyOutcome() else { return nil }
+    _ = cut(&copy, to: room)
+    return copy
+  }
+
+  /// The next message of those received ahead, or a copy of it, for a receive that comes now: nil if it is empty, or others come first.
+  func nextAhead(copying: Bool, room: Int) -> OperationOutcome? {
+    guard isNextAhead else { return nil }
+    return copying ? copyReceivedAhead(room: room) : takeReceivedAhead(room: room)
+  }
+
+  /// Whether a receive that comes now finds something that was received ahead.
+  var isNextAhead: Bool { !receiver.readAhead.isEmpty && receiveInFront == nil }
+
+  /// Whether a multishot receive is queued or in the kernel.
+  var isArmed: Bool { receiver.armed != nil }
 
   /// Whether the next that was received ahead is a message, and not the end or an error.
   var hasMessageAhead: Bool { receiver.readAhead.first?.isMessage ?? false }
 
-  /// Whether a receive must take its turn with the messages received ahead.
-  var receivesInOrderAhead: Bool { receiver.armed != nil || !receiver.readAhead.isEmpty }
+  /// Whether a receive must take its turn with the messages received ahead. If not, it stands in the queue, behind others that do not.
+  var receivesInOrderAhead: Bool { receiver.armed != nil || !receiver.readAhead.isEmpty && !isReceiving }
+
+  /// The receive of a single message that comes before those that wait for messages received ahead.
+  var receiveInFront: Operation? { incoming.active == receiver.armed ? nil : incoming.active }
+
+  /// Whether more than is asked for may be received.
+  var mayReceiveAhead: Bool {
+    core.canReceiveAhead && receiver.readAhead.window.permitsReadAhead && !hasNoEndOfItsOwn && policy?.permitsReceivingAhead ?? true
+  }
+
+  func setWindow(_ window: ReceiveWindow) {
+    if window == receiver.readAhead.window { return }
+    receiver.setWindow(window)
+    limitReceivingAhead()
+  }
+
+  /// Stops the multishot receive if the policy or the window does not permit it any more. It may still bring messages until it has ended.
+  func limitReceivingAhead() {
+    if let armed = receiver.armed, receiver.readAhead.isFull || !mayReceiveAhead { core.stop(armed, .windowFull) }
+  }
 
   /// Waits for the next message of the multishot receive, which is armed for it if need be.
   func waitForMessage(copying: Bool = false, room: Int = .max) -> Operation {
@@ -40,12 +75,23 @@ extension OpenSocket {
 
   private func armIfNeeded() {
     guard receiver.armed == nil, receiver.hasWaiters, isOpen, core.isRunning else { return }
+    guard mayReceiveAhead else { return receiveForWaiters() }
     let operation = core.makeOperation(.receiveAhead, socket: self)
     operation.prepareReceiveAhead()
     receiver.armed = operation
     core.statistics.multishotStarts += 1
     isReceivingAhead = true
     start(operation)
+  }
+
+  /// Each task that waits receives a message of its own, and nothing ahead.
+  private func receiveForWaiters() {
+    let flags = cms_msg_cmsg_cloexec | (hasNoEndOfItsOwn ? cms_msg_dontwait : 0) | (kind == .stream ? 0 : cms_msg_trunc)
+    for waiter in receiver.takeWaiters() {
+      guard case .waitForMessage(let copying, let room) = waiter.request else { preconditionFailure("Not a waiter") }
+      waiter.prepareReceive(flags: copying ? flags | cms_msg_peek : flags, room: room)
+      start(waiter)
+    }
   }
 
   /// A message has come: the first waiting task gets it, or it is kept, behind the others or in front of them.
@@ -58,7 +104,9 @@ extension OpenSocket {
     while let waiter = receiver.popWaiter() {
       guard case .waitForMessage(let copying, let room) = waiter.request else { preconditionFailure("Not a waiter") }
       if copying {
-        core.finishWaiter(waiter, outcome.copy())
+        var copy = outcome.copy()
+        _ = cut(&copy, to: room)
+        core.finishWaiter(waiter, copy)
       } else {
         // Here and not when the waiter's task runs: the rest goes before what comes next.
         let rest = cut(&outcome, to: room)
@@ -88,6 +136,7 @@ extension OpenSocket {
     if !isOpen || !core.isRunning { stopWaiters(isOpen ? .loopShutdown : .socketClosed) }
     armIfNeeded()
     if receiver.isIdle { isReceivingAhead = false }
+    signalDisarmed()
   }
 
   func stopWaiters(_ reason: StopReason) {
@@ -97,32 +146,16 @@ extension OpenSocket {
   /// Cuts a message received ahead that does not fit into the caller's memory: as in the kernel, a stream keeps the rest for the next receive, other sockets
   /// lose it and say so.
   private func cut(_ outcome: inout OperationOutcome, to room: Int) -> OperationOutcome? {
-    guard outcome.payload.count > room else { return nil }
-    outcome.byteCount = room
+    let excess = outcome.payload.count - room
+    guard excess > 0 else { return nil }
+    defer { outcome.payload.removeLast(excess) }
     guard kind == .stream else {
       outcome.messageFlags |= cms_msg_trunc
       policy?.judgeTruncation(&outcome)
       return nil
     }
-    var rest = OperationOutcome()
-    rest.payload = Array(outcome.payload[room...])
-    rest.byteCount = rest.payload.count
-    return rest
-  }
-
-  /// Puts back the end, or an error that the kernel reports once.
-  func keepForNextReceive(_ outcome: consuming OperationOutcome) {
-    receiver.keep(core.makeMessage(outcome), inFront: true)
-    isReceivingAhead = true
-  }
-
-  /// The next receive, or the one that waits, gets these bytes, which were the last that was received from the stream.
-  func putBack(_ bytes: ArraySlice<UInt8>) {
-    guard isOpen else { return }
-    var rest = OperationOutcome()
-    rest.payload = Array(bytes)
-    rest.byteCount = bytes.count
-    deliver(rest, inFront: true)
+    outcome.byteCount = room
+    return OperationOutcome(bytes: outcome.payload[room...])
   }
 
   /// The socket's handle is gone: nobody will ask for messages.

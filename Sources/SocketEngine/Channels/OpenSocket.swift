@@ -20,10 +20,14 @@ final class OpenSocket: @unchecked Sendable {
   /// Removed as soon as the socket is closed for use, and before the descriptor is closed.
   private var file: BoundFile?
   @safe @exclusivity(unchecked) private var outgoing = OperationQueue()
-  @safe @exclusivity(unchecked) private var incoming = OperationQueue()
+  @safe @exclusivity(unchecked) private(set) var incoming = OperationQueue()
   /// Receives from the error queue (`MSG_ERRQUEUE`), which messages do not pass.
   @safe @exclusivity(unchecked) private var errors = OperationQueue()
+  /// Receives of out-of-band bytes (`MSG_OOB`), which are apart from the others.
+  @safe @exclusivity(unchecked) private var urgent = OperationQueue()
   private var closers: [OperationID] = []
+  /// Who waits until nothing is received ahead any more.
+  private var disarmers: [OperationID] = []
   @safe @exclusivity(unchecked) private(set) var isOpen = true
   /// Who ends the socket wants its descriptor.
   private var isReleasing = false
@@ -76,9 +80,14 @@ final class OpenSocket: @unchecked Sendable {
   ///
   /// - Throws: `CancellationError` if the task is cancelled already, ``SocketError/Code/closed``, ``SocketError/Code/loopShutDown``.
   func makeOperation(_ request: OperationRequest, _ name: SocketError.Operation) throws -> Operation {
+    try checkStart(name)
+    return core.makeOperation(request, socket: self)
+  }
+
+  /// Throws what ``makeOperation(_:_:)`` throws.
+  func checkStart(_ name: SocketError.Operation) throws {
     try checkUse(name)
     guard core.isRunning else { throw SocketError(.loopShutDown, name) }
-    return core.makeOperation(request, socket: self)
   }
 
   func checkUse(_ name: SocketError.Operation) throws {
@@ -120,8 +129,16 @@ final class OpenSocket: @unchecked Sendable {
   func leave(_ operation: Operation) {
     if case .waitForMessage = operation.request {
       receiver.removeWaiter(operation)
-    } else if let next = withQueue(of: operation, { $0.leave(operation) }) {
-      core.submit(next)
+    } else {
+      if !receiver.readAhead.isEmpty { putInOrder(operation) }
+      if operation.isTry { keepFailure(of: operation) }
+      var next = withQueue(of: operation) { $0.leave(operation) }
+      while let receive = next, let outcome = messageAhead(for: receive) {
+        core.finishWaiter(receive, outcome)
+        next = withQueue(of: receive) { $0.leave(receive) }
+      }
+      if let next { core.submit(next) }
+      if receiver.hasWaiters { serveWaiters() }
     }
     if !isOpen { finishClosing() }
   }
@@ -130,6 +147,7 @@ final class OpenSocket: @unchecked Sendable {
     switch operation.request {
     case .send, .pauseSending, .connect: body(&outgoing)
     case .receive(let flags) where flags & cms_msg_errqueue != 0: body(&errors)
+    case .receive(let flags) where flags & cms_msg_oob != 0: body(&urgent)
     case .receive, .receiveWhenReadable, .receiveAhead, .accept: body(&incoming)
     case .waitForMessage, .event, .timer: preconditionFailure("Not an operation of the kernel's")
     }
@@ -147,6 +165,20 @@ final class OpenSocket: @unchecked Sendable {
     } else if !policy.isUnrestricted {
       self.policy = PolicyEnforcer(policy)
     }
+  }
+
+  /// What to wait for until the multishot receive, which has been stopped, has ended.
+  func waitUntilDisarmed() -> Operation {
+    let disarmed = core.makeEvent()
+    disarmers.append(disarmed.id)
+    return disarmed
+  }
+
+  /// The multishot receive has ended.
+  func signalDisarmed() {
+    let waiting = disarmers
+    disarmers = []
+    for id in waiting { core.signal(id) }
   }
 
   /// `SO_PASSRIGHTS`; kernels and sockets that do not have it deliver, and the policy closes.
@@ -208,7 +240,9 @@ final class OpenSocket: @unchecked Sendable {
 
   private func stopOperations() {
     stopWaiters(.socketClosed)
-    for operation in outgoing.allFromTheBack + incoming.allFromTheBack + errors.allFromTheBack { core.stop(operation, .socketClosed) }
+    for queue in [outgoing, incoming, errors, urgent] {
+      for operation in queue.allFromTheBack { core.stop(operation, .socketClosed) }
+    }
     finishClosing()
   }
 
@@ -219,10 +253,12 @@ final class OpenSocket: @unchecked Sendable {
   }
 
   private func finishClosing() {
-    guard outgoing.isEmpty, incoming.isEmpty, errors.isEmpty else { return }
+    guard outgoing.isEmpty, incoming.isEmpty, errors.isEmpty, urgent.isEmpty else { return }
     if isReleasing {
       isReleasing = false
-      isOpen = !receiver.readAhead.isEmpty
+      isOpen = receiver.readAhead.hasMessage
+      // The end is found again by whoever has the descriptor then.
+      if !isOpen { discardReceivedAhead() }
     } else {
       discardReceivedAhead()
       registration = nil

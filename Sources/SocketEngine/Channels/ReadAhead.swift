@@ -33,6 +33,8 @@ struct ReadAhead {
   var isFull: Bool { messages.count >= window.messages || descriptors >= window.descriptors }
 
   var first: Operation? { messages.first }
+  /// Whether there is more than the end or errors.
+  var hasMessage: Bool { messages.contains { $0.isMessage } }
 
   mutating func append(_ message: Operation) {
     messages.append(message)

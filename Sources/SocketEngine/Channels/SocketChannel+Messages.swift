@@ -51,7 +51,7 @@ extension SocketChannel {
     if socket.kind == .stream, byteCount == 0 {
       guard numbers.isEmpty, control.isEmpty else { throw SocketError(.emptyPayload, .send) }
       // sendmsg(2) would do nothing and say 0.
-      try Task.checkCancellation()
+      try socket.checkStart(.send)
       return nil
     }
     if numbers.count > ControlMessages.maximumDescriptors {
@@ -74,39 +74,31 @@ extension SocketChannel {
   }
 
   /// Receives one message, by a multishot receive that goes on receiving within `window`.
-  package nonisolated(nonsending) func receiveAhead(window: ReceiveWindow) async throws -> OperationOutcome {
-    guard
-      socket.core.canReceiveAhead, window.permitsReadAhead, !socket.hasNoEndOfItsOwn, socket.policy?.permitsReceivingAhead ?? true
-    else { return try await receive(flags: 0) }
+  ///
+  /// - Parameter window: nil leaves it as it is.
+  package nonisolated(nonsending) func receiveAhead(window: ReceiveWindow?) async throws -> OperationOutcome {
+    if let window { socket.setWindow(window) }
+    guard socket.mayReceiveAhead else { return try await receive(flags: 0) }
     try socket.checkUse(.receive)
-    socket.receiver.setWindow(window)
     return try await nextMessage()
   }
 
-  /// The next message of those that are, or will be, received ahead.
+  /// The next message of those that are, or will be, received ahead, or a copy of it.
   @inline(__always)
-  private nonisolated(nonsending) func nextMessage(timeout: Duration? = nil, room: Int = .max) async throws -> OperationOutcome {
-    if let outcome = socket.takeReceivedAhead(room: room) {
-      if let error = outcome.failure(.receive) { throw error }
-      return outcome
+  private nonisolated(nonsending) func nextMessage(
+    flags: Int32 = 0, timeout: Duration? = nil, room: Int = .max
+  ) async throws -> OperationOutcome {
+    var outcome: OperationOutcome
+    if let next = socket.nextAhead(copying: flags & cms_msg_peek != 0, room: room) {
+      outcome = next
+    } else {
+      let waiter = socket.waitForMessage(copying: flags & cms_msg_peek != 0, room: room)
+      if let timeout { socket.core.addDeadline(LoopTime(after: timeout), to: waiter) }
+      outcome = await waiter.finalOutcome()
     }
-    let waiter = socket.waitForMessage(room: room)
-    if let timeout { socket.core.addDeadline(LoopTime(after: timeout), to: waiter) }
-    let outcome = await waiter.finalOutcome()
     if let error = outcome.failure(.receive) { throw error }
-    return outcome
-  }
-
-  /// A copy of the next message of those that are, or will be, received ahead.
-  private nonisolated(nonsending) func copyOfNextMessage(timeout: Duration?) async throws -> OperationOutcome {
-    if let outcome = socket.copyReceivedAhead() {
-      if let error = outcome.failure(.receive) { throw error }
-      return outcome
-    }
-    let waiter = socket.waitForMessage(copying: true)
-    if let timeout { socket.core.addDeadline(LoopTime(after: timeout), to: waiter) }
-    let outcome = await waiter.finalOutcome()
-    if let error = outcome.failure(.receive) { throw error }
+    // Received ahead, a message always says how long it was.
+    if flags & cms_msg_trunc == 0 { outcome.byteCount = outcome.payload.count }
     return outcome
   }
 
@@ -114,52 +106,50 @@ extension SocketChannel {
   /// for errors, which the next receive finds.
   package nonisolated(nonsending) func receiveIfThere() async -> OperationOutcome? {
     if socket.receivesInOrderAhead {
-      guard socket.isOpen, socket.hasMessageAhead else { return nil }
-      return socket.takeReceivedAhead()
+      guard socket.isOpen, socket.hasMessageAhead, var outcome = socket.nextAhead(copying: false, room: .max) else { return nil }
+      outcome.byteCount = outcome.payload.count
+      return outcome
     }
     // Behind a receive that waits it would have to wait, too.
-    guard !socket.isReceiving, let operation = unsafe try? startReceive(into: nil, flags: cms_msg_dontwait) else { return nil }
+    guard !socket.isReceiving, let operation = unsafe try? startReceive(into: nil, flags: cms_msg_dontwait, isTry: true) else { return nil }
     let outcome = await operation.finalOutcome()
-    if outcome.isMessage { return outcome }
-    if outcome.errno != .wouldBlock, outcome.errno != .canceled { socket.keepForNextReceive(outcome) }
-    return nil
+    guard outcome.isMessage else { return nil }
+    return outcome
   }
 
   /// Receives one message into memory that the engine lends; the payload is copied out.
   ///
   /// - Parameter timeout: how long to wait; a message that has arrived wins also against a time that has passed.
+  @inline(__always)
   package nonisolated(nonsending) func receive(flags: Int32, timeout: Duration? = nil) async throws -> OperationOutcome {
+    unsafe try await receive(into: nil, flags: flags, timeout: timeout)
+  }
+
+  /// Receives one message into the caller's memory, if it brings some, which stays as it is until this returns; what has been received ahead is copied there.
+  @unsafe
+  package nonisolated(nonsending) func receive(
+    into memory: UnsafeMutableRawBufferPointer?, flags: Int32, timeout: Duration? = nil
+  ) async throws -> OperationOutcome {
+    let outcome: OperationOutcome
     if socket.receivesInOrderAhead, flags & (cms_msg_errqueue | cms_msg_oob) == 0 {
       try socket.checkUse(.receive)
-      if flags & cms_msg_dontwait != 0, socket.receiver.readAhead.isEmpty { throw SocketError(.wouldBlock, .receive) }
-      return try await flags & cms_msg_peek == 0 ? nextMessage(timeout: timeout) : copyOfNextMessage(timeout: timeout)
+      if flags & cms_msg_dontwait != 0, !socket.isNextAhead { throw SocketError(.wouldBlock, .receive) }
+      outcome = try await nextMessage(flags: flags, timeout: timeout, room: unsafe memory?.count ?? .max)
+    } else {
+      let operation = unsafe try startReceive(into: memory, flags: flags)
+      if let timeout { socket.core.addDeadline(LoopTime(after: timeout), to: operation) }
+      outcome = await operation.finalOutcome()
+      if let error = outcome.failure(.receive) { throw error }
     }
-    let operation = unsafe try startReceive(into: nil, flags: flags)
-    if let timeout { socket.core.addDeadline(LoopTime(after: timeout), to: operation) }
-    let outcome = await operation.finalOutcome()
-    if let error = outcome.failure(.receive) { throw error }
-    return outcome
-  }
-
-  /// Receives one message into the caller's memory, which stays as it is until this returns; what has been received ahead is copied there.
-  @unsafe
-  package nonisolated(nonsending) func receive(into memory: UnsafeMutableRawBufferPointer, flags: Int32) async throws -> OperationOutcome {
-    if socket.receivesInOrderAhead {
-      try socket.checkUse(.receive)
-      let outcome = try await nextMessage(room: memory.count)
-      unsafe memory.copyBytes(from: outcome.payload.prefix(memory.count))
-      return outcome
-    }
-    let operation = unsafe try startReceive(into: memory, flags: flags)
-    let outcome = await operation.finalOutcome()
-    if let error = outcome.failure(.receive) { throw error }
+    if let memory = unsafe memory { unsafe memory.copyBytes(from: outcome.payload.prefix(memory.count)) }
     return outcome
   }
 
   @unsafe
-  private func startReceive(into memory: UnsafeMutableRawBufferPointer?, flags: Int32) throws -> Operation {
+  private func startReceive(into memory: UnsafeMutableRawBufferPointer?, flags: Int32, isTry: Bool = false) throws -> Operation {
     let flags = flags | cms_msg_cmsg_cloexec | (socket.hasNoEndOfItsOwn ? cms_msg_dontwait : 0)
     let operation = try socket.makeOperation(socket.core.receiveRequest(flags: flags), .receive)
+    operation.isTry = isTry
     unsafe operation.prepareReceive(into: memory)
     if case .receive = operation.request, socket.core.lendsReceiveMemoryEarly { operation.lendReceiveMemory() }
     socket.start(operation)

@@ -73,12 +73,15 @@ public final class SocketChannel: Sendable {
     return socket.number
   }
 
-  /// Sets what peers may send from now on.
+  /// Sets what peers may send from now on; returns when nothing is received ahead any more, if the policy forbids that.
   ///
   /// - Throws: ``SocketError``: `closed`.
-  package func setPolicy(_ policy: ReceivePolicy) throws(SocketError) {
+  package nonisolated(nonsending) func setPolicy(_ policy: ReceivePolicy) async throws(SocketError) {
     _ = try number(for: .configure)
     socket.setPolicy(policy)
+    socket.limitReceivingAhead()
+    // What is on its way until then counts as received before.
+    if socket.isArmed, !socket.mayReceiveAhead { _ = await socket.waitUntilDisarmed().outcomeIgnoringCancellation() }
   }
 
   /// Stops all operations of the socket, waits until the kernel has let go of them, and gives the descriptor away; the socket counts as closed. Not

@@ -87,7 +87,7 @@ final class RingDriver: Driver {
     case .connect(let length): unsafe cms_ring_prepare_connect(ring, id, number, operation.memory.name.baseAddress!, length)
     case .receiveAhead:
       unsafe cms_ring_prepare_recvmsg_multishot(
-        ring, id, number, operation.header, UInt32(bitPattern: cms_msg_cmsg_cloexec), ReceiveBuffers.group)
+        ring, id, number, operation.header, UInt32(bitPattern: operation.receiveAheadFlags), ReceiveBuffers.group)
     case .waitForMessage, .event, .timer: preconditionFailure("Not a request to the kernel")
     }
   }

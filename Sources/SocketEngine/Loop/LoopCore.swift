@@ -289,7 +289,7 @@ final class LoopCore: @unchecked Sendable {
       var outcome = message(of: operation, in: completion)
       outcome.noteEnd(on: socket.kind)
       if let policy = socket.policy { policy.judge(&outcome) }
-      countReceived(outcome)
+      countReceived(outcome, byteCount: outcome.payload.count)
       socket.deliver(outcome)
     }
     if completion.flags & cms_completion_more != 0 { return }
@@ -302,6 +302,8 @@ final class LoopCore: @unchecked Sendable {
   private func endReceiveAhead(_ operation: Operation, _ errno: Errno?) {
     let socket = operation.socket!
     socket.leave(operation)
+    // Stopped before it was submitted it has an errno, which the slot's next use must not find.
+    operation.outcome = OperationOutcome()
     operation.recycle(on: self)
     socket.receiveAheadEnded(errno)
   }
@@ -371,7 +373,7 @@ final class LoopCore: @unchecked Sendable {
     case .send where operation.outcome.errno == nil:
       statistics.messagesSent += 1
       statistics.bytesSent += UInt64(operation.outcome.byteCount)
-    case .receive where operation.outcome.errno == nil: countReceived(operation.outcome)
+    case .receive where operation.outcome.errno == nil: countReceived(operation.outcome, byteCount: operation.outcome.byteCount)
     default: break
     }
   }
@@ -388,10 +390,10 @@ final class LoopCore: @unchecked Sendable {
     if let event = operations.find(id) { finishTimer(event, errno: nil) }
   }
 
-  private func countReceived(_ outcome: borrowing OperationOutcome) {
+  private func countReceived(_ outcome: borrowing OperationOutcome, byteCount: Int) {
     if outcome.isEnd { return }
     statistics.messagesReceived += 1
-    statistics.bytesReceived += UInt64(outcome.byteCount)
+    statistics.bytesReceived += UInt64(byteCount)
     statistics.descriptorsReceived += UInt64(outcome.ancillary.descriptors.count)
     if let judgement = outcome.judgement {
       statistics.descriptorsReceived += UInt64(judgement.closed)

@@ -38,6 +38,16 @@ extension Operation {
     return .finished
   }
 
+  /// Moves the outcome of a receive out, with the bytes also where they are in the caller's memory.
+  func takeBroughtOutcome() -> OperationOutcome {
+    var brought = takeOutcome()
+    if unsafe loan.payload == nil, let start = unsafe memory.payloadStart {
+      // SAFETY: the caller keeps its memory, of which the kernel has filled so much, until the task goes on.
+      brought.payload = unsafe [UInt8](UnsafeRawBufferPointer(start: start, count: min(brought.byteCount, receiveRoom)))
+    }
+    return brought
+  }
+
   private func absorb(_ errno: Errno) -> Progress {
     // A signal to the thread; nothing was transferred.
     if errno == .interrupted, life.mayContinue { return .again }
@@ -125,7 +135,7 @@ extension OperationOutcome {
   /// A message that a multishot receive has left in a buffer.
   init(_ received: ReceivedBuffer, controlSize: Int, on number: Int32) {
     self.init()
-    byteCount = unsafe received.payload.count
+    byteCount = unsafe received.fullLength
     messageFlags = unsafe received.messageFlags
     if unsafe !received.name.isEmpty { sender = unsafe AnySocketAddress(systemBytes: Array(received.name)) }
     payload = unsafe [UInt8](UnsafeRawBufferPointer(received.payload))

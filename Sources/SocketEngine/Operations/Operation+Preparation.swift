@@ -47,6 +47,18 @@ extension Operation {
     unsafe memory.setPayload(buffer ?? UnsafeMutableRawBufferPointer(start: nil, count: 0))
   }
 
+  /// Turns a wait for a message received ahead into a receive of at most `room` bytes.
+  func prepareReceive(flags: Int32, room: Int) {
+    request = .receive(flags: flags)
+    unsafe prepareReceive(into: nil)
+    lendReceiveMemory()
+    // SAFETY: own memory, which the kernel does not know yet; the block gets no longer.
+    unsafe memory.vectors[0].length = min(memory.vectors[0].length, room)
+  }
+
+  /// How many bytes a receive has room for, as far as the caller has said.
+  var receiveRoom: Int { unsafe memory.payloadStart == nil ? .max : memory.vectors[0].length }
+
   /// Gives a receive what it needs to take a message. Until then it holds no memory but the slot.
   func lendReceiveMemory() {
     withCore { core in
@@ -79,6 +91,9 @@ extension Operation {
     unsafe header.pointee.control_length = core.configuration.controlBufferSize
     if withSocket({ $0.namesSenders })! { setNameRoom() }
   }
+
+  /// Messages are to say how long they were; a stream would throw the bytes away for that (tcp(7)).
+  var receiveAheadFlags: Int32 { cms_msg_cmsg_cloexec | (socket!.kind == .stream ? 0 : cms_msg_trunc) }
 
   /// Copies the address to connect or send to.
   func setName(_ name: RawSpan) {

@@ -32,6 +32,10 @@ struct Operation: @unchecked Sendable {
     get { unsafe slot.pointee.request }
     nonmutating set { unsafe slot.pointee.request = newValue }
   }
+  var isTry: Bool {
+    get { unsafe slot.pointee.isTry }
+    nonmutating set { unsafe slot.pointee.isTry = newValue }
+  }
   var descriptor: Int32 { unsafe slot.pointee.descriptor }
   var socket: OpenSocket? { unsafe slot.pointee.socket?.takeUnretainedValue() }
   var parking: ParkingSpot { unsafe slot.pointee.parking }
@@ -70,6 +74,7 @@ struct Operation: @unchecked Sendable {
   func prepare(_ request: OperationRequest, socket: OpenSocket?) {
     life.queue()
     unsafe slot.pointee.request = request
+    unsafe slot.pointee.isTry = false
     unsafe slot.pointee.descriptor = socket?.number ?? -1
     unsafe slot.pointee.socket = socket.map { unsafe .passRetained($0) }
     unsafe slot.pointee.task = ParkedTask()

@@ -29,7 +29,7 @@ extension OperationResult {
     case .deadline: SocketError(.deadlineExceeded, operation)
     case .socketClosed: SocketError(.closed, operation)
     case .loopShutdown: SocketError(.loopShutDown, operation)
-    case .windowFull, .receivingEnded: preconditionFailure("These ends of receives are no failures")
+    case .windowFull, .bytesPutBack, .receivingEnded: preconditionFailure("These ends of receives are no failures")
     }
   }
 }

@@ -25,6 +25,12 @@ package struct OperationOutcome: ~Copyable, Sendable {
 
   package init() {}
 
+  /// Bytes of a stream.
+  init(bytes: ArraySlice<UInt8>) {
+    payload = Array(bytes)
+    result.byteCount = payload.count
+  }
+
   package var byteCount: Int {
     get { result.byteCount }
     set { result.byteCount = newValue }

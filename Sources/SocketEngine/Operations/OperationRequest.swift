@@ -1,3 +1,5 @@
+internal import CMessageSockets
+
 /// How long a send waits for room in a receiver's queue before it tries again: 1, 2, 4 … 32 ms.
 ///
 /// For Unix datagrams. Nothing tells that there is room, and io_uring does not wait for it: Linux copies the payload before it looks at the queue, and io_uring
@@ -33,4 +35,23 @@ package enum OperationRequest: Sendable {
   case event
   /// Nothing but time: done when the loop's clock passes the deadline.
   case timer
+}
+
+extension OperationRequest {
+  /// Whether it receives one message: not an entry of the error queue, nor out-of-band bytes, which have queues of their own.
+  var receivesMessages: Bool {
+    switch self {
+    case .receive(let flags): flags & (cms_msg_errqueue | cms_msg_oob) == 0
+    case .receiveWhenReadable: true
+    default: false
+    }
+  }
+
+  /// Whether it receives a copy.
+  var isPeek: Bool {
+    switch self {
+    case .receive(let flags), .receiveWhenReadable(let flags): flags & cms_msg_peek != 0
+    default: false
+    }
+  }
 }

@@ -16,6 +16,8 @@ struct OperationSlot: ~Copyable {
   /// Lent for this use; given back when the slot is recycled.
   var loan = OperationLoan()
   var outcome = OperationOutcome()
+  /// A receive that takes a message and nothing else: an end or an error is left to the next one.
+  var isTry = false
   let parking: ParkingSpot
   /// Who waits for the outcome.
   var task = ParkedTask()

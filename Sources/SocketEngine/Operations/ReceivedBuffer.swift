@@ -8,6 +8,8 @@ struct ReceivedBuffer {
   let name: UnsafeMutableRawBufferPointer
   let control: UnsafeMutableRawBufferPointer
   let payload: UnsafeMutableRawBufferPointer
+  /// How long the payload was, where the request asks for it (`MSG_TRUNC`); else as long as it is.
+  let fullLength: Int
 
   /// - Parameters:
   ///   - buffer: the whole buffer.
@@ -27,6 +29,7 @@ struct ReceivedBuffer {
     unsafe control = UnsafeMutableRawBufferPointer(rebasing: buffer[controlStart..<(controlStart + Int(header.control_length))])
     // The payload's length is what is there; the header's is what there would have been (MSG_TRUNC).
     unsafe payload = UnsafeMutableRawBufferPointer(rebasing: buffer[payloadStart..<filled])
+    unsafe fullLength = max(payload.count, Int(header.payload_length))
     unsafe messageFlags = Int32(bitPattern: header.flags) & ~cms_msg_cmsg_cloexec
   }
 }

@@ -10,6 +10,8 @@ package enum StopReason: Sendable {
   case loopShutdown
   /// Enough has been received ahead of demand.
   case windowFull
+  /// Bytes that come before all that a receive can still bring were put back. It takes them.
+  case bytesPutBack
   /// The socket was shut down for receiving, which the kernel does not tell a datagram socket's receives. They find the end.
   case receivingEnded
 }

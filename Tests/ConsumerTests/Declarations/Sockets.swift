@@ -20,8 +20,11 @@ private func anySocket<Socket: MessageSocket>(_ socket: Socket, _ memory: inout 
   let _: ReceivedMessage? = try await socket.receiveMessage(options: [.peek, .waitForAll, .errorQueue, .fullLength], deadline: .now)
   let _: [ReceivedMessage] = try await socket.receiveMessages(max: 16)
   if let parts = try await socket.receiveMessage(into: &memory) {
-    _ = (parts.byteCount, parts.descriptors.count, parts.credentials, parts.control, parts.outcome)
+    _ = (
+      parts.byteCount, parts.descriptors.count, parts.credentials, parts.control, parts.outcome, parts.flags, parts.sender, parts.timestamp
+    )
   }
+  if var parts = try await socket.receiveMessage(into: &memory, options: .peek, deadline: .now + .seconds(1)) { _ = parts.takeProcess() }
   for try await message in socket.messages { look(at: message) }
   for try await message in socket.messages(window: ReceiveWindow(messages: 4, descriptors: 253)) { look(at: message) }
 

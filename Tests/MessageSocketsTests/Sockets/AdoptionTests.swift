@@ -90,6 +90,24 @@ extension KernelTests {
       }
     }
 
+    /// The end can be found again, so that it is no message that would be lost. Nor is an error.
+    @Test(arguments: [false, true]) func aSocketWithItsEndReceivedAheadIsGivenAway(isReset: Bool) async throws {
+      try await withDescriptorOracle { loop in
+        let (left, right) = try UnixStream.makePair()
+        var iterator = right.messages.makeAsyncIterator()
+        try await left.sendMessage([0])
+        #expect(try await iterator.next()?.payload == [0])
+        let before = await loop.statistics.multishotEnds
+        // Closed with data unread: a reset.
+        if isReset { try await right.sendMessage([1]) }
+        await left.close()
+        while TestLoop.isOnRing, await loop.statistics.multishotEnds == before { await Task.yield() }
+        let again = try UnixStream(adopting: try await right.release())
+        if isReset, !TestLoop.isOnRing { #expect(await codeThrown { _ = try await again.receiveMessage() } == .connectionReset) }
+        #expect(try await again.receiveMessage() == nil)
+      }
+    }
+
     @Test func optionsAreTypedAndUnknownOnesAreToldApart() async throws {
       try await withDescriptorOracle { _ in
         let (left, _) = try UnixStream.makePair()

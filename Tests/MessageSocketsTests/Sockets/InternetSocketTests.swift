@@ -211,6 +211,36 @@ extension KernelTests {
       }
     }
 
+    /// A client that has gone ends a server's iteration, if the server asks for errors; the other clients' messages wait for the next iteration.
+    @Test func anErrorEndsAnIterationAndTheNextGoesOn() async throws {
+      try await withDescriptorOracle { loop in
+        let server = try UDPSocket(boundTo: Self.loopbacks[0])
+        try await server.setOption(.errorQueueV4, to: true)
+        let address = try #require(try await server.localAddress()?.internet)
+        let gone = try UDPSocket(boundTo: Self.loopbacks[0])
+        let goneAddress = try #require(try await gone.localAddress()?.internet)
+        await gone.close()
+        let iteration = Task(executorPreference: loop.taskExecutor) {
+          var iterator = server.messages.makeAsyncIterator()
+          let thrown = await codeThrown { _ = try await iterator.next(isolation: #isolation) }
+          return (thrown, try await iterator.next(isolation: #isolation)?.payload)
+        }
+        await untilOperationsArePending(1, on: loop)
+        try await server.sendMessage([1], to: goneAddress)
+        let (thrown, after) = try await iteration.value
+        #expect(thrown == .connectionRefused)
+        #expect(after == nil)
+        let client = try UDPSocket(boundTo: Self.loopbacks[0])
+        for number in 2..<5 { try await client.sendMessage([UInt8(number)], to: address) }
+        var next: UInt8 = 2
+        for try await message in server.messages {
+          #expect(message.payload == [next])
+          next += 1
+          if next == 5 { break }
+        }
+      }
+    }
+
     @Test func anErrorOfAConnectedSocketIsThrown() async throws {
       try await withDescriptorOracle { _ in
         let nobody = try UDPSocket(boundTo: Self.loopbacks[0])

@@ -2,6 +2,8 @@ import MessageSockets
 import SystemPackage
 import Testing
 
+@testable import SocketEngine
+
 extension KernelTests {
   @Suite struct ReceivingForms {
     /// Each look has descriptors of its own, and all of them close.
@@ -123,12 +125,91 @@ extension KernelTests {
       }
     }
 
-    @Test func outOfBandBytesAreReceivedApart() async throws {
+    /// The receive behind the batch's last look gets the error, and the one after it the end: not the other way round.
+    @Test func anErrorThatABatchHasFoundIsForWhoWaits() async throws {
+      try await withDescriptorOracle { loop in
+        let (left, right) = try UnixStream.makePair()
+        try await right.setReceivePolicy(ReceivePolicy(descriptorsHeld: 4))
+        let before = loop.core.statistics.messagesReceived
+        let batch = Task(executorPreference: loop.taskExecutor) { try await right.receiveMessages(max: 8).map(\.payload) }
+        await untilOperationsArePending(1, on: loop)
+        let behind = Task(executorPreference: loop.taskExecutor) {
+          while loop.core.statistics.messagesReceived == before { await Task.yield() }
+          // Behind the batch's job, which looks whether there is more.
+          await Task.yield()
+          return await codeThrown { _ = try await right.receiveMessage() }
+        }
+        // Closed with data unread: what came before is delivered, then the error.
+        try await right.sendMessage([9])
+        try await left.sendMessage([1])
+        await left.close()
+        #expect(try await batch.value == [[1]])
+        #expect(await behind.value == .connectionReset)
+        #expect(try await right.receiveMessage() == nil)
+      }
+    }
+
+    /// Also when the message was cut before anybody asked how long it was.
+    @Test(arguments: [false, true]) func theFullLengthIsToldOfAMessageThatWasCut(receivesAhead: Bool) async throws {
+      var configuration = IOLoop.Configuration()
+      configuration.receiveBufferSize = 10
+      try await withOwnLoop(configuration) { loop in
+        let (left, right) = try UnixSeqpacket.makePair(on: loop)
+        try await check(left, right, receivesAhead)
+        let (from, to) = try UnixDatagram.makePair(on: loop)
+        try await check(from, to, receivesAhead)
+      }
+    }
+
+    private func check(_ left: some MessageSocket, _ right: some MessageSocket, _ receivesAhead: Bool) async throws {
+      if receivesAhead {
+        var iterator = right.messages.makeAsyncIterator()
+        try await left.sendMessage([0])
+        #expect(try await iterator.next()?.payload == [0])
+      }
+      for _ in 0..<5 { try await left.sendMessage([UInt8](repeating: 7, count: 400)) }
+      let whole = try #require(try await right.receiveMessage(options: .fullLength))
+      #expect(whole.byteCount == 400)
+      #expect(whole.payload.allSatisfy { $0 == 7 })
+      #expect(whole.outcome.isPayloadTruncated)
+      let plain = try #require(try await right.receiveMessage())
+      #expect(plain.byteCount == plain.payload.count)
+      #expect(plain.outcome.isPayloadTruncated)
+      let copy = try #require(try await right.receiveMessage(options: [.peek, .fullLength]))
+      #expect(copy.byteCount == 400)
+      #expect(try await receiveInto(5, [], from: right) == 5)
+      #expect(try await receiveInto(5, .fullLength, from: right) == 400)
+      var iterator = right.messages.makeAsyncIterator()
+      let step = try #require(try await iterator.next())
+      #expect(step.byteCount == step.payload.count)
+    }
+
+    private func receiveInto(_ count: Int, _ options: ReceiveOptions, from socket: some MessageSocket) async throws -> Int? {
+      let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: count, alignment: 1)
+      defer { memory.deallocate() }
+      var payload = OutputRawSpan(buffer: memory, initializedCount: 0)
+      guard let parts = try await socket.receiveMessage(into: &payload, options: options) else { return nil }
+      #expect(payload.byteCount == count)
+      return parts.byteCount
+    }
+
+    @Test(arguments: [false, true]) func outOfBandBytesAreReceivedApart(receivesAhead: Bool) async throws {
       try await withDescriptorOracle { _ in
         let (left, right) = try UnixStream.makePair()
+        if receivesAhead {
+          var iterator = right.messages.makeAsyncIterator()
+          try await left.sendMessage([0])
+          #expect(try await iterator.next()?.payload == [0])
+        }
         try await left.sendMessage([1, 2])
         try await left.sendMessage([3], options: .outOfBand)
-        #expect(try await right.receiveMessage(options: .outOfBand)?.payload == [3])
+        if receivesAhead, TestLoop.isOnRing {
+          // It has been read past, and the kernel has dropped it: the receive says so, and does not wait behind the others.
+          let error = await errorThrown { _ = try await right.receiveMessage(options: .outOfBand, deadline: .now + .seconds(10)) }
+          #expect(error?.errno == .invalidArgument)
+        } else {
+          #expect(try await right.receiveMessage(options: .outOfBand)?.payload == [3])
+        }
         #expect(try await right.receiveMessage()?.payload == [1, 2])
       }
     }

@@ -6,12 +6,15 @@ enum Direction: CaseIterable {
   case incoming
   /// Receive from the error queue.
   case errors
+  /// Receive out-of-band bytes.
+  case urgent
   /// Send, connect.
   case outgoing
 
   init(_ request: OperationRequest) {
     switch request {
     case .receive(let flags) where flags & cms_msg_errqueue != 0: self = .errors
+    case .receive(let flags) where flags & cms_msg_oob != 0: self = .urgent
     case .receive, .accept: self = .incoming
     case .send, .connect: self = .outgoing
     case .pauseSending, .receiveWhenReadable, .receiveAhead, .waitForMessage, .event, .timer:
@@ -24,6 +27,7 @@ enum Direction: CaseIterable {
     switch self {
     // Errors are always watched for.
     case .errors: 0
+    case .urgent: cms_event_urgent
     case .incoming: cms_event_readable | cms_event_peer_shutdown
     case .outgoing: cms_event_writable
     }

@@ -130,7 +130,7 @@ final class ReadinessDriver: Driver {
   }
 
   private func take(_ event: cms_event) {
-    for direction in [Direction.incoming, .errors] where direction.isConcerned(by: event.events) {
+    for direction in [Direction.incoming, .errors, .urgent] where direction.isConcerned(by: event.events) {
       if let operation = waiting.find(event.fd, direction) { tryAgain(operation) }
     }
     guard Direction.outgoing.isConcerned(by: event.events) else { return }
@@ -139,8 +139,9 @@ final class ReadinessDriver: Driver {
       tryAgain(operation)
     } else if waiting.interest(in: event.fd) & cms_event_writable != 0 {
       // Each message that the peer takes would be such an event: nobody sends, stop watching for room.
-      waiting.register(event.fd, Direction.incoming.interest)
-      _ = epoll.modify(event.fd, Direction.incoming.interest)
+      let rest = waiting.interest(in: event.fd) & ~cms_event_writable | Direction.incoming.interest
+      waiting.register(event.fd, rest)
+      _ = epoll.modify(event.fd, rest)
     }
   }
 

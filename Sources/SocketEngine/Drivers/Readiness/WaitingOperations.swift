@@ -6,6 +6,7 @@ struct WaitingOperations: ~Copyable {
   private struct Place {
     var incoming: Operation?
     var errors: Operation?
+    var urgent: Operation?
     var outgoing: Operation?
     /// What the epoll set watches the descriptor for.
     var interest: UInt32 = 0
@@ -30,6 +31,7 @@ struct WaitingOperations: ~Copyable {
     return switch direction {
     case .incoming: places[Int(number)].incoming
     case .errors: places[Int(number)].errors
+    case .urgent: places[Int(number)].urgent
     case .outgoing: places[Int(number)].outgoing
     }
   }
@@ -48,6 +50,9 @@ struct WaitingOperations: ~Copyable {
     case .errors:
       precondition(places[index].errors == nil, "Two operations read one error queue")
       places[index].errors = operation
+    case .urgent:
+      precondition(places[index].urgent == nil, "Two operations receive out-of-band bytes")
+      places[index].urgent = operation
     case .outgoing:
       precondition(places[index].outgoing == nil, "Two operations send to one socket")
       places[index].outgoing = operation
@@ -60,6 +65,7 @@ struct WaitingOperations: ~Copyable {
     switch Direction(operation.request) {
     case .incoming: places[index].incoming = nil
     case .errors: places[index].errors = nil
+    case .urgent: places[index].urgent = nil
     case .outgoing: places[index].outgoing = nil
     }
     count -= 1

@@ -1,8 +1,14 @@
 public import Ancillary
 
-// Control messages as properties. A kind that did not come, or that cannot be read, is nil: the kernel writes these, and ``ReceivedMessage/control`` has the bytes.
+/// What came with control messages: ``ReceivedMessage``, ``ReceivedParts``.
+///
+/// The kinds that are usual are properties. A kind that did not come, or that cannot be read, is nil: the kernel writes these, and ``control`` has the bytes.
+public protocol ControlMessageCarrier: ~Copyable {
+  /// All control messages as they arrived, unknown kinds included, if there were others than descriptors; in the places of descriptors stands -1.
+  var control: ControlMessageBuffer { get }
+}
 
-extension ReceivedMessage {
+extension ControlMessageCarrier where Self: ~Copyable {
   /// The sender's security label, with ``SocketOption/passSecurityLabel``. The C name is `SCM_SECURITY`.
   public var securityLabel: SecurityLabel? { first() }
 
