@@ -45,7 +45,8 @@ struct SocketForm {
     form.isListening = true
     try form.check(descriptor)
     let address = try descriptor.localAddress()
-    return (SocketChannel(adopting: descriptor, kind: kind, loop: try IOLoop.resolve(loop)), address)
+    let loop = try IOLoop.resolve(loop)
+    return (SocketChannel(adopting: descriptor, boundTo: nil, kind: kind, loop: loop, hasUntrustedPeers: true), address)
   }
 
   private static func describe(_ family: Int32, _ type: Int32, _ isListening: Bool) -> String {
