@@ -16,7 +16,7 @@ extension SocketChannel {
     operation.setPayload(payload)
     try startSend(operation, numbers: numbers, control: control, name: name)
     let result = await operation.resultSoon()
-    if result.errno != nil { throw sendError(result, name: name, hadDescriptors: !numbers.isEmpty) }
+    if result.errno != nil { throw sendError(result, name: name, numbers: numbers) }
   }
 
   /// The same for a payload that is gathered from several pieces.
@@ -30,12 +30,13 @@ extension SocketChannel {
     operation.setPayload(pieces)
     try startSend(operation, numbers: numbers, control: control, name: name)
     let result = await operation.resultSoon()
-    if result.errno != nil { throw sendError(result, name: name, hadDescriptors: !numbers.isEmpty) }
+    if result.errno != nil { throw sendError(result, name: name, numbers: numbers) }
   }
 
-  private func sendError(_ result: OperationResult, name: RawSpan, hadDescriptors: Bool) -> any Error {
+  private func sendError(_ result: OperationResult, name: RawSpan, numbers: Span<FileDescriptor>) -> any Error {
     let address = unsafe AnySocketAddress(systemBytes: name.withUnsafeBytes { unsafe Array($0) })
-    return result.failure(.send, address: address, hadDescriptors: hadDescriptors)!
+    // EINVAL has other causes as well: a control message that is none, flags.
+    return result.failure(.send, address: address, hadRing: result.errno == .invalidArgument && numbers.containsRing)!
   }
 
   /// Nil if there is nothing to send.
@@ -56,12 +57,21 @@ extension SocketChannel {
     _ operation: Operation, numbers: Span<FileDescriptor>, control: ControlMessageBuffer, name: RawSpan
   ) throws {
     do {
+      // The unnamed address: for a socket without a name, or a bind(2) that is to choose one.
+      if name.byteCount == 2 {
+        try unsafe checkDestination(AnySocketAddress(systemBytes: name.withUnsafeBytes { unsafe Array($0) }), .send)
+      }
       try operation.prepareSend(numbers: numbers, control: control, name: name, on: socket.core)
     } catch {
       operation.discard(on: socket.core)
       throw error
     }
     socket.start(operation)
+  }
+
+  private func checkDestination(_ address: AnySocketAddress?, _ operation: SocketError.Operation) throws(SocketError) {
+    guard let address, address.unix == .unnamed else { return }
+    throw SocketError(.addressNotAvailable, operation, address: address, detail: "a socket without a name cannot be reached by an address")
   }
 
   /// Receives one message, by a multishot receive that goes on receiving within `window`.
