@@ -179,12 +179,15 @@ extension SocketChannel {
   /// Connects to an address; while the listener's queue is full it tries again, after 1, 2, 4 … 32 ms: the kernel does not tell when there is room.
   ///
   /// A ring would wait for room on a kernel thread for each connection, and a cancellation that comes before that thread sleeps is lost (seen on Linux 6.18). With `O_NONBLOCK` on
-  /// the socket it says `EAGAIN` instead. The socket is new and nobody else's; the flag is off again before anyone gets it.
+  /// the socket it says `EAGAIN` instead. Such a socket is new and nobody else's, and the flag is off again before anyone gets it. Datagram sockets, which may come from elsewhere, have no
+  /// queue to wait for, and keep their flags.
   package nonisolated(nonsending) func connect(to address: AnySocketAddress) async throws {
-    guard address.family == cms_family_unix else { return try await connectOnce(to: address) }
+    try checkDestination(address, .connect)
+    guard address.family == cms_family_unix, kind != .datagram else { return try await connectOnce(to: address) }
     var pause = Duration.milliseconds(1)
-    _ = cms_set_nonblocking(socket.number, true)
-    defer { _ = cms_set_nonblocking(socket.number, false) }
+    _ = cms_set_nonblocking(try number(for: .connect), true)
+    // Its number is another's once it is closed.
+    defer { if socket.isOpen { _ = cms_set_nonblocking(socket.number, false) } }
     while true {
       do {
         return try await connectOnce(to: address)
