@@ -80,7 +80,7 @@ extension KernelTests {
             try await UnixDatagram().sendMessage([1], to: address)
             #expect(try await socket.receiveMessage()?.payload == [1])
           }
-          #expect(!exists(path.string + ".lock"))
+          #expect(!exists(path.string + ".message-sockets-lock"))
         }
       }
     }
@@ -133,7 +133,7 @@ extension KernelTests {
           }
           #expect(exists(target))
           unlink(target)
-          #expect(!exists(path.string + ".lock"))
+          #expect(!exists(path.string + ".message-sockets-lock"))
         }
       }
     }
@@ -160,7 +160,7 @@ extension KernelTests {
             await client.close()
             for winner in winners { await winner.close() }
           }
-          #expect(!exists(path.string + ".lock"))
+          #expect(!exists(path.string + ".message-sockets-lock"))
         }
       }
     }
@@ -170,13 +170,36 @@ extension KernelTests {
         try await withDescriptorOracle { _ in
           let address = try UnixAddress(path: path)
           _ = try OwnedFd.boundSocket(SOCK_STREAM, path)
-          let lock = try OwnedFd.openFile(path.string + ".lock", O_CREAT | O_RDWR)
+          let lock = try OwnedFd.openFile(path.string + ".message-sockets-lock", O_CREAT | O_RDWR)
           #expect(lock.withUnsafeFileDescriptor { flock($0.rawValue, LOCK_EX) } == 0)
           try await expectRefusal(at: address, because: "another process is replacing it")
           try lock.close()
           let listener = try UnixListener<UnixStream>.bind(to: address)
           await listener.close()
-          #expect(!exists(path.string + ".lock"))
+          #expect(!exists(path.string + ".message-sockets-lock"))
+        }
+      }
+    }
+
+    /// PostgreSQL's lock file is called `.lock` beside its socket, and has a process identifier in it.
+    @Test(arguments: [".lock", ".message-sockets-lock"]) func aFileThatIsNoLockIsLeftAlone(suffix: String) async throws {
+      try await withTemporaryPath { path in
+        try await withDescriptorOracle { _ in
+          _ = try OwnedFd.boundSocket(SOCK_STREAM, path)
+          let foreign = path.string + suffix
+          do {
+            let file = try OwnedFd.openFile(foreign, O_CREAT | O_RDWR)
+            #expect(file.withUnsafeFileDescriptor { write($0.rawValue, "4711\n", 5) } == 5)
+          }
+          let inodeBefore = inode(of: FilePath(foreign))
+          let address = try UnixAddress(path: path)
+          if suffix == ".lock" {
+            await (try UnixListener<UnixStream>.bind(to: address)).close()
+          } else {
+            try await expectRefusal(at: address, because: "is not an empty file")
+          }
+          #expect(inodeBefore != nil && inode(of: FilePath(foreign)) == inodeBefore)
+          unlink(foreign)
         }
       }
     }

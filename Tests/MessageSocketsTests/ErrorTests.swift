@@ -78,6 +78,56 @@ extension KernelTests {
       }
     }
 
+    /// EINVAL has other causes than a ring.
+    @Test func nothingCanBeSentToAnUnnamedAddress() async throws {
+      try await withDescriptorOracle { _ in
+        let socket = try UnixDatagram()
+        let withDescriptor = await errorThrown { try await socket.sendMessage([1], descriptor: try .numbered(1), to: .unnamed) }
+        #expect(withDescriptor?.code == .addressNotAvailable)
+        #expect(withDescriptor?.address?.unix == .unnamed)
+        #expect(await codeThrown { try await socket.sendMessage([1], to: .autobind) } == .addressNotAvailable)
+        #expect(await codeThrown { try await socket.connect(to: .unnamed) } == .addressNotAvailable)
+        #expect(await codeThrown { _ = try await UnixStream.connect(to: .unnamed) } == .addressNotAvailable)
+      }
+    }
+
+    @Test func aControlMessageThatTheKernelRefuses() async throws {
+      try await withDescriptorOracle { _ in
+        let (left, right) = try UnixSeqpacket.makePair()
+        var control = ControlMessageBuffer()
+        // SCM_CREDENTIALS, three bytes long.
+        control.append(level: SOL_SOCKET, type: 2, bytes: ([1, 2, 3] as [UInt8]).span.bytes)
+        let error = await errorThrown { try await left.sendMessage([1], descriptor: try .numbered(1), control: control) }
+        #expect(error?.code == .system)
+        #expect(error?.errno == .invalidArgument)
+        _ = right
+      }
+    }
+
+    /// Part of the bytes and all of the descriptors are on their way: to send it all again would be wrong.
+    @Test func aSendThatDoesNotWaitAndHasRoomForAPart() async throws {
+      try await withDescriptorOracle { _ in
+        let (left, right) = try UnixStream.makePair()
+        let error = try #require(
+          await errorThrown {
+            try await left.sendMessage([UInt8](repeating: 1, count: 4 << 20), descriptor: try .numbered(5), options: .doNotWait)
+          })
+        #expect(error.code == .partialSend)
+        #expect(error.errno == .wouldBlock)
+        #expect(error.bytesSent > 0)
+        var received = 0
+        var descriptors = 0
+        while received < error.bytesSent, let message = try await right.receiveMessage() {
+          received += message.payload.count
+          descriptors += message.descriptorCount
+        }
+        #expect(received == error.bytesSent)
+        #expect(descriptors == 1)
+        while await codeThrown(by: { try await left.sendMessage([1], options: .doNotWait) }) == nil {}
+        #expect(await errorThrown { try await left.sendMessage([1], options: .doNotWait) }?.code == .wouldBlock)
+      }
+    }
+
     @Test(arguments: [TestedSocket.unixSeqpacket, .unixDatagram]) func aMessageLargerThanTheSendBuffer(socket: TestedSocket) async throws {
       try await expectError(.messageTooLarge, on: socket) {
         try await $0.sendMessage([UInt8](repeating: 0, count: 4 << 20), descriptor: try .numbered(1))

@@ -1,5 +1,5 @@
 import Glibc
-import MessageSockets
+@testable import MessageSockets
 import SystemPackage
 import Testing
 
@@ -190,6 +190,36 @@ extension KernelTests {
       try await client.sendMessage([1], descriptor: try .numbered(1))
       #expect(try await server.receiveMessage()?.takeDescriptor()?.number == 1)
       await listener.close()
+    }
+
+    /// No listener, so that accept(2) says EOPNOTSUPP, which it also says of a connection that has failed before it was accepted.
+    private actor NoListener: SocketListener {
+      let channel: SocketChannel
+      let connectionGroup: IOLoopGroup? = nil
+
+      init(on loop: IOLoop) throws { channel = SocketChannel(adopting: try .socket(AF_UNIX, 2 | O_NONBLOCK), kind: .stream, loop: loop) }
+
+      nonisolated var unownedExecutor: UnownedSerialExecutor { channel.unownedExecutor }
+
+      static func makeConnection(_ channel: SocketChannel) -> UnixStream { UnixStream(channel: channel) }
+    }
+
+    @Test func errorsOfTheNetworkPassAndTheEndIsToldOnce() async throws {
+      try await withDescriptorOracle { loop in
+        let listener = try NoListener(on: loop)
+        #expect(await errorThrown { _ = try await listener.accept() }?.errno == .notSupportedOnSocket)
+        let accepting = Task(executorPreference: loop.taskExecutor) {
+          var connections = listener.connections.makeAsyncIterator()
+          await #expect(throws: CancellationError.self) { _ = try await connections.next(isolation: #isolation) }
+          return try await connections.next(isolation: #isolation) == nil
+        }
+        // It waits, and tries again.
+        let before = await loop.statistics.completions
+        while await loop.statistics.completions < before + 3 { await Task.yield() }
+        accepting.cancel()
+        #expect(try await accepting.value)
+        await listener.close()
+      }
     }
 
     @Test func addressesThatCannotBeUsed() async throws {

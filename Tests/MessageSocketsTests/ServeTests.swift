@@ -25,6 +25,14 @@ extension KernelTests {
       }
     }
 
+    @Test func aServerWithoutRoomIsAMistake() async throws {
+      await #expect(processExitsWith: .failure) { _ = ServeLimits(connections: 0) }
+      await #expect(processExitsWith: .failure) {
+        var limits = ServeLimits()
+        limits.connections = 0
+      }
+    }
+
     @Test func tcpClientsAreServed() async throws {
       try await withDescriptorOracle { _ in
         let listener = try TCPListener.bind(to: InternetAddress(.loopback, port: 0))

@@ -1,4 +1,5 @@
 internal import CMessageSockets
+package import SystemPackage
 
 /// What can be known of a descriptor without waiting: ``OwnedFd/facts``.
 public struct DescriptorFacts: Hashable, Sendable {
@@ -73,14 +74,7 @@ extension OwnedFd {
     return unsafe cms_get_option(number, 1, name, &value, &length) == 0 ? value : nil
   }
 
-  /// What /proc/self/fd shows: a path, or `anon_inode:[eventfd]`, `net:[4026531840]` … Empty if it cannot be had.
-  private var text: String {
-    unsafe withUnsafeTemporaryAllocation(of: CChar.self, capacity: 64) { buffer in
-      let length = unsafe cms_descriptor_text(number, buffer.baseAddress, UInt32(buffer.count))
-      // SAFETY: so many bytes were filled.
-      return unsafe String(decoding: UnsafeRawBufferPointer(buffer)[..<max(0, Int(length))], as: UTF8.self)
-    }
-  }
+  private var text: String { FileDescriptor(rawValue: number).shownName }
 
   static func kernelObject(_ text: String) -> DescriptorKind {
     var name = text[...]
@@ -91,5 +85,16 @@ extension OwnedFd {
       name = name[..<colon]
     }
     return name.isEmpty || name.hasPrefix("/") ? .unknown : .kernelObject(String(name))
+  }
+}
+
+extension FileDescriptor {
+  /// What /proc/self/fd shows: a path, or `anon_inode:[eventfd]`, `net:[4026531840]` … Empty if it cannot be had.
+  package var shownName: String {
+    unsafe withUnsafeTemporaryAllocation(of: CChar.self, capacity: 64) { buffer in
+      let length = unsafe cms_descriptor_text(rawValue, buffer.baseAddress, UInt32(buffer.count))
+      // SAFETY: so many bytes were filled.
+      return unsafe String(decoding: UnsafeRawBufferPointer(buffer)[..<max(0, Int(length))], as: UTF8.self)
+    }
   }
 }

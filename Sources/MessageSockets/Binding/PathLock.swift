@@ -3,19 +3,23 @@ internal import Glibc
 internal import SocketEngine
 internal import SystemPackage
 
-/// The right to replace the file at a path, among all processes that ask for it: a file beside it, with the suffix `.lock`, that is locked by flock(2) and removed at the end of this value. One
-/// that a killed process has left is used again.
+/// The right to replace the file at a path, among all processes that ask for it: a file beside it, with a suffix of our own, that is locked by flock(2) and removed at the end of this value. One
+/// that a killed process has left is used again. A file that is not like ours is left alone.
 struct PathLock: ~Copyable {
+  /// PostgreSQL and others have files with the suffix `.lock` of their own beside their sockets.
+  static let suffix = ".message-sockets-lock"
+
   private let path: FilePath
   private let file: OwnedFd
+  private let identity: FileIdentity
 
   /// Does not wait.
   ///
-  /// - Throws: ``SocketError``: `addressInUse` if another process has the lock; `notPermitted`.
+  /// - Throws: ``SocketError``: `addressInUse` if another process has the lock, or what stands at its path is no lock; `notPermitted`.
   init(_ address: UnixAddress) throws(SocketError) {
     // SAFETY: the array ends with a NUL.
     let path = unsafe FilePath(
-      platformString: (address.nameBytes + Array(".lock".utf8)).map { CInterop.PlatformChar(bitPattern: $0) } + [0])
+      platformString: (address.nameBytes + Array(Self.suffix.utf8)).map { CInterop.PlatformChar(bitPattern: $0) } + [0])
     let file: OwnedFd
     do {
       let options: FileDescriptor.OpenOptions = [.create, .closeOnExec, .noFollow, .nonBlocking]
@@ -24,22 +28,30 @@ struct PathLock: ~Copyable {
       throw SocketError(
         result: -((error as? Errno)?.rawValue ?? EIO), .bind, address: AnySocketAddress(address), detail: "the lock file \(path)")
     }
-    guard file.withUnsafeFileDescriptor({ flock($0.rawValue, LOCK_EX | LOCK_NB) == 0 && Self.isLinked($0) }) else {
+    guard let status = file.withUnsafeFileDescriptor({ Self.status(of: $0) }),
+      let identity = file.withUnsafeFileDescriptor({ FileIdentity($0) }),
+      status.st_mode & S_IFMT == S_IFREG, status.st_size == 0
+    else {
+      throw StaleFile.inUse(address, "\(path), which is to be the lock file, is not an empty file: move it away")
+    }
+    guard file.withUnsafeFileDescriptor({ flock($0.rawValue, LOCK_EX | LOCK_NB) == 0 && Self.status(of: $0)?.st_nlink ?? 0 > 0 }) else {
       throw StaleFile.inUse(address, "another process is replacing it, with the lock file \(path)")
     }
     self.path = path
     self.file = file
+    self.identity = identity
   }
 
   deinit {
+    if FileIdentity(path: path) != identity { return }
     // While it is locked: whoever has opened it meanwhile, and locks it next, finds that it has no name any more.
     // SAFETY: the string ends with a NUL, and is not used after the call.
     unsafe path.withPlatformString { path in _ = unsafe unlink(path) }
   }
 
-  private static func isLinked(_ descriptor: FileDescriptor) -> Bool {
+  private static func status(of descriptor: FileDescriptor) -> stat? {
     var status = stat()
     // SAFETY: `status` is a local.
-    return unsafe fstat(descriptor.rawValue, &status) == 0 && status.st_nlink > 0
+    return unsafe fstat(descriptor.rawValue, &status) == 0 ? status : nil
   }
 }

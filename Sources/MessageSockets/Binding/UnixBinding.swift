@@ -11,7 +11,7 @@ public struct UnixBinding: Sendable, Hashable {
   /// that is no socket.
   ///
   /// That the socket is dead is asked of the kernel, without a connection that its owner would see. Of several processes that find the same dead file at the same time one
-  /// replaces it: for that moment a file with the suffix `.lock` stands beside it. What remains possible is that a program that does not know this lock removes
+  /// replaces it: for that moment an empty file with the suffix `.message-sockets-lock` stands beside it. What remains possible is that a program that does not know this lock removes
   /// the dead file *and* binds a new socket between our last look and the removal, some microseconds.
   public var replacesStaleFile: Bool
 

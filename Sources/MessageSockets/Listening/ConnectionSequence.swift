@@ -15,7 +15,8 @@ public struct ConnectionSequence<Listener: SocketListener>: AsyncSequence, Senda
   /// Accepts one connection a step. Ends when the listener is closed; after an error there is nothing more.
   ///
   /// When this process or the system has no descriptor or memory left (`EMFILE`, `ENFILE`, `ENOMEM`) the step waits, 10 ms at first and up to a second, and
-  /// tries again: the connections wait in the kernel meanwhile. A connection that its peer has given up already (`ECONNABORTED`) is passed over.
+  /// tries again: the connections wait in the kernel meanwhile. So it does after the errors of a new connection that accept(2) reports (`EPROTO`, `ENETDOWN`, `EHOSTUNREACH`, `EPERM` of a
+  /// firewall …). A connection that its peer has given up already (`ECONNABORTED`) is passed over.
   public struct AsyncIterator: AsyncIteratorProtocol {
     private let listener: Listener
     private var isFinished = false
@@ -24,23 +25,45 @@ public struct ConnectionSequence<Listener: SocketListener>: AsyncSequence, Senda
 
     public mutating func next(isolation: isolated (any Actor)?) async throws -> Listener.Connection? {
       if isFinished { return nil }
+      do {
+        let connection = try await nextConnection(isolation: isolation)
+        isFinished = connection == nil
+        return connection
+      } catch {
+        isFinished = true
+        throw error
+      }
+    }
+
+    private func nextConnection(isolation: isolated (any Actor)?) async throws -> Listener.Connection? {
       var pause = Duration.milliseconds(10)
       while true {
         do {
           return try await listener.accept()
         } catch let error as SocketError where error.code == .closed {
-          isFinished = true
           return nil
         } catch let error as SocketError where error.errno == .connectionAbort {
           continue
-        } catch let error as SocketError where error.code == .outOfDescriptors || error.code == .outOfMemory {
+        } catch let error as SocketError where error.passes {
           try await listener.loop.sleep(for: pause)
           pause = Swift.min(pause * 2, .seconds(1))
-        } catch {
-          isFinished = true
-          throw error
         }
       }
+    }
+  }
+}
+
+extension SocketError {
+  /// Whether accept(2) may be tried again: there is nothing left, which others may give back; or what it says is an error of the connection, and not the
+  /// listener's.
+  fileprivate var passes: Bool {
+    switch errno {
+    case .tooManyOpenFiles, .tooManyOpenFilesInSystem, .noMemory, .noBufferSpace: true
+    // The last is ENONET.
+    case .networkDown, .protocolError, .protocolNotAvailable, .hostIsDown, .noRouteToHost, .notSupportedOnSocket, .networkUnreachable,
+      .notPermitted, Errno(rawValue: 64):
+      true
+    default: false
     }
   }
 }

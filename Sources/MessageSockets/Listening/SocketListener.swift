@@ -28,15 +28,15 @@ extension SocketListener {
   /// Waits for the next connection whose peer is authorized. The C name is accept4(2), with `SOCK_CLOEXEC`.
   ///
   /// A peer that is not is closed before a byte of it is read, reported (``Authorization/reporting(_:)``), and the next one is waited for. When the task is cancelled while an
-  /// authorization looks at a peer, that connection is closed.
+  /// authorization looks at a peer, that connection is closed. While 64 refused
+  /// connections of the listener have not been closed yet, because of descriptors that their peers have left in them, none is accepted.
   ///
   /// - Throws: ``SocketError``: `outOfDescriptors` (the connection keeps waiting in the kernel; try again when some are free), `closed`, `loopShutDown`.
   ///   `CancellationError` when the task was cancelled: then no connection was taken. One that won the race is returned.
   public nonisolated func accept() async throws -> Connection {
-    if channel.isOnLoop {
-      try await acceptHere()
-    } else {
-      try await acceptOnLoop()
+    while true {
+      // Asked each time: a task that came to the loop's thread without preferring it goes on elsewhere after a wait.
+      if let connection = try await channel.isOnLoop ? acceptHere() : acceptOnLoop() { return connection }
     }
   }
 
@@ -46,19 +46,31 @@ extension SocketListener {
   /// at once share the connections out among them. An error is thrown once, after which the iteration is at its end. See ``serve(_:onError:handler:)`` for handling them.
   public nonisolated var connections: ConnectionSequence<Self> { ConnectionSequence(listener: self) }
 
-  private func acceptOnLoop() async throws -> Connection { try await acceptHere() }
+  private func acceptOnLoop() async throws -> Connection? { try await acceptHere() }
 
-  private nonisolated func acceptHere() async throws -> Connection {
-    while true {
-      let descriptor = try await channel.accept()
-      guard try await authorization.admits(descriptor) else {
-        // What has been sent to it closes with it, and may be hostile.
-        descriptor.closeElsewhere()
-        continue
-      }
-      return Self.makeConnection(
-        SocketChannel(adopting: descriptor, kind: channel.kind, loop: connectionGroup?.next() ?? channel.loop, policy: receivePolicy))
+  /// Nil if the peer was refused, or none was accepted because too many were.
+  private nonisolated func acceptHere() async throws -> Connection? {
+    // Refused peers decide how long it takes to close their connections. What they hold open stays bounded.
+    if channel.refused.count >= SocketChannel.maximumRefused {
+      _ = try channel.number(for: .accept)
+      try await loop.sleep(for: .milliseconds(10))
+      return nil
     }
+    let descriptor = try await channel.accept()
+    let isAdmitted: Bool
+    do {
+      isAdmitted = try await authorization.admits(descriptor)
+    } catch {
+      channel.refused.close(descriptor)
+      throw error
+    }
+    guard isAdmitted else {
+      // What has been sent to it closes with it, and may be hostile.
+      channel.refused.close(descriptor)
+      return nil
+    }
+    return Self.makeConnection(
+      SocketChannel(adopting: descriptor, kind: channel.kind, loop: connectionGroup?.next() ?? channel.loop, policy: receivePolicy))
   }
 }
 
@@ -77,6 +89,6 @@ extension SocketForm {
     }
     let listening = cms_listen(number, Int32(clamping: backlog))
     guard listening == 0 else { throw SocketError(result: listening, .listen, address: address) }
-    return SocketChannel(adopting: descriptor, boundTo: file, kind: kind, loop: loop)
+    return SocketChannel(adopting: descriptor, boundTo: file, kind: kind, loop: loop, hasUntrustedPeers: true)
   }
 }

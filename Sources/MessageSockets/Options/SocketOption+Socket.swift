@@ -59,4 +59,6 @@ extension SocketOption where Value == Int32 {
   public static var family: SocketOption { SocketOption(level: 1, name: 39) }
   /// `SOCK_STREAM` …, to read only. `SO_TYPE`.
   public static var type: SocketOption { SocketOption(level: 1, name: 3) }
+  /// `IPPROTO_TCP` …, to read only. `SO_PROTOCOL`.
+  public static var protocolNumber: SocketOption { SocketOption(level: 1, name: 38) }
 }

@@ -29,6 +29,9 @@ extension LoopSocket {
   ///
   /// Returns when the kernel has let go of everything. Not cancellable; closing again is no error. A socket that is dropped without
   /// being closed is closed by its last reference. The kernel closes a listener's connections that were not accepted.
+  ///
+  /// With a ``ReceivePolicy``, and for a listener, another thread closes the descriptor: messages that nobody has received close with it, and a peer may have put descriptors there that take as long to
+  /// close as it likes. If they take longer than a second, the call returns, and the socket closes when it can.
   public nonisolated func close() async {
     await closeOnLoop()
   }

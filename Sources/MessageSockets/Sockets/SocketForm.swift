@@ -8,6 +8,8 @@ struct SocketForm {
   /// `AF_UNIX`, or `AF_INET` and `AF_INET6`.
   var families: [Int32]
   var kind: SocketKind
+  /// `IPPROTO_TCP` …; any if empty.
+  var protocols: [Int32] = []
   /// Whether it is a listener.
   var isListening = false
 
@@ -28,10 +30,14 @@ struct SocketForm {
     let family = try SocketOption<Int32>.family.get(number, .adopt)
     let type = try SocketOption<Int32>.type.get(number, .adopt)
     let isListening = try SocketOption<Bool>.isListening.get(number, .adopt)
+    let protocolNumber = try SocketOption<Int32>.protocolNumber.get(number, .adopt)
     guard families.contains(family), type == kind.type, isListening == self.isListening else {
       throw SocketError(
         .wrongSocketKind, .adopt,
         detail: "it is \(Self.describe(family, type, isListening)); expected \(Self.describe(families[0], kind.type, self.isListening))")
+    }
+    guard protocols.isEmpty || protocols.contains(protocolNumber) else {
+      throw SocketError(.wrongSocketKind, .adopt, detail: "it speaks protocol \(protocolNumber); expected \(protocols[0])")
     }
     let result = cms_set_close_on_exec(number)
     guard result == 0 else { throw SocketError(result: result, .adopt) }
@@ -45,7 +51,8 @@ struct SocketForm {
     form.isListening = true
     try form.check(descriptor)
     let address = try descriptor.localAddress()
-    return (SocketChannel(adopting: descriptor, kind: kind, loop: try IOLoop.resolve(loop)), address)
+    let loop = try IOLoop.resolve(loop)
+    return (SocketChannel(adopting: descriptor, boundTo: nil, kind: kind, loop: loop, hasUntrustedPeers: true), address)
   }
 
   private static func describe(_ family: Int32, _ type: Int32, _ isListening: Bool) -> String {

@@ -6,7 +6,8 @@ public import SocketEngine
 ///
 /// A "message" is what one receive returns: bytes without boundaries. It carries no descriptors, but control messages of its own kinds.
 public actor TCPStream: StreamSocket {
-  static let form = SocketForm(families: [cms_family_internet_v4, cms_family_internet_v6], kind: .stream)
+  /// TCP, and Multipath TCP.
+  static let form = SocketForm(families: [cms_family_internet_v4, cms_family_internet_v6], kind: .stream, protocols: [6, 262])
 
   public nonisolated let channel: SocketChannel
 

@@ -9,7 +9,7 @@ public import SocketEngine
 public actor UDPSocket: DatagramSocket {
   public typealias Address = InternetAddress
 
-  static let form = SocketForm(families: [cms_family_internet_v4, cms_family_internet_v6], kind: .datagram)
+  static let form = SocketForm(families: [cms_family_internet_v4, cms_family_internet_v6], kind: .datagram, protocols: [17])
 
   public nonisolated let channel: SocketChannel
 

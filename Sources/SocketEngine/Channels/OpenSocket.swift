@@ -17,6 +17,10 @@ final class OpenSocket: @unchecked Sendable {
 
   /// Closed when this object ends, or by ``startClosing()``, in both cases after the last operation: operations hold this object.
   private var descriptor: OwnedFd?
+  /// Whether others than peers that are trusted can have left descriptors in the socket, which close with it: then it is closed by another thread.
+  private let hasUntrustedPeers: Bool
+  /// Another thread has the descriptor, and has not closed it yet.
+  private var isBeingClosed = false
   /// Removed as soon as the socket is closed for use, and before the descriptor is closed.
   private var file: BoundFile?
   @safe @exclusivity(unchecked) private var outgoing = OperationQueue()
@@ -49,10 +53,11 @@ final class OpenSocket: @unchecked Sendable {
 
   init(
     adopting descriptor: consuming OwnedFd, file: consuming BoundFile?, kind: SocketKind, namesSenders: Bool, policy: ReceivePolicy,
-    core: LoopCore
+    hasUntrustedPeers: Bool, core: LoopCore
   ) {
     self.kind = kind
     self.namesSenders = namesSenders
+    self.hasUntrustedPeers = hasUntrustedPeers
     self.core = core
     number = descriptor.withUnsafeFileDescriptor { $0.rawValue }
     self.descriptor = consume descriptor
@@ -64,6 +69,7 @@ final class OpenSocket: @unchecked Sendable {
   deinit {
     file = nil
     registration = nil
+    if closesElsewhere, let descriptor = descriptor.take() { ClosingQueue().close(descriptor) }
     // Messages are operations of the loop's table, which nobody would give back.
     assert(receiver.isIdle, "A socket ended with messages received ahead")
   }
@@ -216,7 +222,7 @@ final class OpenSocket: @unchecked Sendable {
     isReleasing = false
     file = nil
     stopOperations()
-    guard descriptor != nil else { return nil }
+    guard descriptor != nil || isBeingClosed else { return nil }
     return waitForClosing()
   }
 
@@ -249,11 +255,12 @@ final class OpenSocket: @unchecked Sendable {
   private func waitForClosing() -> Operation {
     let closed = core.makeEvent()
     closers.append(closed.id)
+    if isBeingClosed { core.addDeadline(LoopTime(after: Self.patience), to: closed) }
     return closed
   }
 
   private func finishClosing() {
-    guard outgoing.isEmpty, incoming.isEmpty, errors.isEmpty, urgent.isEmpty else { return }
+    guard outgoing.isEmpty, incoming.isEmpty, errors.isEmpty, urgent.isEmpty, !isBeingClosed else { return }
     if isReleasing {
       isReleasing = false
       isOpen = receiver.readAhead.hasMessage
@@ -262,10 +269,38 @@ final class OpenSocket: @unchecked Sendable {
     } else {
       discardReceivedAhead()
       registration = nil
+      if closesElsewhere, let descriptor = descriptor.take() { return closeElsewhere(descriptor) }
       descriptor = nil
     }
+    signalClosers()
+  }
+
+  private func signalClosers() {
     let waiting = closers
     closers = []
     for closer in waiting { core.signal(closer) }
+  }
+
+  // MARK: Closing elsewhere
+
+  /// How long ``SocketChannel/close()`` waits for another thread to close the descriptor. Almost always that takes microseconds, and the address is free then; but
+  /// peers decide what is left in the socket, and must not decide how long somebody waits for it.
+  private static let patience = Duration.seconds(1)
+
+  /// Messages that nobody has received close with the socket, and so do the connections that wait in a listener, with theirs.
+  private var closesElsewhere: Bool { policy != nil || hasUntrustedPeers }
+
+  /// In a queue of its own: what the socket's messages have brought may be held up.
+  private func closeElsewhere(_ descriptor: consuming OwnedFd) {
+    isBeingClosed = true
+    let deadline = LoopTime(after: Self.patience)
+    for closer in closers { core.addDeadline(deadline, to: closer) }
+    ClosingQueue(whenEmpty: { [weak self, inbox = core.inbox] in inbox.send(.closed { [weak self] in self }) }).close(descriptor)
+  }
+
+  /// Another thread has closed the descriptor.
+  func wasClosed() {
+    isBeingClosed = false
+    signalClosers()
   }
 }

@@ -19,7 +19,7 @@ extension SocketChannel {
     operation.setPayload(payload)
     try startSend(operation, numbers: numbers, control: control, name: name)
     let result = await operation.resultSoon()
-    if result.errno != nil { throw sendError(result, name: name, hadDescriptors: !numbers.isEmpty) }
+    if result.errno != nil { throw sendError(result, name: name, numbers: numbers) }
   }
 
   /// The same for a payload that is gathered from several pieces.
@@ -36,12 +36,13 @@ extension SocketChannel {
     operation.setPayload(pieces)
     try startSend(operation, numbers: numbers, control: control, name: name)
     let result = await operation.resultSoon()
-    if result.errno != nil { throw sendError(result, name: name, hadDescriptors: !numbers.isEmpty) }
+    if result.errno != nil { throw sendError(result, name: name, numbers: numbers) }
   }
 
-  private func sendError(_ result: OperationResult, name: RawSpan, hadDescriptors: Bool) -> any Error {
+  private func sendError(_ result: OperationResult, name: RawSpan, numbers: Span<FileDescriptor>) -> any Error {
     let address = unsafe AnySocketAddress(systemBytes: name.withUnsafeBytes { unsafe Array($0) })
-    return result.failure(.send, address: address, hadDescriptors: hadDescriptors)!
+    // EINVAL has other causes as well: a control message that is none, flags.
+    return result.failure(.send, address: address, hadRing: result.errno == .invalidArgument && numbers.containsRing)!
   }
 
   /// Nil if there is nothing to send.
@@ -65,12 +66,21 @@ extension SocketChannel {
     _ operation: Operation, numbers: Span<FileDescriptor>, control: ControlMessageBuffer, name: RawSpan
   ) throws {
     do {
+      // The unnamed address: for a socket without a name, or a bind(2) that is to choose one.
+      if name.byteCount == 2 {
+        try unsafe checkDestination(AnySocketAddress(systemBytes: name.withUnsafeBytes { unsafe Array($0) }), .send)
+      }
       try operation.prepareSend(numbers: numbers, control: control, name: name, on: socket.core)
     } catch {
       operation.discard(on: socket.core)
       throw error
     }
     socket.start(operation)
+  }
+
+  private func checkDestination(_ address: AnySocketAddress?, _ operation: SocketError.Operation) throws(SocketError) {
+    guard let address, address.unix == .unnamed else { return }
+    throw SocketError(.addressNotAvailable, operation, address: address, detail: "a socket without a name cannot be reached by an address")
   }
 
   /// Receives one message, by a multishot receive that goes on receiving within `window`.
@@ -168,13 +178,16 @@ extension SocketChannel {
   /// Connects to an address; while the listener's queue is full it tries again, after 1, 2, 4 … 32 ms: the kernel does not tell when there is room.
   ///
   /// A ring would wait for room on a kernel thread for each connection, and a cancellation that comes before that thread sleeps is lost (seen on Linux 6.18). With `O_NONBLOCK` on
-  /// the socket it says `EAGAIN` instead. The socket is new and nobody else's; the flag is off again before anyone gets it.
+  /// the socket it says `EAGAIN` instead. Such a socket is new and nobody else's, and the flag is off again before anyone gets it. Datagram sockets, which may come from elsewhere, have no
+  /// queue to wait for, and keep their flags.
   package nonisolated(nonsending) func connect(to address: AnySocketAddress) async throws {
+    try checkDestination(address, .connect)
     socket.connectsElsewhere()
-    guard address.family == cms_family_unix else { return try await connectOnce(to: address) }
+    guard address.family == cms_family_unix, kind != .datagram else { return try await connectOnce(to: address) }
     var pause = Duration.milliseconds(1)
-    _ = cms_set_nonblocking(socket.number, true)
-    defer { _ = cms_set_nonblocking(socket.number, false) }
+    _ = cms_set_nonblocking(try number(for: .connect), true)
+    // Its number is another's once it is closed.
+    defer { if socket.isOpen { _ = cms_set_nonblocking(socket.number, false) } }
     while true {
       do {
         return try await connectOnce(to: address)

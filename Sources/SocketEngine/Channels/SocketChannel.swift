@@ -10,6 +10,11 @@ public final class SocketChannel: Sendable {
   /// The loop that the socket belongs to, for its whole life.
   public let loop: IOLoop
   let socket: OpenSocket
+  /// Connections of this listener that were refused. The bound is for all of them; as many threads, so that a peer that holds one up is in nobody's way.
+  package let refused = ClosingQueue(threads: SocketChannel.maximumRefused)
+
+  /// How many refused connections may wait to be closed before a listener accepts no more.
+  package static let maximumRefused = 64
 
   /// Puts a socket on a loop, for good.
   ///
@@ -25,14 +30,17 @@ public final class SocketChannel: Sendable {
     self.init(adopting: descriptor, boundTo: nil, kind: kind, loop: loop, namesSenders: namesSenders, policy: policy)
   }
 
-  /// - Parameter file: what bind(2) has made, to be removed with the socket.
+  /// - Parameters:
+  ///   - file: What bind(2) has made, to be removed with the socket.
+  ///   - hasUntrustedPeers: Whether it has peers that nobody has authorized, as a listener has; one with a policy always counts as such.
   package init(
     adopting descriptor: consuming OwnedFd, boundTo file: consuming BoundFile?, kind: SocketKind, loop: IOLoop, namesSenders: Bool? = nil,
-    policy: ReceivePolicy = ReceivePolicy()
+    policy: ReceivePolicy = ReceivePolicy(), hasUntrustedPeers: Bool = false
   ) {
     self.loop = loop
     socket = OpenSocket(
-      adopting: descriptor, file: file, kind: kind, namesSenders: namesSenders ?? (kind == .datagram), policy: policy, core: loop.core)
+      adopting: descriptor, file: file, kind: kind, namesSenders: namesSenders ?? (kind == .datagram), policy: policy,
+      hasUntrustedPeers: hasUntrustedPeers, core: loop.core)
   }
 
   /// How the socket delivers.
@@ -96,7 +104,8 @@ public final class SocketChannel: Sendable {
   }
 
   /// Stops all operations of the socket, waits until the kernel has let go of them, and closes the descriptor. Closing again waits for the
-  /// first closing. Not cancellable: it ends as soon as the kernel answers.
+  /// first closing. Not cancellable: it ends as soon as the kernel answers; where peers are not trusted and what they have left in the socket cannot be closed at
+  /// once, after a second, and the descriptor closes later.
   package nonisolated(nonsending) func close() async {
     guard let closed = socket.startClosing() else { return }
     _ = await closed.outcomeIgnoringCancellation()

@@ -15,7 +15,7 @@ extension SocketError {
     /// Another socket is bound to the address. A path stays in the file system after its socket is gone: remove it first.
     /// `EADDRINUSE`.
     public static var addressInUse: Code { Code(name: .addressInUse) }
-    /// The address is none of this machine's. `EADDRNOTAVAIL`.
+    /// The address is none of this machine's, `EADDRNOTAVAIL`; or nothing can be sent to it, as to an unnamed socket.
     public static var addressNotAvailable: Code { Code(name: .addressNotAvailable) }
     /// A descriptor to be sent is not open; nothing was sent. `EBADF`.
     public static var badDescriptor: Code { Code(name: .badDescriptor) }
@@ -55,7 +55,8 @@ extension SocketError {
     public static var outOfDescriptors: Code { Code(name: .outOfDescriptors) }
     /// `ENOMEM`, `ENOBUFS`.
     public static var outOfMemory: Code { Code(name: .outOfMemory) }
-    /// A stream send ended after some of its bytes: ``SocketError/bytesSent``. The stream's framing is broken unless the rest is sent.
+    /// A stream send ended after some of its bytes, and with all of its descriptors: ``SocketError/bytesSent``. It was stopped; or it was asked not to wait, and no more had room (`EAGAIN`). The
+    /// stream's framing is broken unless the rest is sent.
     public static var partialSend: Code { Code(name: .partialSend) }
     /// The peer has closed the connection or will not read any more. `EPIPE`.
     public static var peerClosed: Code { Code(name: .peerClosed) }
@@ -69,7 +70,7 @@ extension SocketError {
     public static var tooManyDescriptors: Code { Code(name: .tooManyDescriptors) }
     /// This user has too many descriptors in messages that nobody has received yet; try again when some were. `ETOOMANYREFS`.
     public static var tooManyInFlight: Code { Code(name: .tooManyInFlight) }
-    /// The call was asked not to wait, and would have had to. `EAGAIN`.
+    /// The call was asked not to wait, and would have had to; nothing was sent or received. `EAGAIN`.
     public static var wouldBlock: Code { Code(name: .wouldBlock) }
     /// The descriptor is not a socket of the kind that was asked for. `ENOTSOCK`, `EPROTOTYPE`.
     public static var wrongSocketKind: Code { Code(name: .wrongSocketKind) }
@@ -105,7 +106,7 @@ extension SocketError.Code {
   /// What it means, and where there is something to do about it, what.
   var explanation: String {
     switch name {
-    case .addressNotAvailable: "the address is none of this machine's"
+    case .addressNotAvailable: "the address cannot be used"
     case .addressInUse: "another socket is bound to the address; if it is a stale file, remove it"
     case .badDescriptor: "a descriptor is not open; nothing was sent"
     case .cannotPassRing: "an io_uring descriptor cannot be sent"

@@ -16,7 +16,8 @@ public struct SocketError: Error, Sendable {
   public let operation: Operation
   /// The address in question, for binding, connecting, and sending to an address.
   public let address: AnySocketAddress?
-  /// For ``Code/partialSend``: how many bytes went out. The descriptors and control messages of a send travel with its first byte.
+  /// For a stream send: how many bytes had gone out. More than none for ``Code/partialSend``, and when the connection ended half-way (``Code/peerClosed``,
+  /// ``Code/connectionReset``). The descriptors and control messages of a send travel with its first byte.
   public let bytesSent: Int
   /// More about the cause, where the code leaves something open: counts, limits, indices.
   public let detail: String?

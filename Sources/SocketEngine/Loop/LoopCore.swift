@@ -157,6 +157,7 @@ final class LoopCore: @unchecked Sendable {
       case .recycle(let operation): operation.recycle(on: self)
       case .abandon(let socket): socket.abandon()
       case .putBack(let channel, let bytes): channel.putBack(bytes)
+      case .closed(let socket): socket()?.wasClosed()
       case .shutdown(let done): startDraining(done)
       case .exit: mustExit = true
       }
@@ -261,8 +262,10 @@ final class LoopCore: @unchecked Sendable {
       } else {
         statistics.cancellations += 1
       }
-      if case .timer = operation.request { return finishTimer(operation, errno: .canceled) }
-      driver.cancel(operation)
+      switch operation.request {
+      case .timer, .event: finishTimer(operation, errno: .canceled)
+      default: driver.cancel(operation)
+      }
     }
   }
 
@@ -410,8 +413,10 @@ final class LoopCore: @unchecked Sendable {
   }
 
   /// Stops `operation` at `deadline`, if it has not ended by then.
-  func addDeadline(_ deadline: LoopTime, to operation: Operation) {
-    state.value.timers.add(operation.id, deadline: deadline, action: .stop)
+  func addDeadline(_ deadline: LoopTime, to operation: Operation) { addDeadline(deadline, to: operation.id) }
+
+  func addDeadline(_ deadline: LoopTime, to operation: OperationID) {
+    state.value.timers.add(operation, deadline: deadline, action: .stop)
   }
 
   private func fireTimers() {

@@ -10,13 +10,18 @@ extension OperationOutcome {
 
 extension OperationResult {
   /// What to throw, if the operation failed.
-  func failure(
-    _ operation: SocketError.Operation, address: AnySocketAddress? = nil, hadDescriptors: Bool = false
-  ) -> (any Error)? {
+  ///
+  /// - Parameter hadRing: A descriptor to be sent was an io_uring.
+  func failure(_ operation: SocketError.Operation, address: AnySocketAddress? = nil, hadRing: Bool = false) -> (any Error)? {
     guard let errno else { return nil }
     if errno == .canceled, let stopReason { return stopped(stopReason, operation) }
-    // With descriptors, and lengths and flags that we have checked, EINVAL has one cause left.
-    let code = hadDescriptors && errno == .invalidArgument ? SocketError.Code.cannotPassRing : SocketError.Code(errno)
+    let code: SocketError.Code =
+      switch errno {
+      case .invalidArgument where hadRing: .cannotPassRing
+      // The send was asked not to wait, and a part had room.
+      case .wouldBlock where byteCount > 0: .partialSend
+      default: SocketError.Code(errno)
+      }
     return SocketError(code, operation, errno: errno, address: address, bytesSent: byteCount)
   }
 

@@ -1,6 +1,7 @@
 import CTestDescriptors
 import Glibc
 import MessageSockets
+import Synchronization
 import SystemPackage
 import Testing
 
@@ -20,6 +21,21 @@ extension KernelTests {
 
     /// How many of the socket's descriptors wait to be closed.
     private func unclosed(_ socket: UnixSeqpacket) -> Int { socket.channel.socket.policy?.closing.count ?? 0 }
+
+    /// How many threads wait in close(2), or are about to.
+    private var closingThreads: Int {
+      guard let tasks = opendir("/proc/self/task") else { return 0 }
+      defer { closedir(tasks) }
+      var count = 0
+      while let entry = readdir(tasks) {
+        let number = withUnsafeBytes(of: &entry.pointee.d_name) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
+        guard let file = fopen("/proc/self/task/\(number)/comm", "r") else { continue }
+        defer { fclose(file) }
+        var name = [UInt8](repeating: 0, count: 16)
+        if String(decoding: name[..<fread(&name, 1, 16, file)], as: UTF8.self) == "closing\n" { count += 1 }
+      }
+      return count
+    }
 
     @Test func floodsOf253FIFOs() async throws {
       try await withDescriptorOracle { loop in
@@ -77,6 +93,145 @@ extension KernelTests {
         #expect(unclosed(right) == 1, "the socket did not linger: the test proves nothing")
         lingering.abort()
         while unclosed(right) > 0 { await Task.yield() }
+      }
+    }
+
+    @Test(arguments: [true, false]) func aLingeringSocketThatNobodyReceivesDoesNotHoldUpTheLoop(isClosed: Bool) async throws {
+      try await withDescriptorOracle { loop in
+        let lingering = try LingeringConnection()
+        let sent = lingering.takeSender()
+        do {
+          let (left, right) = try UnixSeqpacket.makePair()
+          try await right.setReceivePolicy(ReceivePolicy(descriptorsPerMessage: 1))
+          try await left.sendMessage([1], descriptor: sent)
+          try sent.close()
+          if isClosed {
+            // Another task's: this one sees that the loop goes on.
+            let closing = Task(executorPreference: loop.taskExecutor) { await right.close() }
+            try await expectThatTheLoopGoesOn()
+            #expect(await codeThrown { _ = try await left.receiveMessage() } == .connectionReset)
+            await closing.value
+            await right.close()
+          }
+        }
+        try await expectThatTheLoopGoesOn()
+        #expect(closingThreads > 0, "the socket did not linger: the test proves nothing")
+        lingering.abort()
+      }
+    }
+
+    @Test func aServerGoesOnWhenAHandlerLeavesALingeringSocketUnread() async throws {
+      try await withDescriptorOracle { loop in
+        let lingering = try LingeringConnection()
+        let address = try UnixAddress(abstract: "message-sockets-lingering-\(getpid())")
+        let listener = try UnixListener<UnixSeqpacket>.bind(to: address, policy: ReceivePolicy(descriptorsPerMessage: 1))
+        let server = Task(executorPreference: loop.taskExecutor) {
+          try await listener.serve(ServeLimits(connections: 1)) { try await $0.sendMessage([1]) }
+        }
+        let hostile = try await UnixSeqpacket.connect(to: address)
+        try await hostile.sendMessage([1], descriptor: lingering.takeSender())
+        // The only place comes back.
+        let other = try await UnixSeqpacket.connect(to: address)
+        #expect(try await other.receiveMessage()?.payload == [1])
+        #expect(closingThreads > 0, "the socket did not linger: the test proves nothing")
+
+        server.cancel()
+        try await server.value
+        lingering.abort()
+      }
+    }
+
+    @Test func whoWaitsForAListenerCannotHoldUpItsEnd() async throws {
+      try await withDescriptorOracle { loop in
+        let lingering = try LingeringConnection()
+        let address = try UnixAddress(abstract: "message-sockets-waiting-\(getpid())")
+        let listener = try UnixListener<UnixSeqpacket>.bind(to: address)
+        let client = try await UnixSeqpacket.connect(to: address)
+        try await client.sendMessage([1], descriptor: lingering.takeSender())
+        let closing = Task(executorPreference: loop.taskExecutor) { await listener.close() }
+        try await expectThatTheLoopGoesOn()
+        await closing.value
+        #expect(closingThreads > 0, "the socket did not linger: the test proves nothing")
+        lingering.abort()
+      }
+    }
+
+    @Test func refusedPeersAreClosedBehindOneThatCannotBe() async throws {
+      try await withDescriptorOracle { loop in
+        let lingering = try LingeringConnection()
+        let address = try UnixAddress(abstract: "message-sockets-refused-\(getpid())")
+        let refused = Mutex(0)
+        let listener = try UnixListener<UnixStream>.bind(
+          to: address, authorization: .custom { _ in false }.reporting { _ in refused.withLock { $0 += 1 } })
+        do {
+          let hostile = try await UnixStream.connect(to: address)
+          try await hostile.sendMessage([1], descriptor: lingering.takeSender())
+        }
+        let before = openDescriptors().count
+        let accepting = Task(executorPreference: loop.taskExecutor) { _ = try await listener.accept() }
+        for _ in 0..<200 { _ = try await UnixStream.connect(to: address) }
+        while refused.withLock({ $0 }) < 201 { await Task.yield() }
+        while listener.channel.refused.count > 1 { await Task.yield() }
+        #expect(openDescriptors().count - before <= 1)
+        #expect(closingThreads > 0, "the socket did not linger: the test proves nothing")
+        accepting.cancel()
+        _ = await accepting.result
+        await listener.close()
+        lingering.abort()
+      }
+    }
+
+    @Test func aListenerWaitsWhileTooManyRefusedPeersCannotBeClosed() async throws {
+      try await withDescriptorOracle { loop in
+        let address = try UnixAddress(abstract: "message-sockets-bound-\(getpid())")
+        let refused = Mutex(0)
+        let listener = try UnixListener<UnixStream>.bind(
+          to: address, authorization: .custom { _ in false }.reporting { _ in refused.withLock { $0 += 1 } })
+        let limit = SocketChannel.maximumRefused
+        var lingering: [LingeringConnection] = []
+        for _ in 0..<limit {
+          lingering.append(try LingeringConnection())
+          let hostile = try await UnixStream.connect(to: address)
+          try await hostile.sendMessage([1], descriptor: lingering.last!.takeSender())
+        }
+        let client = try await UnixStream.connect(to: address)
+        let accepting = Task(executorPreference: loop.taskExecutor) { _ = try await listener.accept() }
+        while refused.withLock({ $0 }) < limit { await Task.yield() }
+        #expect(listener.channel.refused.count == limit, "a socket did not linger: the test proves nothing")
+        try await expectThatTheLoopGoesOn()
+        try await loop.sleep(for: .milliseconds(50))
+        #expect(refused.withLock { $0 } == limit)
+        lingering.removeFirst().abort()
+        #expect(try await client.receiveMessage() == nil)
+        for connection in lingering { connection.abort() }
+        accepting.cancel()
+        await #expect(throws: CancellationError.self) { try await accepting.value }
+        await listener.close()
+      }
+    }
+
+    /// While its authorization looks at it.
+    @Test func cancellingAnAcceptDoesNotWaitForTheConnection() async throws {
+      try await withDescriptorOracle { loop in
+        let lingering = try LingeringConnection()
+        let address = try UnixAddress(abstract: "message-sockets-cancelled-\(getpid())")
+        let isAsked = Atomic(false)
+        let authorization = Authorization.custom { _ in
+          isAsked.store(true, ordering: .releasing)
+          try await loop.sleep(for: .seconds(30))
+          return true
+        }
+        let listener = try UnixListener<UnixStream>.bind(to: address, authorization: authorization)
+        let accepting = Task(executorPreference: loop.taskExecutor) { _ = try await listener.accept() }
+        let hostile = try await UnixStream.connect(to: address)
+        try await hostile.sendMessage([1], descriptor: lingering.takeSender())
+        while !isAsked.load(ordering: .acquiring) { await Task.yield() }
+        accepting.cancel()
+        await #expect(throws: CancellationError.self) { try await accepting.value }
+        try await expectThatTheLoopGoesOn()
+        #expect(closingThreads > 0, "the socket did not linger: the test proves nothing")
+        lingering.abort()
+        await listener.close()
       }
     }
 

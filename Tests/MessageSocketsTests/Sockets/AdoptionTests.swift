@@ -50,6 +50,43 @@ extension KernelTests {
       }
     }
 
+    /// SCTP, ICMP, UDP-Lite: which of them there are depends on the machine.
+    @Test func anotherProtocolIsTheWrongKind() async throws {
+      try await withDescriptorOracle { _ in
+        let stream = Int32(SOCK_STREAM.rawValue)
+        let datagram = Int32(SOCK_DGRAM.rawValue)
+        for (type, protocolNumber) in [(stream, 132), (datagram, 1), (datagram, 136)] as [(Int32, Int32)] {
+          let number = socket(AF_INET, type, protocolNumber)
+          if number < 0 { continue }
+          let error = await errorThrown {
+            let descriptor = OwnedFd(adopting: FileDescriptor(rawValue: number))
+            if type == stream { _ = try TCPStream(adopting: descriptor) } else { _ = try UDPSocket(adopting: descriptor) }
+          }
+          #expect(error?.code == .wrongSocketKind)
+          #expect(error?.detail == "it speaks protocol \(protocolNumber); expected \(type == stream ? 6 : 17)")
+        }
+        let multipath = socket(AF_INET, stream, 262)
+        if multipath >= 0 { _ = try TCPStream(adopting: OwnedFd(adopting: FileDescriptor(rawValue: multipath))) }
+      }
+    }
+
+    @Test func anAdoptedDatagramSocketKeepsItsFlagsWhenItIsConnected() async throws {
+      try await withDescriptorOracle { _ in
+        let server = try UnixDatagram(boundTo: .autobind)
+        let address = try #require(try await server.localAddress()?.unix)
+        for flags in [0, O_NONBLOCK] {
+          let number = socket(AF_UNIX, Int32(SOCK_DGRAM.rawValue), 0)
+          try #require(number >= 0)
+          #expect(fcntl(number, F_SETFL, flags) == 0)
+          let client = try UnixDatagram(adopting: OwnedFd(adopting: FileDescriptor(rawValue: number)))
+          try await client.connect(to: address)
+          #expect(fcntl(number, F_GETFL) & O_NONBLOCK == flags)
+          try await client.sendMessage([7])
+          #expect(try await server.receiveMessage()?.payload == [7])
+        }
+      }
+    }
+
     @Test func aReleasedSocketIsAnothers() async throws {
       try await withDescriptorOracle { loop in
         let (left, right) = try UnixSeqpacket.makePair()
