@@ -43,21 +43,19 @@ extension MessageSocket {
   /// - Throws: as ``receiveMessage()``, while there is no message yet. An error or end behind the first message is found by the next receive.
   public nonisolated func receiveMessages(max maximum: Int) async throws -> [ReceivedMessage] {
     precondition(maximum > 0, "A batch has room for at least one message")
-    if channel.isOnLoop { return try await receiveBatch(maximum) }
-    return try await receiveBatchOnLoop(maximum)
-  }
-
-  private func receiveBatchOnLoop(_ maximum: Int) async throws -> [ReceivedMessage] { try await receiveBatch(maximum) }
-
-  private nonisolated func receiveBatch(_ maximum: Int) async throws -> [ReceivedMessage] {
-    guard let first = ReceivedMessage(try await channel.receiveAhead(window: ReceiveWindow(messages: maximum))) else { return [] }
+    // Each step looks anew where it is: a task that is on the loop's thread without preferring it (`Task.immediate`) goes on elsewhere after a wait.
+    guard let first = try await nextMessage(window: ReceiveWindow(messages: maximum)) else { return [] }
     var batch = [first]
-    while batch.count < maximum, let next = await channel.receiveIfThere() {
-      guard let message = ReceivedMessage(next) else { break }
-      batch.append(message)
-    }
+    while batch.count < maximum, let message = await channel.isOnLoop ? messageIfThere() : messageIfThereOnLoop() { batch.append(message) }
     return batch
   }
+
+  private nonisolated(nonsending) func messageIfThere() async -> ReceivedMessage? {
+    guard let outcome = await channel.receiveIfThere() else { return nil }
+    return ReceivedMessage(outcome)
+  }
+
+  private func messageIfThereOnLoop() async -> ReceivedMessage? { await messageIfThere() }
 
   /// Receives the next message, or gives up at `deadline`. See ``receiveMessage()``.
   ///
