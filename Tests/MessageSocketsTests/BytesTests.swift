@@ -165,6 +165,22 @@ extension KernelTests {
       }
     }
 
+    @Test func aPolicyHoldsFromTheFirstStepOn() async throws {
+      try await withDescriptorOracle { _ in
+        let (left, right) = try UnixStream.makePair()
+        var policy = ReceivePolicy(descriptorsPerMessage: 1)
+        policy.surplus = .throwError
+        var bytes = right.bytes(policy: policy).makeAsyncIterator()
+        try await left.sendMessage([1], descriptor: try .numbered(1))
+        #expect(try await bytes.next(isolation: #isolation) == 1)
+        try await left.sendMessage([2], descriptors: try OwnedFds.numbered(0..<2).span)
+        #expect(await codeThrown { _ = try await bytes.next(isolation: #isolation) } == .policyViolated)
+        #expect(try await bytes.next(isolation: #isolation) == nil)
+        await left.close()
+        await right.close()
+      }
+    }
+
     @Test func theWindowStaysAsItWasSet() async throws {
       try await withDescriptorOracle { loop in
         let (left, right) = try UnixStream.makePair()

@@ -170,6 +170,67 @@ extension KernelTests {
       }
     }
 
+    /// A ring is entered for all sockets together: with 64 pairs that play ping-pong, once for ten messages at most.
+    @Test(.enabled(if: TestLoop.isOnRing, "on epoll each message is a system call")) func manySocketsShareTheirEnters() async throws {
+      try await withOwnLoop { loop in
+        let rounds = 50
+        let pairs = 64
+        let before = await loop.statistics
+        try await withThrowingTaskGroup { group in
+          for _ in 0..<pairs {
+            let (left, right) = try UnixStream.makePair(on: loop)
+            group.addTask(executorPreference: loop.taskExecutor) {
+              for _ in 0..<rounds {
+                try await left.sendMessage([1], descriptor: try .numbered(1))
+                _ = try await left.receiveMessage()
+              }
+              await left.close()
+            }
+            group.addTask(executorPreference: loop.taskExecutor) {
+              while let message = try await right.receiveMessage() {
+                guard let file = message.takeDescriptor() else {
+                  Issue.record("a descriptor is missing")
+                  return
+                }
+                try await right.sendMessage(message.payload, descriptor: file)
+              }
+              await right.close()
+            }
+          }
+          try await group.waitForAll()
+        }
+        let after = await loop.statistics
+        let messages = Int(after.messagesReceived - before.messagesReceived)
+        let bytes = UInt64(messages)
+        #expect(messages == 2 * rounds * pairs)
+        #expect(after.messagesSent - before.messagesSent == bytes)
+        #expect(after.bytesSent - before.bytesSent == bytes)
+        #expect(after.bytesReceived - before.bytesReceived == bytes)
+        #expect(after.descriptorsReceived - before.descriptorsReceived == bytes)
+        #expect(after.submissions - before.submissions >= 2 * bytes)
+        let enters = Int(after.enters - before.enters)
+        #expect(enters * 10 <= messages, "\(enters) enters for \(messages) messages")
+      }
+    }
+
+    @Test func aFullSpanIsAnErrorAndNotTheEnd() async throws {
+      try await withDescriptorOracle { _ in
+        let (left, right) = try UnixStream.makePair()
+        let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: 2, alignment: 1)
+        defer { memory.deallocate() }
+        var payload = OutputRawSpan(buffer: memory, initializedCount: 0)
+        try await left.sendMessage([1, 2, 3])
+        #expect(try await right.receiveMessage(into: &payload)?.byteCount == 2)
+        var code: SocketError.Code?
+        do { _ = try await right.receiveMessage(into: &payload) } catch let error as SocketError { code = error.code }
+        #expect(code == .noRoom)
+        payload.removeAll()
+        #expect(try await right.receiveMessage(into: &payload)?.byteCount == 1)
+        await left.close()
+        await right.close()
+      }
+    }
+
     /// The span forms: no heap allocation for a message with a descriptor, on either side, once the pools are filled.
     @Test(
       .enabled(if: cac_allocations() >= 0, "a sanitizer has taken the place of malloc"),

@@ -34,6 +34,26 @@ extension KernelTests {
       }
     }
 
+    /// An error says which socket it was, where that is bound and connected to.
+    @Test func theSocketIsNamed() async throws {
+      try await withDescriptorOracle { _ in
+        let listener = try UnixListener<UnixStream>.bind(to: try .unused())
+        let client = try await UnixStream.connect(to: listener.address)
+        let connection = try await listener.accept()
+        try await client.sendMessage([1])
+        // Closed with the byte unread: that resets the connection.
+        await connection.close()
+        let error = try #require(await errorThrown { _ = try await client.receiveMessage() })
+        #expect(error.code == .connectionReset)
+        #expect(error.socket?.kind == .stream)
+        #expect(error.socket?.peerAddress?.unix == listener.address)
+        #expect(error.description.contains("on a stream socket connected to \(listener.address)"))
+        await client.close()
+        #expect(await errorThrown { try await client.sendMessage([1]) }?.socket == nil)
+        await listener.close()
+      }
+    }
+
     @Test func anEmptyStreamPayloadWithADescriptor() async throws {
       try await expectError(.emptyPayload, on: .unixStream) { try await $0.sendMessage([], descriptor: try .numbered(1)) }
     }

@@ -108,6 +108,7 @@ extension KernelTests {
       large.receiveBuffers = 32_768
       large.receiveBufferSize = 16 << 20
       #expect(throws: SocketError.self) { try IOLoop(large) }
+      #expect(throws: SocketError.self) { try IOLoopGroup(count: 0) }
     }
 
     @Test func userActorsOnTheLoopCallSocketsWithoutSwitching() async throws {

@@ -26,7 +26,8 @@ public struct InternetAddress: Hashable, Sendable {
   /// `sin6_flowinfo`.
   public var flowInfo: UInt32
 
-  /// An IPv4 address and port.
+  /// An IPv4 address and port. Where the compiler has the choice, as in `InternetAddress(.any, port: 8080)`, it takes this one: for IPv6 write `.any as IPv6Address`, which as a rule also
+  /// receives what comes by IPv4.
   public init(_ address: IPv4Address, port: UInt16) {
     (host, self.port, scopeID, flowInfo) = (.v4(address), port, 0, 0)
   }

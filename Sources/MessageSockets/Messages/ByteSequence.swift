@@ -7,13 +7,15 @@ public struct ByteSequence<Socket: StreamSocket>: AsyncSequence, Sendable {
 
   private let socket: Socket
   private let window: ReceiveWindow?
+  private let policy: ReceivePolicy?
 
-  init(socket: Socket, window: ReceiveWindow?) {
+  init(socket: Socket, window: ReceiveWindow?, policy: ReceivePolicy?) {
     self.socket = socket
     self.window = window
+    self.policy = policy
   }
 
-  public func makeAsyncIterator() -> AsyncIterator { AsyncIterator(unread: UnreadBytes(socket: socket, window: window)) }
+  public func makeAsyncIterator() -> AsyncIterator { AsyncIterator(unread: UnreadBytes(socket: socket, window: window, policy: policy)) }
 
   /// Returns a byte of those that have been received, and receives when there are none left. Copies of an iterator go on together.
   public struct AsyncIterator: AsyncIteratorProtocol {

@@ -11,7 +11,7 @@ public final class ReceivedMessage: Sendable, ControlMessageCarrier {
   /// The bytes.
   public let payload: [UInt8]
 
-  /// How many descriptors arrived with the message, taken or not.
+  /// How many descriptors the message has brought, taken or not; under a policy, those that it has admitted.
   public let descriptorCount: Int
 
   /// Who sent it, if the socket asks for that (`SO_PASSCRED`). The C name is `SCM_CREDENTIALS`.

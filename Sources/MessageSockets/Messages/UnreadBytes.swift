@@ -5,13 +5,16 @@ internal import SocketEngine
 final class UnreadBytes<Socket: StreamSocket> {
   private let socket: Socket
   private let window: ReceiveWindow?
+  /// To be set before the first step.
+  private var policy: ReceivePolicy?
   @usableFromInline var bytes: [UInt8] = []
   @usableFromInline var position = 0
   private var isFinished = false
 
-  init(socket: Socket, window: ReceiveWindow?) {
+  init(socket: Socket, window: ReceiveWindow?, policy: ReceivePolicy?) {
     self.socket = socket
     self.window = window
+    self.policy = policy
   }
 
   deinit {
@@ -30,6 +33,7 @@ final class UnreadBytes<Socket: StreamSocket> {
   nonisolated(nonsending) func receive() async throws -> Bool {
     if isFinished { return false }
     do {
+      if let policy = policy.take() { try await socket.setReceivePolicy(policy) }
       let message = try await socket.nextMessage(window: window)
       bytes = message?.payload ?? []
       position = 0

@@ -4,6 +4,7 @@ internal import SystemPackage
 /// An option and the value that it is to have, to be set on a new socket before it is bound, listens or connects: some options count from
 /// then on only.
 /// ```swift
+/// let address = InternetAddress(.any as IPv6Address, port: 8080)
 /// let listener = try TCPListener.bind(to: address, settings: [SocketSetting(.onlyV6, true), SocketSetting(.receiveBufferSize, 1 << 20)])
 /// ```
 public struct SocketSetting: Sendable {

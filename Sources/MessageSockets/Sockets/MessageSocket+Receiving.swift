@@ -69,17 +69,26 @@ extension MessageSocket {
   ///
   /// The bytes are appended to `payload`, at most as many as it has room for: of a stream the rest comes with the next receive (the descriptors of what had been received ahead, for ``messages``, with its first piece), of a seqpacket message it is lost and
   /// ``ReceivedParts/outcome`` says so. Nil at the end, as ``receiveMessage()``.
+  /// ```swift
+  /// let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: 65536, alignment: 1)
+  /// defer { memory.deallocate() }
+  /// var payload = OutputRawSpan(buffer: memory, initializedCount: 0)
+  /// while var parts = try await socket.receiveMessage(into: &payload) {
+  ///   try await socket.sendMessage(payload.bytes, to: …)  // parts.sender; parts.descriptors.takeFirst()
+  ///   payload.removeAll()  // Or the next message is appended.
+  /// }
+  /// ```
   ///
   /// - Parameters:
-  ///   - payload: Where the bytes go.
+  ///   - payload: Where the bytes go, behind those that it has.
   ///   - options: Flags for this call, as for ``receiveMessage(options:deadline:)``.
   ///   - deadline: When to give up, if at all.
-  /// - Precondition: `payload` has room for at least one byte; a stream would report its end otherwise.
-  /// - Throws: as ``receiveMessage(options:deadline:)``; then nothing was appended.
+  /// - Throws: as ``receiveMessage(options:deadline:)``, and ``SocketError``: `noRoom` if `payload` is full; then nothing was appended.
   public nonisolated func receiveMessage(
     into payload: inout OutputRawSpan, options: ReceiveOptions = [], deadline: ContinuousClock.Instant? = nil
   ) async throws -> ReceivedParts? {
-    precondition(payload.freeCapacity > 0, "A receive needs room for at least one byte")
+    // A stream would report its end.
+    guard payload.freeCapacity > 0 else { throw SocketError(.noRoom, .receive) }
     // SAFETY: the free part of the span stays where it is, and is touched by nobody else, while `payload` is borrowed by this call.
     let memory = unsafe payload.withUnsafeMutableBytes { bytes, used in unsafe UnsafeMutableRawBufferPointer(rebasing: bytes[used...]) }
     let timeout = deadline.map { $0 - .now }

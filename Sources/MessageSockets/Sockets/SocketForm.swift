@@ -76,16 +76,3 @@ extension OwnedFd {
     return unsafe try AnySocketAddress.reading(.query) { name, length in unsafe cms_local_name(number, name, length) }
   }
 }
-
-extension AnySocketAddress {
-  /// Reads an address by getsockname(2) or getpeername(2).
-  static func reading(
-    _ operation: SocketError.Operation, by call: (UnsafeMutableRawPointer, UnsafeMutablePointer<UInt32>) -> Int32
-  ) throws(SocketError) -> AnySocketAddress? {
-    var bytes = [UInt8](repeating: 0, count: 128)
-    var length = UInt32(bytes.count)
-    let result = unsafe bytes.withUnsafeMutableBytes { unsafe call($0.baseAddress!, &length) }
-    guard result == 0 else { throw SocketError(result: result, operation) }
-    return AnySocketAddress(systemBytes: Array(bytes.prefix(Int(length))))
-  }
-}

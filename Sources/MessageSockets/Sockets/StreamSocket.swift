@@ -14,9 +14,15 @@ extension StreamSocket {
   /// have to be waited for. An error is thrown once, after which the iteration is at its end.
   ///
   /// They are received ahead within the window that the socket has: ``bytes(window:)`` sets it, and so does ``MessageSocket/messages(window:)``.
-  public nonisolated var bytes: ByteSequence<Self> { ByteSequence(socket: self, window: nil) }
+  public nonisolated var bytes: ByteSequence<Self> { ByteSequence(socket: self, window: nil, policy: nil) }
 
   /// The same with a window of your own, as for ``MessageSocket/messages(window:)``; with fewer than 253 descriptors nothing is received that is not asked for. Each of its
-  /// messages has at most ``IOLoop/Configuration/receiveBufferSize`` bytes. What peers may send along, ``MessageSocket/setReceivePolicy(_:)`` says.
-  public nonisolated func bytes(window: ReceiveWindow) -> ByteSequence<Self> { ByteSequence(socket: self, window: window) }
+  /// messages has at most ``IOLoop/Configuration/receiveBufferSize`` bytes.
+  public nonisolated func bytes(window: ReceiveWindow) -> ByteSequence<Self> { ByteSequence(socket: self, window: window, policy: nil) }
+
+  /// The same under a policy, which the socket has from the first step on (``MessageSocket/setReceivePolicy(_:)``): it decides what becomes of a stream whose peer sends
+  /// descriptors along.
+  public nonisolated func bytes(window: ReceiveWindow = ReceiveWindow(), policy: ReceivePolicy) -> ByteSequence<Self> {
+    ByteSequence(socket: self, window: window, policy: policy)
+  }
 }

@@ -42,7 +42,7 @@ extension SocketChannel {
   private func sendError(_ result: OperationResult, name: RawSpan, numbers: Span<FileDescriptor>) -> any Error {
     let address = unsafe AnySocketAddress(systemBytes: name.withUnsafeBytes { unsafe Array($0) })
     // EINVAL has other causes as well: a control message that is none, flags.
-    return result.failure(.send, address: address, hadRing: result.errno == .invalidArgument && numbers.containsRing)!
+    return naming(result.failure(.send, address: address, hadRing: result.errno == .invalidArgument && numbers.containsRing)!)
   }
 
   /// Nil if there is nothing to send.
@@ -78,6 +78,22 @@ extension SocketChannel {
     socket.start(operation)
   }
 
+  private func failure(
+    of outcome: borrowing OperationOutcome, _ operation: SocketError.Operation, address: AnySocketAddress? = nil
+  ) -> (any Error)? {
+    outcome.failure(operation, address: address).map { naming($0) }
+  }
+
+  /// The error with the socket's name, if it is still open; but for those that are no faults, and may be many. May be called from any thread, as by a task that does not belong to
+  /// the loop.
+  private func naming(_ error: any Error) -> any Error {
+    guard isOnLoop, socket.isOpen, var error = error as? SocketError, error.code != .wouldBlock, error.code != .deadlineExceeded else {
+      return error
+    }
+    error.socket = SocketIdentity(socket.number, kind: kind)
+    return error
+  }
+
   private func checkDestination(_ address: AnySocketAddress?, _ operation: SocketError.Operation) throws(SocketError) {
     guard let address, address.unix == .unnamed else { return }
     throw SocketError(.addressNotAvailable, operation, address: address, detail: "a socket without a name cannot be reached by an address")
@@ -106,7 +122,7 @@ extension SocketChannel {
       if let timeout { socket.core.addDeadline(LoopTime(after: timeout), to: waiter) }
       outcome = await waiter.finalOutcome()
     }
-    if let error = outcome.failure(.receive) { throw error }
+    if let error = failure(of: outcome, .receive) { throw error }
     // Received ahead, a message always says how long it was.
     if flags & cms_msg_trunc == 0 { outcome.byteCount = outcome.payload.count }
     return outcome
@@ -149,7 +165,7 @@ extension SocketChannel {
       let operation = unsafe try startReceive(into: memory, flags: flags)
       if let timeout { socket.core.addDeadline(LoopTime(after: timeout), to: operation) }
       outcome = await operation.finalOutcome()
-      if let error = outcome.failure(.receive) { throw error }
+      if let error = failure(of: outcome, .receive) { throw error }
     }
     if let memory = unsafe memory { unsafe memory.copyBytes(from: outcome.payload.prefix(memory.count)) }
     return outcome
@@ -171,7 +187,7 @@ extension SocketChannel {
     let operation = try socket.makeOperation(.accept, .accept)
     socket.start(operation)
     var outcome = await operation.finalOutcome()
-    if let error = outcome.failure(.accept) { throw error }
+    if let error = failure(of: outcome, .accept) { throw error }
     return outcome.accepted.take()!
   }
 
@@ -204,6 +220,6 @@ extension SocketChannel {
     unsafe operation.setName(address.bytes.span.bytes)
     socket.start(operation)
     let outcome = await operation.finalOutcome()
-    if let error = outcome.failure(.connect, address: address) { throw error }
+    if let error = failure(of: outcome, .connect, address: address) { throw error }
   }
 }

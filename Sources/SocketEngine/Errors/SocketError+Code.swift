@@ -7,13 +7,13 @@ extension SocketError {
       case addressInUse, badDescriptor, cannotPassRing, closed, connectionRefused, connectionReset, deadlineExceeded
       case emptyPayload, invalidConfiguration, ioUringUnavailable, loopShutDown, messageTooLarge, notFound, notPermitted, outOfDescriptors
       case outOfMemory, partialSend, peerClosed, system, tooManyDescriptors, tooManyInFlight, notConnected, wrongSocketKind
-      case addressNotAvailable, hostUnreachable, messagesUnread, notSupported, policyViolated, timedOut, wouldBlock
+      case addressNotAvailable, hostUnreachable, messagesUnread, noRoom, notSupported, policyViolated, timedOut, wouldBlock
     }
 
     private let name: Name
 
-    /// Another socket is bound to the address. A path stays in the file system after its socket is gone: remove it first.
-    /// `EADDRINUSE`.
+    /// Another socket is bound to the address, or what stands at the path may not be replaced: ``SocketError/detail`` says what it is. (The file of a dead socket is replaced, unless
+    /// that was turned off.) `EADDRINUSE`.
     public static var addressInUse: Code { Code(name: .addressInUse) }
     /// The address is none of this machine's, `EADDRNOTAVAIL`; or nothing can be sent to it, as to an unnamed socket.
     public static var addressNotAvailable: Code { Code(name: .addressNotAvailable) }
@@ -47,6 +47,8 @@ extension SocketError {
     public static var notFound: Code { Code(name: .notFound) }
     /// The socket is not connected. `ENOTCONN`.
     public static var notConnected: Code { Code(name: .notConnected) }
+    /// The memory to receive into has no room for a byte. No system call was made.
+    public static var noRoom: Code { Code(name: .noRoom) }
     /// Not allowed: file permissions, forged credentials, a peer that refuses descriptors, a security module. `EACCES`, `EPERM`.
     public static var notPermitted: Code { Code(name: .notPermitted) }
     /// This kind of socket, or this kernel, does not have the option or operation. `EOPNOTSUPP`, `ENOPROTOOPT`, `EAFNOSUPPORT`, `EPROTONOSUPPORT`.
@@ -107,7 +109,7 @@ extension SocketError.Code {
   var explanation: String {
     switch name {
     case .addressNotAvailable: "the address cannot be used"
-    case .addressInUse: "another socket is bound to the address; if it is a stale file, remove it"
+    case .addressInUse: "the address is in use"
     case .badDescriptor: "a descriptor is not open; nothing was sent"
     case .cannotPassRing: "an io_uring descriptor cannot be sent"
     case .closed: "the socket is closed"
@@ -121,6 +123,7 @@ extension SocketError.Code {
     case .loopShutDown: "the loop was shut down"
     case .messageTooLarge: "the message is larger than the send buffer; raise SO_SNDBUF or split it"
     case .messagesUnread: "messages have been received ahead; receive them first"
+    case .noRoom: "the memory to receive into is full; empty the span first (removeAll())"
     case .notFound: "no such file or directory"
     case .notConnected: "the socket is not connected"
     case .notPermitted:

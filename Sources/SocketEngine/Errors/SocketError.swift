@@ -25,6 +25,10 @@ public struct SocketError: Error, Sendable {
   /// For ``Code/policyViolated``: what was wrong with the message. Its descriptors are closed.
   public let outcome: ReceiveOutcome?
 
+  /// The socket, where an open one was used: what it is bound and connected to. Nil for errors of making one, of a closed one, and for
+  /// ``Code/wouldBlock`` and ``Code/deadlineExceeded``.
+  public package(set) var socket: SocketIdentity?
+
   package init(
     _ code: Code, _ operation: Operation, errno: Errno? = nil, address: AnySocketAddress? = nil, bytesSent: Int = 0,
     detail: String? = nil, outcome: ReceiveOutcome? = nil
@@ -59,6 +63,7 @@ extension SocketError: CustomStringConvertible {
     if let address { text += " \(address)" }
     text += ": \(code.explanation)"
     if let detail { text += " (\(detail))" }
+    if let socket { text += " on a \(socket)" }
     if let errno { text += " [\(errno)]" }
     return text
   }

@@ -9,7 +9,7 @@ internal import SystemPackage
 /// ```swift
 /// let loop = try IOLoop()
 /// try await loop.run {
-///   let (left, right) = try await UnixStream.makePair()
+///   let (left, right) = try UnixStream.makePair()
 ///   try await left.sendMessage([1, 2, 3])
 ///   let message = try await right.receiveMessage()
 /// }

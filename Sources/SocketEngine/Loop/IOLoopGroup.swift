@@ -9,10 +9,9 @@ public final class IOLoopGroup: Sendable {
 
   /// Starts `count` loops; by default as many as the process may use processors (sched_getaffinity(2)).
   ///
-  /// - Throws: ``SocketError`` as ``IOLoop/init(_:)`` does; loops that were started before end.
-  /// - Precondition: `count` is 1 or more.
+  /// - Throws: ``SocketError`` as ``IOLoop/init(_:)`` does; loops that were started before end. `invalidConfiguration` if `count` is not 1 or more.
   public init(count: Int = IOLoopGroup.defaultCount, configuration: IOLoop.Configuration = IOLoop.Configuration()) throws(SocketError) {
-    precondition(count > 0, "A group has at least one loop")
+    guard count > 0 else { throw SocketError(.invalidConfiguration, .startLoop, detail: "a group of \(count) loops; it has at least one") }
     var loops: [IOLoop] = []
     for index in 0..<count {
       var configuration = configuration
@@ -40,7 +39,10 @@ public final class IOLoopGroup: Sendable {
 
   /// The group of the process for sockets made without naming a loop; started on first use, with default configuration.
   ///
-  /// - Throws: ``SocketError`` as ``init(count:configuration:)`` does. A later call tries again.
+  /// It lives as long as the process; nothing has to be done at the end. Do not shut it down, but in the last lines of a program: it does not start again, and what is used of
+  /// its sockets then throws `loopShutDown`. For loops with an end, make a group of your own.
+  ///
+  /// - Throws: ``SocketError`` as ``init(count:configuration:)`` does; then a later call tries again.
   public static func shared() throws(SocketError) -> IOLoopGroup {
     try sharedGroup.withLock { (group) throws(SocketError) in
       if let group { return group }

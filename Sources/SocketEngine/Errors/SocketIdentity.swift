@@ -1,0 +1,43 @@
+public import Ancillary
+internal import CMessageSockets
+
+/// Which socket it was that an operation failed on.
+public struct SocketIdentity: Hashable, Sendable {
+  /// How it delivers.
+  public let kind: SocketKind
+  /// What it is bound to; nil if it has no name.
+  public let localAddress: AnySocketAddress?
+  /// What it is connected to; nil if it is not, or the peer has no name.
+  public let peerAddress: AnySocketAddress?
+
+  /// Asks the kernel, which takes two system calls that do not wait.
+  init(_ number: Int32, kind: SocketKind) {
+    self.kind = kind
+    localAddress = unsafe try? AnySocketAddress.reading(.query) { name, length in unsafe cms_local_name(number, name, length) }
+    peerAddress = unsafe try? AnySocketAddress.reading(.query) { name, length in unsafe cms_peer_name(number, name, length) }
+  }
+}
+
+extension SocketIdentity: CustomStringConvertible {
+  /// `stream socket at /run/app.sock`, `datagram socket connected to 127.0.0.1:53`.
+  public var description: String {
+    func isNamed(_ address: AnySocketAddress?) -> Bool { address != nil && address?.unix != .unnamed }
+    var text = "\(kind) socket"
+    if isNamed(localAddress), let localAddress { text += " at \(localAddress)" }
+    if isNamed(peerAddress), let peerAddress { text += " connected to \(peerAddress)" }
+    return text
+  }
+}
+
+extension AnySocketAddress {
+  /// Reads an address by getsockname(2) or getpeername(2).
+  package static func reading(
+    _ operation: SocketError.Operation, by call: (UnsafeMutableRawPointer, UnsafeMutablePointer<UInt32>) -> Int32
+  ) throws(SocketError) -> AnySocketAddress? {
+    var bytes = [UInt8](repeating: 0, count: 128)
+    var length = UInt32(bytes.count)
+    let result = unsafe bytes.withUnsafeMutableBytes { unsafe call($0.baseAddress!, &length) }
+    guard result == 0 else { throw SocketError(result: result, operation) }
+    return AnySocketAddress(systemBytes: Array(bytes.prefix(Int(length))))
+  }
+}
