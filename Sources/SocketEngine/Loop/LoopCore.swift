@@ -320,7 +320,10 @@ final class LoopCore: @unchecked Sendable {
     let received = unsafe ReceivedBuffer(
       buffers.bytes(of: id), filled: Int(completion.result), nameSize: operation.receivedNameSize, controlSize: buffers.controlSize)
     guard let received = unsafe received else { preconditionFailure("The kernel has filled a buffer in a way it does not do") }
-    return unsafe OperationOutcome(received, controlSize: buffers.controlSize, on: operation.descriptor)
+    var outcome = unsafe OperationOutcome(received, controlSize: buffers.controlSize, on: operation.descriptor)
+    // A stream's messages have no length of their own, and none of no bytes but the end: what is there counts.
+    if operation.withSocket({ $0.kind }) == .stream { outcome.byteCount = outcome.payload.count }
+    return outcome
   }
 
   /// A waiting task gets a message.

@@ -12,6 +12,8 @@ struct Delivery {
   var payload: [UInt8] = []
   /// How many bytes it says there were.
   var byteCount = 0
+  /// How long it says the message was, where it says that apart: what a receive is told that asks for the full length.
+  var fullLength: Int?
   var flags: Int32 = 0
   var control = InstalledControl()
   /// The sender's name, cut to the room for it.

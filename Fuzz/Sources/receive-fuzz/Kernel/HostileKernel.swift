@@ -125,6 +125,7 @@ final class HostileKernel: Driver, @unchecked Sendable {
       payload_length: input.oneIn(4) ? .max : UInt32(message.payload.count), flags: UInt32(bitPattern: message.flags | cms_msg_cmsg_cloexec)
     )
     buffer.storeBytes(of: header, as: cms_received_header.self)
+    message.fullLength = max(message.payload.count, Int(header.payload_length))
     message.name = input.take(min(nameLength, nameRoom))
     UnsafeMutableRawBufferPointer(rebasing: buffer[ReceiveBuffers.headerSize..<controlStart]).copyBytes(from: message.name)
     UnsafeMutableRawBufferPointer(rebasing: buffer[controlStart..<start]).copyBytes(from: message.control.bytes)
