@@ -1,5 +1,4 @@
 public import Ancillary
-internal import CMessageSockets
 internal import SocketEngine
 
 extension LoopSocket {
@@ -9,8 +8,7 @@ extension LoopSocket {
   public nonisolated func localAddress() async throws -> AnySocketAddress? { try await localAddressOnLoop() }
 
   private func localAddressOnLoop() throws -> AnySocketAddress? {
-    let number = try channel.number(for: .query)
-    return unsafe try AnySocketAddress.reading(.query) { name, length in unsafe cms_local_name(number, name, length) }
+    try .local(of: channel.number(for: .query))
   }
 }
 
@@ -21,7 +19,6 @@ extension MessageSocket {
   public nonisolated func peerAddress() async throws -> AnySocketAddress? { try await peerAddressOnLoop() }
 
   private func peerAddressOnLoop() throws -> AnySocketAddress? {
-    let number = try channel.number(for: .query)
-    return unsafe try AnySocketAddress.reading(.query) { name, length in unsafe cms_peer_name(number, name, length) }
+    try .peer(of: channel.number(for: .query))
   }
 }

@@ -72,7 +72,6 @@ extension OwnedFd {
 
   /// The address that the socket is bound to. The C name is getsockname(2).
   func localAddress() throws(SocketError) -> AnySocketAddress? {
-    let number = withUnsafeFileDescriptor { $0.rawValue }
-    return unsafe try AnySocketAddress.reading(.query) { name, length in unsafe cms_local_name(number, name, length) }
+    try .local(of: withUnsafeFileDescriptor { $0.rawValue })
   }
 }

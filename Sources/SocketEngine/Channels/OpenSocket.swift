@@ -121,9 +121,7 @@ final class OpenSocket: @unchecked Sendable {
     var length: UInt32 = 4
     guard unsafe cms_get_option(number, 1, 39, &family, &length) == 0, family == cms_family_unix else { return nil }
     // Whoever is connected by an address has a peer with a name; that of a pair has none.
-    var name: (UInt64, UInt64) = (0, 0)
-    length = 16
-    return unsafe cms_peer_name(number, &name, &length) == 0 && length == 2
+    do { return try AnySocketAddress.peer(of: number).map { $0.unix == .unnamed } ?? true } catch { return false }
   }
 
   /// Sends a filled operation on its way: to the kernel, or to the end of its queue.

@@ -13,8 +13,8 @@ public struct SocketIdentity: Hashable, Sendable {
   /// Asks the kernel, which takes two system calls that do not wait.
   init(_ number: Int32, kind: SocketKind) {
     self.kind = kind
-    localAddress = unsafe try? AnySocketAddress.reading(.query) { name, length in unsafe cms_local_name(number, name, length) }
-    peerAddress = unsafe try? AnySocketAddress.reading(.query) { name, length in unsafe cms_peer_name(number, name, length) }
+    localAddress = try? .local(of: number)
+    peerAddress = try? .peer(of: number)
   }
 }
 
@@ -30,14 +30,23 @@ extension SocketIdentity: CustomStringConvertible {
 }
 
 extension AnySocketAddress {
-  /// Reads an address by getsockname(2) or getpeername(2).
-  package static func reading(
-    _ operation: SocketError.Operation, by call: (UnsafeMutableRawPointer, UnsafeMutablePointer<UInt32>) -> Int32
+  /// What a socket is bound to. The C name is getsockname(2).
+  package static func local(of number: Int32) throws(SocketError) -> AnySocketAddress? {
+    unsafe try reading { name, length in unsafe cms_local_name(number, name, length) }
+  }
+
+  /// What a socket is connected to. The C name is getpeername(2).
+  package static func peer(of number: Int32) throws(SocketError) -> AnySocketAddress? {
+    unsafe try reading { name, length in unsafe cms_peer_name(number, name, length) }
+  }
+
+  private static func reading(
+    by call: (UnsafeMutableRawPointer, UnsafeMutablePointer<UInt32>) -> Int32
   ) throws(SocketError) -> AnySocketAddress? {
     var bytes = [UInt8](repeating: 0, count: 128)
     var length = UInt32(bytes.count)
     let result = unsafe bytes.withUnsafeMutableBytes { unsafe call($0.baseAddress!, &length) }
-    guard result == 0 else { throw SocketError(result: result, operation) }
+    guard result == 0 else { throw SocketError(result: result, .query) }
     return AnySocketAddress(systemBytes: Array(bytes.prefix(Int(length))))
   }
 }
