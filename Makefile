@@ -1,6 +1,6 @@
 # Everything that is done with this package, by one command each. `make` alone lists them.
 
-SWIFT ?= swift
+export SWIFT ?= swift
 CONFIGURATION ?= debug
 # The directory that `make run` serves.
 DIR ?= Sources
@@ -12,7 +12,7 @@ SOURCES := Package.swift Sources Tests Examples Benchmarks
 BROKER := --package-path Examples --configuration $(CONFIGURATION)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build run test test-release test-tsan test-asan interop storm schedules fuzz bench bench-instructions bench-codec ci format lint clean
+.PHONY: help setup build run test test-release test-tsan test-asan test-sysctl interop storm schedules fuzz bench bench-instructions bench-codec ci format lint clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "make %-19s %s\n", $$1, $$2 }'
@@ -31,23 +31,22 @@ run: setup ## Run the fd-broker example on the files below DIR (default: Sources
 	@"$$($(SWIFT) build $(BROKER) --show-bin-path)/fd-broker" demo --root "$(DIR)" \
 	  --descriptors $(DESCRIPTORS) --cancellations $(CANCELLATIONS)
 
-# One test after the other: many compare the open descriptors of the whole process before and after.
 test: setup ## Run all tests in debug, on both drivers, with python3 as a foreign peer, and those of the examples
-	$(SWIFT) test --disable-xctest --no-parallel
-	MESSAGE_SOCKETS_DRIVER=readiness $(SWIFT) test --disable-xctest --no-parallel
+	Tests/run
 	$(SWIFT) test --disable-xctest --no-parallel --package-path Examples
 
-test-release: setup ## Run all tests with optimisation
-	$(SWIFT) test --disable-xctest --no-parallel --configuration release -Xswiftc -enable-testing
-	MESSAGE_SOCKETS_DRIVER=readiness $(SWIFT) test --disable-xctest --no-parallel --configuration release -Xswiftc -enable-testing
-	$(SWIFT) test --disable-xctest --no-parallel --configuration release -Xswiftc -enable-testing --package-path Examples
+test-release: setup ## Run the library's tests with optimisation
+	Tests/run --configuration release -Xswiftc -enable-testing
 
+# A simulated kernel has one thread, and tells the sanitizer little.
 test-tsan: setup ## Run the library's tests under ThreadSanitizer
-	$(SWIFT) test --disable-xctest --no-parallel --sanitize thread --scratch-path .build-tsan
-	MESSAGE_SOCKETS_DRIVER=readiness $(SWIFT) test --disable-xctest --no-parallel --sanitize thread --scratch-path .build-tsan
+	SCHEDULES=200 Tests/run --sanitize thread --scratch-path .build-tsan
 
 test-asan: setup ## Run the library's tests under AddressSanitizer
-	ASAN_OPTIONS=detect_leaks=0 $(SWIFT) test --disable-xctest --no-parallel --sanitize address --scratch-path .build-asan
+	ASAN_OPTIONS=detect_leaks=0 Tests/run --sanitize address --scratch-path .build-asan
+
+test-sysctl: setup ## Run the test that turns io_uring off for the whole machine for a moment (root)
+	MESSAGE_SOCKETS_TEST_SYSCTL=1 $(SWIFT) test --disable-xctest --no-parallel --filter theSystemControlForbidsIt
 
 interop: setup ## Install the foreign peers (Go, GLib, Node, dbus-daemon, systemd …) and run the tests that talk to them; PEERS chooses
 	Tests/Interop/run $(PEERS)
