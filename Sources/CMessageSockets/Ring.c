@@ -50,8 +50,9 @@ int32_t cms_ring_create(uint32_t entries, uint32_t setup_flags, cms_ring **out) 
     free(ring);
     return status;
   }
-  // A registered ring descriptor saves a file look-up in every enter; where it is refused (before 5.18) all works without.
-  (void)io_uring_register_ring_fd(&ring->ring);
+  // A registered ring descriptor saves a file look-up in every enter; where it is refused all works without. It outlives cms_ring_destroy where a seccomp filter refuses to
+  // unregister it; then nothing may run requests behind our back, which is so where they run in io_uring_enter only.
+  if (setup_flags & IORING_SETUP_DEFER_TASKRUN) (void)io_uring_register_ring_fd(&ring->ring);
   *out = ring;
   return 0;
 }

@@ -16,6 +16,13 @@
 
 static int32_t result(long value) { return value < 0 ? -errno : 0; }
 
+// For all threads.
+static int32_t install(struct sock_filter *instructions, size_t count) {
+  struct sock_fprog program = {.len = (unsigned short)count, .filter = instructions};
+  if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0) return -errno;
+  return result(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &program));
+}
+
 int32_t cpr_refuse_io_uring(int32_t error) {
   // io_uring_setup, _enter and _register have the numbers 425 to 427 on every architecture.
   struct sock_filter instructions[] = {
@@ -25,9 +32,24 @@ int32_t cpr_refuse_io_uring(int32_t error) {
       BPF_STMT(BPF_RET | BPF_K, error == 0 ? SECCOMP_RET_KILL_PROCESS : SECCOMP_RET_ERRNO | (uint32_t)error),
       BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
   };
-  struct sock_fprog program = {.len = sizeof instructions / sizeof *instructions, .filter = instructions};
-  if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0) return -errno;
-  return result(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &program));
+  return install(instructions, sizeof instructions / sizeof *instructions);
+}
+
+// aarch64 never had the oldest of the three.
+#ifndef SYS_epoll_wait
+#define SYS_epoll_wait SYS_epoll_pwait
+#endif
+
+int32_t cpr_refuse_epoll_waits(int32_t error) {
+  struct sock_filter instructions[] = {
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_epoll_wait, 2, 0),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_epoll_pwait, 1, 0),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 441 /* epoll_pwait2, on every architecture */, 0, 1),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | (uint32_t)error),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+  };
+  return install(instructions, sizeof instructions / sizeof *instructions);
 }
 
 static int32_t limit(int resource, uint64_t value) {

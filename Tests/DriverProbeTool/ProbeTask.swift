@@ -11,6 +11,8 @@ enum ProbeTask {
   case accept
   /// Sends descriptors that nobody receives.
   case fillSocket
+  /// Forbids itself what its loop needs, with operations of every kind under way.
+  case enterSandbox
 
   func run(_ configuration: IOLoop.Configuration) async throws {
     switch self {
@@ -24,6 +26,7 @@ enum ProbeTask {
     case .fillSocket:
       let loop = try IOLoop(configuration)
       try await loop.run { try await sendUntilRefused() }
+    case .enterSandbox: try await runUntilRefused(configuration)
     }
   }
 }
@@ -31,12 +34,12 @@ enum ProbeTask {
 // MARK: The driver
 
 private func tellDriver(_ configuration: IOLoop.Configuration) async throws {
-  let socketsBefore = socketCount()
+  let socketsBefore = openSockets()
   let loop = try IOLoop(configuration)
   print("kind: \(loop.driver.kind)")
   print("code: \(loop.driver.reason.code)")
   print("driver: \(loop.driver)")
-  print("sockets: \(socketCount() - socketsBefore)")
+  print("sockets: \(openSockets() - socketsBefore)")
   let second = try IOLoop(configuration)
   print("second: \(second.driver.kind)")
   try await loop.run {
@@ -47,7 +50,7 @@ private func tellDriver(_ configuration: IOLoop.Configuration) async throws {
   }
 }
 
-private func socketCount() -> Int {
+func openSockets() -> Int {
   var count = 0
   for number in 0..<Int32(256) {
     var target = [UInt8](repeating: 0, count: 64)

@@ -89,6 +89,29 @@ extension KernelTests {
       }
     }
 
+    /// The same for a body of several steps: a message that it has taken is returned, or was not taken.
+    @Test func bodiesThatRaceTheirDeadlineLoseNone() async throws {
+      try await withDescriptorOracle { loop in
+        let (left, right) = try UnixSeqpacket.makePair()
+        var inTime = 0
+        for number in 0..<200 {
+          async let sent: Void = {
+            try await loop.sleep(for: .microseconds(number * 5))
+            try await left.sendMessage([UInt8(number)], descriptor: try .numbered(number))
+          }()
+          var message: ReceivedMessage?
+          do {
+            message = try await loop.withDeadline(.now + .microseconds(500)) { try await right.receiveMessage() }
+            inTime += 1
+          } catch let error as SocketError where error.code == .deadlineExceeded {}
+          try await sent
+          if message == nil { message = try await right.receiveMessage() }
+          #expect(try message?.takeDescriptor()?.number == number)
+        }
+        #expect(inTime > 0 && inTime < 200, "the race went one way only: \(inTime) of 200")
+      }
+    }
+
     @Test func sleepsEndInTheOrderOfTheirDeadlines() async throws {
       try await withDescriptorOracle { loop in
         let order = await withTaskGroup(of: Int.self) { group in

@@ -111,6 +111,25 @@ extension KernelTests {
       #expect(throws: SocketError.self) { try IOLoopGroup(count: 0) }
     }
 
+    /// Sockets made without naming a loop, by a task that is in none, are spread over the process's group.
+    @Test func socketsWithoutALoopAreSpreadOverTheSharedGroup() async throws {
+      let group = try IOLoopGroup.shared()
+      #expect(try IOLoopGroup.shared() === group)
+      #expect(group.loops.count == IOLoopGroup.defaultCount)
+      var used: Set<ObjectIdentifier> = []
+      for _ in group.loops {
+        let (left, right) = try UnixStream.makePair()
+        #expect(left.loop === right.loop)
+        #expect(group.loops.contains { $0 === left.loop })
+        used.insert(ObjectIdentifier(left.loop))
+        try await left.sendMessage([1])
+        #expect(try await right.receiveMessage()?.payload == [1])
+        await left.close()
+        await right.close()
+      }
+      #expect(used.count == group.loops.count)
+    }
+
     @Test func userActorsOnTheLoopCallSocketsWithoutSwitching() async throws {
       try await withDescriptorOracle { loop in
         let echo = EchoActor(loop: loop)

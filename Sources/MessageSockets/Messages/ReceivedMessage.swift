@@ -34,10 +34,12 @@ public final class ReceivedMessage: Sendable, ControlMessageCarrier {
 
   private let descriptors: Mutex<OwnedFds>
   private let judgement: PolicyJudgement?
+  /// Nil if there is nothing to claim.
+  private let claims: DescriptorClaims?
   private let process: Mutex<Result<ProcessFd, Errno>?>
 
   /// Nil for the end of the stream.
-  init?(_ received: consuming OperationOutcome) {
+  init?(_ received: consuming OperationOutcome, _ claims: DescriptorClaims) {
     if received.isEnd { return nil }
     let count = received.ancillary.descriptors.count
     outcome = received.report
@@ -49,6 +51,7 @@ public final class ReceivedMessage: Sendable, ControlMessageCarrier {
     flags = ReceiveFlags(systemFlags: received.messageFlags)
     sender = received.sender
     descriptorCount = count
+    self.claims = count == 0 ? nil : claims
     process = Mutex(received.ancillary.process.take())
     var owned = OwnedFds()
     swap(&owned, &received.ancillary.descriptors)
@@ -60,7 +63,7 @@ public final class ReceivedMessage: Sendable, ControlMessageCarrier {
     descriptors.withLock { owned in
       var taken = OwnedFds()
       swap(&taken, &owned)
-      if let judgement { judgement.handedOver(taken.count) }
+      noteTaken(taken.count)
       return taken
     }
   }
@@ -72,9 +75,14 @@ public final class ReceivedMessage: Sendable, ControlMessageCarrier {
   /// Gives away the first descriptor that is left.
   public func takeDescriptor() -> OwnedFd? {
     descriptors.withLock { owned in
-      if let judgement, !owned.isEmpty { judgement.handedOver(1) }
+      if !owned.isEmpty { noteTaken(1) }
       return owned.takeFirst()
     }
+  }
+
+  private func noteTaken(_ count: Int) {
+    claims?.add(count)
+    judgement?.handedOver(count)
   }
 
   deinit {

@@ -30,7 +30,7 @@ public struct ReceivedParts: ~Copyable, Sendable, ControlMessageCarrier {
   private var process: Result<ProcessFd, Errno>?
 
   /// Nil for the end of the stream.
-  init?(_ received: consuming OperationOutcome) {
+  init?(_ received: consuming OperationOutcome, _ claims: DescriptorClaims) {
     if received.isEnd { return nil }
     byteCount = received.byteCount
     credentials = received.ancillary.credentials
@@ -41,6 +41,7 @@ public struct ReceivedParts: ~Copyable, Sendable, ControlMessageCarrier {
     process = received.ancillary.process.take()
     descriptors = OwnedFds()
     swap(&descriptors, &received.ancillary.descriptors)
+    if !descriptors.isEmpty { claims.add(descriptors.count) }
     if let judgement = received.judgement { judgement.handedOver(descriptors.count) }
   }
 

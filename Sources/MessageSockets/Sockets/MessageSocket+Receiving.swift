@@ -52,7 +52,7 @@ extension MessageSocket {
 
   private nonisolated(nonsending) func messageIfThere() async -> ReceivedMessage? {
     guard let outcome = await channel.receiveIfThere() else { return nil }
-    return ReceivedMessage(outcome)
+    return ReceivedMessage(outcome, channel.claims)
   }
 
   private func messageIfThereOnLoop() async -> ReceivedMessage? { await messageIfThere() }
@@ -100,7 +100,7 @@ extension MessageSocket {
       }
     // SAFETY: the kernel has filled so many bytes.
     unsafe payload.withUnsafeMutableBytes { _, used in used += min(outcome.byteCount, memory.count) }
-    return ReceivedParts(outcome)
+    return ReceivedParts(outcome, channel.claims)
   }
 
   private func receiveOnLoop(into memory: SendableMemory, timeout: Duration?, _ options: ReceiveOptions) async throws -> OperationOutcome {
@@ -142,22 +142,22 @@ extension MessageSocket {
   nonisolated func nextMessage(window: ReceiveWindow?) async throws -> ReceivedMessage? {
     let channel = channel
     guard channel.isOnLoop else { return try await nextMessageOnLoop(window: window) }
-    return ReceivedMessage(try await channel.receiveAhead(window: window))
+    return ReceivedMessage(try await channel.receiveAhead(window: window), channel.claims)
   }
 
   private func nextMessageOnLoop(window: ReceiveWindow?) async throws -> ReceivedMessage? {
-    ReceivedMessage(try await channel.receiveAhead(window: window))
+    ReceivedMessage(try await channel.receiveAhead(window: window), channel.claims)
   }
 
   @inline(__always)
   private nonisolated func receive(timeout: Duration?, _ options: ReceiveOptions) async throws -> ReceivedMessage? {
     let channel = channel
     guard channel.isOnLoop else { return try await receiveOnLoop(timeout: timeout, options) }
-    return ReceivedMessage(try await channel.receive(flags: options.rawValue, timeout: timeout))
+    return ReceivedMessage(try await channel.receive(flags: options.rawValue, timeout: timeout), channel.claims)
   }
 
   private func receiveOnLoop(timeout: Duration?, _ options: ReceiveOptions) async throws -> ReceivedMessage? {
-    ReceivedMessage(try await channel.receive(flags: options.rawValue, timeout: timeout))
+    ReceivedMessage(try await channel.receive(flags: options.rawValue, timeout: timeout), channel.claims)
   }
 }
 

@@ -133,7 +133,7 @@ extension OpenSocket {
       deliver(outcome)
     }
     if hasNoEndOfItsOwn { stopWaiters(.receivingEnded) }
-    if !isOpen || !core.isRunning { stopWaiters(isOpen ? .loopShutdown : .socketClosed) }
+    if !isOpen || !core.isRunning { stopWaiters(isOpen ? core.endReason : .socketClosed) }
     armIfNeeded()
     if receiver.isIdle { isReceivingAhead = false }
     signalDisarmed()
@@ -151,7 +151,7 @@ extension OpenSocket {
     defer { outcome.payload.removeLast(excess) }
     guard kind == .stream else {
       outcome.messageFlags |= cms_msg_trunc
-      policy?.judgeTruncation(&outcome)
+      if let policy { core.statistics.descriptorsRefused += UInt64(policy.judgeTruncation(&outcome)) }
       return nil
     }
     outcome.byteCount = room

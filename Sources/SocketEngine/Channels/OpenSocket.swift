@@ -84,7 +84,8 @@ final class OpenSocket: @unchecked Sendable {
 
   /// An operation of this socket's, ready to be filled.
   ///
-  /// - Throws: `CancellationError` if the task is cancelled already, ``SocketError/Code/closed``, ``SocketError/Code/loopShutDown``.
+  /// - Throws: `CancellationError` if the task is cancelled already, ``SocketError/Code/closed``, ``SocketError/Code/loopShutDown``,
+  ///   ``SocketError/Code/loopFailed``.
   func makeOperation(_ request: OperationRequest, _ name: SocketError.Operation) throws -> Operation {
     try checkStart(name)
     return core.makeOperation(request, socket: self)
@@ -93,7 +94,7 @@ final class OpenSocket: @unchecked Sendable {
   /// Throws what ``makeOperation(_:_:)`` throws.
   func checkStart(_ name: SocketError.Operation) throws {
     try checkUse(name)
-    guard core.isRunning else { throw SocketError(.loopShutDown, name) }
+    guard core.isRunning else { throw core.endError(name) }
   }
 
   func checkUse(_ name: SocketError.Operation) throws {
@@ -104,7 +105,7 @@ final class OpenSocket: @unchecked Sendable {
       throw SocketError(.policyViolated, name, detail: "\(policy.closing.count) descriptors of this peer wait to be closed")
     }
     // Messages that had been received ahead when the loop was shut down are still to be had.
-    guard core.isRunning || !receiver.readAhead.isEmpty else { throw SocketError(.loopShutDown, name) }
+    guard core.isRunning || !receiver.readAhead.isEmpty else { throw core.endError(name) }
   }
 
   /// Whether a receive, or an accept, is under way or waits for its turn.

@@ -72,6 +72,9 @@ public final class SocketChannel: Sendable {
     }
   }
 
+  /// Counts what is taken out of this socket's messages.
+  package var claims: DescriptorClaims { socket.core.claims }
+
   /// The descriptor's number, for calls that do not wait (options, names), on the loop's thread.
   ///
   /// - Throws: ``SocketError``: `closed`.

@@ -1,4 +1,5 @@
 internal import CMessageSockets
+internal import SystemPackage
 
 /// How the loop's turn should wait in the kernel.
 enum Wait: Sendable, Equatable {
@@ -20,7 +21,9 @@ protocol Driver: AnyObject {
   /// Asks for the operation's early end. Its final completion says who won.
   func cancel(_ operation: Operation)
   /// Submits what was started, and waits as told. Completions are collected with ``reap(into:)``.
-  func turn(_ wait: Wait)
+  ///
+  /// What the kernel says if it will never let the driver do that again; else nil.
+  func turn(_ wait: Wait) -> Errno?
   /// Moves completions out, at most as many as there is room for; 0 when there are no more for now.
   func reap(into completions: UnsafeMutableBufferPointer<cms_completion>) -> Int
   /// Where multishot receives put their messages; nil if this driver, or this kernel, has none of them.

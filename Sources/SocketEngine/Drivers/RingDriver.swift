@@ -22,6 +22,9 @@ final class RingDriver: Driver {
   @safe @exclusivity(unchecked) private var backlog: Deque<Request> = []
   @safe @exclusivity(unchecked) private var cancellations = CancellationRetries()
 
+  /// Why nobody can wake the loop any more.
+  @safe @exclusivity(unchecked) private var wakeFailure: Errno?
+
   private enum Request {
     case start(Operation)
     case cancel(OperationID)
@@ -98,18 +101,27 @@ final class RingDriver: Driver {
     flags == cms_msg_cmsg_cloexec && operation.withSocket { $0.wasEmptied } == true
   }
 
-  func turn(_ wait: Wait) {
+  func turn(_ wait: Wait) -> Errno? {
     for id in cancellations.takeDue() { submit(.cancel(id)) }
     let wait = untilNextCancellation(wait)
     while let request = backlog.first, prepare(request) { backlog.removeFirst() }
     counters.enters += 1
-    // What an enter may say is no failure of ours: -EINTR (a signal), -ETIME (the time ran out), -EBUSY and -EAGAIN (completions must be
-    // reaped first, which comes next). What it did not submit stays in the queue for the next turn.
-    switch wait {
-    // With requests left over the next turn must come at once.
-    case _ where !backlog.isEmpty, .none: _ = unsafe cms_ring_enter(ring, 0, -1)
-    case .indefinitely: _ = unsafe cms_ring_enter(ring, 1, -1)
-    case .nanoseconds(let time): _ = unsafe cms_ring_enter(ring, 1, time)
+    let status =
+      switch wait {
+      // With requests left over the next turn must come at once.
+      case _ where !backlog.isEmpty, .none: unsafe cms_ring_enter(ring, 0, -1)
+      case .indefinitely: unsafe cms_ring_enter(ring, 1, -1)
+      case .nanoseconds(let time): unsafe cms_ring_enter(ring, 1, time)
+      }
+    return status < 0 ? refusal(Errno(rawValue: -status)) : wakeFailure
+  }
+
+  private func refusal(_ errno: Errno) -> Errno? {
+    switch errno {
+    // A signal; the time ran out; completions must be reaped first, which comes next; no memory for a moment. What was not submitted stays in the queue for the
+    // next turn.
+    case .interrupted, .timeout, .resourceBusy, .resourceTemporarilyUnavailable, .noMemory: wakeFailure
+    default: errno
     }
   }
 
@@ -138,8 +150,11 @@ final class RingDriver: Driver {
       let completion = unsafe completions[index]
       switch completion.user_data {
       case Reserved.wake:
-        precondition(completion.result >= 0, "The kernel refuses to watch an eventfd, which the probe had shown to work")
-        if completion.flags & cms_completion_more == 0 { submit(.watchWake) }
+        if completion.result < 0 {
+          wakeFailure = Errno(rawValue: -completion.result)
+        } else if completion.flags & cms_completion_more == 0 {
+          submit(.watchWake)
+        }
       case Reserved.cancel:
         // 0, -ENOENT or -EALREADY: the operation's own completion says what became of it, if there is one.
         if completion.result < 0 { cancellations.missed() }

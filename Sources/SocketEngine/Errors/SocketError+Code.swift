@@ -5,7 +5,8 @@ extension SocketError {
   public struct Code: Hashable, Sendable {
     private enum Name: String {
       case addressInUse, badDescriptor, cannotPassRing, closed, connectionRefused, connectionReset, deadlineExceeded
-      case emptyPayload, invalidConfiguration, ioUringUnavailable, loopShutDown, messageTooLarge, notFound, notPermitted, outOfDescriptors
+      case emptyPayload, invalidConfiguration, ioUringUnavailable, loopFailed, loopShutDown, messageTooLarge, notFound, notPermitted,
+        outOfDescriptors
       case outOfMemory, partialSend, peerClosed, system, tooManyDescriptors, tooManyInFlight, notConnected, wrongSocketKind
       case addressNotAvailable, hostUnreachable, messagesUnread, noRoom, notSupported, policyViolated, timedOut, wouldBlock
     }
@@ -37,6 +38,9 @@ extension SocketError {
     public static var invalidConfiguration: Code { Code(name: .invalidConfiguration) }
     /// The machine refuses io_uring, and nothing else was to be used; the description names the reason.
     public static var ioUringUnavailable: Code { Code(name: .ioUringUnavailable) }
+    /// The kernel refuses the loop's own system call since the loop was started (io_uring_enter(2), epoll_pwait2(2); mostly `EPERM` or `ENOSYS`, from a seccomp filter that was set
+    /// meanwhile). All operations of the loop have ended; its sockets can be closed. A new loop chooses its driver by what is allowed now.
+    public static var loopFailed: Code { Code(name: .loopFailed) }
     /// The loop was shut down.
     public static var loopShutDown: Code { Code(name: .loopShutDown) }
     /// The message is larger than the socket's send buffer (datagram and seqpacket). `EMSGSIZE`.
@@ -120,6 +124,8 @@ extension SocketError.Code {
     case .hostUnreachable: "no route leads there"
     case .invalidConfiguration: "the configuration is out of range"
     case .ioUringUnavailable: "io_uring cannot be used here"
+    case .loopFailed:
+      "the kernel refuses the loop's system call since it was started; set seccomp filters before the first loop, or allow io_uring_enter or epoll_pwait2"
     case .loopShutDown: "the loop was shut down"
     case .messageTooLarge: "the message is larger than the send buffer; raise SO_SNDBUF or split it"
     case .messagesUnread: "messages have been received ahead; receive them first"

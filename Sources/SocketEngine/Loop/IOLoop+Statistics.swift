@@ -17,6 +17,7 @@ extension IOLoop {
 
     /// Messages sent whole.
     public internal(set) var messagesSent: UInt64 = 0
+    /// Bytes sent, those of sends that failed or were stopped half-way included.
     public internal(set) var bytesSent: UInt64 = 0
     /// Messages received.
     public internal(set) var messagesReceived: UInt64 = 0
@@ -25,8 +26,10 @@ extension IOLoop {
     public internal(set) var descriptorsReceived: UInt64 = 0
     /// Of these: closed on arrival by a ``ReceivePolicy``, as surplus, as not admitted, or with the message that it dropped.
     public internal(set) var descriptorsRefused: UInt64 = 0
+    /// Of these: taken out of their messages, or handed over with ``ReceivedParts``. What is neither claimed nor refused has closed with its message, or is still in it.
+    public internal(set) var descriptorsClaimed: UInt64 = 0
 
-    /// Operations that were asked to stop while the kernel had them, or waited for a message that it receives ahead.
+    /// Operations that were asked to stop while the kernel had them, or waited for a message that it receives ahead; and sleeps.
     public internal(set) var cancellations: UInt64 = 0
     /// Of these: ended without having done anything.
     public internal(set) var cancelled: UInt64 = 0

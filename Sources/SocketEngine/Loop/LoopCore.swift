@@ -25,10 +25,13 @@ final class LoopCore: @unchecked Sendable {
   /// A ring's receive is handed to the kernel with its memory; the readiness driver lends it for each try.
   @safe @exclusivity(unchecked) private(set) var lendsReceiveMemoryEarly = false
   private let state = LoopConfined(State())
+  let claims = DescriptorClaims()
   let controlBuffers: MemoryPool
   let payloadBuffers: MemoryPool
 
   @safe @exclusivity(unchecked) private var phase = Phase.running
+  /// What the kernel said when it refused the loop's system call for good.
+  @safe @exclusivity(unchecked) private var failure: Errno?
   @safe @exclusivity(unchecked) private var arrivals: [Inbox.Item] = []
   @safe @exclusivity(unchecked) private var mustExit = false
   private let completions: UnsafeMutableBufferPointer<cms_completion>
@@ -108,7 +111,7 @@ final class LoopCore: @unchecked Sendable {
   /// The thread's whole life after ``open()``.
   func run() {
     while !mustExit { turn() }
-    stopEverything(.loopShutdown)
+    stopEverything(endReason)
     while state.value.inKernel > 0 { turn() }
     closeDriver()
   }
@@ -168,15 +171,19 @@ final class LoopCore: @unchecked Sendable {
   private func waitForKernel() {
     // Nor may it sleep while a task waits for this turn only.
     guard state.value.ready.isEmpty, state.value.untilEndOfTurn.isEmpty, !mustExit || state.value.inKernel > 0 else {
-      return driver.turn(.none)
+      return turnDriver(.none)
     }
-    guard inbox.fallAsleep() else { return driver.turn(.none) }
+    guard inbox.fallAsleep() else { return turnDriver(.none) }
     if let next = state.value.timers.next {
-      driver.turn(.nanoseconds(max(0, next.nanosecondsFromNow)))
+      turnDriver(.nanoseconds(max(0, next.nanosecondsFromNow)))
     } else {
-      driver.turn(.indefinitely)
+      turnDriver(.indefinitely)
     }
     inbox.wakeUp()
+  }
+
+  private func turnDriver(_ wait: Wait) {
+    if let errno = driver.turn(wait) { endWithoutKernel(errno) }
   }
 
   private func reapCompletions() {
@@ -257,14 +264,18 @@ final class LoopCore: @unchecked Sendable {
       }
       finish(operation)
     case .cancelInKernel:
-      if case .receiveAhead = operation.request {
-        statistics.multishotStops += 1
-      } else {
-        statistics.cancellations += 1
-      }
       switch operation.request {
-      case .timer, .event: finishTimer(operation, errno: .canceled)
-      default: driver.cancel(operation)
+      case .timer:
+        statistics.cancellations += 1
+        statistics.cancelled += 1
+        finishTimer(operation, errno: .canceled)
+      case .event: finishTimer(operation, errno: .canceled)
+      case .receiveAhead:
+        statistics.multishotStops += 1
+        driver.cancel(operation)
+      default:
+        statistics.cancellations += 1
+        driver.cancel(operation)
       }
     }
   }
@@ -369,18 +380,20 @@ final class LoopCore: @unchecked Sendable {
   }
 
   private func count(_ operation: Operation) {
-    let isStopped = operation.life.stopReason != nil
-    if operation.outcome.errno == .canceled {
-      if operation.outcome.byteCount > 0 { statistics.stoppedPartWay += 1 } else { statistics.cancelled += 1 }
-      return
-    }
-    if isStopped { statistics.wonAgainstCancellation += 1 }
+    let errno = operation.outcome.errno
+    let byteCount = operation.outcome.byteCount
     switch operation.request {
-    case .send where operation.outcome.errno == nil:
-      statistics.messagesSent += 1
-      statistics.bytesSent += UInt64(operation.outcome.byteCount)
-    case .receive where operation.outcome.errno == nil: countReceived(operation.outcome, byteCount: operation.outcome.byteCount)
+    case .send:
+      if errno == nil { statistics.messagesSent += 1 }
+      statistics.bytesSent += UInt64(byteCount)
+    case .receive where errno == nil: countReceived(operation.outcome, byteCount: byteCount)
     default: break
+    }
+    guard operation.life.stopReason != nil else { return }
+    switch errno {
+    case .canceled where byteCount > 0: statistics.stoppedPartWay += 1
+    case .canceled: statistics.cancelled += 1
+    default: statistics.wonAgainstCancellation += 1
     }
   }
 
@@ -452,7 +465,7 @@ final class LoopCore: @unchecked Sendable {
     case .running:
       phase = .draining(done)
       state.value.isRunning = false
-      stopEverything(.loopShutdown)
+      stopEverything(endReason)
     case .draining(let earlier):
       phase = .draining {
         earlier()
@@ -479,6 +492,25 @@ final class LoopCore: @unchecked Sendable {
     done()
   }
 
+  /// Nothing can be submitted any more, nor waited for: everything ends.
+  private func endWithoutKernel(_ errno: Errno) {
+    // What has completed stands.
+    reapCompletions()
+    failure = errno
+    // With its ring, or its epoll instance, the kernel lets go of all requests, and of the memory that they name.
+    closeDriver()
+    driver = ClosedDriver(wakeNumber: inbox.wakeDescriptor.number, orphans: operations.allInUse.filter(\.isInKernel).map(\.id))
+    startDraining {}
+  }
+
+  /// Why operations end with the loop.
+  var endReason: StopReason { failure == nil ? .loopShutdown : .loopFailed }
+
+  /// Why no operation can be started any more.
+  func endError(_ operation: SocketError.Operation) -> SocketError {
+    failure.map { SocketError(.loopFailed, operation, errno: $0) } ?? SocketError(.loopShutDown, operation)
+  }
+
   private func closeDriver() {
     statistics.add(driver.counters)
     driver.close()
@@ -488,6 +520,7 @@ final class LoopCore: @unchecked Sendable {
   var currentStatistics: IOLoop.Statistics {
     var current = statistics
     current.add(driver.counters)
+    current.descriptorsClaimed = claims.count
     return current
   }
 

@@ -4,7 +4,7 @@ extension LoopCore {
   /// Waits on the loop's clock. On the loop's thread, in the caller's isolation.
   nonisolated(nonsending) func sleep(for duration: Duration) async throws {
     try Task.checkCancellation()
-    guard isRunning else { throw SocketError(.loopShutDown, .sleep) }
+    guard isRunning else { throw endError(.sleep) }
     let timer = makeOperation(.timer, socket: nil)
     startTimer(timer, deadline: LoopTime(after: duration))
     let outcome = await timer.finalOutcome()

@@ -70,6 +70,14 @@ struct Operation: @unchecked Sendable {
     nonmutating _modify { yield unsafe &slot.pointee.outcome }
   }
 
+  /// Whether the kernel has it in hand.
+  var isInKernel: Bool {
+    switch request {
+    case .timer, .event, .waitForMessage: false
+    default: life.state == .inKernel || life.state == .stopping
+    }
+  }
+
   /// Takes the slot into use.
   func prepare(_ request: OperationRequest, socket: OpenSocket?) {
     life.queue()

@@ -34,6 +34,7 @@ extension OperationResult {
     case .deadline: SocketError(.deadlineExceeded, operation)
     case .socketClosed: SocketError(.closed, operation)
     case .loopShutdown: SocketError(.loopShutDown, operation)
+    case .loopFailed: SocketError(.loopFailed, operation)
     case .windowFull, .bytesPutBack, .receivingEnded: preconditionFailure("These ends of receives are no failures")
     }
   }

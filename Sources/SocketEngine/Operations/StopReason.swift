@@ -8,6 +8,8 @@ package enum StopReason: Sendable {
   case socketClosed
   /// The loop is shutting down.
   case loopShutdown
+  /// The kernel refuses the loop's system call.
+  case loopFailed
   /// Enough has been received ahead of demand.
   case windowFull
   /// Bytes that come before all that a receive can still bring were put back. It takes them.

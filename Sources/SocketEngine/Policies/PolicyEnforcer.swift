@@ -38,13 +38,15 @@ final class PolicyEnforcer: @unchecked Sendable {
     closing.close(&doomed)
   }
 
-  /// A message that had arrived whole was cut on its way to the caller's memory.
-  func judgeTruncation(_ outcome: inout OperationOutcome) {
+  /// A message that had arrived whole was cut on its way to the caller's memory. How many descriptors are closed for that.
+  func judgeTruncation(_ outcome: inout OperationOutcome) -> Int {
     let surplus = outcome.judgement?.surplus ?? 0
     let refused = outcome.judgement?.refused ?? []
-    guard let error = violation(outcome.report(surplus: surplus, refused: refused)) else { return }
+    guard let error = violation(outcome.report(surplus: surplus, refused: refused)) else { return 0 }
+    let closed = outcome.ancillary.descriptors.count
     closing.close(&outcome.ancillary.descriptors)
     outcome.judgement = PolicyJudgement(self, surplus: surplus, refused: refused, error: error, closed: 0, held: 0)
+    return closed
   }
 
   private func moveSurplus(from descriptors: inout OwnedFds, to doomed: inout OwnedFds) -> Int {

@@ -35,7 +35,8 @@ private func errors(_ error: SocketError) {
   switch error.code {
   case .addressInUse, .addressNotAvailable, .badDescriptor, .cannotPassRing, .closed, .connectionRefused, .connectionReset,
     .deadlineExceeded,
-    .emptyPayload, .hostUnreachable, .invalidConfiguration, .ioUringUnavailable, .loopShutDown, .messageTooLarge, .messagesUnread,
+    .emptyPayload, .hostUnreachable, .invalidConfiguration, .ioUringUnavailable, .loopFailed, .loopShutDown, .messageTooLarge,
+    .messagesUnread,
     .notConnected,
     .notFound, .notPermitted, .notSupported, .outOfDescriptors, .outOfMemory, .partialSend, .peerClosed, .system, .timedOut,
     .tooManyDescriptors, .tooManyInFlight, .wouldBlock, .wrongSocketKind:

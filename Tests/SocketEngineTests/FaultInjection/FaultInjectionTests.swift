@@ -25,7 +25,8 @@ import Testing
       "\(count) schedules from seed \(first): \(counts.sorted { $0.key < $1.key }.map { "\($0.value) \($0.key)" }.joined(separator: ", "))")
     guard count >= 1000 else { return }
     for name in [
-      "messages", "short sends", "errors", "cancellations", "late stops", "shutdowns", "ends", "buffers exhausted", "descriptors lost",
+      "messages", "short sends", "errors", "cancellations", "late stops", "shutdowns", "failed loops", "ends", "buffers exhausted",
+      "descriptors lost",
     ] {
       #expect(counts[name, default: 0] > 0, "no \(name) in \(count) schedules")
     }

@@ -45,7 +45,9 @@ extension Schedule {
     } catch {
       if !isJustified(error, at: endpoint, mayExpire: way == .expiring) { ledger.violate("a receive failed without a cause: \(error)") }
       // A peek may see an error that another receive gets.
-      if way != .peeking, let errno = (error as? SocketError)?.errno { ledger.receiveFailed(index, errno) }
+      if way != .peeking, let error = error as? SocketError, error.code != .loopFailed, let errno = error.errno {
+        ledger.receiveFailed(index, errno)
+      }
       ledger.count("failed receives")
       return false
     }

@@ -58,7 +58,9 @@ final class Schedule: @unchecked Sendable {
     case 27: start { await self.accept(at: endpoint) }
     case 28: start { await self.connect(endpoint) }
     case 29: endUse(of: endpoint)
-    case 30: if random.oneIn(12) { start { await self.shutdownLoop() } }
+    case 30:
+      if random.oneIn(12) { start { await self.shutdownLoop() } }
+      if random.oneIn(12) { failLoop() }
     default: driver.sockets[endpoint.number]?.connections += 1
     }
   }
@@ -124,6 +126,12 @@ final class Schedule: @unchecked Sendable {
     await loop.shutdown()
   }
 
+  private func failLoop() {
+    driver.refuses = true
+    ledger.count("failed loops")
+    for index in ledger.directions.indices { ledger.directions[index].mayHaveDropped = true }
+  }
+
   // MARK: The end
 
   /// Stops everything, receives what is left, and closes in one way or another.
@@ -148,7 +156,7 @@ final class Schedule: @unchecked Sendable {
 
   /// What was sent and not yet received is in the socket: it is received now.
   private func drain(_ endpoint: Endpoint) async {
-    guard endpoint.channel != nil, !endpoint.isClosing, !isShuttingDown else { return }
+    guard endpoint.channel != nil, !endpoint.isClosing, !isShuttingDown, !driver.refuses else { return }
     // Errors that multishot receives have met stand in line, too.
     var failures = 0
     while isUnread(endpoint.incoming), failures < 20 {
@@ -180,8 +188,9 @@ final class Schedule: @unchecked Sendable {
     return switch error.code {
     case .closed: endpoint.isClosing
     case .loopShutDown: isShuttingDown
+    case .loopFailed: driver.refuses
     case .deadlineExceeded: mayExpire
-    case .partialSend: Task.isCancelled || endpoint.isClosing || isShuttingDown
+    case .partialSend: Task.isCancelled || endpoint.isClosing || isShuttingDown || driver.refuses
     default: error.errno != nil
     }
   }

@@ -1,6 +1,7 @@
 import CMessageSockets
 import Glibc
 import SeededRandom
+import SystemPackage
 
 @testable import SocketEngine
 
@@ -20,6 +21,8 @@ final class SimulatedDriver: Driver, @unchecked Sendable {
   var random: SeededGenerator
   /// No request fails any more unless it has to.
   var isCalm = false
+  /// The kernel lets the loop submit and wait no more.
+  var refuses = false
   /// With deferred task work (Linux 6.1) a cancellation that is submitted comes before anything else that the same enter does.
   let cancelsFirst: Bool
 
@@ -57,10 +60,14 @@ final class SimulatedDriver: Driver, @unchecked Sendable {
     cancelled.append(operation.id)
   }
 
-  func turn(_ wait: Wait) {
+  func turn(_ wait: Wait) -> Errno? {
     counters.enters += 1
     turns += 1
     if turns > 100_000 { stop("the loop turns for ever") }
+    if refuses {
+      visible = completions.count
+      return .notPermitted
+    }
     noticeClosedSockets()
     takeSubmissions()
     var rounds = 0
@@ -72,6 +79,7 @@ final class SimulatedDriver: Driver, @unchecked Sendable {
     } while wait == .indefinitely && completions.isEmpty
     // At least one if the loop has been promised to wait for it.
     visible = completions.isEmpty ? 0 : random.oneIn(4) ? random.number((wait == .none ? 0 : 1)...completions.count) : completions.count
+    return nil
   }
 
   func reap(into target: UnsafeMutableBufferPointer<cms_completion>) -> Int {
@@ -86,6 +94,11 @@ final class SimulatedDriver: Driver, @unchecked Sendable {
   }
 
   func close() {
+    if refuses {
+      // The ring ends, and with it what is in it.
+      inFlight = []
+      submitted = []
+    }
     if !inFlight.isEmpty || !submitted.isEmpty { ledger.violate("the driver was closed with \(inFlight.count) operations under way") }
     if !completions.isEmpty { ledger.violate("the driver was closed with \(completions.count) completions unseen") }
     if let buffers = simulatedBuffers {

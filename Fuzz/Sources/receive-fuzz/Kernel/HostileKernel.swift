@@ -31,7 +31,7 @@ final class HostileKernel: Driver, @unchecked Sendable {
 
   func cancel(_ operation: Operation) { cancelled.append(operation.id) }
 
-  func turn(_ wait: Wait) {
+  func turn(_ wait: Wait) -> Errno? {
     turns += 1
     check(turns < 1_000_000, "the loop turns for ever")
     inFlight += submitted.map { SubmittedOperation($0) }
@@ -42,6 +42,7 @@ final class HostileKernel: Driver, @unchecked Sendable {
       check(!inFlight.isEmpty, "the loop waits for ever")
       for operation in inFlight { act(on: operation) }
     }
+    return nil
   }
 
   func reap(into target: UnsafeMutableBufferPointer<cms_completion>) -> Int {

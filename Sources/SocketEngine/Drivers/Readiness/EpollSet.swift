@@ -36,11 +36,10 @@ final class EpollSet: Sendable {
     }
   }
 
-  /// Waits for events, at most `timeout` nanoseconds if that is not negative. How many there are; none also after a signal.
+  /// Waits for events, at most `timeout` nanoseconds if that is not negative. How many there are, none also after a signal; or -errno.
   func wait(into events: UnsafeMutableBufferPointer<cms_event>, timeout: Int64) -> Int {
     let count = unsafe cms_epoll_wait(number, events.baseAddress!, UInt32(events.count), timeout)
-    assert(count >= 0 || count == -Errno.interrupted.rawValue, "epoll_wait: \(count)")
-    return max(0, Int(count))
+    return count == -Errno.interrupted.rawValue ? 0 : Int(count)
   }
 
   func close() { descriptor.withLock { $0 = nil } }

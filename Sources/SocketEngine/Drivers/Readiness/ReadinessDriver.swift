@@ -60,11 +60,11 @@ final class ReadinessDriver: Driver {
     }
   }
 
-  func turn(_ wait: Wait) {
+  func turn(_ wait: Wait) -> Errno? {
     tryStarted()
     endCancelled()
     tryWhatIsDue()
-    collectEvents(timeout(for: wait))
+    return collectEvents(timeout(for: wait))
   }
 
   func reap(into completions: UnsafeMutableBufferPointer<cms_completion>) -> Int {
@@ -118,15 +118,17 @@ final class ReadinessDriver: Driver {
     return if case .nanoseconds(let time) = wait { min(time, retry ?? time) } else { retry ?? -1 }
   }
 
-  private func collectEvents(_ timeout: Int64) {
+  private func collectEvents(_ timeout: Int64) -> Errno? {
     // The wake-up is for a loop that sleeps; without waiting operations there is nothing else to find.
-    if timeout == 0, waiting.count == 0 { return }
+    if timeout == 0, waiting.count == 0 { return nil }
     counters.enters += 1
     let count = unsafe epoll.wait(into: events, timeout: timeout)
+    guard count >= 0 else { return Errno(rawValue: Int32(-count)) }
     for index in 0..<count {
       let event = unsafe events[index]
       if event.fd != wakeNumber { take(event) }
     }
+    return nil
   }
 
   private func take(_ event: cms_event) {

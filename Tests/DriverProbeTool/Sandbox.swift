@@ -1,0 +1,73 @@
+import CProcessRestrictions
+import Glibc
+import MessageSockets
+import SystemPackage
+
+/// Uses a loop, then has the kernel refuse its system call, as a process does that locks itself in after its start. Not on the loop's thread, but for the calls of sockets.
+func runUntilRefused(_ configuration: IOLoop.Configuration) async throws {
+  let loop = try IOLoop(configuration)
+  let socketsBefore = openSockets()
+  try await useUntilRefused(loop)
+  print("sockets: \(openSockets() - socketsBefore)")
+  print("jobs: \(await loop.run { loop.isCurrent })")
+  print("sleep: \(await code { try await loop.sleep(for: .seconds(30)) })")
+  await loop.shutdown()
+  let second = try IOLoop()
+  print("second: \(second.driver.kind)")
+  print("works: \(await code { try await passDescriptor(on: second) })")
+}
+
+private func useUntilRefused(_ loop: IOLoop) async throws {
+  let (waiting, _waiting) = try UnixStream.makePair(on: loop)
+  let (ahead, aheadPeer) = try UnixSeqpacket.makePair(on: loop)
+  let (full, _full) = try UnixStream.makePair(on: loop)
+  let listener = try UnixListener<UnixStream>.bind(to: UnixAddress(abstract: "message-sockets-sandbox-\(getpid())"), on: loop)
+
+  // One message is taken, one has been received ahead, with a descriptor, and stays.
+  try await aheadPeer.sendMessage([1])
+  try await aheadPeer.sendMessage([2], descriptor: OwnedFd(adopting: .init(rawValue: fcntl(0, F_DUPFD_CLOEXEC, 3))))
+  for try await _ in ahead.messages { break }
+
+  let before = await loop.statistics.submissions
+  let receiver = Task { await code { _ = try await waiting.receiveMessage() } }
+  // More than fits: stops half-way.
+  let sender = Task { await code { try await full.sendMessage([UInt8](repeating: 0, count: 8 << 20)) } }
+  let acceptor = Task { await code { _ = try await listener.accept() } }
+  let sleeper = Task { await code { try await loop.sleep(for: .seconds(30)) } }
+  while await loop.statistics.submissions < before + 3 { await Task.yield() }
+
+  let isRing = loop.driver.kind == .ioUring
+  let status = isRing ? cpr_refuse_io_uring(EPERM) : cpr_refuse_epoll_waits(EPERM)
+  guard status == 0 else { return print("restriction: sandbox [\(status)]") }
+
+  print("queued: \(await code { try await waiting.sendMessage([1]) })")
+  print("receive: \(await receiver.value)")
+  print("send: \(await sender.value)")
+  print("accept: \(await acceptor.value)")
+  print("sleeper: \(await sleeper.value)")
+  do {
+    _ = try await waiting.receiveMessage()
+  } catch let error as SocketError {
+    print("later: \(error.code)")
+    print("errno: \(error.errno?.rawValue ?? 0)")
+  }
+  print("open: \(await code { try await waiting.setOption(.sendBufferSize, to: 4096) })")
+  for socket in [waiting, _waiting, full, _full] { await socket.close() }
+  await ahead.close()
+  await aheadPeer.close()
+  await listener.close()
+}
+
+private func passDescriptor(on loop: IOLoop) async throws {
+  let (left, right) = try UnixStream.makePair(on: loop)
+  async let message = right.receiveMessage()
+  try await left.sendMessage([1], descriptor: OwnedFd(adopting: .init(rawValue: dup(0))))
+  _ = try await message
+}
+
+private func code(_ body: () async throws -> Void) async -> String {
+  do {
+    try await body()
+    return "none"
+  } catch { return (error as? SocketError)?.code.description ?? "\(error)" }
+}

@@ -1,0 +1,32 @@
+import Glibc
+import Testing
+
+extension KernelTests {
+  /// A process that locks itself in after its loop was started, so that the kernel refuses the loop's only system call: everything ends, with an error that says so.
+  @Suite struct Sandboxes {
+    @Test(.enabled(if: ProbeTool.machineHasRing, "io_uring must be allowed"))
+    func theRingsCallIsRefused() throws {
+      let found = try ProbeTool.run(["choice=io_uring", "task=sandbox"])
+      expectAllEnded(found)
+      #expect(found["second"] == "readiness", "\(found)")
+      #expect(found["works"] == "none", "\(found)")
+    }
+
+    @Test func theReadinessDriversCallIsRefused() throws {
+      expectAllEnded(try ProbeTool.run(["choice=readiness", "task=sandbox"]))
+    }
+
+    private func expectAllEnded(_ found: [String: String], sourceLocation: SourceLocation = #_sourceLocation) {
+      for name in ["queued", "receive", "accept", "sleeper", "later", "sleep"] {
+        #expect(found[name] == "loopFailed", "\(name) of \(found)", sourceLocation: sourceLocation)
+      }
+      #expect(found["send"] == "partialSend", "\(found)", sourceLocation: sourceLocation)
+      #expect(found["errno"] == "\(EPERM)", "\(found)", sourceLocation: sourceLocation)
+      // What needs no loop goes on.
+      #expect(found["open"] == "none", "\(found)", sourceLocation: sourceLocation)
+      #expect(found["jobs"] == "true", "\(found)", sourceLocation: sourceLocation)
+      #expect(found["sockets"] == "0", "\(found)", sourceLocation: sourceLocation)
+      #expect(found["signal"] == nil, "\(found)", sourceLocation: sourceLocation)
+    }
+  }
+}

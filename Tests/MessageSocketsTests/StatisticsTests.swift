@@ -1,0 +1,174 @@
+import MessageSockets
+import SystemPackage
+import Testing
+
+@testable import SocketEngine
+
+/// What a loop says that it has done: each number in a situation in which it is known.
+extension KernelTests {
+  @Suite struct StatisticsTests {
+    @Test func descriptorsAreReceivedClaimedRefusedOrClosed() async throws {
+      try await withOwnLoop { loop in
+        let (left, right) = try UnixSeqpacket.makePair(on: loop)
+        for number in 0..<4 {
+          var descriptors = OwnedFds()
+          for index in 0..<3 { descriptors.append(try .numbered(number * 3 + index)) }
+          try await left.sendMessage([UInt8(number)], descriptors: descriptors.span)
+        }
+        // One is taken, and the rest closes with the message; all are taken, with a second call that gets none; the caller's memory; surplus.
+        do {
+          let message = try await right.receiveMessage()
+          _ = message?.takeDescriptor()
+        }
+        let whole = try #require(try await right.receiveMessage())
+        #expect(takenCount(whole) == 3)
+        #expect(takenCount(whole) == 0)
+        let more = whole.takeDescriptor() != nil
+        #expect(!more)
+        let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: 8, alignment: 1)
+        defer { memory.deallocate() }
+        var payload = OutputRawSpan(buffer: memory, initializedCount: 0)
+        _ = try await right.receiveMessage(into: &payload)
+        try await right.setReceivePolicy(ReceivePolicy(descriptorsPerMessage: 1))
+        let admitted = try #require(try await right.receiveMessage())
+        #expect(takenCount(admitted) == 1)
+
+        let statistics = await loop.statistics
+        #expect(statistics.descriptorsReceived == 12)
+        #expect(statistics.descriptorsClaimed == 1 + 3 + 3 + 1)
+        #expect(statistics.descriptorsRefused == 2)
+        #expect(statistics.messagesSent == 4)
+        #expect(statistics.messagesReceived == 4)
+        #expect(statistics.bytesSent == 4)
+        #expect(statistics.bytesReceived == 4)
+        await left.close()
+        await right.close()
+      }
+    }
+
+    /// Received ahead whole, and cut for the caller's memory under a policy that does not admit that.
+    @Test(.enabled(if: TestLoop.isOnRing, "nothing is received ahead on epoll")) func whatIsClosedWithACutMessageIsRefused() async throws {
+      try await withOwnLoop { loop in
+        let (left, right) = try UnixSeqpacket.makePair(on: loop)
+        var policy = ReceivePolicy()
+        policy.payloadTruncation = .throwError
+        try await right.setReceivePolicy(policy)
+        try await left.sendMessage([1])
+        try await left.sendMessage([1, 2, 3], descriptor: try .numbered(1))
+        for try await _ in right.messages { break }
+        let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: 2, alignment: 1)
+        defer { memory.deallocate() }
+        var payload = OutputRawSpan(buffer: memory, initializedCount: 0)
+        do {
+          _ = try await right.receiveMessage(into: &payload)
+          Issue.record("a cut message was admitted")
+        } catch let error as SocketError { #expect(error.code == .policyViolated) }
+        let statistics = await loop.statistics
+        #expect(statistics.descriptorsReceived == 1)
+        #expect(statistics.descriptorsRefused == 1)
+        #expect(statistics.descriptorsClaimed == 0)
+        await left.close()
+        await right.close()
+      }
+    }
+
+    @Test func cancellationsByOutcome() async throws {
+      try await withOwnLoop { loop in
+        let (left, right) = try UnixStream.makePair(on: loop)
+        // The second waits for its turn.
+        let first = Task(executorPreference: loop.taskExecutor) { try await right.receiveMessage() }
+        await untilOperationsArePending(1, on: loop)
+        let second = Task(executorPreference: loop.taskExecutor) { try await right.receiveMessage() }
+        await loop.run { await untilTasksWait(2, on: loop) }
+        second.cancel()
+        _ = await second.result
+        #expect(await outcomes(of: loop) == Outcomes(stoppedBeforeSubmission: 1))
+        first.cancel()
+        _ = await first.result
+        #expect(await outcomes(of: loop) == Outcomes(cancelled: 1, stoppedBeforeSubmission: 1))
+
+        let send = Task(executorPreference: loop.taskExecutor) { () async -> Int in
+          do {
+            try await left.sendMessage([UInt8](repeating: 0, count: 10 << 20))
+            return 0
+          } catch { return (error as? SocketError)?.bytesSent ?? 0 }
+        }
+        await untilSendsStall(on: loop)
+        send.cancel()
+        let sent = await send.value
+        #expect(sent > 0)
+        #expect(await loop.statistics.bytesSent == UInt64(sent))
+        #expect(await outcomes(of: loop) == Outcomes(cancelled: 1, stoppedPartWay: 1, stoppedBeforeSubmission: 1))
+
+        let sleep = Task(executorPreference: loop.taskExecutor) { try await loop.sleep(for: .seconds(1000)) }
+        await loop.run { await untilTasksWait(1, on: loop) }
+        sleep.cancel()
+        _ = await sleep.result
+        #expect(await outcomes(of: loop) == Outcomes(cancelled: 2, stoppedPartWay: 1, stoppedBeforeSubmission: 1))
+        await left.close()
+        await right.close()
+      }
+    }
+
+    /// Each ends in one of three ways, and what was received was not cancelled.
+    @Test func cancellationsThatRaceMessagesAddUp() async throws {
+      try await withOwnLoop { loop in
+        let (left, right) = try UnixSeqpacket.makePair(on: loop)
+        var received = 0
+        for number in 0..<300 {
+          let receive = Task(executorPreference: loop.taskExecutor) { try await right.receiveMessage() }
+          await untilOperationsArePending(1, on: loop)
+          async let sent: Void = left.sendMessage([1])
+          for _ in 0..<number % 5 { await Task.yield() }
+          receive.cancel()
+          try await sent
+          if case .success = await receive.result { received += 1 } else { _ = try await right.receiveMessage() }
+        }
+        let statistics = await loop.statistics
+        #expect(statistics.cancellations == statistics.cancelled + statistics.stoppedPartWay + statistics.wonAgainstCancellation)
+        #expect(statistics.cancelled == UInt64(300 - received))
+        #expect(statistics.messagesReceived == 300)
+        await left.close()
+        await right.close()
+      }
+    }
+
+    @Test func multishotReceives() async throws {
+      try await withOwnLoop { loop in
+        let (left, right) = try UnixSeqpacket.makePair(on: loop)
+        for number in 0..<4 as Range<UInt8> { try await left.sendMessage([number]) }
+        var iterator = right.messages(window: ReceiveWindow(messages: 2)).makeAsyncIterator()
+        for number in 0..<4 as Range<UInt8> { #expect(try await iterator.next()?.payload == [number]) }
+        await left.close()
+        #expect(try await iterator.next() == nil)
+        await right.close()
+        let statistics = await loop.statistics
+        #expect(statistics.multishotEnds == statistics.multishotStarts)
+        #expect((statistics.multishotStarts > 0) == TestLoop.isOnRing)
+        // Four messages do not fit into the window, so that the first was stopped; the last has met the end.
+        #expect((statistics.multishotStops > 0) == TestLoop.isOnRing)
+        #expect(statistics.multishotStops < max(1, statistics.multishotEnds))
+      }
+    }
+
+    private func takenCount(_ message: ReceivedMessage) -> Int {
+      let descriptors = message.takeDescriptors()
+      return descriptors.count
+    }
+
+    private struct Outcomes: Equatable {
+      var cancelled: UInt64 = 0
+      var stoppedPartWay: UInt64 = 0
+      var wonAgainstCancellation: UInt64 = 0
+      var stoppedBeforeSubmission: UInt64 = 0
+    }
+
+    private func outcomes(of loop: IOLoop) async -> Outcomes {
+      let now = await loop.statistics
+      #expect(now.cancellations == now.cancelled + now.stoppedPartWay + now.wonAgainstCancellation)
+      return Outcomes(
+        cancelled: now.cancelled, stoppedPartWay: now.stoppedPartWay, wonAgainstCancellation: now.wonAgainstCancellation,
+        stoppedBeforeSubmission: now.stoppedBeforeSubmission)
+    }
+  }
+}
