@@ -37,6 +37,26 @@ extension OwnedFds {
     unsafe adoptAll(in: control, failures: &failures)
   }
 
+  /// Takes the descriptors of control data that is one `SCM_RIGHTS` message and nothing else, with a descriptor in each slot. False, and takes nothing, if there is more to it:
+  /// ``ReceivedAncillary`` finds out what.
+  @unsafe
+  package mutating func adopt(whole control: UnsafeMutableRawBufferPointer) -> Bool {
+    guard let extent = unsafe ControlMessageExtent(in: control.bytes, at: 0), extent.kind == .rights, extent.next == control.count else {
+      return false
+    }
+    // SAFETY: the extent lies inside `control`.
+    let slots = unsafe UnsafeMutableRawBufferPointer(rebasing: control[extent.data])
+    var offset = 0
+    while offset + 4 <= slots.count {
+      if unsafe slots.loadUnaligned(fromByteOffset: offset, as: Int32.self) < 0 { return false }
+      offset += 4
+    }
+    var position = 0
+    var none = IgnoredFailures()
+    unsafe adopt(slots: slots, from: &position, failures: &none)
+    return true
+  }
+
   @inline(__always)
   private mutating func adoptAll(
     in control: UnsafeMutableRawBufferPointer, failures: inout some FailureSink

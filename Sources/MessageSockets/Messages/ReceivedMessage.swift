@@ -14,49 +14,44 @@ public final class ReceivedMessage: Sendable, ControlMessageCarrier {
   /// How many descriptors the message has brought, taken or not; under a policy, those that it has admitted.
   public let descriptorCount: Int
 
-  /// Who sent it, if the socket asks for that (`SO_PASSCRED`). The C name is `SCM_CREDENTIALS`.
-  public let credentials: Credentials?
-
-  /// All control messages as they arrived, unknown kinds included, if there were others than descriptors; in the places of descriptors stands -1.
-  public let control: ControlMessageBuffer
-
-  /// What did not arrive.
-  public let outcome: ReceiveOutcome
-
   /// How many bytes arrived; with ``ReceiveOptions/fullLength`` how many the message had, also where ``payload`` has fewer.
   public let byteCount: Int
 
-  /// Flags of the message, as ``ReceiveFlags/endOfRecord``. What is missing, ``outcome`` says. The C name is `msg_flags`.
-  public let flags: ReceiveFlags
-
-  /// Where a datagram came from; nil if its socket has no name, and on connections. The C name is `msg_name`.
-  public let sender: AnySocketAddress?
-
+  private let messageFlags: Int32
+  private let extras: MessageExtras?
   private let descriptors: Mutex<OwnedFds>
-  private let judgement: PolicyJudgement?
   /// Nil if there is nothing to claim.
   private let claims: DescriptorClaims?
-  private let process: Mutex<Result<ProcessFd, Errno>?>
 
   /// Nil for the end of the stream.
   init?(_ received: consuming OperationOutcome, _ claims: DescriptorClaims) {
     if received.isEnd { return nil }
-    let count = received.ancillary.descriptors.count
-    outcome = received.report
-    judgement = received.judgement
+    let count = received.descriptors.count
     payload = received.payload
-    control = received.control
-    credentials = received.ancillary.credentials
-    byteCount = received.byteCount
-    flags = ReceiveFlags(systemFlags: received.messageFlags)
-    sender = received.sender
     descriptorCount = count
+    byteCount = received.byteCount
+    messageFlags = received.messageFlags
+    extras = received.extras
     self.claims = count == 0 ? nil : claims
-    process = Mutex(received.ancillary.process.take())
     var owned = OwnedFds()
-    swap(&owned, &received.ancillary.descriptors)
+    swap(&owned, &received.descriptors)
     descriptors = Mutex(owned)
   }
+
+  /// Who sent it, if the socket asks for that (`SO_PASSCRED`). The C name is `SCM_CREDENTIALS`.
+  public var credentials: Credentials? { extras?.credentials }
+
+  /// All control messages as they arrived, unknown kinds included, if there were others than descriptors; in the places of descriptors stands -1.
+  public var control: ControlMessageBuffer { extras?.control ?? ControlMessageBuffer() }
+
+  /// What did not arrive.
+  public var outcome: ReceiveOutcome { ReceiveOutcome(flags: messageFlags, extras) }
+
+  /// Flags of the message, as ``ReceiveFlags/endOfRecord``. What is missing, ``outcome`` says. The C name is `msg_flags`.
+  public var flags: ReceiveFlags { ReceiveFlags(systemFlags: messageFlags) }
+
+  /// Where a datagram came from; nil if its socket has no name, and on connections. The C name is `msg_name`.
+  public var sender: AnySocketAddress? { extras?.sender }
 
   /// Gives away all descriptors that are left, in the order in which they were sent. A second call gets none.
   public func takeDescriptors() -> OwnedFds {
@@ -70,7 +65,7 @@ public final class ReceivedMessage: Sendable, ControlMessageCarrier {
 
   /// Gives away the descriptor of the sender's process, if the socket asks for it (``SocketOption/passProcessDescriptor``); nil if there is none, or it was taken
   /// before. A failure says why the kernel could not make it: `ESRCH`, the sender has ended. The C name is `SCM_PIDFD`.
-  public func takeProcess() -> Result<ProcessFd, Errno>? { process.withLock { $0.take() } }
+  public func takeProcess() -> Result<ProcessFd, Errno>? { extras?.takeProcess() }
 
   /// Gives away the first descriptor that is left.
   public func takeDescriptor() -> OwnedFd? {
@@ -82,10 +77,10 @@ public final class ReceivedMessage: Sendable, ControlMessageCarrier {
 
   private func noteTaken(_ count: Int) {
     claims?.add(count)
-    judgement?.handedOver(count)
+    extras?.judgement?.handedOver(count)
   }
 
   deinit {
-    if let judgement { descriptors.withLock { judgement.discard(&$0) } }
+    if let judgement = extras?.judgement { descriptors.withLock { judgement.discard(&$0) } }
   }
 }

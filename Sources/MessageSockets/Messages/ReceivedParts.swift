@@ -12,39 +12,36 @@ public struct ReceivedParts: ~Copyable, Sendable, ControlMessageCarrier {
   /// The descriptors, in the order in which they were sent, close-on-exec. (`SCM_RIGHTS`)
   public var descriptors: OwnedFds
 
-  /// Who sent it, if the socket asks for that. (`SCM_CREDENTIALS`)
-  public let credentials: Credentials?
-
-  /// All control messages, if there were others than descriptors; in the places of descriptors stands -1.
-  public let control: ControlMessageBuffer
-
-  /// What did not arrive.
-  public let outcome: ReceiveOutcome
-
-  /// Flags of the message, as ``ReceiveFlags/endOfRecord``. What is missing, ``outcome`` says. The C name is `msg_flags`.
-  public let flags: ReceiveFlags
-
-  /// Where a datagram came from; nil if its socket has no name, and on connections. The C name is `msg_name`.
-  public let sender: AnySocketAddress?
-
-  private var process: Result<ProcessFd, Errno>?
+  private let messageFlags: Int32
+  private let extras: MessageExtras?
 
   /// Nil for the end of the stream.
   init?(_ received: consuming OperationOutcome, _ claims: DescriptorClaims) {
     if received.isEnd { return nil }
     byteCount = received.byteCount
-    credentials = received.ancillary.credentials
-    control = received.control
-    outcome = received.report
-    flags = ReceiveFlags(systemFlags: received.messageFlags)
-    sender = received.sender
-    process = received.ancillary.process.take()
+    messageFlags = received.messageFlags
+    extras = received.extras
     descriptors = OwnedFds()
-    swap(&descriptors, &received.ancillary.descriptors)
+    swap(&descriptors, &received.descriptors)
     if !descriptors.isEmpty { claims.add(descriptors.count) }
-    if let judgement = received.judgement { judgement.handedOver(descriptors.count) }
+    if let judgement = extras?.judgement { judgement.handedOver(descriptors.count) }
   }
 
+  /// Who sent it, if the socket asks for that. (`SCM_CREDENTIALS`)
+  public var credentials: Credentials? { extras?.credentials }
+
+  /// All control messages, if there were others than descriptors; in the places of descriptors stands -1.
+  public var control: ControlMessageBuffer { extras?.control ?? ControlMessageBuffer() }
+
+  /// What did not arrive.
+  public var outcome: ReceiveOutcome { ReceiveOutcome(flags: messageFlags, extras) }
+
+  /// Flags of the message, as ``ReceiveFlags/endOfRecord``. What is missing, ``outcome`` says. The C name is `msg_flags`.
+  public var flags: ReceiveFlags { ReceiveFlags(systemFlags: messageFlags) }
+
+  /// Where a datagram came from; nil if its socket has no name, and on connections. The C name is `msg_name`.
+  public var sender: AnySocketAddress? { extras?.sender }
+
   /// Gives away the descriptor of the sender's process; see ``ReceivedMessage/takeProcess()``.
-  public mutating func takeProcess() -> Result<ProcessFd, Errno>? { process.take() }
+  public mutating func takeProcess() -> Result<ProcessFd, Errno>? { extras?.takeProcess() }
 }

@@ -98,7 +98,7 @@ extension OpenSocket {
   func deliver(_ outcome: consuming OperationOutcome, inFront: Bool = false) {
     // Nobody can ask for it any more; what it carries closes here.
     if isAbandoned {
-      outcome.judgement?.discard(&outcome.ancillary.descriptors)
+      outcome.judgement?.discard(&outcome.descriptors)
       return
     }
     while let waiter = receiver.popWaiter() {
@@ -167,7 +167,7 @@ extension OpenSocket {
 
   func discardReceivedAhead() {
     while let message = receiver.popMessage() {
-      message.outcome.judgement?.discard(&message.outcome.ancillary.descriptors)
+      message.outcome.judgement?.discard(&message.outcome.descriptors)
       message.discard(on: core)
     }
   }

@@ -188,7 +188,7 @@ extension SocketChannel {
     socket.start(operation)
     var outcome = await operation.finalOutcome()
     if let error = failure(of: outcome, .accept) { throw error }
-    return outcome.accepted.take()!
+    return outcome.descriptors.takeFirst()!
   }
 
   /// Connects to an address; while the listener's queue is full it tries again, after 1, 2, 4 … 32 ms: the kernel does not tell when there is room.

@@ -13,7 +13,7 @@ package final class ClosingQueue: Sendable {
     var threads = 0
   }
 
-  private let state = Mutex(State())
+  private let state = VisibleMutex(State())
   private let waiting = Atomic(0)
   private let maximumThreads: Int
   /// Called by a thread that has closed the last descriptor.

@@ -28,7 +28,7 @@ final class Inbox: Sendable {
     var isAsleep = false
   }
 
-  private let state = Mutex(State())
+  private let state = VisibleMutex(State())
   /// Lets the loop skip the lock in the turns in which nobody sent anything.
   private let isEmpty = Atomic(true)
   /// An eventfd, written to wake the loop; its driver watches it.
@@ -36,20 +36,8 @@ final class Inbox: Sendable {
 
   init() throws(SocketError) { wakeDescriptor = try WakeDescriptor() }
 
-  /// Makes the order of the critical sections visible to ThreadSanitizer: `Mutex` takes a contended lock in the kernel (`FUTEX_LOCK_PI`), where
-  /// it does not look.
-  private let sections = Atomic(0)
-
-  private func withState<R>(_ body: (inout State) -> R) -> R {
-    state.withLock { state in
-      _ = sections.load(ordering: .acquiring)
-      defer { sections.add(1, ordering: .releasing) }
-      return body(&state)
-    }
-  }
-
   func send(_ item: Item) {
-    let mustWake = withState { state in
+    let mustWake = state.withLock { state in
       state.items.append(item)
       isEmpty.store(false, ordering: .releasing)
       defer { state.isAsleep = false }
@@ -62,7 +50,7 @@ final class Inbox: Sendable {
   func take(into items: inout [Item]) {
     assert(items.isEmpty)
     guard !isEmpty.load(ordering: .acquiring) else { return }
-    withState { state in
+    state.withLock { state in
       swap(&state.items, &items)
       isEmpty.store(true, ordering: .relaxed)
     }
@@ -70,7 +58,7 @@ final class Inbox: Sendable {
 
   /// The loop is about to wait. False if something has arrived meanwhile: then it must not.
   func fallAsleep() -> Bool {
-    withState { state in
+    state.withLock { state in
       guard state.items.isEmpty else { return false }
       state.isAsleep = true
       return true
@@ -78,5 +66,5 @@ final class Inbox: Sendable {
   }
 
   /// The loop has woken by itself: nobody needs to signal.
-  func wakeUp() { withState { $0.isAsleep = false } }
+  func wakeUp() { state.withLock { $0.isAsleep = false } }
 }

@@ -413,7 +413,7 @@ final class LoopCore: @unchecked Sendable {
     if outcome.isEnd { return }
     statistics.messagesReceived += 1
     statistics.bytesReceived += UInt64(byteCount)
-    statistics.descriptorsReceived += UInt64(outcome.ancillary.descriptors.count)
+    statistics.descriptorsReceived += UInt64(outcome.descriptors.count)
     if let judgement = outcome.judgement {
       statistics.descriptorsReceived += UInt64(judgement.closed)
       statistics.descriptorsRefused += UInt64(judgement.closed)

@@ -31,7 +31,7 @@ extension Operation {
       request = .receive(flags: flags)
       lendReceiveMemory()
       return .again
-    case .accept: outcome.accepted = OwnedFd(adopting: FileDescriptor(rawValue: completion.result))
+    case .accept: outcome.descriptors.append(OwnedFd(adopting: FileDescriptor(rawValue: completion.result)))
     case .connect: break
     case .pauseSending, .receiveAhead, .waitForMessage, .event, .timer: preconditionFailure("Not a request with one completion")
     }
@@ -101,8 +101,7 @@ extension Operation {
     outcome.messageFlags = unsafe header.pointee.flags & ~cms_msg_cmsg_cloexec
     // SAFETY: the kernel has filled this many bytes of the operation's own memory; more did not fit.
     if unsafe header.pointee.name_length > 0 {
-      outcome.sender = unsafe AnySocketAddress(
-        systemBytes: Array(memory.name[..<min(Int(header.pointee.name_length), OperationMemory.nameCapacity)]))
+      unsafe outcome.noteSender(memory.name[..<min(Int(header.pointee.name_length), OperationMemory.nameCapacity)])
     }
     // SAFETY: the kernel has filled this many bytes of the control block that was lent for this operation.
     if let control = unsafe loan.control {
@@ -120,16 +119,28 @@ extension OperationOutcome {
   /// Takes ownership of everything in the control data of a message; keeps a copy of it if there is more in it than descriptors.
   @unsafe
   mutating func absorb(control: UnsafeMutableRawBufferPointer) {
-    if unsafe control.isEmpty { return }
-    ancillary = unsafe ReceivedAncillary(takingFrom: control)
-    let count = ancillary.descriptors.count
-    let hasOnlyDescriptors = ancillary.failures.isEmpty && control.count <= ControlMessages.space(forDescriptors: count)
-    if !hasOnlyDescriptors { self.control = unsafe ControlMessageBuffer(copying: control.bytes) }
+    if unsafe control.isEmpty || descriptors.adopt(whole: control) { return }
+    var ancillary = unsafe ReceivedAncillary(takingFrom: control)
+    swap(&descriptors, &ancillary.descriptors)
+    let extras = extras ?? MessageExtras()
+    extras.failures = ancillary.failures
+    extras.credentials = ancillary.credentials
+    extras.control = unsafe ControlMessageBuffer(copying: control.bytes)
+    extras.setProcess(ancillary.process.take())
+    self.extras = extras
   }
 
   /// Asks why control data is missing, if any is: before the descriptors that came are closed or used.
   mutating func noteControlLoss(free: @autoclosure () -> Int, on number: Int32) {
-    if messageFlags & cms_msg_ctrunc != 0 { controlLoss = ControlLoss(free: free(), number: number) }
+    if messageFlags & cms_msg_ctrunc == 0 { return }
+    let loss = ControlLoss(free: free(), number: number)
+    withExtras { $0.controlLoss = loss }
+  }
+
+  @unsafe
+  mutating func noteSender(_ name: Slice<UnsafeMutableRawBufferPointer>) {
+    let sender = unsafe AnySocketAddress(systemBytes: Array(name))
+    withExtras { $0.sender = sender }
   }
 
   /// A message that a multishot receive has left in a buffer.
@@ -137,7 +148,7 @@ extension OperationOutcome {
     self.init()
     byteCount = unsafe received.fullLength
     messageFlags = unsafe received.messageFlags
-    if unsafe !received.name.isEmpty { sender = unsafe AnySocketAddress(systemBytes: Array(received.name)) }
+    if unsafe !received.name.isEmpty { unsafe noteSender(received.name[...]) }
     payload = unsafe [UInt8](UnsafeRawBufferPointer(received.payload))
     let controlLength = unsafe received.control.count
     noteControlLoss(free: controlSize - controlLength, on: number)

@@ -105,7 +105,7 @@ struct Operation: @unchecked Sendable {
   }
 
   /// How many descriptors came with a received message.
-  var receivedDescriptors: Int { unsafe slot.pointee.outcome.ancillary.descriptors.count }
+  var receivedDescriptors: Int { unsafe slot.pointee.outcome.descriptors.count }
 
   /// Moves the outcome out. Called once, on the loop's thread; then the slot is to be recycled.
   func takeOutcome() -> OperationOutcome {

@@ -10,18 +10,10 @@ package struct OperationOutcome: ~Copyable, Sendable {
   package var messageFlags: Int32 = 0
   /// The payload, where the engine lent the buffer.
   package var payload: [UInt8] = []
-  /// Received descriptors, credentials, and the slots that held an error instead of a descriptor.
-  package var ancillary = ReceivedAncillary()
-  /// All control messages of a receive, with -1 in the place of each descriptor that ``ancillary`` owns.
-  package var control = ControlMessageBuffer()
-  /// Why control data is missing, with `MSG_CTRUNC` in ``messageFlags``.
-  package var controlLoss: ControlLoss?
-  /// What the socket's policy has said about the message, if it has one and there was something to say.
-  package var judgement: PolicyJudgement?
-  /// Where a datagram came from.
-  package var sender: AnySocketAddress?
-  /// The descriptor of an accepted connection.
-  package var accepted: OwnedFd?
+  /// The descriptors of a received message; that of an accepted connection.
+  package var descriptors = OwnedFds()
+  /// What else came with a message; nil if nothing did.
+  package var extras: MessageExtras?
 
   package init() {}
 
@@ -47,17 +39,29 @@ package struct OperationOutcome: ~Copyable, Sendable {
   /// Whether it is a received message, and not the end or an error.
   package var isMessage: Bool { errno == nil && !isEnd && judgement?.error == nil }
 
-  /// The same, with descriptors of its own; an accepted connection is not copied.
+  package var judgement: PolicyJudgement? {
+    get { extras?.judgement }
+    set { withExtras { $0.judgement = newValue } }
+  }
+
+  /// Fills what most messages do not have.
+  mutating func withExtras(_ body: (MessageExtras) -> Void) {
+    let extras = extras ?? MessageExtras()
+    self.extras = extras
+    body(extras)
+  }
+
+  /// The same message, with descriptors of its own.
   borrowing func copy() -> OperationOutcome {
     var copy = OperationOutcome()
     copy.result = result
     copy.messageFlags = messageFlags
     copy.payload = payload
-    copy.ancillary = ReceivedAncillary(duplicating: ancillary)
-    copy.control = control
-    copy.controlLoss = controlLoss
-    copy.judgement = judgement?.copy(holding: copy.ancillary.descriptors.count)
-    copy.sender = sender
+    var failures = extras?.failures ?? []
+    copy.descriptors = OwnedFds(duplicating: descriptors, failures: &failures)
+    if extras != nil || !failures.isEmpty {
+      copy.extras = (extras ?? MessageExtras()).copy(holding: copy.descriptors.count, failures: failures)
+    }
     copy.isEnd = isEnd
     return copy
   }
@@ -68,14 +72,15 @@ package struct OperationOutcome: ~Copyable, Sendable {
   ///
   /// - Parameter wasStopped: and its socket is shut down for receiving.
   mutating func noteEnd(on kind: SocketKind, wasStopped: Bool = false) {
-    guard byteCount == 0, ancillary.descriptors.isEmpty, ancillary.failures.isEmpty, messageFlags & cms_msg_errqueue == 0 else { return }
+    guard byteCount == 0, descriptors.isEmpty, extras?.failures.isEmpty ?? true, messageFlags & cms_msg_errqueue == 0 else { return }
+    let hasControl = !(extras?.control.isEmpty ?? true)
     switch kind {
     case .stream: isEnd = true
     // Descriptors that could not be delivered came with a message, too.
     case _ where messageFlags & cms_msg_ctrunc != 0: break
-    case .seqpacket: isEnd = control.isEmpty || ancillary.credentials.map { $0.processID == nil } ?? false
+    case .seqpacket: isEnd = !hasControl || extras?.credentials.map { $0.processID == nil } ?? false
     // It waited while nothing was there, and ended when the socket was shut down.
-    case .datagram: isEnd = wasStopped && sender == nil && control.isEmpty
+    case .datagram: isEnd = wasStopped && extras?.sender == nil && !hasControl
     }
   }
 }

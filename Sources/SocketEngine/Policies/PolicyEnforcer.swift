@@ -22,19 +22,19 @@ final class PolicyEnforcer: @unchecked Sendable {
 
   /// A message has arrived: closes what is not admitted, and notes what became of it.
   func judge(_ outcome: inout OperationOutcome) {
-    let arrived = outcome.ancillary.descriptors.count
+    let arrived = outcome.descriptors.count
     let isTruncated = outcome.messageFlags & (cms_msg_trunc | cms_msg_ctrunc) != 0
-    guard arrived > 0 || isTruncated || !outcome.ancillary.failures.isEmpty else { return }
+    guard arrived > 0 || isTruncated || !(outcome.extras?.failures.isEmpty ?? true) else { return }
     var doomed = OwnedFds()
-    let surplus = moveSurplus(from: &outcome.ancillary.descriptors, to: &doomed)
-    let refused = moveRefused(from: &outcome.ancillary.descriptors, to: &doomed)
+    let surplus = moveSurplus(from: &outcome.descriptors, to: &doomed)
+    let refused = moveRefused(from: &outcome.descriptors, to: &doomed)
     let error = violation(outcome.report(surplus: surplus, refused: refused))
     if error != nil {
-      while let descriptor = outcome.ancillary.descriptors.takeFirst() { doomed.append(descriptor) }
-      outcome.ancillary.process = nil
+      while let descriptor = outcome.descriptors.takeFirst() { doomed.append(descriptor) }
+      _ = outcome.extras?.takeProcess()
     }
     outcome.judgement = PolicyJudgement(
-      self, surplus: surplus, refused: refused, error: error, closed: doomed.count, held: outcome.ancillary.descriptors.count)
+      self, surplus: surplus, refused: refused, error: error, closed: doomed.count, held: outcome.descriptors.count)
     closing.close(&doomed)
   }
 
@@ -43,8 +43,8 @@ final class PolicyEnforcer: @unchecked Sendable {
     let surplus = outcome.judgement?.surplus ?? 0
     let refused = outcome.judgement?.refused ?? []
     guard let error = violation(outcome.report(surplus: surplus, refused: refused)) else { return 0 }
-    let closed = outcome.ancillary.descriptors.count
-    closing.close(&outcome.ancillary.descriptors)
+    let closed = outcome.descriptors.count
+    closing.close(&outcome.descriptors)
     outcome.judgement = PolicyJudgement(self, surplus: surplus, refused: refused, error: error, closed: 0, held: 0)
     return closed
   }
@@ -86,9 +86,7 @@ final class PolicyEnforcer: @unchecked Sendable {
 
 extension OperationOutcome {
   borrowing func report(surplus: Int, refused: [RefusedDescriptor]) -> ReceiveOutcome {
-    ReceiveOutcome(flags: messageFlags, failures: ancillary.failures, loss: controlLoss, surplus: surplus, refused: refused)
+    ReceiveOutcome(
+      flags: messageFlags, failures: extras?.failures ?? [], loss: extras?.controlLoss, surplus: surplus, refused: refused)
   }
-
-  /// What the message's receiver is told.
-  package var report: ReceiveOutcome { report(surplus: judgement?.surplus ?? 0, refused: judgement?.refused ?? []) }
 }

@@ -32,6 +32,13 @@ public struct ReceiveOutcome: Sendable, Equatable {
     self.surplus = surplus
     self.refused = refused
   }
+
+  /// What the receiver of a message is told.
+  package init(flags: Int32, _ extras: MessageExtras?) {
+    self.init(
+      flags: flags, failures: extras?.failures ?? [], loss: extras?.controlLoss, surplus: extras?.judgement?.surplus ?? 0,
+      refused: extras?.judgement?.refused ?? [])
+  }
 }
 
 extension ReceiveOutcome: CustomStringConvertible {

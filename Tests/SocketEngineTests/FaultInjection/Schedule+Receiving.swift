@@ -85,7 +85,7 @@ extension Schedule {
     var received = Ledger.Received(bytes: bytes ?? outcome.payload, ids: [], room: room, ticket: ticket)
     received.isTruncated = outcome.messageFlags & cms_msg_trunc != 0
     received.lacksFiles = outcome.messageFlags & cms_msg_ctrunc != 0
-    while let descriptor = outcome.ancillary.descriptors.takeFirst() {
+    while let descriptor = outcome.descriptors.takeFirst() {
       received.ids.append(identify(descriptor))
     }
     ledger.directions[index].received.append(received)

@@ -10,12 +10,12 @@ internal import SystemPackage
 final class EpollSet: Sendable {
   private let number: Int32
   /// Nil once the loop has closed its driver.
-  private let descriptor: Mutex<OwnedFd?>
+  private let descriptor: VisibleMutex<OwnedFd?>
 
   init() throws(SocketError) {
     let descriptor = try OwnedFd(adoptingResult: cms_epoll_create(), operation: .startLoop)
     number = descriptor.withUnsafeFileDescriptor { $0.rawValue }
-    self.descriptor = Mutex(descriptor)
+    self.descriptor = VisibleMutex(descriptor)
   }
 
   /// Watches a descriptor, edge-triggered. What is ready at this moment is an event, too: nothing can slip through between a failed attempt
