@@ -102,7 +102,13 @@ extension KernelTests {
       let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: count, alignment: 1)
       defer { memory.deallocate() }
       var payload = OutputRawSpan(buffer: memory, initializedCount: 0)
-      guard let parts = try await socket.receiveMessage(into: &payload, options: options, deadline: deadline) else { return nil }
+      let received =
+        if let deadline {
+          try await socket.receiveMessage(into: &payload, options: options, deadline: deadline)
+        } else {
+          try await socket.receiveMessage(into: &payload, options: options)
+        }
+      guard let parts = received else { return nil }
       let descriptors = parts.descriptors.count
       return Part(bytes: Array(memory[..<payload.byteCount]), descriptors: descriptors, isTruncated: parts.outcome.isPayloadTruncated)
     }

@@ -130,9 +130,9 @@ extension KernelTests {
       #expect(used.count == group.loops.count)
     }
 
-    @Test func userActorsOnTheLoopCallSocketsWithoutSwitching() async throws {
+    @Test(arguments: [false, true]) func userActorsOnTheLoopCallSocketsWithoutSwitching(receivesAhead: Bool) async throws {
       try await withDescriptorOracle { loop in
-        let echo = EchoActor(loop: loop)
+        let echo = EchoActor(loop: loop, receivesAhead: receivesAhead)
         try await echo.run(rounds: 10)
         let before = await loop.statistics
         try await echo.run(rounds: 200)
@@ -146,14 +146,21 @@ extension KernelTests {
 
 private actor EchoActor {
   let loop: IOLoop
-  init(loop: IOLoop) { self.loop = loop }
+  let receivesAhead: Bool
+
+  init(loop: IOLoop, receivesAhead: Bool) {
+    self.loop = loop
+    self.receivesAhead = receivesAhead
+  }
+
   nonisolated var unownedExecutor: UnownedSerialExecutor { loop.serialExecutor.asUnownedSerialExecutor() }
 
   func run(rounds: Int) async throws {
     let (left, right) = try UnixStream.makePair(on: loop)
+    var messages = right.messages.makeAsyncIterator()
     for _ in 0..<rounds {
       try await left.sendMessage([1])
-      _ = try await right.receiveMessage()
+      if receivesAhead { _ = try await messages.next(isolation: self) } else { _ = try await right.receiveMessage() }
     }
     await left.close()
     await right.close()

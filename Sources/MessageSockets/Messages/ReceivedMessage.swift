@@ -24,15 +24,18 @@ public final class ReceivedMessage: Sendable, ControlMessageCarrier {
   private let claims: DescriptorClaims?
 
   /// Nil for the end of the stream.
-  init?(_ received: consuming OperationOutcome, _ claims: DescriptorClaims) {
+  init?(_ received: consuming OperationOutcome, _ channel: SocketChannel) {
     if received.isEnd { return nil }
     let count = received.descriptors.count
-    payload = received.payload
+    // Moved, not copied.
+    var bytes: [UInt8] = []
+    swap(&bytes, &received.payload)
+    payload = bytes
     descriptorCount = count
     byteCount = received.byteCount
     messageFlags = received.messageFlags
-    extras = received.extras
-    self.claims = count == 0 ? nil : claims
+    extras = received.extras.take()
+    claims = count == 0 ? nil : channel.claims
     var owned = OwnedFds()
     swap(&owned, &received.descriptors)
     descriptors = Mutex(owned)

@@ -16,14 +16,14 @@ public struct ReceivedParts: ~Copyable, Sendable, ControlMessageCarrier {
   private let extras: MessageExtras?
 
   /// Nil for the end of the stream.
-  init?(_ received: consuming OperationOutcome, _ claims: DescriptorClaims) {
+  init?(_ received: consuming OperationOutcome, _ channel: SocketChannel) {
     if received.isEnd { return nil }
     byteCount = received.byteCount
     messageFlags = received.messageFlags
-    extras = received.extras
+    extras = received.extras.take()
     descriptors = OwnedFds()
     swap(&descriptors, &received.descriptors)
-    if !descriptors.isEmpty { claims.add(descriptors.count) }
+    if !descriptors.isEmpty { channel.noteClaimed(descriptors.count) }
     if let judgement = extras?.judgement { judgement.handedOver(descriptors.count) }
   }
 

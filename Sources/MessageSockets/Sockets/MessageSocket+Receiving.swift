@@ -28,11 +28,14 @@ extension MessageSocket {
   ///   it, as receiving ahead does (``messages``, on io_uring): iterate in a window of fewer than 253 descriptors where such bytes matter.
   /// - ``ReceiveOptions/waitForAll`` is not kept: Linux returns what is there from a receive that has room for control messages.
   ///
-  /// - Throws: as ``receiveMessage()``, and ``SocketError``: `wouldBlock` with ``ReceiveOptions/doNotWait``; `deadlineExceeded` at the deadline, if there is one.
-  public nonisolated func receiveMessage(
-    options: ReceiveOptions, deadline: ContinuousClock.Instant? = nil
-  ) async throws -> ReceivedMessage? {
-    try await receive(timeout: deadline.map { $0 - .now }, options)
+  /// - Throws: as ``receiveMessage()``, and ``SocketError``: `wouldBlock` with ``ReceiveOptions/doNotWait``.
+  public nonisolated func receiveMessage(options: ReceiveOptions) async throws -> ReceivedMessage? {
+    try await receive(timeout: nil, options)
+  }
+
+  /// Receives with flags for this call, or gives up at `deadline`. See ``receiveMessage(options:)``, ``receiveMessage(deadline:)``.
+  public nonisolated func receiveMessage(options: ReceiveOptions, deadline: ContinuousClock.Instant) async throws -> ReceivedMessage? {
+    try await receive(timeout: deadline - .now, options)
   }
 
   /// Receives what there is, at most `maximum` messages, in one wait: it waits for the first, and takes those that have arrived with it. Empty at the end.
@@ -52,7 +55,7 @@ extension MessageSocket {
 
   private nonisolated(nonsending) func messageIfThere() async -> ReceivedMessage? {
     guard let outcome = await channel.receiveIfThere() else { return nil }
-    return ReceivedMessage(outcome, channel.claims)
+    return ReceivedMessage(outcome, channel)
   }
 
   private func messageIfThereOnLoop() async -> ReceivedMessage? { await messageIfThere() }
@@ -81,17 +84,28 @@ extension MessageSocket {
   ///
   /// - Parameters:
   ///   - payload: Where the bytes go, behind those that it has.
-  ///   - options: Flags for this call, as for ``receiveMessage(options:deadline:)``.
-  ///   - deadline: When to give up, if at all.
-  /// - Throws: as ``receiveMessage(options:deadline:)``, and ``SocketError``: `noRoom` if `payload` is full; then nothing was appended.
+  ///   - options: Flags for this call, as for ``receiveMessage(options:)``.
+  /// - Throws: as ``receiveMessage(options:)``, and ``SocketError``: `noRoom` if `payload` is full; then nothing was appended.
+  public nonisolated func receiveMessage(into payload: inout OutputRawSpan, options: ReceiveOptions = []) async throws -> ReceivedParts? {
+    try await receive(into: &payload, timeout: nil, options)
+  }
+
+  /// Receives the next message into memory of the caller's, or gives up at `deadline`. See ``receiveMessage(into:options:)``, ``receiveMessage(deadline:)``.
   public nonisolated func receiveMessage(
-    into payload: inout OutputRawSpan, options: ReceiveOptions = [], deadline: ContinuousClock.Instant? = nil
+    into payload: inout OutputRawSpan, options: ReceiveOptions = [], deadline: ContinuousClock.Instant
+  ) async throws -> ReceivedParts? {
+    try await receive(into: &payload, timeout: deadline - .now, options)
+  }
+
+  @inline(__always)
+  private nonisolated func receive(
+    into payload: inout OutputRawSpan, timeout: Duration?, _ options: ReceiveOptions
   ) async throws -> ReceivedParts? {
     // A stream would report its end.
     guard payload.freeCapacity > 0 else { throw SocketError(.noRoom, .receive) }
     // SAFETY: the free part of the span stays where it is, and is touched by nobody else, while `payload` is borrowed by this call.
     let memory = unsafe payload.withUnsafeMutableBytes { bytes, used in unsafe UnsafeMutableRawBufferPointer(rebasing: bytes[used...]) }
-    let timeout = deadline.map { $0 - .now }
+    let channel = channel
     let outcome =
       if channel.isOnLoop {
         unsafe try await channel.receive(into: memory, flags: options.rawValue, timeout: timeout)
@@ -100,7 +114,7 @@ extension MessageSocket {
       }
     // SAFETY: the kernel has filled so many bytes.
     unsafe payload.withUnsafeMutableBytes { _, used in used += min(outcome.byteCount, memory.count) }
-    return ReceivedParts(outcome, channel.claims)
+    return ReceivedParts(outcome, channel)
   }
 
   private func receiveOnLoop(into memory: SendableMemory, timeout: Duration?, _ options: ReceiveOptions) async throws -> OperationOutcome {
@@ -142,22 +156,22 @@ extension MessageSocket {
   nonisolated func nextMessage(window: ReceiveWindow?) async throws -> ReceivedMessage? {
     let channel = channel
     guard channel.isOnLoop else { return try await nextMessageOnLoop(window: window) }
-    return ReceivedMessage(try await channel.receiveAhead(window: window), channel.claims)
+    return ReceivedMessage(try await channel.receiveAhead(window: window), channel)
   }
 
   private func nextMessageOnLoop(window: ReceiveWindow?) async throws -> ReceivedMessage? {
-    ReceivedMessage(try await channel.receiveAhead(window: window), channel.claims)
+    ReceivedMessage(try await channel.receiveAhead(window: window), channel)
   }
 
   @inline(__always)
   private nonisolated func receive(timeout: Duration?, _ options: ReceiveOptions) async throws -> ReceivedMessage? {
     let channel = channel
     guard channel.isOnLoop else { return try await receiveOnLoop(timeout: timeout, options) }
-    return ReceivedMessage(try await channel.receive(flags: options.rawValue, timeout: timeout), channel.claims)
+    return ReceivedMessage(unsafe try await channel.receive(into: nil, flags: options.rawValue, timeout: timeout), channel)
   }
 
   private func receiveOnLoop(timeout: Duration?, _ options: ReceiveOptions) async throws -> ReceivedMessage? {
-    ReceivedMessage(try await channel.receive(flags: options.rawValue, timeout: timeout), channel.claims)
+    ReceivedMessage(unsafe try await channel.receive(into: nil, flags: options.rawValue, timeout: timeout), channel)
   }
 }
 

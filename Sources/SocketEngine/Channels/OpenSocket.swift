@@ -127,7 +127,7 @@ final class OpenSocket: @unchecked Sendable {
 
   /// Sends a filled operation on its way: to the kernel, or to the end of its queue.
   func start(_ operation: Operation) {
-    if withQueue(of: operation, { $0.join(operation) }) { core.submit(operation) }
+    if withQueue(of: operation, { $0.join(operation) }) { operation.withCore { $0.submit(operation) } }
   }
 
   /// An operation has ended: the next of its direction goes to the kernel.

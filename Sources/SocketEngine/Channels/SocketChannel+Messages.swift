@@ -104,7 +104,7 @@ extension SocketChannel {
   /// - Parameter window: nil leaves it as it is.
   package nonisolated(nonsending) func receiveAhead(window: ReceiveWindow?) async throws -> OperationOutcome {
     if let window { socket.setWindow(window) }
-    guard socket.mayReceiveAhead else { return try await receive(flags: 0) }
+    guard socket.mayReceiveAhead else { return unsafe try await receive(into: nil, flags: 0) }
     try socket.checkUse(.receive)
     return try await nextMessage()
   }
@@ -143,30 +143,34 @@ extension SocketChannel {
     return outcome
   }
 
-  /// Receives one message into memory that the engine lends; the payload is copied out.
+  /// Receives one message into the caller's memory, if it brings some, which stays as it is until this returns; what has been received ahead is copied there. Without, into memory that the
+  /// engine lends, and the payload is copied out.
   ///
   /// - Parameter timeout: how long to wait; a message that has arrived wins also against a time that has passed.
-  @inline(__always)
-  package nonisolated(nonsending) func receive(flags: Int32, timeout: Duration? = nil) async throws -> OperationOutcome {
-    unsafe try await receive(into: nil, flags: flags, timeout: timeout)
-  }
-
-  /// Receives one message into the caller's memory, if it brings some, which stays as it is until this returns; what has been received ahead is copied there.
   @unsafe
   package nonisolated(nonsending) func receive(
     into memory: UnsafeMutableRawBufferPointer?, flags: Int32, timeout: Duration? = nil
   ) async throws -> OperationOutcome {
-    let outcome: OperationOutcome
+    // Two functions, because the task keeps their memory for as long as it waits.
     if socket.receivesInOrderAhead, flags & (cms_msg_errqueue | cms_msg_oob) == 0 {
-      try socket.checkUse(.receive)
-      if flags & cms_msg_dontwait != 0, !socket.isNextAhead { throw SocketError(.wouldBlock, .receive) }
-      outcome = try await nextMessage(flags: flags, timeout: timeout, room: unsafe memory?.count ?? .max)
-    } else {
-      let operation = unsafe try startReceive(into: memory, flags: flags)
-      if let timeout { socket.core.addDeadline(LoopTime(after: timeout), to: operation) }
-      outcome = await operation.finalOutcome()
-      if let error = failure(of: outcome, .receive) { throw error }
+      return unsafe try await receiveInOrder(into: memory, flags: flags, timeout: timeout)
     }
+    let operation = unsafe try startReceive(into: memory, flags: flags)
+    if let timeout { socket.core.addDeadline(LoopTime(after: timeout), to: operation) }
+    let outcome = await operation.finalOutcome()
+    if let error = failure(of: outcome, .receive) { throw error }
+    if let memory = unsafe memory { unsafe memory.copyBytes(from: outcome.payload.prefix(memory.count)) }
+    return outcome
+  }
+
+  /// The same behind messages that have been received ahead.
+  @unsafe
+  private nonisolated(nonsending) func receiveInOrder(
+    into memory: UnsafeMutableRawBufferPointer?, flags: Int32, timeout: Duration?
+  ) async throws -> OperationOutcome {
+    try socket.checkUse(.receive)
+    if flags & cms_msg_dontwait != 0, !socket.isNextAhead { throw SocketError(.wouldBlock, .receive) }
+    let outcome = try await nextMessage(flags: flags, timeout: timeout, room: unsafe memory?.count ?? .max)
     if let memory = unsafe memory { unsafe memory.copyBytes(from: outcome.payload.prefix(memory.count)) }
     return outcome
   }

@@ -75,6 +75,8 @@ public final class SocketChannel: Sendable {
   /// Counts what is taken out of this socket's messages.
   package var claims: DescriptorClaims { socket.core.claims }
 
+  package func noteClaimed(_ count: Int) { socket.core.claims.add(count) }
+
   /// The descriptor's number, for calls that do not wait (options, names), on the loop's thread.
   ///
   /// - Throws: ``SocketError``: `closed`.

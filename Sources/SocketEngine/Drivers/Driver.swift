@@ -24,6 +24,8 @@ protocol Driver: AnyObject {
   ///
   /// What the kernel says if it will never let the driver do that again; else nil.
   func turn(_ wait: Wait) -> Errno?
+  /// Whether a turn costs one system call, whatever it submits. Then a request that nobody else would share it with may as well be submitted at once.
+  var submitsByOneCall: Bool { get }
   /// Moves completions out, at most as many as there is room for; 0 when there are no more for now.
   func reap(into completions: UnsafeMutableBufferPointer<cms_completion>) -> Int
   /// Where multishot receives put their messages; nil if this driver, or this kernel, has none of them.
@@ -37,6 +39,7 @@ protocol Driver: AnyObject {
 }
 
 extension Driver {
+  var submitsByOneCall: Bool { true }
   func socketWasShutDown(_ number: Int32) {}
 }
 

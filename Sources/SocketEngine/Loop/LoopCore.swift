@@ -24,6 +24,7 @@ final class LoopCore: @unchecked Sendable {
   private(set) var driverInUse: IOLoop.Driver!
   /// A ring's receive is handed to the kernel with its memory; the readiness driver lends it for each try.
   @safe @exclusivity(unchecked) private(set) var lendsReceiveMemoryEarly = false
+  @safe @exclusivity(unchecked) private var submitsWithinTurn = false
   private let state = LoopConfined(State())
   let claims = DescriptorClaims()
   let controlBuffers: MemoryPool
@@ -53,6 +54,8 @@ final class LoopCore: @unchecked Sendable {
     var serialExecutor: UnownedSerialExecutor?
     var taskExecutor: UnownedTaskExecutor?
     var isRunning = true
+    /// How many operations may still be submitted in the midst of this turn.
+    var submissionsWithinTurn = 0
     /// Operations between their submission and their final completion.
     var inKernel = 0
   }
@@ -96,6 +99,7 @@ final class LoopCore: @unchecked Sendable {
     self.driver = driver
     driverInUse = description
     lendsReceiveMemoryEarly = description.kind == .ioUring
+    submitsWithinTurn = driver.submitsByOneCall
   }
 
   /// The executors' identities; given once, before the thread starts.
@@ -129,6 +133,7 @@ final class LoopCore: @unchecked Sendable {
   }
 
   private func runReadyJobs() {
+    state.value.submissionsWithinTurn = Self.maximumSubmissionsWithinTurn
     // A budget, so that jobs that keep making jobs cannot keep completions waiting.
     var budget = configuration.jobsPerTurn
     while budget > 0, let job = state.value.ready.popFirst() {
@@ -234,6 +239,21 @@ final class LoopCore: @unchecked Sendable {
     operation.life.submit()
     state.value.inKernel += 1
     driver.start(operation)
+  }
+
+  /// A task that only sends must not keep the loop from all else.
+  private static let maximumSubmissionsWithinTurn = 64
+
+  /// Submits an operation that probably need not wait, from the job that has started it, where nobody else would share the system call: then its task goes on without being suspended.
+  /// Whether the operation has ended.
+  func finishesAtOnce(_ operation: Operation) -> Bool {
+    guard submitsWithinTurn, state.value.ready.isEmpty, state.value.untilEndOfTurn.isEmpty, state.value.submissionsWithinTurn > 0,
+      operation.life.state == .inKernel
+    else { return false }
+    state.value.submissionsWithinTurn -= 1
+    turnDriver(.none)
+    reapCompletions()
+    return operation.life.state == .done
   }
 
   /// Asks an operation to end early. Nothing happens if it has ended already or its slot is in another use.

@@ -8,26 +8,37 @@ extension Operation {
   /// the kernel when this returns.
   @inline(__always)
   nonisolated(nonsending) func finalOutcome() async -> OperationOutcome {
-    willPark()
-    // SAFETY: removed below, before the slot is recycled; nothing in between registers another handler.
-    let registration = unsafe addCancellationHandler()
-    let outcome = await parking.outcome()
-    unsafe cms_task_remove_cancellation_handler(registration)
+    if expectsToWait || !withCore({ $0.finishesAtOnce(self) }) {
+      willPark()
+      // SAFETY: removed below, before the slot is recycled; nothing in between registers another handler.
+      let registration = unsafe addCancellationHandler()
+      let hasEnded = await parking.hasEnded()
+      unsafe cms_task_remove_cancellation_handler(registration)
+      precondition(hasEnded)
+    }
+    let outcome = takeOutcome()
     recycleFromAnywhere()
     return outcome
+  }
+
+  /// Whether it is a receive that probably comes before its message, or something else that takes its time.
+  private var expectsToWait: Bool {
+    guard case .receive = request else { return true }
+    return withSocket { $0.wasEmptied } ?? true
   }
 
   /// The same for an operation that hardly ever waits, as a send: without a cancellation handler for as long as the enter that submits it, and with
   /// one only if it is not done then.
   @inline(__always)
   nonisolated(nonsending) func resultSoon() async -> OperationResult {
-    willPark()
-    withCore { $0.resumeAfterTurn(self) }
-    if let result = await parking.resultOfTurn() {
-      recycleFromAnywhere()
-      return result
+    if !withCore({ $0.finishesAtOnce(self) }) {
+      willPark()
+      withCore { $0.resumeAfterTurn(self) }
+      if await !parking.hasEnded() { return await resultOfLongWait() }
     }
-    return await resultOfLongWait()
+    let result = takeResult()
+    recycleFromAnywhere()
+    return result
   }
 
   private nonisolated(nonsending) func resultOfLongWait() async -> OperationResult {
@@ -39,7 +50,9 @@ extension Operation {
   /// Waits for an operation that cannot be stopped.
   nonisolated(nonsending) func outcomeIgnoringCancellation() async -> OperationOutcome {
     willPark()
-    let outcome = await parking.outcome()
+    let hasEnded = await parking.hasEnded()
+    precondition(hasEnded)
+    let outcome = takeOutcome()
     recycleFromAnywhere()
     return outcome
   }

@@ -107,7 +107,7 @@ struct Operation: @unchecked Sendable {
   /// How many descriptors came with a received message.
   var receivedDescriptors: Int { unsafe slot.pointee.outcome.descriptors.count }
 
-  /// Moves the outcome out. Called once, on the loop's thread; then the slot is to be recycled.
+  /// Moves the outcome out. Called once, by whoever has waited for it; then the slot is to be recycled.
   func takeOutcome() -> OperationOutcome {
     // SAFETY: moved out and initialised anew in one go.
     var taken = unsafe withUnsafeMutablePointer(to: &slot.pointee.outcome) { outcome in

@@ -1,12 +1,12 @@
 /// Where a task waits for its operation: a *parking executor*.
 ///
-/// `await operation.parking.outcome()` makes the runtime suspend the task and hand it, as a job, to the executor of this actor, which is the actor itself:
+/// `await operation.parking.hasEnded()` makes the runtime suspend the task and hand it, as a job, to the executor of this actor, which is the actor itself:
 /// ``enqueue(_:)`` keeps the job until the final completion, and the loop then runs it, in the executor state to which the task will
 /// return. The runtime finds nothing to switch, so that an await costs no queue and no thread hop; a continuation would cost one to three
 /// (Docs/Decisions/0001).
 ///
-/// The methods themselves always run on the loop's thread, whoever waits: they are where the outcome leaves the slot. The waiting task recycles the slot
-/// afterwards. They are never inlined: the hop to this actor's executor is the wait.
+/// The method itself always runs on the loop's thread, whoever waits, and is never inlined: the hop to this actor's executor is the wait. The outcome of an operation that has ended is its
+/// task's alone, which takes it from the slot, on whichever thread it goes on, and recycles the slot.
 actor ParkingSpot: SerialExecutor {
   /// The operation that owns this object, in the table of a loop that the awaiting task holds through its channel.
   private nonisolated let operation: Operation
@@ -17,12 +17,7 @@ actor ParkingSpot: SerialExecutor {
 
   nonisolated func enqueue(_ job: consuming ExecutorJob) { operation.park(UnownedJob(job)) }
 
+  /// Whether the operation has ended. It has, unless its task was to go on at the end of the turn in any case.
   @inline(never)
-  func outcome() -> OperationOutcome { operation.takeOutcome() }
-
-  /// For an operation that delivers nothing but a result: a send.
-  ///
-  /// Nil if the operation is still under way at the end of the turn.
-  @inline(never)
-  func resultOfTurn() -> OperationResult? { operation.life.state == .done ? operation.takeResult() : nil }
+  func hasEnded() -> Bool { operation.life.state == .done }
 }

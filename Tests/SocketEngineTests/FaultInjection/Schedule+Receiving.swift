@@ -27,8 +27,8 @@ extension Schedule {
     defer { ledger.directions[index].waiting -= 1 }
     do {
       switch way {
-      case .single: return enter(try await channel.receive(flags: 0), ticket, at: index)
-      case .expiring: return enter(try await channel.receive(flags: 0, timeout: .zero), ticket, at: index)
+      case .single: return enter(try await channel.receive(into: nil, flags: 0), ticket, at: index)
+      case .expiring: return enter(try await channel.receive(into: nil, flags: 0, timeout: .zero), ticket, at: index)
       case .ahead:
         // With room for few descriptors nothing is received ahead, also where a multishot receive was under way.
         let descriptors = random.oneIn(4) ? random.number(1...252) : random.number(253...300)
@@ -36,7 +36,7 @@ extension Schedule {
         return enter(try await channel.receiveAhead(window: window), ticket, at: index)
       case .peeking:
         // The copy's descriptors close here. They are not asked who they are: only the first may answer that.
-        let copy = try await channel.receive(flags: cms_msg_peek)
+        let copy = try await channel.receive(into: nil, flags: cms_msg_peek)
         ledger.count("peeks")
         return !copy.isEnd
       case .batch: return try await receiveBatch(channel, ticket, at: index)

@@ -67,6 +67,8 @@ final class ReadinessDriver: Driver {
     return collectEvents(timeout(for: wait))
   }
 
+  let submitsByOneCall = false
+
   func reap(into completions: UnsafeMutableBufferPointer<cms_completion>) -> Int {
     var count = 0
     while count < completions.count, let completion = self.completions.popFirst() {
