@@ -1,4 +1,4 @@
-"""Runs the programs of a case in turn, several rounds, and takes the medians."""
+"""Runs the programs of a case in turn, several rounds, and takes the medians: of the times, and of the ratios within each round."""
 
 import json
 import os
@@ -85,6 +85,11 @@ def _allocations(case, shape, settings):
     return figures["allocations_per_message"]
 
 
+def _ratio(ours, other):
+    """Of what was measured in the same round, so that a machine that is now faster and now slower is in both."""
+    return statistics.median(nanoseconds(a) / nanoseconds(b) for a, b in zip(ours.figures, other.figures))
+
+
 def _rounded(value, digits):
     return None if value is None else round(value, digits)
 
@@ -136,7 +141,7 @@ def _result(case, asked, ours, others, skipped, settings):
         "case": case.name,
         "ours_ns": round(times[best], 1),
         "baselines": {name: round(value, 1) for name, value in baselines.items()},
-        "ratios": {name: round(times[best] / value, 3) for name, value in baselines.items()},
+        "ratios": {name: round(_ratio(ours[best], others[name]), 3) for name in baselines},
         "enters_per_msg": _rounded(ours[best].median(lambda figures: figures["enters_per_message"]), 4),
         "hops_per_msg": _rounded(ours[best].median(lambda figures: figures["hops_per_message"]), 4),
         "allocs_per_msg": _rounded(allocations[best], 3),

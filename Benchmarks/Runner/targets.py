@@ -28,6 +28,8 @@ TARGETS = [
     Target("0 fd, same socket kind", _pingpong(0, 1, 16, 64), ("swift_nio",), (0.75,)),
     Target("readiness driver, 1 fd", ("readiness.fd1.pairs1", "readiness.fd1.pairs16", "readiness.fd1.pairs64"), ("c_epoll",), (1.25,)),
 ]
+# Enters of ours for each message, at most.
+ENTERS = (("pingpong.fd1.pairs64", 0.10),)
 IDLE_CASE, IDLE_LIMIT = "idle.fd1.pairs10000", 2048
 SPAN_CASES = _pingpong(0, 1, 16, 64) + _pingpong(1, 1, 16, 64)
 
@@ -38,6 +40,27 @@ def _verdict(value, limits):
     if value <= limits[-1]:
         return "hit"
     return "first step" if value <= limits[0] else "miss"
+
+
+def _derived(found):
+    """What is a ratio of two cases."""
+    def ours(case):
+        return found[case]["ours_ns"] if case in found else None
+
+    def c(case):
+        return found[case]["baselines"].get("c_ring_single") if case in found else None
+
+    one, two = ours("loops1.fd1.pairs64"), ours("loops2.fd1.pairs64")
+    if one and two:
+        yield "throughput of two loops in that of one, 64 pairs", one / two, "1.50 or more", one / two >= 1.5
+    few, many = "pingpong.fd1.pairs16", "pingpong.fd1.pairs1000"
+    if ours(few) and ours(many) and c(few) and c(many):
+        growth = ours(many) / ours(few) / (c(many) / c(few))
+        yield "time of 1,000 pairs in that of 16, in what C loses", growth, "1.30", growth <= 1.30
+    for case, limit in ENTERS:
+        if case in found and found[case]["enters_per_msg"] is not None:
+            enters = found[case]["enters_per_msg"]
+            yield f"enters for each message, {case}", enters, f"{limit:.2f}", enters <= limit
 
 
 def _limits(limits):
@@ -54,6 +77,8 @@ def table(results):
                 ratio = found.get(case, {"ratios": {}})["ratios"].get(baseline)
                 if ratio is not None:
                     rows.append([target.text, case, baseline, _limits(target.limits), f"{ratio:.2f}", _verdict(ratio, target.limits)])
+    for text, value, limit, is_hit in _derived(found):
+        rows.append([text, "", "", limit, f"{value:.2f}", "hit" if is_hit else "miss"])
     if IDLE_CASE in found:
         ours = found[IDLE_CASE]["resident_bytes"]["message_sockets"]
         rows.append(["idle connection", IDLE_CASE, "", "2048 bytes", f"{ours:.0f} bytes", _verdict(ours, (IDLE_LIMIT,))])

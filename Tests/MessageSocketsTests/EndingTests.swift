@@ -74,6 +74,9 @@ extension KernelTests {
     func aFullQueueSuspendsTheSenderWithoutSpinning(socket: TestedSocket) async throws {
       try await withDescriptorOracle { loop in
         let (left, right) = try await socket.makePair()
+        // TCP's grow by themselves, and might take it all.
+        try await left.setOption(.sendBufferSize, to: 100_000)
+        try await right.setOption(.receiveBufferSize, to: 100_000)
         let count = 4000
         let sending = Task(executorPreference: loop.taskExecutor) {
           for number in 0..<count { try await left.sendMessage([UInt8](repeating: UInt8(truncatingIfNeeded: number), count: 1000)) }

@@ -25,6 +25,8 @@ final class LoopCore: @unchecked Sendable {
   /// A ring's receive is handed to the kernel with its memory; the readiness driver lends it for each try.
   @safe @exclusivity(unchecked) private(set) var lendsReceiveMemoryEarly = false
   @safe @exclusivity(unchecked) private var submitsWithinTurn = false
+  /// The driver's; nil once it is closed.
+  @safe @exclusivity(unchecked) private var receiveBuffers: ReceiveBuffers?
   private let state = LoopConfined(State())
   let claims = DescriptorClaims()
   let controlBuffers: MemoryPool
@@ -100,6 +102,7 @@ final class LoopCore: @unchecked Sendable {
     driverInUse = description
     lendsReceiveMemoryEarly = description.kind == .ioUring
     submitsWithinTurn = driver.submitsByOneCall
+    receiveBuffers = driver.receiveBuffers
   }
 
   /// The executors' identities; given once, before the thread starts.
@@ -318,18 +321,21 @@ final class LoopCore: @unchecked Sendable {
 
   /// A message of a multishot receive, or its end, or both.
   private func completeReceiveAhead(_ operation: Operation, _ completion: cms_completion) {
-    let socket = operation.socket!
     if completion.flags & cms_completion_buffer != 0 {
-      var outcome = message(of: operation, in: completion)
-      outcome.noteEnd(on: socket.kind)
-      if let policy = socket.policy { policy.judge(&outcome) }
-      countReceived(outcome, byteCount: outcome.payload.count)
-      socket.deliver(outcome)
+      // The operation, which has not ended yet, holds the socket.
+      operation.withSocket { take(message(of: operation, in: completion), on: $0) }
     }
     if completion.flags & cms_completion_more != 0 { return }
     operation.life.finish()
     state.value.inKernel -= 1
     endReceiveAhead(operation, completion.result < 0 ? Errno(rawValue: -completion.result) : nil)
+  }
+
+  private func take(_ outcome: consuming OperationOutcome, on socket: OpenSocket) {
+    outcome.noteEnd(on: socket.kind)
+    if let policy = socket.policy { policy.judge(&outcome) }
+    countReceived(outcome, byteCount: outcome.payload.count)
+    socket.deliver(outcome)
   }
 
   /// The multishot receive is over: no task awaits it, its socket is told.
@@ -344,7 +350,7 @@ final class LoopCore: @unchecked Sendable {
 
   /// Takes a message out of its buffer, and gives the buffer back.
   private func message(of operation: Operation, in completion: cms_completion) -> OperationOutcome {
-    guard let buffers = driver.receiveBuffers else { preconditionFailure("A completion names a buffer, but there are none") }
+    guard let buffers = receiveBuffers else { preconditionFailure("A completion names a buffer, but there are none") }
     let id = UInt16(truncatingIfNeeded: completion.flags >> 16)
     defer { buffers.provide(id) }
     // SAFETY: the kernel has filled the buffer, and has no business with it until it is provided again.
@@ -381,7 +387,7 @@ final class LoopCore: @unchecked Sendable {
       ? .receiveWhenReadable(flags: flags) : .receive(flags: flags)
   }
 
-  var canReceiveAhead: Bool { driver.receiveBuffers != nil }
+  var canReceiveAhead: Bool { receiveBuffers != nil }
 
   /// The handle of `socket` is gone. From any thread.
   func abandon(_ socket: OpenSocket) {
@@ -533,6 +539,7 @@ final class LoopCore: @unchecked Sendable {
 
   private func closeDriver() {
     statistics.add(driver.counters)
+    receiveBuffers = nil
     driver.close()
   }
 
