@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 // Newer than Debian 12's headers, or absent from older ones.
 #ifndef IORING_SETUP_SINGLE_ISSUER
@@ -50,9 +52,8 @@ int32_t cms_ring_create(uint32_t entries, uint32_t setup_flags, cms_ring **out) 
     free(ring);
     return status;
   }
-  // A registered ring descriptor saves a file look-up in every enter; where it is refused all works without. It outlives cms_ring_destroy where a seccomp filter refuses to
-  // unregister it; then nothing may run requests behind our back, which is so where they run in io_uring_enter only.
-  if (setup_flags & IORING_SETUP_DEFER_TASKRUN) (void)io_uring_register_ring_fd(&ring->ring);
+  // A registered ring descriptor saves a file look-up in every enter; where it is refused (before 5.18) all works without.
+  (void)io_uring_register_ring_fd(&ring->ring);
   *out = ring;
   return 0;
 }
@@ -61,6 +62,22 @@ void cms_ring_destroy(cms_ring *ring) {
   io_uring_queue_exit(&ring->ring);
   free(ring);
 }
+
+int32_t cms_ring_cancel_all(cms_ring *ring) {
+  // struct io_uring_sync_cancel_reg, newer than Debian 12's headers.
+  struct {
+    uint64_t user_data;
+    int32_t fd;
+    uint32_t flags;
+    struct __kernel_timespec timeout;
+    uint64_t reserved[4];
+  } all = {.fd = -1, .flags = 1 /* ALL */ | 4 /* ANY */, .timeout = {-1, -1}};
+  _Static_assert(sizeof all == 64, "io_uring_sync_cancel_reg");
+  long status = syscall(427 /* io_uring_register, on every architecture */, ring->ring.ring_fd, 24 /* SYNC_CANCEL */, &all, 1);
+  return status >= 0 || errno == ENOENT ? 0 : -errno;
+}
+
+bool cms_ring_works_in_enter_only(const cms_ring *ring) { return ring->ring.flags & IORING_SETUP_DEFER_TASKRUN; }
 
 uint32_t cms_ring_feature_bits(const cms_ring *ring) { return ring->ring.features; }
 

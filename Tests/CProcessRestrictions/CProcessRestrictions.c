@@ -35,6 +35,16 @@ int32_t cpr_refuse_io_uring(int32_t error) {
   return install(instructions, sizeof instructions / sizeof *instructions);
 }
 
+int32_t cpr_refuse_io_uring_enter(int32_t error) {
+  struct sock_filter instructions[] = {
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 426, 0, 1),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | (uint32_t)error),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+  };
+  return install(instructions, sizeof instructions / sizeof *instructions);
+}
+
 // aarch64 never had the oldest of the three.
 #ifndef SYS_epoll_wait
 #define SYS_epoll_wait SYS_epoll_pwait

@@ -12,7 +12,7 @@ enum ProbeTask {
   /// Sends descriptors that nobody receives.
   case fillSocket
   /// Forbids itself what its loop needs, with operations of every kind under way.
-  case enterSandbox
+  case enterSandbox(refusingAll: Bool)
 
   func run(_ configuration: IOLoop.Configuration) async throws {
     switch self {
@@ -26,7 +26,7 @@ enum ProbeTask {
     case .fillSocket:
       let loop = try IOLoop(configuration)
       try await loop.run { try await sendUntilRefused() }
-    case .enterSandbox: try await runUntilRefused(configuration)
+    case .enterSandbox(let refusingAll): try await runUntilRefused(configuration, refusingAll: refusingAll)
     }
   }
 }

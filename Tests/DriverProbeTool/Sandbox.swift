@@ -4,28 +4,39 @@ import MessageSockets
 import SystemPackage
 
 /// Uses a loop, then has the kernel refuse its system call, as a process does that locks itself in after its start. Not on the loop's thread, but for the calls of sockets.
-func runUntilRefused(_ configuration: IOLoop.Configuration) async throws {
+///
+/// - Parameter refusingAll: for io_uring, all of its calls, and not `io_uring_enter` alone.
+func runUntilRefused(_ configuration: IOLoop.Configuration, refusingAll: Bool) async throws {
   let loop = try IOLoop(configuration)
   let socketsBefore = openSockets()
-  try await useUntilRefused(loop)
-  print("sockets: \(openSockets() - socketsBefore)")
+  let (peer, address) = try await useUntilRefused(loop, refusingAll)
+  // But for the peer.
+  print("sockets: \(openSockets() - socketsBefore - 1)")
   print("jobs: \(await loop.run { loop.isCurrent })")
   print("sleep: \(await code { try await loop.sleep(for: .seconds(30)) })")
   await loop.shutdown()
   let second = try IOLoop()
   print("second: \(second.driver.kind)")
   print("works: \(await code { try await passDescriptor(on: second) })")
+  guard !refusingAll || configuration.driver == .readiness else { return }
+  // Nothing of the sockets is left in the kernel.
+  let rest = try UnixStream(adopting: OwnedFd(adopting: peer), on: second)
+  print("end: \(try await rest.receiveMessage(deadline: .now + .seconds(10)) == nil)")
+  while await code({ _ = try UnixListener<UnixStream>.bind(to: address, on: second) }) == "addressInUse" { await Task.yield() }
+  print("bound: true")
 }
 
-private func useUntilRefused(_ loop: IOLoop) async throws {
-  let (waiting, _waiting) = try UnixStream.makePair(on: loop)
+/// A peer of a socket on which something was under way, and the address of such a listener.
+private func useUntilRefused(_ loop: IOLoop, _ refusingAll: Bool) async throws -> (FileDescriptor, UnixAddress) {
+  let (waiting, itsPeer) = try UnixStream.makePair(on: loop)
+  let peer = try await itsPeer.release().release()
   let (ahead, aheadPeer) = try UnixSeqpacket.makePair(on: loop)
   let (full, _full) = try UnixStream.makePair(on: loop)
   let listener = try UnixListener<UnixStream>.bind(to: UnixAddress(abstract: "message-sockets-sandbox-\(getpid())"), on: loop)
 
   // One message is taken, one has been received ahead, with a descriptor, and stays.
   try await aheadPeer.sendMessage([1])
-  try await aheadPeer.sendMessage([2], descriptor: OwnedFd(adopting: .init(rawValue: fcntl(0, F_DUPFD_CLOEXEC, 3))))
+  try await aheadPeer.sendMessage([2], descriptor: OwnedFd(adopting: .init(rawValue: socket(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0))))
   for try await _ in ahead.messages { break }
 
   let before = await loop.statistics.submissions
@@ -38,8 +49,8 @@ private func useUntilRefused(_ loop: IOLoop) async throws {
   while await loop.statistics.submissions < before + 4 { await Task.yield() }
 
   let isRing = loop.driver.kind == .ioUring
-  let status = isRing ? cpr_refuse_io_uring(EPERM) : cpr_refuse_epoll_waits(EPERM)
-  guard status == 0 else { return print("restriction: sandbox [\(status)]") }
+  let status = !isRing ? cpr_refuse_epoll_waits(EPERM) : refusingAll ? cpr_refuse_io_uring(EPERM) : cpr_refuse_io_uring_enter(EPERM)
+  if status != 0 { print("restriction: sandbox [\(status)]") }
 
   print("queued: \(await code { try await waiting.sendMessage([1]) })")
   print("receive: \(await receiver.value)")
@@ -52,11 +63,13 @@ private func useUntilRefused(_ loop: IOLoop) async throws {
     print("later: \(error.code)")
     print("errno: \(error.errno?.rawValue ?? 0)")
   }
+  print("ahead: \(await code { guard try await ahead.receiveMessage()?.payload == [2] || !isRing else { throw CancellationError() } })")
   print("open: \(await code { try await waiting.setOption(.sendBufferSize, to: 4096) })")
-  for socket in [waiting, _waiting, full, _full] { await socket.close() }
+  for socket in [waiting, full, _full] { await socket.close() }
   await ahead.close()
   await aheadPeer.close()
   await listener.close()
+  return (peer, listener.address)
 }
 
 private func passDescriptor(on loop: IOLoop) async throws {

@@ -3,7 +3,7 @@
 //   DriverProbeTool [RESTRICTION …] [choice=io_uring|readiness] [entries=COUNT] [TASK]
 //
 // RESTRICTION, in order: refuse=ERRNO|kill  memlock=BYTES  descriptors=COUNT  user=ID  accept=ERRNO (the first three accepts fail)
-// TASK: activated=stream|seqpacket|tcp  task=in-flight|accept|sandbox; otherwise it sends a descriptor over the loop.
+// TASK: activated=stream|seqpacket|tcp  task=in-flight|accept|sandbox|sandbox-enter; otherwise it sends a descriptor over the loop.
 import CProcessRestrictions
 import Glibc
 import MessageSockets
@@ -26,7 +26,8 @@ for argument in CommandLine.arguments.dropFirst() {
   case "entries": configuration.ringEntries = Int(parts[1])!
   case "choice": configuration.driver = parts[1] == "io_uring" ? .ioUring : .readiness
   case "activated": task = .serve(kind: parts[1])
-  case "task": task = parts[1] == "accept" ? .accept : parts[1] == "sandbox" ? .enterSandbox : .fillSocket
+  case "task":
+    task = parts[1] == "accept" ? .accept : parts[1].hasPrefix("sandbox") ? .enterSandbox(refusingAll: parts[1] == "sandbox") : .fillSocket
   default: fatalError("not understood: \(argument)")
   }
   guard status == 0 else {

@@ -50,6 +50,10 @@ enum : uint8_t {
 // Set-up and exit. The ring must be created, entered and destroyed by one thread. 0 or -errno.
 int32_t cms_ring_create(uint32_t entries, uint32_t setup_flags, cms_ring **ring);
 void cms_ring_destroy(cms_ring *ring);
+// Cancels every request without io_uring_enter (IORING_REGISTER_SYNC_CANCEL, Linux 6.0): from then on none reads or writes memory. 0 or -errno.
+int32_t cms_ring_cancel_all(cms_ring *ring);
+// Whether the kernel carries out requests in io_uring_enter only (IORING_SETUP_DEFER_TASKRUN).
+bool cms_ring_works_in_enter_only(const cms_ring *ring);
 uint32_t cms_ring_feature_bits(const cms_ring *ring);
 // 1 if the kernel knows the opcode, 0 if not, -errno if it cannot be asked.
 int32_t cms_ring_supports(cms_ring *ring, uint8_t opcode);

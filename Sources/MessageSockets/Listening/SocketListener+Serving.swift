@@ -22,7 +22,7 @@ extension SocketListener {
   ///   - limits: How many connections at once, and how long handlers may go on at the end.
   ///   - onError: Is told what a handler has thrown. The server goes on. Not told: a `CancellationError` after the handler was cancelled. Runs on the connection's loop.
   ///   - handler: Owns the connection while it runs.
-  /// - Throws: ``SocketError``: `loopShutDown`, and errors of accept(2) that do not pass. The handlers have ended then too, within the grace time. Cancellation is no error.
+  /// - Throws: ``SocketError``: `loopShutDown`, `loopFailed`, and errors of accept(2) that do not pass. The handlers have ended then too, within the grace time. Cancellation is no error.
   public nonisolated func serve(
     _ limits: ServeLimits = ServeLimits(), onError: @escaping @Sendable (any Error) -> Void = { _ in },
     handler: @escaping @Sendable (Connection) async throws -> Void

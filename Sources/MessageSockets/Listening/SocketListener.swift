@@ -31,7 +31,7 @@ extension SocketListener {
   /// authorization looks at a peer, that connection is closed. While 64 refused
   /// connections of the listener have not been closed yet, because of descriptors that their peers have left in them, none is accepted.
   ///
-  /// - Throws: ``SocketError``: `outOfDescriptors` (the connection keeps waiting in the kernel; try again when some are free), `closed`, `loopShutDown`.
+  /// - Throws: ``SocketError``: `outOfDescriptors` (the connection keeps waiting in the kernel; try again when some are free), `closed`, `loopShutDown`, `loopFailed`.
   ///   `CancellationError` when the task was cancelled: then no connection was taken. One that won the race is returned.
   public nonisolated func accept() async throws -> Connection {
     while true {

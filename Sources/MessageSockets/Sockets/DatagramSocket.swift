@@ -47,7 +47,7 @@ extension DatagramSocket {
 
   /// Sets the peer: sends without an address go there, and only its messages are received. The C name is connect(2). May be called again.
   ///
-  /// - Throws: ``SocketError``: `connectionRefused`, `notFound` and `notPermitted` (Unix), `hostUnreachable` (UDP), `closed`, `loopShutDown`.
+  /// - Throws: ``SocketError``: `connectionRefused`, `notFound` and `notPermitted` (Unix), `hostUnreachable` (UDP), `closed`, `loopShutDown`, `loopFailed`.
   public nonisolated func connect(to address: Address) async throws { try await connectOnLoop(to: AnySocketAddress(address)) }
 }
 

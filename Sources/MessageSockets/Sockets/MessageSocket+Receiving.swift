@@ -12,7 +12,7 @@ extension MessageSocket {
   /// first byte of the send that carried them, and the read stops after that send; but plain bytes sent before may stand in front.
   /// On seqpacket an empty message without descriptors cannot be told from the end, and reads as nil.
   ///
-  /// - Throws: ``SocketError``: `connectionReset`, `closed`, `loopShutDown`, `outOfMemory`. `CancellationError` when the task was cancelled: then no message was taken
+  /// - Throws: ``SocketError``: `connectionReset`, `closed`, `loopShutDown`, `loopFailed`, `outOfMemory`. `CancellationError` when the task was cancelled: then no message was taken
   ///   from the socket. A message that won the race against the cancellation is returned.
   ///   Not an error: truncation and descriptors that could not be delivered; see ``ReceivedMessage/outcome``.
   public nonisolated func receiveMessage() async throws -> ReceivedMessage? {

@@ -15,7 +15,7 @@ extension MessageSocket {
   ///   - control: Control messages, encoded.
   ///   - options: Flags for this call.
   /// - Throws: ``SocketError``: `messageTooLarge`, `peerClosed` (no `SIGPIPE`), `connectionReset`, `connectionRefused` (datagram: nobody is bound there),
-  ///   `notConnected`, `notPermitted`, `closed`, `loopShutDown`; `wouldBlock` with ``SendOptions/doNotWait``; `emptyPayload` (control messages without payload on a stream); `partialSend` when a stream send
+  ///   `notConnected`, `notPermitted`, `closed`, `loopShutDown`, `loopFailed`; `wouldBlock` with ``SendOptions/doNotWait``; `emptyPayload` (control messages without payload on a stream); `partialSend` when a stream send
   ///   was stopped midway. `CancellationError` when the task was cancelled and nothing was sent. If the message had gone out whole before
   ///   the cancellation took effect, the call succeeds.
   public nonisolated func sendMessage(

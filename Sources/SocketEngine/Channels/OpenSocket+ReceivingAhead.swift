@@ -24,6 +24,7 @@ extension OpenSocket {
   /// A copy of the next message, if one has been received ahead; at most `room` bytes of it. The message stays the next.
   func copyReceivedAhead(room: Int = .max) -> OperationOutcome? {
     guard var copy = receiver.readAhead.first?.copyOutcome() else { return nil }
+    core.noteReceived(copy.descriptors.count)
     _ = cut(&copy, to: room)
     return copy
   }
@@ -70,6 +71,8 @@ extension OpenSocket {
     let waiter = core.makeOperation(.waitForMessage(copying: copying, room: room), socket: self)
     receiver.addWaiter(waiter)
     armIfNeeded()
+    // What it could have waited for does not come any more.
+    if !core.isRunning { core.stop(waiter, core.endReason) }
     return waiter
   }
 
@@ -105,6 +108,7 @@ extension OpenSocket {
       guard case .waitForMessage(let copying, let room) = waiter.request else { preconditionFailure("Not a waiter") }
       if copying {
         var copy = outcome.copy()
+        core.noteReceived(copy.descriptors.count)
         _ = cut(&copy, to: room)
         core.finishWaiter(waiter, copy)
       } else {

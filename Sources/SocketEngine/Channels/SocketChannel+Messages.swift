@@ -91,6 +91,7 @@ extension SocketChannel {
       return error
     }
     error.socket = SocketIdentity(socket.number, kind: kind)
+    if error.code == .loopFailed { error.errno = socket.core.failure }
     return error
   }
 

@@ -34,11 +34,14 @@ protocol Driver: AnyObject {
   func socketWasShutDown(_ number: Int32)
   /// Lets go of the kernel's side. All operations have had their final completion.
   func close()
+  /// The same after a ``turn(_:)`` that was refused, with operations under way: when this returns the kernel reads and writes no memory of theirs any more.
+  func abandon()
 
   var counters: DriverCounters { get }
 }
 
 extension Driver {
+  func abandon() { close() }
   var submitsByOneCall: Bool { true }
   func socketWasShutDown(_ number: Int32) {}
 }

@@ -102,6 +102,7 @@ final class RingDriver: Driver {
   }
 
   func turn(_ wait: Wait) -> Errno? {
+    if let wakeFailure { return wakeFailure }
     for id in cancellations.takeDue() { submit(.cancel(id)) }
     let wait = untilNextCancellation(wait)
     while let request = backlog.first, prepare(request) { backlog.removeFirst() }
@@ -113,14 +114,14 @@ final class RingDriver: Driver {
       case .indefinitely: unsafe cms_ring_enter(ring, 1, -1)
       case .nanoseconds(let time): unsafe cms_ring_enter(ring, 1, time)
       }
-    return status < 0 ? refusal(Errno(rawValue: -status)) : wakeFailure
+    return status < 0 ? refusal(Errno(rawValue: -status)) : nil
   }
 
   private func refusal(_ errno: Errno) -> Errno? {
     switch errno {
     // A signal; the time ran out; completions must be reaped first, which comes next; no memory for a moment. What was not submitted stays in the queue for the
     // next turn.
-    case .interrupted, .timeout, .resourceBusy, .resourceTemporarilyUnavailable, .noMemory: wakeFailure
+    case .interrupted, .timeout, .resourceBusy, .resourceTemporarilyUnavailable, .noMemory: nil
     default: errno
     }
   }
@@ -165,6 +166,19 @@ final class RingDriver: Driver {
       }
     }
     return kept
+  }
+
+  /// To close a ring is not to end its requests: the kernel cancels them later, and some versions of Linux carry out what was ready to be. So they are cancelled before, by a
+  /// call that is not `io_uring_enter`.
+  func abandon() {
+    DriverSelection.ringWasRefused()
+    if unsafe cms_ring_cancel_all(ring) == 0 { return close() }
+    // That call is refused, too. Where requests are carried out in io_uring_enter only, the ring and its buffers stay as they are until the process ends, and nothing happens any more.
+    guard unsafe cms_ring_works_in_enter_only(ring) else {
+      fatalError(
+        "A seccomp filter refuses io_uring_enter and io_uring_register since the loop was started, and this kernel (before 6.1) may still write to memory that it was given. "
+          + "Set such filters before the first loop, or allow these calls, or set MESSAGE_SOCKETS_DRIVER=readiness")
+    }
   }
 
   func close() {

@@ -39,7 +39,9 @@ extension SocketError {
     /// The machine refuses io_uring, and nothing else was to be used; the description names the reason.
     public static var ioUringUnavailable: Code { Code(name: .ioUringUnavailable) }
     /// The kernel refuses the loop's own system call since the loop was started (io_uring_enter(2), epoll_pwait2(2); mostly `EPERM` or `ENOSYS`, from a seccomp filter that was set
-    /// meanwhile). All operations of the loop have ended; its sockets can be closed. A new loop chooses its driver by what is allowed now.
+    /// meanwhile). All operations of the loop have ended; its sockets can be closed, and what was received ahead can be received. A new loop chooses its driver by what is allowed now;
+    /// the shared group (``IOLoopGroup/shared()``) is not made anew. Where `io_uring_register` is refused, too, sockets on which something was under way stay open in the kernel until the loop's
+    /// thread ends, when nothing refers to the loop any more; before Linux 6.1 the process ends instead, because memory could not be given back.
     public static var loopFailed: Code { Code(name: .loopFailed) }
     /// The loop was shut down.
     public static var loopShutDown: Code { Code(name: .loopShutDown) }

@@ -11,7 +11,7 @@ public struct SocketError: Error, Sendable {
   /// The cause, as a program distinguishes it.
   public let code: Code
   /// What the system call or the io_uring completion said, if one was made.
-  public let errno: Errno?
+  public package(set) var errno: Errno?
   /// What was being done.
   public let operation: Operation
   /// The address in question, for binding, connecting, and sending to an address.

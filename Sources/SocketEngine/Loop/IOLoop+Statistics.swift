@@ -22,7 +22,7 @@ extension IOLoop {
     /// Messages received.
     public internal(set) var messagesReceived: UInt64 = 0
     public internal(set) var bytesReceived: UInt64 = 0
-    /// Descriptors that arrived, and got an owner.
+    /// Descriptors that arrived, and got an owner; those of a message that was peeked at count again.
     public internal(set) var descriptorsReceived: UInt64 = 0
     /// Of these: closed on arrival by a ``ReceivePolicy``, as surplus, as not admitted, or with the message that it dropped.
     public internal(set) var descriptorsRefused: UInt64 = 0

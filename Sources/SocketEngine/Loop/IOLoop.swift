@@ -94,7 +94,7 @@ public final class IOLoop: Sendable {
   /// Waits for at least `duration`, on the loop's own clock (`CLOCK_MONOTONIC`): a task that prefers the loop stays on its thread, where `Task.sleep` would
   /// visit the global pool. The loop's wait in the kernel is cut to the earliest deadline; no system call is made for it.
   ///
-  /// - Throws: `CancellationError`; ``SocketError`` with the code `loopShutDown`.
+  /// - Throws: `CancellationError`; ``SocketError`` with the code `loopShutDown` or `loopFailed`.
   public nonisolated func sleep(for duration: Duration) async throws {
     if isCurrent {
       try await core.sleep(for: duration)
@@ -104,7 +104,7 @@ public final class IOLoop: Sendable {
   }
 
   /// Ends the loop's work and returns when nothing of it is left in the kernel: pending operations are cancelled, and descriptors that arrive
-  /// in their last moments are closed. From then on operations on its sockets throw `loopShutDown`; sockets may still be closed.
+  /// in their last moments are closed. From then on operations on its sockets throw `loopShutDown` (or, if it had ended by itself, `loopFailed`); sockets may still be closed.
   ///
   /// Calling it again, or from several tasks, waits for the same end. It is not cancellable. Do not call it from a task whose own
   /// receive must end first: that one ends with `loopShutDown`.

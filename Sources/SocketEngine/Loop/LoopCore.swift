@@ -34,7 +34,7 @@ final class LoopCore: @unchecked Sendable {
 
   @safe @exclusivity(unchecked) private var phase = Phase.running
   /// What the kernel said when it refused the loop's system call for good.
-  @safe @exclusivity(unchecked) private var failure: Errno?
+  @safe @exclusivity(unchecked) private(set) var failure: Errno?
   @safe @exclusivity(unchecked) private var arrivals: [Inbox.Item] = []
   @safe @exclusivity(unchecked) private var mustExit = false
   private let completions: UnsafeMutableBufferPointer<cms_completion>
@@ -435,6 +435,9 @@ final class LoopCore: @unchecked Sendable {
     if let event = operations.find(id) { finishTimer(event, errno: nil) }
   }
 
+  /// Copies of descriptors that were received ahead have been made.
+  func noteReceived(_ count: Int) { statistics.descriptorsReceived += UInt64(count) }
+
   private func countReceived(_ outcome: borrowing OperationOutcome, byteCount: Int) {
     if outcome.isEnd { return }
     statistics.messagesReceived += 1
@@ -520,11 +523,12 @@ final class LoopCore: @unchecked Sendable {
 
   /// Nothing can be submitted any more, nor waited for: everything ends.
   private func endWithoutKernel(_ errno: Errno) {
-    // What has completed stands.
+    // What has completed stands. (What had found no room in the completion queue cannot be had any more.)
     reapCompletions()
     failure = errno
-    // With its ring, or its epoll instance, the kernel lets go of all requests, and of the memory that they name.
-    closeDriver()
+    statistics.add(driver.counters)
+    receiveBuffers = nil
+    driver.abandon()
     driver = ClosedDriver(wakeNumber: inbox.wakeDescriptor.number, orphans: operations.allInUse.filter(\.isInKernel).map(\.id))
     startDraining {}
   }

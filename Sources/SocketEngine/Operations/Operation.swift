@@ -6,8 +6,8 @@ internal import SystemPackage
 ///
 /// A plain pointer, so that handing operations about costs no reference counting, and looking into one no run-time exclusivity check: both were
 /// as expensive as the system call's own share (Docs/Decisions/0002). What makes it safe: slots are made and freed by the
-/// ``OperationTable`` only, which lives as long as the loop's core; and all use is on the loop's thread. That is also why `@unchecked Sendable`
-/// is true.
+/// ``OperationTable`` only, which lives as long as the loop's core; and all use is on the loop's thread, but for the outcome of an operation that has ended, which is its waiting task's
+/// alone. That is also why `@unchecked Sendable` is true.
 @safe
 struct Operation: @unchecked Sendable {
   private let slot: UnsafeMutablePointer<OperationSlot>

@@ -5,6 +5,8 @@
 
 // The calls of io_uring fail with this errno; with 0, they end the process.
 int32_t cpr_refuse_io_uring(int32_t error);
+// io_uring_enter alone fails with this errno.
+int32_t cpr_refuse_io_uring_enter(int32_t error);
 // Waiting on an epoll instance fails with this errno.
 int32_t cpr_refuse_epoll_waits(int32_t error);
 int32_t cpr_limit_locked_memory(uint64_t bytes);

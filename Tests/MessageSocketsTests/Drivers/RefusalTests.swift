@@ -34,7 +34,7 @@ extension KernelTests {
 
     @Test(.enabled(if: ProbeTool.isRoot, "only root can become another user"))
     func noLockedMemory() throws {
-      expectReadiness("outOfLockedMemory", try ProbeTool.run(["memlock=4096", "user=65534"]))
+      expectReadiness("outOfLockedMemory", try ProbeTool.run(["memlock=4096", "user=\(ProbeTool.ownUser)"]))
     }
 
     /// What the kernel says without memory or files for a ring; anybody can be told so.
@@ -47,7 +47,7 @@ extension KernelTests {
     /// 64 KiB hold a ring of 64 entries eight times, but not one of 4,096.
     @Test(.enabled(if: ProbeTool.isRoot && ProbeTool.machineHasRing, "only root can become another user; and io_uring must be allowed"))
     func littleLockedMemoryGetsASmallerRing() throws {
-      let found = try ProbeTool.run(["memlock=65536", "user=65533", "entries=4096"])
+      let found = try ProbeTool.run(["memlock=65536", "user=\(ProbeTool.ownUser)", "entries=4096"])
       #expect(found["kind"] == "io_uring", "\(found)")
       #expect(found["received"] == "1", "\(found)")
     }

@@ -4,12 +4,26 @@ import Testing
 extension KernelTests {
   /// A process that locks itself in after its loop was started, so that the kernel refuses the loop's only system call: everything ends, with an error that says so.
   @Suite struct Sandboxes {
+    /// As containers' profiles do.
     @Test(.enabled(if: ProbeTool.machineHasRing, "io_uring must be allowed"))
-    func theRingsCallIsRefused() throws {
+    func theRingsCallsAreRefused() throws {
       let found = try ProbeTool.run(["choice=io_uring", "task=sandbox"])
       expectAllEnded(found)
       #expect(found["second"] == "readiness", "\(found)")
       #expect(found["works"] == "none", "\(found)")
+      #expect(found["ahead"] == "none", "\(found)")
+    }
+
+    /// Then the requests can still be cancelled, and nothing of the sockets is left. A new loop finds out that a ring is of no use.
+    @Test(.enabled(if: ProbeTool.machineHasRing, "io_uring must be allowed"))
+    func enteringTheRingIsRefused() throws {
+      let found = try ProbeTool.run(["choice=io_uring", "task=sandbox-enter"])
+      expectAllEnded(found)
+      #expect(found["second"] == "readiness", "\(found)")
+      #expect(found["works"] == "none", "\(found)")
+      #expect(found["ahead"] == "none", "\(found)")
+      #expect(found["end"] == "true", "\(found)")
+      #expect(found["bound"] == "true", "\(found)")
     }
 
     @Test func theReadinessDriversCallIsRefused() throws {

@@ -107,7 +107,7 @@ extension KernelTests {
     /// A user's descriptors that nobody has received yet are limited by RLIMIT_NOFILE, but root's are not.
     @Test(.enabled(if: ProbeTool.isRoot, "only root can become another user"))
     func tooManyDescriptorsOnTheirWay() throws {
-      let found = try ProbeTool.run(["descriptors=64", "user=65531", choice, "task=in-flight"])
+      let found = try ProbeTool.run(["descriptors=64", "user=\(ProbeTool.ownUser)", choice, "task=in-flight"])
       #expect(found["refused"] == "tooManyInFlight", "\(found)")
       #expect(found["errno"] == "\(ETOOMANYREFS)", "\(found)")
       // Sixteen each, until more than 64 are on their way.

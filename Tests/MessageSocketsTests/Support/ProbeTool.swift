@@ -33,6 +33,9 @@ enum ProbeTool {
   /// the tests of the ring disappear.
   static let machineHasRing = cpr_kernel_has_ring() == 1
 
+  /// A user that nobody is, and that no other process of tests takes: what is counted for each user is this one's alone.
+  static let ownUser = 60_000 + getpid() % 5000
+
   /// Only a process of root's can become another user's, or set a system control.
   static var isRoot: Bool { geteuid() == 0 }
 }

@@ -37,6 +37,11 @@ enum DriverSelection {
     }
   }
 
+  /// A ring that had worked was refused: the next one proves itself again.
+  static func ringWasRefused() {
+    verdict.withLock { if case .works = $0 { $0 = .unknown } }
+  }
+
   /// A ring for this loop; the first of a process proves itself. The probe uses the loop's own ring: a second one would count against the
   /// locked memory, for a while even after its end.
   private static func openRing(_ configuration: IOLoop.Configuration, wakeNumber: Int32) throws(RingRefusal) -> RingDriver {
