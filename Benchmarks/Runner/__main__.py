@@ -33,8 +33,8 @@ def _arguments():
     parser.add_argument("cases", nargs="*", help="names of cases, with * and ?; all by default")
     parser.add_argument("--quick", action="store_true", help="fewer cases and rounds: under a minute once everything is built")
     parser.add_argument("--list", action="store_true", help="list the cases and end")
-    parser.add_argument("--rounds", type=int, help="how often each program runs each case (default: 7; quick: 3)")
-    parser.add_argument("--seconds", type=float, help="measured time of a run (default: 0.1; quick: 0.06)")
+    parser.add_argument("--rounds", type=int, help="how often each program runs each case (default: 5; quick: 3)")
+    parser.add_argument("--seconds", type=float, help="measured time of a run (default: 0.06)")
     parser.add_argument("--no-build", action="store_true", help="measure what is built already")
     parser.add_argument("--keep-docs", action="store_true", help="leave Docs as it is")
     parser.add_argument("--render", action="store_true", help="measure nothing: tables and plots from the last results")
@@ -116,7 +116,7 @@ def main():
     cases, has_codec = _chosen(arguments)
     missing, counter = ({}, None) if arguments.no_build else build.build()
     settings = run.Settings(
-        rounds=arguments.rounds or (3 if arguments.quick else 7), seconds=arguments.seconds or (0.06 if arguments.quick else 0.1),
+        rounds=arguments.rounds or (3 if arguments.quick else 5), seconds=arguments.seconds or 0.06,
         warmup=0.02 if arguments.quick else 0.05, missing=missing, counter=counter)
     # Taken before the run: it names the code that is measured.
     description = machine.describe()
