@@ -40,7 +40,7 @@ test-release: setup ## Run the library's tests with optimisation
 
 # A simulated kernel has one thread, and tells the sanitizer little.
 test-tsan: setup ## Run the library's tests under ThreadSanitizer
-	TSAN_OPTIONS=suppressions=$(CURDIR)/Tests/ThreadSanitizer.suppressions SCHEDULES=200 Tests/run --sanitize thread --scratch-path .build-tsan
+	SCHEDULES=200 Tests/run --sanitize thread --scratch-path .build-tsan
 
 test-asan: setup ## Run the library's tests under AddressSanitizer
 	ASAN_OPTIONS=detect_leaks=0 Tests/run --sanitize address --scratch-path .build-asan

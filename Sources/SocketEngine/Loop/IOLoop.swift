@@ -109,10 +109,7 @@ public final class IOLoop: Sendable {
   /// Calling it again, or from several tasks, waits for the same end. It is not cancellable. Do not call it from a task whose own
   /// receive must end first: that one ends with `loopShutDown`.
   public func shutdown() async {
-    // SAFETY: the loop calls back exactly once.
-    unsafe await withUnsafeContinuation { continuation in
-      thread.inbox.send(.shutdown { unsafe continuation.resume() })
-    }
+    await visitor.shutdown()
   }
 
   /// How many operations the kernel has in hand.

@@ -16,8 +16,6 @@ final class Inbox: Sendable {
     case putBack(SocketChannel, ArraySlice<UInt8>)
     /// Another thread has closed the socket's descriptor. Weakly: who waits for it holds the socket, and an item that is never taken must not.
     case closed(@Sendable () -> OpenSocket?)
-    /// Cancel everything, close the ring, and go on as an executor only.
-    case shutdown(@Sendable () -> Void)
     /// Nobody can reach the loop any more: end the thread.
     case exit
   }

@@ -169,7 +169,6 @@ final class LoopCore: @unchecked Sendable {
       case .abandon(let socket): socket.abandon()
       case .putBack(let channel, let bytes): channel.putBack(bytes)
       case .closed(let socket): socket()?.wasClosed()
-      case .shutdown(let done): startDraining(done)
       case .exit: mustExit = true
       }
     }
@@ -489,7 +488,8 @@ final class LoopCore: @unchecked Sendable {
 
   // MARK: Shutdown
 
-  private func startDraining(_ done: @escaping @Sendable () -> Void) {
+  /// Cancels everything, closes the driver, and goes on as an executor only.
+  func startDraining(_ done: @escaping @Sendable () -> Void) {
     switch phase {
     case .running:
       phase = .draining(done)

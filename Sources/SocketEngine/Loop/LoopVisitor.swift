@@ -11,5 +11,13 @@ actor LoopVisitor {
   var operationsInUse: Int { core.operations.inUse }
 
   func outcome(of operation: Operation) async -> OperationOutcome { await operation.finalOutcome() }
+
+  /// Returns when nothing of the loop's is left in the kernel.
+  func shutdown() async {
+    let ended = core.makeEvent()
+    core.startDraining { [core, id = ended.id] in core.signal(id) }
+    _ = await ended.outcomeIgnoringCancellation()
+  }
+
   func sleep(for duration: Duration) async throws { try await core.sleep(for: duration) }
 }
