@@ -173,11 +173,13 @@ final class RingDriver: Driver {
   func abandon() {
     DriverSelection.ringWasRefused()
     if unsafe cms_ring_cancel_all(ring) == 0 { return close() }
-    // That call is refused, too. Where requests are carried out in io_uring_enter only, the ring and its buffers stay as they are until the process ends, and nothing happens any more.
+    // That call is refused, too, or not known (before Linux 6.0). Where requests are carried out in io_uring_enter only, the ring and its buffers stay as they are until the process ends, and
+    // nothing happens any more. No peer can bring it here: only a process that restricts itself, or a kernel that has lost completions for want of memory.
     guard unsafe cms_ring_works_in_enter_only(ring) else {
       fatalError(
-        "A seccomp filter refuses io_uring_enter and io_uring_register since the loop was started, and this kernel (before 6.1) may still write to memory that it was given. "
-          + "Set such filters before the first loop, or allow these calls, or set MESSAGE_SOCKETS_DRIVER=readiness")
+        "The kernel refuses io_uring_enter since the loop was started, as a seccomp filter does, and the loop's requests cannot be cancelled otherwise: this kernel (before 6.1) may still "
+          + "write to memory that it was given. Set such filters before the first loop, or allow io_uring_enter, or set MESSAGE_SOCKETS_DRIVER=readiness"
+      )
     }
   }
 

@@ -12,7 +12,7 @@ final class LoopCore: @unchecked Sendable {
   enum Phase {
     case running
     /// Everything has been cancelled; the ring closes when the last operation has ended.
-    case draining(@Sendable () -> Void)
+    case draining
     /// An executor without a ring: operations fail at once, jobs still run.
     case closed
   }
@@ -33,6 +33,8 @@ final class LoopCore: @unchecked Sendable {
   let payloadBuffers: MemoryPool
 
   @safe @exclusivity(unchecked) private var phase = Phase.running
+  /// Who waits for the loop to be shut down.
+  private var closers: [OperationID] = []
   /// What the kernel said when it refused the loop's system call for good.
   @safe @exclusivity(unchecked) private(set) var failure: Errno?
   @safe @exclusivity(unchecked) private var arrivals: [Inbox.Item] = []
@@ -120,7 +122,7 @@ final class LoopCore: @unchecked Sendable {
     while !mustExit { turn() }
     stopEverything(endReason)
     while state.value.inKernel > 0 { turn() }
-    closeDriver()
+    retireDriver().close()
   }
 
   /// One turn: jobs, then other threads' requests, then the kernel, then completions, then deadlines, against which what has arrived wins. Completions make jobs ready; they
@@ -488,20 +490,20 @@ final class LoopCore: @unchecked Sendable {
 
   // MARK: Shutdown
 
-  /// Cancels everything, closes the driver, and goes on as an executor only.
-  func startDraining(_ done: @escaping @Sendable () -> Void) {
-    switch phase {
-    case .running:
-      phase = .draining(done)
-      state.value.isRunning = false
-      stopEverything(endReason)
-    case .draining(let earlier):
-      phase = .draining {
-        earlier()
-        done()
-      }
-    case .closed: done()
-    }
+  /// Cancels everything, closes the driver, and goes on as an executor only. What to wait for until that is done; nil if it is.
+  func startShutdown() -> Operation? {
+    startDraining()
+    if case .closed = phase { return nil }
+    let ended = makeEvent()
+    closers.append(ended.id)
+    return ended
+  }
+
+  private func startDraining() {
+    guard case .running = phase else { return }
+    phase = .draining
+    state.value.isRunning = false
+    stopEverything(endReason)
   }
 
   private func stopEverything(_ reason: StopReason) {
@@ -514,11 +516,12 @@ final class LoopCore: @unchecked Sendable {
 
   /// The last operation has had its final completion: nothing of ours is left in the kernel.
   private func finishDraining() {
-    guard case .draining(let done) = phase, state.value.inKernel == 0 else { return }
+    guard case .draining = phase, state.value.inKernel == 0 else { return }
     phase = .closed
-    closeDriver()
+    retireDriver().close()
     driver = ClosedDriver(wakeNumber: inbox.wakeDescriptor.number)
-    done()
+    for closer in closers { signal(closer) }
+    closers = []
   }
 
   /// Nothing can be submitted any more, nor waited for: everything ends.
@@ -526,11 +529,9 @@ final class LoopCore: @unchecked Sendable {
     // What has completed stands. (What had found no room in the completion queue cannot be had any more.)
     reapCompletions()
     failure = errno
-    statistics.add(driver.counters)
-    receiveBuffers = nil
-    driver.abandon()
+    retireDriver().abandon()
     driver = ClosedDriver(wakeNumber: inbox.wakeDescriptor.number, orphans: operations.allInUse.filter(\.isInKernel).map(\.id))
-    startDraining {}
+    startDraining()
   }
 
   /// Why operations end with the loop.
@@ -541,10 +542,11 @@ final class LoopCore: @unchecked Sendable {
     failure.map { SocketError(.loopFailed, operation, errno: $0) } ?? SocketError(.loopShutDown, operation)
   }
 
-  private func closeDriver() {
+  /// The driver, which is to be closed: what it has counted is kept, and its buffers are not used any more.
+  private func retireDriver() -> any Driver {
     statistics.add(driver.counters)
     receiveBuffers = nil
-    driver.close()
+    return driver
   }
 
   /// Everything counted, the driver's part included.

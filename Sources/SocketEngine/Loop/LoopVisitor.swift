@@ -14,9 +14,7 @@ actor LoopVisitor {
 
   /// Returns when nothing of the loop's is left in the kernel.
   func shutdown() async {
-    let ended = core.makeEvent()
-    core.startDraining { [core, id = ended.id] in core.signal(id) }
-    _ = await ended.outcomeIgnoringCancellation()
+    if let ended = core.startShutdown() { _ = await ended.outcomeIgnoringCancellation() }
   }
 
   func sleep(for duration: Duration) async throws { try await core.sleep(for: duration) }

@@ -1,6 +1,5 @@
 internal import Ancillary
 internal import CMessageSockets
-internal import Synchronization
 internal import SystemPackage
 
 /// An epoll instance (epoll(7)): the sockets of one loop on which operations wait, or have waited.

@@ -15,6 +15,7 @@ final class ReadinessDriver: Driver {
   private let wakeNumber: Int32
   /// No multishot receives: a message that nobody asks for stays in the kernel.
   let receiveBuffers: ReceiveBuffers? = nil
+  let submitsByOneCall = false
   private(set) var counters = DriverCounters()
   /// To be tried in the next turn, in order.
   private var started: [Operation] = []
@@ -66,8 +67,6 @@ final class ReadinessDriver: Driver {
     tryWhatIsDue()
     return collectEvents(timeout(for: wait))
   }
-
-  let submitsByOneCall = false
 
   func reap(into completions: UnsafeMutableBufferPointer<cms_completion>) -> Int {
     var count = 0
