@@ -50,6 +50,25 @@ extension KernelTests {
       }
     }
 
+    /// A send that was started before the end is not refused because the end made its peer close: the kernel has it before anybody can tell that the loop ends.
+    @Test func aSendOfTheTurnInWhichTheLoopEnds() async throws {
+      for _ in 0..<20 {
+        try await withOwnLoop { loop in
+          let (sender, receiver) = try UnixDatagram.makePair(on: loop)
+          // The loop's tasks take turns in this order.
+          let sent = Task(executorPreference: loop.taskExecutor) { try await sender.sendMessage([1]) }
+          let ended = Task(executorPreference: loop.taskExecutor) { await loop.shutdown() }
+          let closed = Task(executorPreference: loop.taskExecutor) {
+            while loop.core.isRunning { await Task.yield() }
+            await receiver.close()
+          }
+          try await sent.value
+          await ended.value
+          await closed.value
+        }
+      }
+    }
+
     /// The close of a socket waits for the kernel, not for the loop's shutdown.
     @Test func closingWhileTheLoopShutsDown() async throws {
       var configuration = IOLoop.Configuration()

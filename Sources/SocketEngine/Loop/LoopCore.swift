@@ -130,7 +130,7 @@ final class LoopCore: @unchecked Sendable {
   private func turn() {
     runReadyJobs()
     takeArrivals()
-    finishDraining()
+    endIfAsked()
     waitForKernel()
     reapCompletions()
     fireTimers()
@@ -490,13 +490,19 @@ final class LoopCore: @unchecked Sendable {
 
   // MARK: Shutdown
 
-  /// Cancels everything, closes the driver, and goes on as an executor only. What to wait for until that is done; nil if it is.
+  /// Asks for the end: everything is cancelled, the driver closed, and the loop goes on as an executor only. What to wait for until that is done; nil if it is.
   func startShutdown() -> Operation? {
-    startDraining()
     if case .closed = phase { return nil }
     let ended = makeEvent()
     closers.append(ended.id)
     return ended
+  }
+
+  /// Between the jobs and the kernel, so that what jobs have started is the kernel's before a task can tell that the loop ends: a socket that it then drops is no
+  /// reason for its peer's send to fail.
+  private func endIfAsked() {
+    if !closers.isEmpty { startDraining() }
+    finishDraining()
   }
 
   private func startDraining() {
