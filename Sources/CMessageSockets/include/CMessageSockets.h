@@ -3,13 +3,14 @@
 #ifndef CMESSAGESOCKETS_H
 #define CMESSAGESOCKETS_H
 
-#include "CancellationHandler.h"
 #include "ControlMessageLayout.h"
 #include "Inspection.h"
 #include "MessageHeader.h"
+#include "OperationMemory.h"
 #include "Readiness.h"
 #include "Ring.h"
 #include "Sockets.h"
+#include "Tasks.h"
 #include "Threads.h"
 
 #endif

@@ -24,7 +24,9 @@ public final class ReceivedMessage: Sendable, ControlMessageCarrier {
   private let claims: DescriptorClaims?
 
   /// Nil for the end of the stream.
-  init?(_ received: consuming OperationOutcome, _ channel: SocketChannel) {
+  @inline(never)
+  init?(_ ended: consuming EndedOperation, _ channel: SocketChannel) {
+    var received = ended.takeOutcome()
     if received.isEnd { return nil }
     let count = received.descriptors.count
     // Moved, not copied.

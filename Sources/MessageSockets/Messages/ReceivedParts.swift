@@ -16,7 +16,9 @@ public struct ReceivedParts: ~Copyable, Sendable, ControlMessageCarrier {
   private let extras: MessageExtras?
 
   /// Nil for the end of the stream.
-  init?(_ received: consuming OperationOutcome, _ channel: SocketChannel) {
+  @inline(never)
+  init?(_ ended: consuming EndedOperation, _ channel: SocketChannel) {
+    var received = ended.takeOutcome()
     if received.isEnd { return nil }
     byteCount = received.byteCount
     messageFlags = received.messageFlags

@@ -54,8 +54,8 @@ extension MessageSocket {
   }
 
   private nonisolated(nonsending) func messageIfThere() async -> ReceivedMessage? {
-    guard let outcome = await channel.receiveIfThere() else { return nil }
-    return ReceivedMessage(outcome, channel)
+    guard let received = await channel.receiveIfThere() else { return nil }
+    return ReceivedMessage(received, channel)
   }
 
   private func messageIfThereOnLoop() async -> ReceivedMessage? { await messageIfThere() }
@@ -101,23 +101,39 @@ extension MessageSocket {
   private nonisolated func receive(
     into payload: inout OutputRawSpan, timeout: Duration?, _ options: ReceiveOptions
   ) async throws -> ReceivedParts? {
-    // A stream would report its end.
-    guard payload.freeCapacity > 0 else { throw SocketError(.noRoom, .receive) }
-    // SAFETY: the free part of the span stays where it is, and is touched by nobody else, while `payload` is borrowed by this call.
-    let memory = unsafe payload.withUnsafeMutableBytes { bytes, used in unsafe UnsafeMutableRawBufferPointer(rebasing: bytes[used...]) }
+    let memory = unsafe try Self.freePart(of: &payload)
     let channel = channel
-    let outcome =
+    let received =
       if channel.isOnLoop {
         unsafe try await channel.receive(into: memory, flags: options.rawValue, timeout: timeout)
       } else {
         unsafe try await receiveOnLoop(into: SendableMemory(memory), timeout: timeout, options)
       }
-    // SAFETY: the kernel has filled so many bytes.
-    unsafe payload.withUnsafeMutableBytes { _, used in used += min(outcome.byteCount, memory.count) }
-    return ReceivedParts(outcome, channel)
+    return Self.take(received, from: channel, into: &payload)
   }
 
-  private func receiveOnLoop(into memory: SendableMemory, timeout: Duration?, _ options: ReceiveOptions) async throws -> OperationOutcome {
+  // Never inlined, these two: what they need would stay with the task as long as that waits.
+
+  @unsafe
+  @inline(never)
+  private static func freePart(of payload: inout OutputRawSpan) throws(SocketError) -> UnsafeMutableRawBufferPointer {
+    // A stream would report its end.
+    guard payload.freeCapacity > 0 else { throw SocketError(.noRoom, .receive) }
+    // SAFETY: the free part of the span stays where it is, and is touched by nobody else, while `payload` is borrowed by the call that receives.
+    return unsafe payload.withUnsafeMutableBytes { bytes, used in unsafe UnsafeMutableRawBufferPointer(rebasing: bytes[used...]) }
+  }
+
+  @inline(never)
+  private static func take(
+    _ received: consuming EndedOperation, from channel: SocketChannel, into payload: inout OutputRawSpan
+  ) -> ReceivedParts? {
+    guard let parts = ReceivedParts(received, channel) else { return nil }
+    // SAFETY: the kernel has filled so many bytes, or all there was room for.
+    unsafe payload.withUnsafeMutableBytes { bytes, used in used += min(parts.byteCount, bytes.count - used) }
+    return parts
+  }
+
+  private func receiveOnLoop(into memory: SendableMemory, timeout: Duration?, _ options: ReceiveOptions) async throws -> EndedOperation {
     unsafe try await channel.receive(into: memory.bytes, flags: options.rawValue, timeout: timeout)
   }
 

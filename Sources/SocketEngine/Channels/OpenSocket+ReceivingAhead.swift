@@ -13,12 +13,18 @@ internal import SystemPackage
 extension OpenSocket {
   /// The next message, if one has been received ahead; at most `room` bytes of it.
   func takeReceivedAhead(room: Int = .max) -> OperationOutcome? {
-    guard let message = receiver.popMessage() else { return nil }
-    var outcome = message.takeOutcome()
+    guard let message = popReceivedAhead(room: room) else { return nil }
+    let outcome = message.takeOutcome()
     message.recycle(on: core)
-    if let rest = cut(&outcome, to: room) { receiver.keep(core.makeMessage(rest), inFront: true) }
-    if receiver.isIdle { isReceivingAhead = false }
     return outcome
+  }
+
+  /// The same as it is: an operation that has ended.
+  private func popReceivedAhead(room: Int) -> Operation? {
+    guard let message = receiver.popMessage() else { return nil }
+    if let rest = cut(&message.outcome, to: room) { receiver.keep(core.makeMessage(rest), inFront: true) }
+    if receiver.isIdle { isReceivingAhead = false }
+    return message
   }
 
   /// A copy of the next message, if one has been received ahead; at most `room` bytes of it. The message stays the next.
@@ -30,9 +36,11 @@ extension OpenSocket {
   }
 
   /// The next message of those received ahead, or a copy of it, for a receive that comes now: nil if it is empty, or others come first.
-  func nextAhead(copying: Bool, room: Int) -> OperationOutcome? {
+  func nextAhead(copying: Bool, room: Int) -> Operation? {
     guard isNextAhead else { return nil }
-    return copying ? copyReceivedAhead(room: room) : takeReceivedAhead(room: room)
+    guard copying else { return popReceivedAhead(room: room) }
+    guard let copy = copyReceivedAhead(room: room) else { return nil }
+    return core.makeMessage(copy)
   }
 
   /// Whether a receive that comes now finds something that was received ahead.
@@ -70,6 +78,7 @@ extension OpenSocket {
   func waitForMessage(copying: Bool = false, room: Int = .max) -> Operation {
     let waiter = core.makeOperation(.waitForMessage(copying: copying, room: room), socket: self)
     receiver.addWaiter(waiter)
+    waiter.noteStart()
     armIfNeeded()
     // What it could have waited for does not come any more.
     if !core.isRunning { core.stop(waiter, core.endReason) }
@@ -106,6 +115,7 @@ extension OpenSocket {
     }
     while let waiter = receiver.popWaiter() {
       guard case .waitForMessage(let copying, let room) = waiter.request else { preconditionFailure("Not a waiter") }
+      answersInTurn.note(waiter.wasStartedInThisTurn)
       if copying {
         var copy = outcome.copy()
         core.noteReceived(copy.descriptors.count)

@@ -39,6 +39,7 @@ final class OpenSocket: @unchecked Sendable {
   private(set) var isShutDownForReceiving = false
   /// The last receive took all there was, as far as the kernel tells (on Unix streams since 6.17): the next one probably waits. False until the first.
   @safe @exclusivity(unchecked) var wasEmptied = false
+  @safe @exclusivity(unchecked) var answersInTurn = TurnHistory()
   /// The socket's handle is gone.
   var isAbandoned = false
   @safe @exclusivity(unchecked) var receiver = AheadReceiver()

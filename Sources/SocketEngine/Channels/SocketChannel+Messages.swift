@@ -18,7 +18,7 @@ extension SocketChannel {
     else { return }
     operation.setPayload(payload)
     try startSend(operation, numbers: numbers, control: control, name: name)
-    let result = await operation.resultSoon()
+    let result = await operation.endedSoon().takeResult()
     if result.errno != nil { throw sendError(result, name: name, numbers: numbers) }
   }
 
@@ -35,7 +35,7 @@ extension SocketChannel {
     else { return }
     operation.setPayload(pieces)
     try startSend(operation, numbers: numbers, control: control, name: name)
-    let result = await operation.resultSoon()
+    let result = await operation.endedSoon().takeResult()
     if result.errno != nil { throw sendError(result, name: name, numbers: numbers) }
   }
 
@@ -78,10 +78,11 @@ extension SocketChannel {
     socket.start(operation)
   }
 
-  private func failure(
-    of outcome: borrowing OperationOutcome, _ operation: SocketError.Operation, address: AnySocketAddress? = nil
-  ) -> (any Error)? {
-    outcome.failure(operation, address: address).map { naming($0) }
+  /// What to throw, if an operation has failed.
+  private func failure(of ended: borrowing EndedOperation, _ operation: SocketError.Operation, address: AnySocketAddress? = nil) -> (
+    any Error
+  )? {
+    ended.failure(operation, address: address).map { naming($0) }
   }
 
   /// The error with the socket's name, if it is still open; but for those that are no faults, and may be many. May be called from any thread, as by a task that does not belong to
@@ -100,48 +101,50 @@ extension SocketChannel {
     throw SocketError(.addressNotAvailable, operation, address: address, detail: "a socket without a name cannot be reached by an address")
   }
 
+  // What a task keeps while it waits for a message stays small: all that can be done without waiting is in functions of its own.
+
   /// Receives one message, by a multishot receive that goes on receiving within `window`.
   ///
   /// - Parameter window: nil leaves it as it is.
-  package nonisolated(nonsending) func receiveAhead(window: ReceiveWindow?) async throws -> OperationOutcome {
+  package nonisolated(nonsending) func receiveAhead(window: ReceiveWindow?) async throws -> EndedOperation {
+    let ended = await (try startReceiveAhead(window: window)).ended()
+    try unsafe settle(ended, in: nil, flags: 0)
+    return ended
+  }
+
+  @inline(never)
+  private func startReceiveAhead(window: ReceiveWindow?) throws -> Operation {
     if let window { socket.setWindow(window) }
-    guard socket.mayReceiveAhead else { return unsafe try await receive(into: nil, flags: 0) }
+    guard socket.mayReceiveAhead else { return unsafe try startReceive(into: nil, flags: 0, timeout: nil) }
     try socket.checkUse(.receive)
-    return try await nextMessage()
+    return nextMessage(flags: 0, timeout: nil, room: .max)
   }
 
   /// The next message of those that are, or will be, received ahead, or a copy of it.
-  @inline(__always)
-  private nonisolated(nonsending) func nextMessage(
-    flags: Int32 = 0, timeout: Duration? = nil, room: Int = .max
-  ) async throws -> OperationOutcome {
-    var outcome: OperationOutcome
-    if let next = socket.nextAhead(copying: flags & cms_msg_peek != 0, room: room) {
-      outcome = next
-    } else {
-      let waiter = socket.waitForMessage(copying: flags & cms_msg_peek != 0, room: room)
-      if let timeout { socket.core.addDeadline(LoopTime(after: timeout), to: waiter) }
-      outcome = await waiter.finalOutcome()
-    }
-    if let error = failure(of: outcome, .receive) { throw error }
-    // Received ahead, a message always says how long it was.
-    if flags & cms_msg_trunc == 0 { outcome.byteCount = outcome.payload.count }
-    return outcome
+  private func nextMessage(flags: Int32, timeout: Duration?, room: Int) -> Operation {
+    let isPeek = flags & cms_msg_peek != 0
+    if let message = socket.nextAhead(copying: isPeek, room: room) { return message }
+    let waiter = socket.waitForMessage(copying: isPeek, room: room)
+    if let timeout { socket.core.addDeadline(LoopTime(after: timeout), to: waiter) }
+    return waiter
   }
 
   /// A message that can be had without waiting: one received ahead, or where nothing is received ahead, one from the socket's queue. Nil also for the end and
   /// for errors, which the next receive finds.
-  package nonisolated(nonsending) func receiveIfThere() async -> OperationOutcome? {
+  package nonisolated(nonsending) func receiveIfThere() async -> EndedOperation? {
+    guard let operation = startReceiveIfThere() else { return nil }
+    let ended = await operation.ended()
+    guard ended.isMessage else { return nil }
+    unsafe ended.settleMessage(in: nil, flags: 0)
+    return ended
+  }
+
+  private func startReceiveIfThere() -> Operation? {
     if socket.receivesInOrderAhead {
-      guard socket.isOpen, socket.hasMessageAhead, var outcome = socket.nextAhead(copying: false, room: .max) else { return nil }
-      outcome.byteCount = outcome.payload.count
-      return outcome
+      return socket.isOpen && socket.hasMessageAhead ? socket.nextAhead(copying: false, room: .max) : nil
     }
     // Behind a receive that waits it would have to wait, too.
-    guard !socket.isReceiving, let operation = unsafe try? startReceive(into: nil, flags: cms_msg_dontwait, isTry: true) else { return nil }
-    let outcome = await operation.finalOutcome()
-    guard outcome.isMessage else { return nil }
-    return outcome
+    return socket.isReceiving ? nil : unsafe try? startReceiveNow(into: nil, flags: cms_msg_dontwait, isTry: true)
   }
 
   /// Receives one message into the caller's memory, if it brings some, which stays as it is until this returns; what has been received ahead is copied there. Without, into memory that the
@@ -151,33 +154,28 @@ extension SocketChannel {
   @unsafe
   package nonisolated(nonsending) func receive(
     into memory: UnsafeMutableRawBufferPointer?, flags: Int32, timeout: Duration? = nil
-  ) async throws -> OperationOutcome {
-    // Two functions, because the task keeps their memory for as long as it waits.
+  ) async throws -> EndedOperation {
+    let ended = await (unsafe try startReceive(into: memory, flags: flags, timeout: timeout)).ended()
+    try unsafe settle(ended, in: memory, flags: flags)
+    return ended
+  }
+
+  /// Starts a receive, or takes a message that has been received ahead.
+  @unsafe
+  @inline(never)
+  private func startReceive(into memory: UnsafeMutableRawBufferPointer?, flags: Int32, timeout: Duration?) throws -> Operation {
     if socket.receivesInOrderAhead, flags & (cms_msg_errqueue | cms_msg_oob) == 0 {
-      return unsafe try await receiveInOrder(into: memory, flags: flags, timeout: timeout)
+      try socket.checkUse(.receive)
+      if flags & cms_msg_dontwait != 0, !socket.isNextAhead { throw SocketError(.wouldBlock, .receive) }
+      return nextMessage(flags: flags, timeout: timeout, room: unsafe memory?.count ?? .max)
     }
-    let operation = unsafe try startReceive(into: memory, flags: flags)
+    let operation = unsafe try startReceiveNow(into: memory, flags: flags)
     if let timeout { socket.core.addDeadline(LoopTime(after: timeout), to: operation) }
-    let outcome = await operation.finalOutcome()
-    if let error = failure(of: outcome, .receive) { throw error }
-    if let memory = unsafe memory { unsafe memory.copyBytes(from: outcome.payload.prefix(memory.count)) }
-    return outcome
-  }
-
-  /// The same behind messages that have been received ahead.
-  @unsafe
-  private nonisolated(nonsending) func receiveInOrder(
-    into memory: UnsafeMutableRawBufferPointer?, flags: Int32, timeout: Duration?
-  ) async throws -> OperationOutcome {
-    try socket.checkUse(.receive)
-    if flags & cms_msg_dontwait != 0, !socket.isNextAhead { throw SocketError(.wouldBlock, .receive) }
-    let outcome = try await nextMessage(flags: flags, timeout: timeout, room: unsafe memory?.count ?? .max)
-    if let memory = unsafe memory { unsafe memory.copyBytes(from: outcome.payload.prefix(memory.count)) }
-    return outcome
+    return operation
   }
 
   @unsafe
-  private func startReceive(into memory: UnsafeMutableRawBufferPointer?, flags: Int32, isTry: Bool = false) throws -> Operation {
+  private func startReceiveNow(into memory: UnsafeMutableRawBufferPointer?, flags: Int32, isTry: Bool = false) throws -> Operation {
     let flags = flags | cms_msg_cmsg_cloexec | (socket.hasNoEndOfItsOwn ? cms_msg_dontwait : 0)
     let operation = try socket.makeOperation(socket.core.receiveRequest(flags: flags), .receive)
     operation.isTry = isTry
@@ -187,12 +185,21 @@ extension SocketChannel {
     return operation
   }
 
+  /// A receive has ended: with a message, whose bytes are put where they belong, or with the end; or it throws.
+  @unsafe
+  @inline(never)
+  private func settle(_ ended: borrowing EndedOperation, in memory: UnsafeMutableRawBufferPointer?, flags: Int32) throws {
+    if let error = failure(of: ended, .receive) { throw error }
+    unsafe ended.settleMessage(in: memory, flags: flags)
+  }
+
   /// Accepts one connection.
   package nonisolated(nonsending) func accept() async throws -> OwnedFd {
     let operation = try socket.makeOperation(.accept, .accept)
     socket.start(operation)
-    var outcome = await operation.finalOutcome()
-    if let error = failure(of: outcome, .accept) { throw error }
+    let ended = await operation.ended()
+    if let error = failure(of: ended, .accept) { throw error }
+    var outcome = ended.takeOutcome()
     return outcome.descriptors.takeFirst()!
   }
 
@@ -224,7 +231,7 @@ extension SocketChannel {
     // SAFETY: an array of bytes has no padding.
     unsafe operation.setName(address.bytes.span.bytes)
     socket.start(operation)
-    let outcome = await operation.finalOutcome()
-    if let error = failure(of: outcome, .connect, address: address) { throw error }
+    let ended = await operation.ended()
+    if let error = failure(of: ended, .connect, address: address) { throw error }
   }
 }

@@ -1,5 +1,6 @@
 public import Ancillary
 internal import CMessageSockets
+internal import Synchronization
 internal import SystemPackage
 
 /// An open socket on its loop, as socket types hold it: opaque outside this package.
@@ -10,8 +11,10 @@ public final class SocketChannel: Sendable {
   /// The loop that the socket belongs to, for its whole life.
   public let loop: IOLoop
   let socket: OpenSocket
+  private let refusedQueue = AtomicLazyReference<ClosingQueue>()
+
   /// Connections of this listener that were refused. The bound is for all of them; as many threads, so that a peer that holds one up is in nobody's way.
-  package let refused = ClosingQueue(threads: SocketChannel.maximumRefused)
+  package var refused: ClosingQueue { refusedQueue.load() ?? refusedQueue.storeIfNil(ClosingQueue(threads: Self.maximumRefused)) }
 
   /// How many refused connections may wait to be closed before a listener accepts no more.
   package static let maximumRefused = 64
@@ -94,7 +97,7 @@ public final class SocketChannel: Sendable {
     socket.setPolicy(policy)
     socket.limitReceivingAhead()
     // What is on its way until then counts as received before.
-    if socket.isArmed, !socket.mayReceiveAhead { _ = await socket.waitUntilDisarmed().outcomeIgnoringCancellation() }
+    if socket.isArmed, !socket.mayReceiveAhead { _ = await socket.waitUntilDisarmed().endedIgnoringCancellation() }
   }
 
   /// Stops all operations of the socket, waits until the kernel has let go of them, and gives the descriptor away; the socket counts as closed. Not
@@ -103,7 +106,7 @@ public final class SocketChannel: Sendable {
   /// - Throws: ``SocketError``: `closed`; `messagesUnread` if messages have been received ahead: then the socket stays open.
   package nonisolated(nonsending) func release() async throws -> OwnedFd {
     _ = try number(for: .release)
-    if let released = socket.startReleasing() { _ = await released.outcomeIgnoringCancellation() }
+    if let released = socket.startReleasing() { _ = await released.endedIgnoringCancellation() }
     if let descriptor = socket.takeDescriptor() { return descriptor }
     throw SocketError(socket.isOpen ? .messagesUnread : .closed, .release)
   }
@@ -113,6 +116,6 @@ public final class SocketChannel: Sendable {
   /// once, after a second, and the descriptor closes later.
   package nonisolated(nonsending) func close() async {
     guard let closed = socket.startClosing() else { return }
-    _ = await closed.outcomeIgnoringCancellation()
+    _ = await closed.endedIgnoringCancellation()
   }
 }

@@ -87,7 +87,7 @@ final class RingDriver: Driver {
         ring, id, number, operation.header, UInt32(bitPattern: flags), canPollFirst && expectsToWait(operation, flags))
     case .receiveWhenReadable: unsafe cms_ring_prepare_poll(ring, id, number)
     case .accept: unsafe cms_ring_prepare_accept(ring, id, number)
-    case .connect(let length): unsafe cms_ring_prepare_connect(ring, id, number, operation.memory.name.baseAddress!, length)
+    case .connect(let length): unsafe cms_ring_prepare_connect(ring, id, number, operation.header.pointee.name!, length)
     case .receiveAhead:
       unsafe cms_ring_prepare_recvmsg_multishot(
         ring, id, number, operation.header, UInt32(bitPattern: operation.receiveAheadFlags), ReceiveBuffers.group)

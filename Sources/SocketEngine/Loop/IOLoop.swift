@@ -42,7 +42,7 @@ public final class IOLoop: Sendable {
     serial = LoopSerialExecutor(thread: thread)
     task = LoopTaskExecutor(thread: thread)
     visitor = LoopVisitor(core: thread.core)
-    unsafe thread.core.bind(serial: serial.asUnownedSerialExecutor(), task: task.asUnownedTaskExecutor())
+    thread.core.bind(serial: serial, task: task)
   }
 
   /// The executor of actors that live on this loop. An actor of yours that returns it as its `unownedExecutor` calls its sockets without

@@ -32,6 +32,8 @@ final class LoopCore: @unchecked Sendable {
   let controlBuffers: MemoryPool
   let payloadBuffers: MemoryPool
 
+  /// Counts the loop's turns, and begins anew.
+  @safe @exclusivity(unchecked) private(set) var turnNumber: UInt32 = 0
   @safe @exclusivity(unchecked) private var phase = Phase.running
   /// Who waits for the loop to be shut down.
   private var closers: [OperationID] = []
@@ -52,11 +54,13 @@ final class LoopCore: @unchecked Sendable {
     var timers = TimerQueue()
     var ready: Deque<ReadyJob> = []
     var untilEndOfTurn: [OperationID] = []
+    var hasSendsUntilEndOfTurn = false
     var statistics = IOLoop.Statistics()
     /// The state of the job that is running, or ran last.
     var currentState = ExecutorState.serial
     var serialExecutor: UnownedSerialExecutor?
     var taskExecutor: UnownedTaskExecutor?
+    var taskExecutorObject: UnsafeRawPointer?
     var isRunning = true
     /// How many operations may still be submitted in the midst of this turn.
     var submissionsWithinTurn = 0
@@ -108,9 +112,11 @@ final class LoopCore: @unchecked Sendable {
   }
 
   /// The executors' identities; given once, before the thread starts.
-  func bind(serial: UnownedSerialExecutor, task: UnownedTaskExecutor) {
+  func bind(serial: LoopSerialExecutor, task: LoopTaskExecutor) {
+    let serial = unsafe serial.asUnownedSerialExecutor()
     unsafe state.value.serialExecutor = serial
-    unsafe state.value.taskExecutor = task
+    unsafe state.value.taskExecutor = task.asUnownedTaskExecutor()
+    unsafe state.value.taskExecutorObject = UnsafeRawPointer(Unmanaged.passUnretained(task).toOpaque())
     unsafe executorIdentity = serial
   }
 
@@ -128,6 +134,7 @@ final class LoopCore: @unchecked Sendable {
   /// One turn: jobs, then other threads' requests, then the kernel, then completions, then deadlines, against which what has arrived wins. Completions make jobs ready; they
   /// never run them.
   private func turn() {
+    turnNumber &+= 1
     runReadyJobs()
     takeArrivals()
     endIfAsked()
@@ -215,14 +222,17 @@ final class LoopCore: @unchecked Sendable {
   /// The state in which the current task will want to go on after a wait.
   func returnState() -> ExecutorState {
     if state.value.currentState == .task { return .task }
-    let preferred = unsafe withUnsafeCurrentTask { unsafe $0?.unownedTaskExecutor }
-    return unsafe preferred == state.value.taskExecutor ? .serialPreferring : .serial
+    return unsafe cms_task_preferred_executor() == state.value.taskExecutorObject ? .serialPreferring : .serial
   }
 
   /// The task of `operation` is to go on at the end of this turn, done or not.
-  func resumeAfterTurn(_ operation: Operation) { state.value.untilEndOfTurn.append(operation.id) }
+  func resumeAfterTurn(_ operation: Operation) {
+    state.value.untilEndOfTurn.append(operation.id)
+    if case .send = operation.request { state.value.hasSendsUntilEndOfTurn = true }
+  }
 
   private func resumeWhoWaitedForTheTurn() {
+    state.value.hasSendsUntilEndOfTurn = false
     while let id = state.value.untilEndOfTurn.popLast() {
       guard let operation = operations.find(id), operation.life.state != .done else { continue }
       operation.resumeTaskForTurn(on: self)
@@ -241,6 +251,7 @@ final class LoopCore: @unchecked Sendable {
   /// Hands a queued operation to the kernel.
   func submit(_ operation: Operation) {
     operation.life.submit()
+    operation.noteStart()
     state.value.inKernel += 1
     driver.start(operation)
   }
@@ -251,7 +262,7 @@ final class LoopCore: @unchecked Sendable {
   /// Submits an operation that probably need not wait, from the job that has started it, where nobody else would share the system call: then its task goes on without being suspended.
   /// Whether the operation has ended.
   func finishesAtOnce(_ operation: Operation) -> Bool {
-    guard submitsWithinTurn, state.value.ready.isEmpty, state.value.untilEndOfTurn.isEmpty, state.value.submissionsWithinTurn > 0,
+    guard submitsWithinTurn, state.value.ready.isEmpty, !state.value.hasSendsUntilEndOfTurn, state.value.submissionsWithinTurn > 0,
       operation.life.state == .inKernel
     else { return false }
     state.value.submissionsWithinTurn -= 1

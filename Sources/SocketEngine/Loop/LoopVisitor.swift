@@ -10,11 +10,11 @@ actor LoopVisitor {
   var operationsInKernel: Int { core.operationsInKernel }
   var operationsInUse: Int { core.operations.inUse }
 
-  func outcome(of operation: Operation) async -> OperationOutcome { await operation.finalOutcome() }
+  func wait(for operation: Operation) async { await operation.wait() }
 
   /// Returns when nothing of the loop's is left in the kernel.
   func shutdown() async {
-    if let ended = core.startShutdown() { _ = await ended.outcomeIgnoringCancellation() }
+    if let ended = core.startShutdown() { _ = await ended.endedIgnoringCancellation() }
   }
 
   func sleep(for duration: Duration) async throws { try await core.sleep(for: duration) }

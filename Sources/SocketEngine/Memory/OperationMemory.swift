@@ -1,32 +1,39 @@
 internal import CMessageSockets
 
-/// What the kernel reads and writes for one operation, at an address that never changes: message header, vectors, address.
+/// What the kernel reads and writes for one operation, at an address that never changes: message header, vectors, address. The C struct is `cms_operation_memory`.
 ///
 /// Allocated once per slot and kept for the slot's life, so that a late write of the kernel always finds memory. Control and
 /// payload bytes are lent per use: control from the loop's ``MemoryPool``, payload by the caller or from a pool.
 @safe
 struct OperationMemory: ~Copyable {
   /// How many buffers one message may be gathered from without an allocation.
-  static let inlineVectors = 8
+  static let inlineVectors = Int(cms_inline_vectors)
   /// How many there can be in one message. The C name is `IOV_MAX`.
   static let maximumVectors = 1024
   /// Room for any address (`struct sockaddr_storage` is 128 bytes).
   static let nameCapacity = 128
 
-  let header: UnsafeMutablePointer<cms_msghdr>
-  let vectors: UnsafeMutablePointer<cms_iovec>
-  let name: UnsafeMutableRawBufferPointer
-  /// What the runtime calls when the awaiting task is cancelled; not the kernel's, but in need of a stable address too.
-  let cancellationHandler: UnsafeMutablePointer<cms_cancellation_handler>
+  private let block: UnsafeMutablePointer<cms_operation_memory>
 
   init() {
     // SAFETY: allocated here, freed in deinit only; the owner keeps this value until the kernel's final completion.
-    unsafe header = .allocate(capacity: 1)
-    unsafe header.initialize(to: cms_msghdr())
-    unsafe vectors = .allocate(capacity: Self.inlineVectors)
-    unsafe vectors.initialize(repeating: cms_iovec(), count: Self.inlineVectors)
-    unsafe name = .allocate(byteCount: Self.nameCapacity, alignment: 8)
-    unsafe cancellationHandler = .allocate(capacity: 1)
+    unsafe block = .allocate(capacity: 1)
+    unsafe block.initialize(to: cms_operation_memory())
+  }
+
+  // SAFETY (these three): parts of the block, which stays where it is.
+  var header: UnsafeMutablePointer<cms_msghdr> { unsafe cms_header(block) }
+  var vectors: UnsafeMutablePointer<cms_iovec> { unsafe cms_vectors(block) }
+  /// What the runtime calls when the awaiting task is cancelled; not the kernel's, but in need of a stable address too.
+  var cancellationHandler: UnsafeMutablePointer<cms_cancellation_handler> { unsafe cms_handler(block) }
+
+  /// Room for an address: ``nameCapacity`` bytes.
+  func reserveName() -> UnsafeMutableRawPointer {
+    if let name = unsafe block.pointee.name { return unsafe name }
+    // SAFETY: freed in deinit.
+    let name = UnsafeMutableRawPointer.allocate(byteCount: Self.nameCapacity, alignment: 8)
+    unsafe block.pointee.name = name
+    return unsafe name
   }
 
   /// Lets the header describe a message of one buffer.
@@ -74,9 +81,7 @@ struct OperationMemory: ~Copyable {
 
   deinit {
     // SAFETY: see init.
-    unsafe header.deallocate()
-    unsafe vectors.deallocate()
-    unsafe name.deallocate()
-    unsafe cancellationHandler.deallocate()
+    unsafe block.pointee.name?.deallocate()
+    unsafe block.deallocate()
   }
 }

@@ -7,7 +7,7 @@ extension LoopCore {
     guard isRunning else { throw endError(.sleep) }
     let timer = makeOperation(.timer, socket: nil)
     startTimer(timer, deadline: LoopTime(after: duration))
-    let outcome = await timer.finalOutcome()
-    if let error = outcome.failure(.sleep) { throw error }
+    let ended = await timer.ended()
+    if let error = ended.failure(.sleep) { throw error }
   }
 }

@@ -19,6 +19,7 @@ extension Operation {
       absorbReceived(count)
       withSocket { socket in
         socket.wasEmptied = completion.flags & cms_completion_socket_nonempty == 0
+        socket.answersInTurn.note(wasStartedInThisTurn)
         outcome.noteEnd(on: socket.kind, wasStopped: life.stopReason != nil && socket.hasNoEndOfItsOwn)
         if let policy = socket.policy { policy.judge(&outcome) }
       }
@@ -101,7 +102,8 @@ extension Operation {
     outcome.messageFlags = unsafe header.pointee.flags & ~cms_msg_cmsg_cloexec
     // SAFETY: the kernel has filled this many bytes of the operation's own memory; more did not fit.
     if unsafe header.pointee.name_length > 0 {
-      unsafe outcome.noteSender(memory.name[..<min(Int(header.pointee.name_length), OperationMemory.nameCapacity)])
+      unsafe outcome.noteSender(
+        UnsafeRawBufferPointer(start: header.pointee.name, count: min(Int(header.pointee.name_length), OperationMemory.nameCapacity)))
     }
     // SAFETY: the kernel has filled this many bytes of the control block that was lent for this operation.
     if let control = unsafe loan.control {
@@ -138,7 +140,7 @@ extension OperationOutcome {
   }
 
   @unsafe
-  mutating func noteSender(_ name: Slice<UnsafeMutableRawBufferPointer>) {
+  mutating func noteSender(_ name: UnsafeRawBufferPointer) {
     let sender = unsafe AnySocketAddress(systemBytes: Array(name))
     withExtras { $0.sender = sender }
   }
@@ -148,7 +150,7 @@ extension OperationOutcome {
     self.init()
     byteCount = unsafe received.fullLength
     messageFlags = unsafe received.messageFlags
-    if unsafe !received.name.isEmpty { unsafe noteSender(received.name[...]) }
+    if unsafe !received.name.isEmpty { unsafe noteSender(UnsafeRawBufferPointer(received.name)) }
     payload = unsafe [UInt8](UnsafeRawBufferPointer(received.payload))
     let controlLength = unsafe received.control.count
     noteControlLoss(free: controlSize - controlLength, on: number)

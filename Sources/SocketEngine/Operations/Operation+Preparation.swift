@@ -77,7 +77,7 @@ extension Operation {
   /// Lets the kernel write the sender's address.
   private func setNameRoom() {
     // SAFETY: the operation's own memory, which stays until the final completion.
-    unsafe header.pointee.name = memory.name.baseAddress
+    unsafe header.pointee.name = memory.reserveName()
     unsafe header.pointee.name_length = UInt32(OperationMemory.nameCapacity)
   }
 
@@ -98,8 +98,9 @@ extension Operation {
   /// Copies the address to connect or send to.
   func setName(_ name: RawSpan) {
     // SAFETY: an address has at most 128 bytes, as much as `name` has room for.
-    unsafe name.withUnsafeBytes { unsafe memory.name.copyMemory(from: $0) }
-    unsafe header.pointee.name = memory.name.baseAddress
+    let room = unsafe memory.reserveName()
+    unsafe name.withUnsafeBytes { unsafe room.copyMemory(from: $0.baseAddress!, byteCount: $0.count) }
+    unsafe header.pointee.name = room
     unsafe header.pointee.name_length = UInt32(name.byteCount)
   }
 }

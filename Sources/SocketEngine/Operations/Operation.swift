@@ -70,6 +70,10 @@ struct Operation: @unchecked Sendable {
     nonmutating _modify { yield unsafe &slot.pointee.outcome }
   }
 
+  /// It is handed to the kernel, or begins to wait for a message received ahead.
+  func noteStart() { withCore { unsafe slot.pointee.turn = $0.turnNumber } }
+  var wasStartedInThisTurn: Bool { withCore { unsafe slot.pointee.turn == $0.turnNumber } }
+
   /// Whether the kernel has it in hand.
   var isInKernel: Bool {
     switch request {
@@ -97,6 +101,18 @@ struct Operation: @unchecked Sendable {
     core.operations.giveBack(self)
   }
 
+  /// Frees the slot of an operation whose outcome was taken. A task that came to the loop's thread without preferring it (`Task.immediate`) goes on elsewhere
+  /// after its wait.
+  func recycleFromAnywhere() {
+    withCore { core in
+      if core.isCurrent {
+        recycle(on: core)
+      } else {
+        core.inbox.send(.recycle(self))
+      }
+    }
+  }
+
   /// Ends the use of an operation that nobody awaits: one that was prepared but not started, or a message that nobody has asked for.
   func discard(on core: LoopCore) {
     _ = life.stop(.taskCancelled)
@@ -117,6 +133,25 @@ struct Operation: @unchecked Sendable {
     }
     taken.result.stopReason = life.stopReason
     return taken
+  }
+
+  /// What to throw, if the operation failed or its message is not admitted.
+  func failure(_ name: SocketError.Operation, address: AnySocketAddress?) -> (any Error)? {
+    var result = unsafe slot.pointee.outcome.result
+    result.stopReason = life.stopReason
+    let violation: (any Error)? = unsafe slot.pointee.outcome.judgement?.error
+    return result.failure(name, address: address) ?? violation
+  }
+
+  /// Puts a message that was received elsewhere into `memory`, if there is some. What counts of a message is what the caller gets, unless the flags ask for its full length.
+  @unsafe
+  func settleMessage(in memory: UnsafeMutableRawBufferPointer?, flags: Int32) {
+    let payload = unsafe slot.pointee.outcome.payload
+    if let memory = unsafe memory {
+      if payload.isEmpty { return }
+      unsafe memory.copyBytes(from: payload.prefix(memory.count))
+    }
+    if flags & cms_msg_trunc == 0 { unsafe slot.pointee.outcome.byteCount = payload.count }
   }
 
   /// Whether the outcome is a received message, and not the end or an error.

@@ -13,6 +13,8 @@ struct OperationSlot: ~Copyable {
   /// SAFETY: retained by `Operation.prepare`, released by `Operation.recycle`, and by nobody else. Unmanaged, so that a look costs no reference counting.
   var socket: Unmanaged<OpenSocket>?
   let memory = OperationMemory()
+  /// The turn of the loop in which it was handed to the kernel, or began to wait for a message received ahead.
+  var turn: UInt32 = 0
   /// Lent for this use; given back when the slot is recycled.
   var loan = OperationLoan()
   var outcome = OperationOutcome()

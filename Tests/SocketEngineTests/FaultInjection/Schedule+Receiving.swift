@@ -27,16 +27,16 @@ extension Schedule {
     defer { ledger.directions[index].waiting -= 1 }
     do {
       switch way {
-      case .single: return enter(try await channel.receive(into: nil, flags: 0), ticket, at: index)
-      case .expiring: return enter(try await channel.receive(into: nil, flags: 0, timeout: .zero), ticket, at: index)
+      case .single: return enter(try await channel.receive(into: nil, flags: 0).takeOutcome(), ticket, at: index)
+      case .expiring: return enter(try await channel.receive(into: nil, flags: 0, timeout: .zero).takeOutcome(), ticket, at: index)
       case .ahead:
         // With room for few descriptors nothing is received ahead, also where a multishot receive was under way.
         let descriptors = random.oneIn(4) ? random.number(1...252) : random.number(253...300)
         let window = ReceiveWindow(messages: random.number(1...Ledger.largestWindow), descriptors: descriptors)
-        return enter(try await channel.receiveAhead(window: window), ticket, at: index)
+        return enter(try await channel.receiveAhead(window: window).takeOutcome(), ticket, at: index)
       case .peeking:
         // The copy's descriptors close here. They are not asked who they are: only the first may answer that.
-        let copy = try await channel.receive(into: nil, flags: cms_msg_peek)
+        let copy = try await channel.receive(into: nil, flags: cms_msg_peek).takeOutcome()
         ledger.count("peeks")
         return !copy.isEnd
       case .batch: return try await receiveBatch(channel, ticket, at: index)
@@ -55,12 +55,13 @@ extension Schedule {
 
   /// As `receiveMessages(max:)` does: what has arrived belongs to whoever waited for the first.
   private func receiveBatch(_ channel: SocketChannel, _ ticket: Int, at index: Int) async throws -> Bool {
-    guard enter(try await channel.receiveAhead(window: ReceiveWindow(messages: Ledger.largestWindow)), ticket, at: index) else {
+    guard enter(try await channel.receiveAhead(window: ReceiveWindow(messages: Ledger.largestWindow)).takeOutcome(), ticket, at: index)
+    else {
       return false
     }
     var ticket = ledger.nextTicket()
     for _ in 1..<Ledger.largestWindow {
-      guard let next = await channel.receiveIfThere(), enter(next, ticket, at: index) else { break }
+      guard let next = await channel.receiveIfThere()?.takeOutcome(), enter(next, ticket, at: index) else { break }
       ticket = ledger.nextTicket()
     }
     return true
@@ -70,7 +71,7 @@ extension Schedule {
     let room = random.number(1...60)
     let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: room, alignment: 1)
     defer { memory.deallocate() }
-    let outcome = try await channel.receive(into: memory, flags: 0)
+    let outcome = try await channel.receive(into: memory, flags: 0).takeOutcome()
     let bytes = Array(memory.prefix(min(outcome.byteCount, room)))
     return enter(outcome, ticket, at: index, bytes: bytes, room: room)
   }

@@ -50,7 +50,7 @@ extension ReadinessDriver {
     let wasNonblocking = cms_is_nonblocking(number)
     if !wasNonblocking { _ = cms_set_nonblocking(number, true) }
     defer { if !wasNonblocking { _ = cms_set_nonblocking(number, false) } }
-    let result = unsafe cms_connect(number, operation.memory.name.baseAddress, length)
+    let result = unsafe cms_connect(number, operation.header.pointee.name!, length)
     return switch Errno(rawValue: -result) {
     // TCP: under way. Asking again is how to learn what became of it.
     case .nowInProgress, .alreadyInProcess: .notYet(.readiness)

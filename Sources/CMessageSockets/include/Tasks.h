@@ -1,7 +1,8 @@
-// The runtime's half of withTaskCancellationHandler(operation:onCancel:), for a wait in which that function's closures and executor switches
-// cost more than the wait itself (Docs/Decisions/0002). Exported by libswift_Concurrency since Swift 5.5; a toolchain without it does not link.
-#ifndef CMESSAGESOCKETS_CANCELLATION_HANDLER_H
-#define CMESSAGESOCKETS_CANCELLATION_HANDLER_H
+// What the concurrency runtime knows of the current task, asked for directly: the runtime's half of withTaskCancellationHandler(operation:onCancel:), whose closures and
+// executor switches would cost more than the wait itself (Docs/Decisions/0002), and two questions. Exported by libswift_Concurrency, and used by the standard library's own
+// inlined code (since Swift 5.5; the preferred executor 6.0): a toolchain without them does not link.
+#ifndef CMESSAGESOCKETS_TASKS_H
+#define CMESSAGESOCKETS_TASKS_H
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -14,6 +15,8 @@ typedef struct cms_cancellation_handler {
 
 // Whether the current task is cancelled; false outside a task. `Task.isCancelled` retains and releases the task for that.
 bool cms_task_is_cancelled(void);
+// The executor object that the current task prefers; NULL if it has no preference. `UnsafeCurrentTask.unownedTaskExecutor` costs ten times as much.
+const void *_Nullable cms_task_preferred_executor(void);
 // To be called in a task. The body may run on any thread until the registration is removed; so long must `handler` stay where it is. NULL if the task was
 // cancelled already: the body has run then. Registrations of one task are removed in reverse order.
 void *_Nullable cms_task_add_cancellation_handler(cms_cancellation_handler *_Nonnull handler);

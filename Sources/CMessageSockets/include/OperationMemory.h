@@ -1,0 +1,21 @@
+#ifndef CMESSAGESOCKETS_OPERATION_MEMORY_H
+#define CMESSAGESOCKETS_OPERATION_MEMORY_H
+#include "Tasks.h"
+#include "MessageHeader.h"
+
+enum { cms_inline_vectors = 8 };
+
+// What one operation needs at an address that never changes, in one piece: the kernel's part first, in the order in which it is looked at.
+typedef struct cms_operation_memory {
+  cms_msghdr header;
+  cms_iovec vectors[cms_inline_vectors];
+  cms_cancellation_handler cancellation_handler;
+  // Room for an address, once the first was needed: most operations have none.
+  void *_Nullable name;
+} cms_operation_memory;
+
+static inline cms_msghdr *_Nonnull cms_header(cms_operation_memory *_Nonnull memory) { return &memory->header; }
+static inline cms_iovec *_Nonnull cms_vectors(cms_operation_memory *_Nonnull memory) { return memory->vectors; }
+static inline cms_cancellation_handler *_Nonnull cms_handler(cms_operation_memory *_Nonnull memory) { return &memory->cancellation_handler; }
+
+#endif

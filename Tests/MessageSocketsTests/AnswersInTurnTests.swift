@@ -1,0 +1,150 @@
+import MessageSockets
+import Testing
+
+@testable import SocketEngine
+
+extension KernelTests {
+  /// A receive whose message is expected in the turn in which it starts waits for that turn without a cancellation handler. Nothing else may differ.
+  @Suite(.timeLimit(.minutes(1))) struct AnswersInTurn {
+    enum Way: CaseIterable { case single, ahead }
+
+    private static func next(_ way: Way, from socket: UnixSeqpacket) async throws -> ReceivedMessage? {
+      switch way {
+      case .single: return try await socket.receiveMessage()
+      case .ahead:
+        for try await message in socket.messages { return message }
+        return nil
+      }
+    }
+
+    /// On the loop's thread.
+    private static func expectAnswer(on socket: UnixSeqpacket) {
+      socket.channel.socket.answersInTurn.note(true)
+      socket.channel.socket.answersInTurn.note(true)
+    }
+
+    /// On the loop's thread.
+    private static func untilATurnHasPassed(sinceAReceiveOf socket: UnixSeqpacket) async {
+      let open = socket.channel.socket
+      while !open.receiver.hasWaiters, open.receiveInFront == nil { await Task.yield() }
+      let turn = open.core.turnNumber
+      while open.core.turnNumber == turn { await Task.yield() }
+    }
+
+    private static func expectsAnswer(on socket: UnixSeqpacket) -> Bool { socket.channel.socket.answersInTurn.isLikely }
+
+    @Test(arguments: Way.allCases) func theyAreExpectedBetweenSocketsOfABusyLoop(way: Way) async throws {
+      try await withDescriptorOracle { loop in
+        let pairs = try (0..<8).map { _ in try UnixSeqpacket.makePair() }
+        try await withThrowingTaskGroup { group in
+          for (left, right) in pairs {
+            group.addTask {
+              for _ in 0..<20 {
+                try await left.sendMessage([1])
+                _ = try await Self.next(way, from: left)
+              }
+            }
+            group.addTask {
+              for _ in 0..<20 {
+                _ = try await Self.next(way, from: right)
+                try await right.sendMessage([2])
+              }
+            }
+          }
+          try await group.waitForAll()
+        }
+        #expect(pairs.contains { Self.expectsAnswer(on: $0.0) || Self.expectsAnswer(on: $0.1) })
+        for (left, right) in pairs {
+          await left.close()
+          await right.close()
+        }
+      }
+    }
+
+    @Test(arguments: Way.allCases, [true, false]) func aMessageThatComesLater(way: Way, onTheLoop: Bool) async throws {
+      try await withDescriptorOracle { loop in
+        let (left, right) = try UnixSeqpacket.makePair()
+        for number in 0..<20 {
+          Self.expectAnswer(on: right)
+          let receiving = Task(executorPreference: onTheLoop ? loop.taskExecutor : nil) { try await Self.next(way, from: right) }
+          await Self.untilATurnHasPassed(sinceAReceiveOf: right)
+          try await left.sendMessage([UInt8(number)], descriptor: try .numbered(number))
+          let message = try #require(try await receiving.value)
+          #expect(message.payload == [UInt8(number)])
+          #expect(try message.takeDescriptor()?.number == number)
+          #expect(!Self.expectsAnswer(on: right), "the next receive is to say what its cancellation does")
+        }
+        await left.close()
+        await right.close()
+      }
+    }
+
+    /// In the turn, at its end, and when the receive has said what its cancellation is to do.
+    @Test(arguments: Way.allCases, [true, false]) func cancellationAtAnyMoment(way: Way, onTheLoop: Bool) async throws {
+      try await withDescriptorOracle { loop in
+        let (left, right) = try UnixSeqpacket.makePair()
+        for number in 0..<200 {
+          Self.expectAnswer(on: right)
+          let receiving = Task(executorPreference: onTheLoop ? loop.taskExecutor : nil) { try await Self.next(way, from: right) }
+          for _ in 0..<number % 8 { await Task.yield() }
+          if number.isMultiple(of: 2) { receiving.cancel() } else { await Task.detached { receiving.cancel() }.value }
+          await #expect(throws: CancellationError.self) { try await receiving.value }
+          try await left.sendMessage([UInt8(number)])
+          #expect(try await right.receiveMessage()?.payload == [UInt8(number)])
+        }
+        await left.close()
+        await right.close()
+      }
+    }
+
+    @Test(arguments: Way.allCases) func theEndOfTheSocketAndOfTheLoop(way: Way) async throws {
+      for shutsDown in [false, true] {
+        try await withOwnLoop { loop in
+          let (left, right) = try UnixSeqpacket.makePair(on: loop)
+          let receiving = Task(executorPreference: loop.taskExecutor) {
+            Self.expectAnswer(on: right)
+            return await codeThrown { _ = try await Self.next(way, from: right) }
+          }
+          let ending = Task(executorPreference: loop.taskExecutor) {
+            if shutsDown { await loop.shutdown() } else { await right.close() }
+          }
+          #expect(await receiving.value == (shutsDown ? .loopShutDown : .closed))
+          await ending.value
+          await left.close()
+        }
+      }
+    }
+
+    @Test func aDeadline() async throws {
+      try await withDescriptorOracle { loop in
+        let (left, right) = try UnixSeqpacket.makePair()
+        for delay in [Duration.zero, .milliseconds(1)] {
+          Self.expectAnswer(on: right)
+          #expect(await codeThrown { _ = try await right.receiveMessage(deadline: .now + delay) } == .deadlineExceeded)
+        }
+        await left.close()
+        await right.close()
+      }
+    }
+
+    /// Such a task goes on elsewhere after the turn, and waits on from there.
+    @Test(arguments: Way.allCases) func aTaskThatIsOnTheLoopByChance(way: Way) async throws {
+      try await withDescriptorOracle { loop in
+        let (left, right) = try UnixSeqpacket.makePair()
+        for number in 0..<50 as Range<UInt8> {
+          Self.expectAnswer(on: right)
+          let receiving = Task.immediate { try await Self.next(way, from: right) }
+          if number.isMultiple(of: 5) {
+            receiving.cancel()
+            await #expect(throws: CancellationError.self) { try await receiving.value }
+          } else {
+            try await left.sendMessage([number])
+            #expect(try await receiving.value?.payload == [number])
+          }
+        }
+        await left.close()
+        await right.close()
+      }
+    }
+  }
+}
