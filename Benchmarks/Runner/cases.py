@@ -114,8 +114,10 @@ CASES = [
     # Elsewhere
     Case("twoprocesses.fd1.pairs1", "Elsewhere", mode="twoprocesses", baselines=RINGS),
     Case("twoprocesses.fd1.pairs16", "Elsewhere", mode="twoprocesses", pairs=16, baselines=RINGS, quick=True),
-    Case("pool.fd1.pairs1", "Elsewhere", arguments=("--pool",), baselines=("c_ring_single", "tokio_current")),
-    Case("pool.fd1.pairs16", "Elsewhere", pairs=16, arguments=("--pool",), baselines=("c_ring_single", "tokio_current")),
+    *[
+        Case(f"{place}.fd1.pairs{pairs}", "Elsewhere", pairs=pairs, arguments=("--tasks", place), baselines=("c_ring_single", "tokio_current"))
+        for place in ("loop", "pool") for pairs in (1, 16)
+    ],
     # The readiness driver
     *[
         Case(f"readiness.fd{fds}.pairs{pairs}", "Readiness driver", pairs=pairs, fds=fds, baselines=("c_epoll", "tokio_current", "go"),

@@ -157,6 +157,7 @@ def _result(case, asked, ours, others, skipped, settings):
     if case.mode == "idle":
         every = {OURS.name: min(ours.values(), key=_resident), **{name: others[name] for name in baselines}}
         result["resident_bytes"] = {name: _rounded(_resident(series), 0) for name, series in every.items()}
+        result["task_bytes"] = _rounded(every[OURS.name].median(lambda figures: figures["resident_bytes_per_task"]), 0)
     return result
 
 

@@ -68,14 +68,21 @@ def _shapes(results):
     return render(rows) if several else None
 
 
+_TASK = "of which its task"
+
+
 def _residents(results):
     measured = [result for result in results if "resident_bytes" in result]
     if not measured:
         return None
-    columns = [OURS.name, *[name for name in _ORDER if any(name in result["resident_bytes"] for result in measured)]]
+    columns = [OURS.name, _TASK, *[name for name in _ORDER if any(name in result["resident_bytes"] for result in measured)]]
     rows = [["case", *columns]]
-    rows += [[_name(result), *[figure(result["resident_bytes"].get(name), 0) for name in columns]] for result in measured]
+    rows += [[_name(result), *[figure(_resident(result, name), 0) for name in columns]] for result in measured]
     return render(rows)
+
+
+def _resident(result, column):
+    return result["task_bytes"] if column == _TASK else result["resident_bytes"].get(column)
 
 
 def _skips(results):

@@ -19,6 +19,9 @@ public struct Inbox: Sendable {
   public var room: Int { bytes - partial }
 
   /// Takes note of one receive. Returns how many messages it completed.
+  ///
+  /// Never inlined: a task keeps the frames of its asynchronous functions as long as it waits.
+  @inline(never)
   public mutating func take(_ payload: Span<UInt8>, descriptors: Int, isTruncated: Bool) throws -> Int {
     guard !isTruncated else { throw Failure("a truncated message") }
     guard payload.count > 0 else { throw Failure("the peer closed, or an empty message arrived") }

@@ -3,7 +3,7 @@ internal import Synchronization
 /// Counts the messages that all tasks or threads receive between the end of the warm-up and the end of the measurement.
 public final class Meter: Sendable {
   private enum Phase: UInt8, AtomicRepresentable {
-    case warmingUp, measuring, over
+    case warmingUp, measuring, coolingDown, over
   }
 
   private let phase = Atomic(Phase.warmingUp)
@@ -32,9 +32,11 @@ public final class Meter: Sendable {
     begin()
     let start = ContinuousClock.now
     try await Task.sleep(for: .seconds(options.seconds))
-    end()
+    phase.store(.coolingDown, ordering: .relaxed)
     let elapsed = ContinuousClock.now - start
+    // While messages still flow, so that it sees nothing of how the tasks end.
     try await atEnd()
+    end()
     return elapsed
   }
 

@@ -6,6 +6,8 @@ public struct Report {
   private let elapsed: Duration
 
   public var residentBytesPerConnection: Double?
+  /// Of those, what its task takes before it has a connection.
+  public var residentBytesPerTask: Double?
   public var entersPerMessage: Double?
   public var hopsPerMessage: Double?
   public var allocationsPerMessage: Double?
@@ -28,6 +30,7 @@ public struct Report {
       Self.figure("ns_per_roundtrip", options.mode.countsRoundTrips ? 2 * nanoseconds : nil),
       Self.figure("ns_per_message", nanoseconds),
       Self.figure("resident_bytes_per_connection", residentBytesPerConnection),
+      Self.figure("resident_bytes_per_task", residentBytesPerTask),
       "\"messages\":\(messages)",
       Self.figure("enters_per_message", entersPerMessage),
       Self.figure("hops_per_message", hopsPerMessage),

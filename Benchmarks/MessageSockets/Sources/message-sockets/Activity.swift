@@ -7,7 +7,7 @@ final class Activity: Sendable {
   private let loops: IOLoopGroup
   private let atBegin = Mutex(Counts())
   private let atEnd = Mutex(Counts())
-  private let residentBytes = Mutex<Int?>(nil)
+  private let resident = Mutex<(tasks: Int, connections: Int)?>(nil)
 
   private struct Counts {
     var enters = 0.0
@@ -29,12 +29,15 @@ final class Activity: Sendable {
     atEnd.withLock { $0 = counts }
   }
 
-  /// What the connections of idle mode take.
-  func note(residentBytes bytes: Int) { residentBytes.withLock { $0 = bytes } }
+  /// What the tasks of idle mode take, and what they take when each has a connection.
+  func note(residentBytesOfTasks tasks: Int, ofConnections connections: Int) { resident.withLock { $0 = (tasks, connections) } }
 
   /// Fills in the figures of a run, for each message, or each cancelled receive.
   func describe(in report: inout Report, isCancelling: Bool, onPool: Bool, connections: Double) {
-    report.residentBytesPerConnection = residentBytes.withLock { $0 }.map { Double($0) / connections }
+    if let resident = resident.withLock({ $0 }) {
+      report.residentBytesPerTask = Double(resident.tasks) / connections
+      report.residentBytesPerConnection = Double(resident.connections) / connections
+    }
     let (begin, end) = (atBegin.withLock { $0 }, atEnd.withLock { $0 })
     let units = isCancelling ? end.cancelled - begin.cancelled : end.received - begin.received
     guard units > 0 else { return }

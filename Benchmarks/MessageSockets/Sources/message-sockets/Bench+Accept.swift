@@ -2,7 +2,7 @@ internal import Glibc
 internal import Harness
 internal import MessageSockets
 
-extension Bench where Receiver.Socket: UnixConnection {
+extension Bench where Socket: UnixConnection {
   /// An address that ends with the process.
   static func address(of process: Int32) throws -> UnixAddress {
     try UnixAddress(abstract: "message-sockets-benchmark-\(process)")
@@ -44,7 +44,7 @@ extension Bench where Receiver.Socket: UnixConnection {
     try await withThrowingDiscardingTaskGroup { group in
       for try await connection in listener.connections {
         group.addTask {
-          var receiver = Receiver(connection, options)
+          var receiver = receiver(on: connection)
           var counter = Meter.Counter(meter)
           guard try await receiver.receive() == 1 else { throw Failure("the peer closed") }
           await connection.close()

@@ -24,7 +24,7 @@ extension Bench {
 
   private func cancelOne(on socket: Socket) async throws {
     let receive = Task(executorPreference: executor(of: socket.loop)) {
-      var receiver = Receiver(socket, options)
+      var receiver = receiver(on: socket)
       return try await receiver.receive()
     }
     // One turn for the task to start, one for the loop to hand its receive to the kernel.

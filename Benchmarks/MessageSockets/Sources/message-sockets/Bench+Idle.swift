@@ -1,32 +1,42 @@
 internal import Glibc
 internal import Harness
 internal import MessageSockets
+internal import Synchronization
 
-extension Bench where Receiver.Socket: UnixConnection {
+extension Bench where Socket: UnixConnection {
   /// Messages on their way at once.
   private static var wave: Int { 64 }
 
   /// Connections of which one end has a receive pending, a task each; then one message to each. The other ends are plain descriptors, so that only
-  /// one end's memory counts; they send by sendmsg(2), on the loop's thread.
+  /// one end's memory counts; they send by sendmsg(2), on the loop's thread. The tasks are there before the connections, so that the memory of both is known.
   func idle() async throws -> Duration {
     let loop = loop(0)
     let listener = try UnixListener<Socket>.bind(to: Self.address(of: getpid()), on: loop)
-    let (started, wave) = (Slots(0), Slots(Self.wave))
+    let connections = Connections<Socket>()
+    let (waiting, receiving, wave) = (Slots(0), Slots(0), Slots(Self.wave))
     var peers = Peers()
     let before = ProcessState.residentBytes
     return try await withThrowingTaskGroup { group in
       for _ in 0..<options.pairCount {
-        try peers.connect(to: listener.address, kind: Socket.kind)
-        let connection = try await listener.accept()
         group.addTask(executorPreference: executor(of: loop)) {
-          started.release()
+          waiting.release()
+          let connection = await connections.take()
+          receiving.release()
           try await receiveOne(on: connection, wave)
         }
       }
-      await started.acquire(options.pairCount)
-      // Behind all of them on the loop: their receives are pending.
+      await waiting.acquire(options.pairCount)
+      // Behind all of them on the loop: they wait.
+      await loop.run {}
+      let ofTasks = ProcessState.residentBytes - before
+      for _ in 0..<options.pairCount {
+        try peers.connect(to: listener.address, kind: Socket.kind)
+        connections.add(try await listener.accept())
+      }
+      await receiving.acquire(options.pairCount)
+      // As above: their receives are pending.
       await activity.begin()
-      activity.note(residentBytes: ProcessState.residentBytes - before)
+      activity.note(residentBytesOfTasks: ofTasks, ofConnections: ProcessState.residentBytes - before)
       let elapsed = try await loop.run { [peers] in try await sendOne(to: peers, wave) }
       await activity.end()
       try peers.close()
@@ -37,7 +47,7 @@ extension Bench where Receiver.Socket: UnixConnection {
   }
 
   private func receiveOne(on connection: Socket, _ wave: Slots) async throws {
-    var receiver = Receiver(connection, options)
+    var receiver = receiver(on: connection)
     var counter = Meter.Counter(meter)
     guard try await receiver.receive() == 1 else { throw Failure("the peer closed") }
     counter.add(1)
@@ -56,5 +66,21 @@ extension Bench where Receiver.Socket: UnixConnection {
     await wave.acquire(Self.wave)
     meter.end()
     return ContinuousClock.now - start
+  }
+}
+
+/// Connections for tasks that wait for one.
+private final class Connections<Socket: BenchSocket>: Sendable {
+  private let sockets = Mutex<[Socket]>([])
+  private let count = Slots(0)
+
+  func add(_ socket: Socket) {
+    sockets.withLock { $0.append(socket) }
+    count.release()
+  }
+
+  func take() async -> Socket {
+    await count.acquire()
+    return sockets.withLock { $0.removeLast() }
   }
 }

@@ -8,11 +8,11 @@ extension Bench {
       for index in 0..<options.pairCount {
         let loop = loop(index)
         let (near, far) = try Socket.makePair(on: loop)
-        group.addTask(executorPreference: executor(of: loop)) {
+        addTask(to: &group, on: loop) {
           while meter.isRunning { try await outgoing.send(on: near) }
           await near.close()
         }
-        group.addTask(executorPreference: executor(of: loop)) { try await count(far) }
+        addTask(to: &group, on: loop) { try await count(far) }
       }
       return try await measure(&group)
     }
@@ -20,7 +20,7 @@ extension Bench {
 
   /// Receives until the peer closes.
   private func count(_ socket: Socket) async throws {
-    var receiver = Receiver(socket, options)
+    var receiver = receiver(on: socket)
     var counter = Meter.Counter(meter)
     while let count = try await receiver.receive() { counter.add(count) }
     await socket.close()

@@ -8,12 +8,12 @@ extension Bench {
       for index in 0..<options.pairCount {
         let loop = loop(index)
         let (near, far) = try Socket.makePair(on: loop)
-        group.addTask(executorPreference: executor(of: loop)) {
+        addTask(to: &group, on: loop) {
           try await ask(near, messagesPerAnswer: 2)
           // A datagram socket does not learn that its peer has closed.
           await far.close()
         }
-        group.addTask(executorPreference: executor(of: loop)) { try await answer(far) }
+        addTask(to: &group, on: loop) { try await answer(far) }
       }
       return try await measure(&group)
     }
@@ -21,7 +21,7 @@ extension Bench {
 
   /// Asks, and waits for the answer, until the time is over.
   func ask(_ socket: Socket, messagesPerAnswer: Int) async throws {
-    var receiver = Receiver(socket, options)
+    var receiver = receiver(on: socket)
     var counter = Meter.Counter(meter)
     var left = messages ?? Int.max
     while meter.isRunning && left > 0 {
@@ -39,7 +39,7 @@ extension Bench {
 
   /// Answers until the peer closes, or the socket is closed.
   func answer(_ socket: Socket) async throws {
-    var receiver = Receiver(socket, options)
+    var receiver = receiver(on: socket)
     do {
       while let count = try await receiver.receive() {
         if count > 0 { try await outgoing.send(on: socket) }

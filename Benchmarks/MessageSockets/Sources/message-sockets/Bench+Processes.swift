@@ -2,7 +2,7 @@ internal import Glibc
 internal import Harness
 internal import MessageSockets
 
-extension Bench where Receiver.Socket: UnixConnection {
+extension Bench where Socket: UnixConnection {
   /// Ping-pong, the far ends in a child process: this program again, which connects to this one.
   func acrossProcesses() async throws -> Duration {
     if let parent { return try await answer(to: parent) }
@@ -12,7 +12,7 @@ extension Bench where Receiver.Socket: UnixConnection {
       for _ in 0..<options.pairCount {
         let socket = try await listener.accept()
         // The child receives and sends as much as this process: this one's messages are both.
-        group.addTask(executorPreference: executor(of: socket.loop)) { try await ask(socket, messagesPerAnswer: 2) }
+        addTask(to: &group, on: socket.loop) { try await ask(socket, messagesPerAnswer: 2) }
       }
       return try await measure(&group)
     }
@@ -26,7 +26,7 @@ extension Bench where Receiver.Socket: UnixConnection {
     try await withThrowingTaskGroup { group in
       for index in 0..<options.pairCount {
         let socket = try await Socket.connect(to: Self.address(of: parent), on: loop(index))
-        group.addTask(executorPreference: executor(of: socket.loop)) { try await answer(socket) }
+        addTask(to: &group, on: socket.loop) { try await answer(socket) }
       }
       try await group.waitForAll()
     }

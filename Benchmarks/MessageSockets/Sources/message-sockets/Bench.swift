@@ -1,38 +1,59 @@
 internal import Harness
 internal import MessageSockets
 
-/// One run: loops, what is sent, and the count of what is received.
-struct Bench<Receiver: Receiving>: Sendable {
-  typealias Socket = Receiver.Socket
+/// One run: loops, what is sent, and the count of what is received. A single reference: every task has a copy.
+struct Bench<Socket: BenchSocket>: Sendable {
+  private let setting: Setting
 
-  let options: Options
-  let onPool: Bool
-  /// How many messages a pair exchanges, if it is not for a time.
-  let messages: Int?
-  /// In the second of two processes, the first.
-  let parent: Int32?
-  let loops: IOLoopGroup
-  let outgoing: Outgoing
-  let meter = Meter()
-  let activity: Activity
+  private final class Setting: Sendable {
+    let options: Options
+    let shape: Shape
+    let place: Place
+    let messages: Int?
+    let parent: Int32?
+    let loops: IOLoopGroup
+    let outgoing: Outgoing
+    let meter = Meter()
+    let activity: Activity
 
-  init(_ options: Options, onPool: Bool, messages: Int?, parent: Int32?) throws {
-    self.options = options
-    self.onPool = onPool
-    self.messages = messages
-    self.parent = parent
-    var configuration = IOLoop.Configuration()
-    // As in the baselines, a stream does not deliver several messages in one receive.
-    configuration.receiveBufferSize = options.bytes
-    loops = try IOLoopGroup(count: min(options.threads, options.pairCount), configuration: configuration)
-    outgoing = try Outgoing(options)
-    activity = Activity(loops: loops)
+    init(_ options: Options, shape: Shape, place: Place, messages: Int?, parent: Int32?) throws {
+      self.options = options
+      self.shape = shape
+      self.place = place
+      self.messages = messages
+      self.parent = parent
+      var configuration = IOLoop.Configuration()
+      // As in the baselines, a stream does not deliver several messages in one receive.
+      configuration.receiveBufferSize = options.bytes
+      loops = try IOLoopGroup(count: min(options.threads, options.pairCount), configuration: configuration)
+      outgoing = try Outgoing(options)
+      activity = Activity(loops: loops)
+    }
   }
 
-  func report(_ elapsed: Duration, shape: Shape) throws -> Report {
+  init(_ options: Options, shape: Shape, place: Place, messages: Int?, parent: Int32?) throws {
+    setting = try Setting(options, shape: shape, place: place, messages: messages, parent: parent)
+  }
+
+  var options: Options { setting.options }
+  /// How many messages a pair exchanges, if it is not for a time.
+  var messages: Int? { setting.messages }
+  /// In the second of two processes, the first.
+  var parent: Int32? { setting.parent }
+  var loops: IOLoopGroup { setting.loops }
+  var outgoing: Outgoing { setting.outgoing }
+  var meter: Meter { setting.meter }
+  var activity: Activity { setting.activity }
+
+  /// Never inlined, so that its values are not in the frame that a task keeps as long as it waits.
+  @inline(never)
+  func receiver(on socket: Socket) -> Receiver<Socket> { Receiver(socket, setting.shape, options) }
+
+  func report(_ elapsed: Duration) throws -> Report {
     var report = try Report("message-sockets", options, messages: meter.messages, elapsed: elapsed)
-    activity.describe(in: &report, isCancelling: options.mode == .cancel, onPool: onPool, connections: Double(options.pairCount))
-    report.notes = ["shape": shape.rawValue, "executor": onPool ? "pool" : "loop", "driver": "\(loops.loops[0].driver.kind)"]
+    activity.describe(
+      in: &report, isCancelling: options.mode == .cancel, onPool: setting.place == .pool, connections: Double(options.pairCount))
+    report.notes = ["shape": setting.shape.rawValue, "tasks": setting.place.rawValue, "driver": "\(loops.loops[0].driver.kind)"]
     return report
   }
 
@@ -51,8 +72,20 @@ struct Bench<Receiver: Receiving>: Sendable {
     return ContinuousClock.now - start
   }
 
-  /// Where the tasks of a loop's sockets run.
-  func executor(of loop: IOLoop) -> (any TaskExecutor)? { onPool ? nil : loop.taskExecutor }
+  /// What the tasks of a loop's sockets prefer, where they are not isolated.
+  func executor(of loop: IOLoop) -> (any TaskExecutor)? { setting.place == .pool ? nil : loop.taskExecutor }
+
+  /// Adds a task that works where the options say.
+  func addTask(
+    to group: inout ThrowingTaskGroup<Void, any Error>, on loop: IOLoop,
+    _ work: nonisolated(nonsending) @escaping @Sendable () async throws -> Void
+  ) {
+    if setting.place == .actor {
+      group.addTask { try await LoopActor(loop).run(work) }
+    } else {
+      group.addTask(executorPreference: executor(of: loop)) { try await work() }
+    }
+  }
 
   /// The loop of pair number `index`: both ends live on it.
   func loop(_ index: Int) -> IOLoop { loops.loops[index % loops.loops.count] }

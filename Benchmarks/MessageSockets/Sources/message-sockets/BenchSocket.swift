@@ -7,14 +7,14 @@ protocol BenchSocket: UnixSocket {
   static func makePair(on loop: IOLoop?) throws(SocketError) -> (Self, Self)
 
   /// Does what the options say, with sockets of this kind.
-  static func run<Receiver: Receiving>(_ bench: Bench<Receiver>) async throws -> Duration where Receiver.Socket == Self
+  static func run(_ bench: Bench<Self>) async throws -> Duration
 }
 
 extension UnixStream: BenchSocket {}
 extension UnixSeqpacket: BenchSocket {}
 
 extension BenchSocket where Self: UnixConnection {
-  static func run<Receiver: Receiving>(_ bench: Bench<Receiver>) async throws -> Duration where Receiver.Socket == Self {
+  static func run(_ bench: Bench<Self>) async throws -> Duration {
     switch bench.options.mode {
     case .pingpong, .twothreads: try await bench.pingpong()
     case .twoprocesses: try await bench.acrossProcesses()
@@ -28,7 +28,7 @@ extension BenchSocket where Self: UnixConnection {
 }
 
 extension UnixDatagram: BenchSocket {
-  static func run<Receiver: Receiving>(_ bench: Bench<Receiver>) async throws -> Duration where Receiver.Socket == UnixDatagram {
+  static func run(_ bench: Bench<UnixDatagram>) async throws -> Duration {
     switch bench.options.mode {
     case .pingpong, .twothreads: try await bench.pingpong()
     case .cancel: try await bench.cancel()

@@ -14,8 +14,9 @@ struct Command: ParsableCommand {
   @Option(help: "How messages are received: \(Shape.allCases.map(\.rawValue).joined(separator: ", ")).")
   var shape = Shape.receive
 
-  @Flag(help: "Run the tasks on the global pool instead of the loops: every call hops.")
-  var pool = false
+  @Option(
+    help: "Where the tasks run: isolated to an actor of their loop (ping-pong and one-way modes), preferring the loop, on the global pool.")
+  var tasks = Place.actor
 
   @Option(help: "Messages of each pair, instead of a time (pingpong modes); for profilers that count instructions.")
   var messages: Int?
@@ -39,18 +40,9 @@ struct Command: ParsableCommand {
   }
 
   private func run<Socket: BenchSocket>(on kind: Socket.Type) async throws {
-    switch shape {
-    case .receive: try await run(OneByOne<Socket>.self)
-    case .messages: try await run(InSequence<Socket>.self)
-    case .span: try await run(IntoMemory<Socket>.self)
-    case .batches: try await run(Batches<Socket>.self)
-    }
-  }
-
-  private func run<Receiver: Receiving>(_ receiver: Receiver.Type) async throws {
-    let bench = try Bench<Receiver>(options, onPool: pool, messages: messages, parent: parent)
-    let elapsed = try await Receiver.Socket.run(bench)
+    let bench = try Bench<Socket>(options, shape: shape, place: tasks, messages: messages, parent: parent)
+    let elapsed = try await Socket.run(bench)
     await bench.loops.shutdown()
-    if parent == nil { try bench.report(elapsed, shape: shape).print() }
+    if parent == nil { try bench.report(elapsed).print() }
   }
 }

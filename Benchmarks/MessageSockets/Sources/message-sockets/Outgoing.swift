@@ -19,6 +19,7 @@ final class Outgoing: Sendable {
     self.descriptors = descriptors
   }
 
+  @inline(__always)
   func send(on socket: some UnixSocket) async throws {
     if descriptors.isEmpty {
       try await socket.sendMessage(payload)
@@ -35,6 +36,7 @@ final class Outgoing: Sendable {
 
   // A span of a class's property would have to outlive the access; that of a parameter is borrowed for the call.
 
+  @inline(__always)
   private static func send(_ payload: [UInt8], _ descriptors: borrowing OwnedFds, on socket: some UnixSocket) async throws {
     try await socket.sendMessage(payload, descriptors: descriptors.span)
   }

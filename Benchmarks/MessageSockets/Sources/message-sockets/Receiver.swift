@@ -1,0 +1,68 @@
+internal import Harness
+internal import MessageSockets
+
+/// One end's way to receive, with the checks.
+///
+/// All ways in one type: a call through a protocol would cost a look for the executor, which a program that receives in one way does not have.
+struct Receiver<Socket: BenchSocket> {
+  /// As many as the baselines' bursts have.
+  private static var batchSize: Int { 16 }
+
+  private let socket: Socket
+  private let shape: Shape
+  private var messages: MessageSequence<Socket>.AsyncIterator
+  private let memory: Memory
+  private var inbox: Inbox
+
+  /// Freed with the last copy of the receiver.
+  private final class Memory {
+    let bytes: UnsafeMutableRawBufferPointer
+    init(_ count: Int) { bytes = .allocate(byteCount: count, alignment: 1) }
+    deinit { bytes.deallocate() }
+  }
+
+  init(_ socket: Socket, _ shape: Shape, _ options: Options) {
+    self.socket = socket
+    self.shape = shape
+    messages = socket.messages.makeAsyncIterator()
+    memory = Memory(shape == .span ? options.bytes : 0)
+    inbox = Inbox(options)
+  }
+
+  /// One receive: how many messages it completed; nil at the end.
+  mutating func receive() async throws -> Int? {
+    switch shape {
+    case .receive:
+      guard let message = try await socket.receiveMessage() else { return nil }
+      return try inbox.take(message)
+    case .messages:
+      guard let message = try await messages.next(isolation: #isolation) else { return nil }
+      return try inbox.take(message)
+    case .span: return try await receiveIntoMemory()
+    case .batches:
+      let batch = try await socket.receiveMessages(max: Self.batchSize)
+      return batch.isEmpty ? nil : try batch.reduce(0) { try $0 + inbox.take($1) }
+    }
+  }
+
+  /// Always into the same memory.
+  private mutating func receiveIntoMemory() async throws -> Int? {
+    let room = UnsafeMutableRawBufferPointer(rebasing: memory.bytes[..<inbox.room])
+    var payload = OutputRawSpan(buffer: room, initializedCount: 0)
+    guard let parts = try await socket.receiveMessage(into: &payload) else { return nil }
+    let received = UnsafeBufferPointer(rebasing: room.assumingMemoryBound(to: UInt8.self)[..<parts.byteCount])
+    return try inbox.take(received.span, descriptors: parts.descriptors.count, isTruncated: parts.outcome.isTruncated)
+  }
+}
+
+extension Inbox {
+  /// Takes note of a message. Its descriptors close with it.
+  fileprivate mutating func take(_ message: ReceivedMessage) throws -> Int {
+    let payload = message.payload
+    return try take(payload.span, descriptors: message.descriptorCount, isTruncated: message.outcome.isTruncated)
+  }
+}
+
+extension ReceiveOutcome {
+  fileprivate var isTruncated: Bool { isPayloadTruncated || isControlTruncated }
+}
