@@ -234,10 +234,11 @@ final class LoopCore: @unchecked Sendable {
   private func resumeWhoWaitedForTheTurn() {
     state.value.hasSendsUntilEndOfTurn = false
     while let id = state.value.untilEndOfTurn.popLast() {
-      guard let operation = operations.find(id), operation.life.state != .done else { continue }
-      operation.resumeTaskForTurn(on: self)
+      if let operation = operations.find(id), operation.life.state != .done { operation.resumeTaskForTurn(on: self) }
     }
   }
+
+  private func isUnderWay(_ id: OperationID) -> Bool { operations.find(id).map { $0.life.state != .done } ?? false }
 
   // MARK: Operations
 
@@ -268,6 +269,8 @@ final class LoopCore: @unchecked Sendable {
     state.value.submissionsWithinTurn -= 1
     turnDriver(.none)
     reapCompletions()
+    // Their tasks go on before the turn ends, and may take their slots to another thread.
+    if !state.value.untilEndOfTurn.isEmpty { state.value.untilEndOfTurn = state.value.untilEndOfTurn.filter(isUnderWay) }
     return operation.life.state == .done
   }
 
