@@ -76,11 +76,11 @@ extension KernelTests {
           await Self.expectAnswer(on: right)
           let receiving = Task(executorPreference: onTheLoop ? loop.taskExecutor : nil) { try await Self.next(way, from: right) }
           await Self.untilATurnHasPassed(sinceAReceiveOf: right)
+          #expect(await !Self.expectsAnswer(on: right), "the receive has not looked at the end of the turn")
           try await left.sendMessage([UInt8(number)], descriptor: try .numbered(number))
           let message = try #require(try await receiving.value)
           #expect(message.payload == [UInt8(number)])
           #expect(try message.takeDescriptor()?.number == number)
-          #expect(await !Self.expectsAnswer(on: right), "the next receive is to say what its cancellation does")
         }
         await left.close()
         await right.close()
@@ -94,6 +94,7 @@ extension KernelTests {
         for number in 0..<200 {
           await Self.expectAnswer(on: right)
           let receiving = Task(executorPreference: onTheLoop ? loop.taskExecutor : nil) { try await Self.next(way, from: right) }
+          if number % 3 == 0 { await Self.untilATurnHasPassed(sinceAReceiveOf: right) }
           for _ in 0..<number % 8 { await Task.yield() }
           if number.isMultiple(of: 2) { receiving.cancel() } else { await Task.detached { receiving.cancel() }.value }
           await #expect(throws: CancellationError.self) { try await receiving.value }
@@ -109,12 +110,13 @@ extension KernelTests {
       for shutsDown in [false, true] {
         try await withOwnLoop { loop in
           let (left, right) = try UnixSeqpacket.makePair(on: loop)
-          let receiving = Task(executorPreference: loop.taskExecutor) {
-            await Self.expectAnswer(on: right)
-            return await codeThrown { _ = try await Self.next(way, from: right) }
-          }
-          let ending = Task(executorPreference: loop.taskExecutor) {
-            if shutsDown { await loop.shutdown() } else { await right.close() }
+          await Self.expectAnswer(on: right)
+          // Made on the loop, so that both are in one turn.
+          let (receiving, ending) = await loop.run {
+            (
+              Task(executorPreference: loop.taskExecutor) { await codeThrown { _ = try await Self.next(way, from: right) } },
+              Task(executorPreference: loop.taskExecutor) { if shutsDown { await loop.shutdown() } else { await right.close() } }
+            )
           }
           #expect(await receiving.value == (shutsDown ? .loopShutDown : .closed))
           await ending.value

@@ -30,6 +30,25 @@ extension KernelTests {
       return (first, second, Array(memory[..<payload.byteCount]))
     }
 
+    /// Also in a task that is not on the loop: nothing of the receive holds the socket when that returns.
+    @Test func aSocketThatIsDroppedAfterAReceiveIsClosed() async throws {
+      try await withDescriptorOracle { loop in
+        try await Task.detached {
+          let before = openDescriptors()
+          for _ in 0..<200 {
+            try await self.sendAndReceive(on: loop)
+            #expect(openDescriptors() == before)
+          }
+        }.value
+      }
+    }
+
+    private func sendAndReceive(on loop: IOLoop) async throws {
+      let (left, right) = try UnixSeqpacket.makePair(on: loop)
+      try await left.sendMessage([1])
+      #expect(try await receive(upTo: 2, from: right)?.bytes == [1])
+    }
+
     /// The rest of what did not fit belongs to whoever waits next, not to whoever asks next.
     @Test func theRestGoesToTheNextInLine() async throws {
       try await withDescriptorOracle { loop in

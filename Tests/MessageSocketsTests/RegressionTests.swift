@@ -55,17 +55,51 @@ extension KernelTests {
       for _ in 0..<20 {
         try await withOwnLoop { loop in
           let (sender, receiver) = try UnixDatagram.makePair(on: loop)
-          // The loop's tasks take turns in this order.
-          let sent = Task(executorPreference: loop.taskExecutor) { try await sender.sendMessage([1]) }
-          let ended = Task(executorPreference: loop.taskExecutor) { await loop.shutdown() }
-          let closed = Task(executorPreference: loop.taskExecutor) {
-            while loop.core.isRunning { await Task.yield() }
-            await receiver.close()
+          // Made on the loop, so that they are jobs of one turn, in this order.
+          let (sent, ended, closed) = await loop.run {
+            (
+              Task(executorPreference: loop.taskExecutor) { try await sender.sendMessage([1]) },
+              Task(executorPreference: loop.taskExecutor) { await loop.shutdown() },
+              Task(executorPreference: loop.taskExecutor) {
+                while loop.core.isRunning { await Task.yield() }
+                await receiver.close()
+              }
+            )
           }
           try await sent.value
           await ended.value
           await closed.value
         }
+      }
+    }
+
+    /// A receive that waited for a message received ahead, and waits for one of its own since nothing is received ahead any more: it counts what it got, not how long the message was.
+    @Test func aMessageThatIsLongerThanTheRoomAfterReceivingAhead() async throws {
+      try await withDescriptorOracle { loop in
+        let (left, right) = try UnixSeqpacket.makePair()
+        try await left.sendMessage([0])
+        for try await _ in right.messages { break }
+        let receiving = Task(executorPreference: loop.taskExecutor) {
+          let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: 10, alignment: 1)
+          defer { memory.deallocate() }
+          var payload = OutputRawSpan(buffer: memory, initializedCount: 0)
+          guard let parts = try await right.receiveMessage(into: &payload) else { return (0, 0, false) }
+          return (parts.byteCount, payload.byteCount, parts.outcome.isPayloadTruncated)
+        }
+        await loop.run {
+          let socket = right.channel.socket
+          while socket.receiveInFront == nil, !socket.receiver.hasWaiters { await Task.yield() }
+        }
+        var policy = ReceivePolicy()
+        policy.descriptorsHeld = 10
+        try await right.setReceivePolicy(policy)
+        try await left.sendMessage([UInt8](repeating: 1, count: 100))
+        let (counted, appended, isTruncated) = try await receiving.value
+        #expect(counted == 10)
+        #expect(appended == 10)
+        #expect(isTruncated)
+        await left.close()
+        await right.close()
       }
     }
 

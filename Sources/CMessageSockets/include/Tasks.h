@@ -1,6 +1,6 @@
 // What the concurrency runtime knows of the current task, asked for directly: the runtime's half of withTaskCancellationHandler(operation:onCancel:), whose closures and
-// executor switches would cost more than the wait itself (Docs/Decisions/0002), and two questions. Exported by libswift_Concurrency, and used by the standard library's own
-// inlined code (since Swift 5.5; the preferred executor 6.0): a toolchain without them does not link.
+// executor switches would cost more than the wait itself (Docs/Decisions/0002), and two questions. Exported by libswift_Concurrency (since Swift 5.5, and used by code that the standard
+// library inlines into programs; the preferred executor since 6.0, for the standard library alone): a toolchain without them does not link.
 #ifndef CMESSAGESOCKETS_TASKS_H
 #define CMESSAGESOCKETS_TASKS_H
 #include <stdbool.h>

@@ -51,7 +51,7 @@ extension SocketListener {
   /// Nil if the peer was refused, or none was accepted because too many were.
   private nonisolated func acceptHere() async throws -> Connection? {
     // Refused peers decide how long it takes to close their connections. What they hold open stays bounded.
-    if channel.refused.count >= SocketChannel.maximumRefused {
+    if channel.refusedCount >= SocketChannel.maximumRefused {
       _ = try channel.number(for: .accept)
       try await loop.sleep(for: .milliseconds(10))
       return nil
@@ -61,12 +61,12 @@ extension SocketListener {
     do {
       isAdmitted = try await authorization.admits(descriptor)
     } catch {
-      channel.refused.close(descriptor)
+      channel.refuse(descriptor)
       throw error
     }
     guard isAdmitted else {
       // What has been sent to it closes with it, and may be hostile.
-      channel.refused.close(descriptor)
+      channel.refuse(descriptor)
       return nil
     }
     return Self.makeConnection(

@@ -103,13 +103,11 @@ extension MessageSocket {
   ) async throws -> ReceivedParts? {
     let memory = unsafe try Self.freePart(of: &payload)
     let channel = channel
-    let received =
-      if channel.isOnLoop {
-        unsafe try await channel.receive(into: memory, flags: options.rawValue, timeout: timeout)
-      } else {
-        unsafe try await receiveOnLoop(into: SendableMemory(memory), timeout: timeout, options)
-      }
-    return Self.take(received, from: channel, into: &payload)
+    guard channel.isOnLoop else {
+      return Self.add(unsafe try await receiveOnLoop(into: SendableMemory(memory), timeout: timeout, options), to: &payload)
+    }
+    let received = unsafe try await channel.receive(into: memory, flags: options.rawValue, timeout: timeout)
+    return Self.add(ReceivedParts(received, channel), to: &payload)
   }
 
   // Never inlined, these two: what they need would stay with the task as long as that waits.
@@ -124,17 +122,15 @@ extension MessageSocket {
   }
 
   @inline(never)
-  private static func take(
-    _ received: consuming EndedOperation, from channel: SocketChannel, into payload: inout OutputRawSpan
-  ) -> ReceivedParts? {
-    guard let parts = ReceivedParts(received, channel) else { return nil }
+  private static func add(_ parts: consuming ReceivedParts?, to payload: inout OutputRawSpan) -> ReceivedParts? {
+    guard let parts else { return nil }
     // SAFETY: the kernel has filled so many bytes, or all there was room for.
     unsafe payload.withUnsafeMutableBytes { bytes, used in used += min(parts.byteCount, bytes.count - used) }
     return parts
   }
 
-  private func receiveOnLoop(into memory: SendableMemory, timeout: Duration?, _ options: ReceiveOptions) async throws -> EndedOperation {
-    unsafe try await channel.receive(into: memory.bytes, flags: options.rawValue, timeout: timeout)
+  private func receiveOnLoop(into memory: SendableMemory, timeout: Duration?, _ options: ReceiveOptions) async throws -> ReceivedParts? {
+    ReceivedParts(unsafe try await channel.receive(into: memory.bytes, flags: options.rawValue, timeout: timeout), channel)
   }
 
   /// The messages that arrive from now on; ends when the peer has closed.

@@ -45,8 +45,20 @@ public final class IOLoop: Sendable {
     thread.core.bind(serial: serial, task: task)
   }
 
-  /// The executor of actors that live on this loop. An actor of yours that returns it as its `unownedExecutor` calls its sockets without
-  /// switching; it must hold the loop, because unowned executors retain nothing.
+  /// The executor of actors that live on this loop. An actor of yours that has it as its `unownedExecutor` calls its sockets without
+  /// switching; it must hold the loop, because unowned executors retain nothing:
+  /// ```swift
+  /// actor Session {
+  ///   nonisolated let unownedExecutor: UnownedSerialExecutor
+  ///   private let socket: UnixStream
+  ///
+  ///   init(_ socket: UnixStream) {
+  ///     self.socket = socket
+  ///     unownedExecutor = socket.loop.serialExecutor.asUnownedSerialExecutor()
+  ///   }
+  /// }
+  /// ```
+  /// Its tasks need no preference for the loop, and are a little cheaper without one.
   public var serialExecutor: any SerialExecutor { serial }
 
   /// The executor to prefer in tasks that use this loop's sockets: `Task(executorPreference: loop.taskExecutor) { … }`.

@@ -513,7 +513,7 @@ final class LoopCore: @unchecked Sendable {
   }
 
   /// Between the jobs and the kernel, so that what jobs have started is the kernel's before a task can tell that the loop ends: a socket that it then drops is no
-  /// reason for its peer's send to fail.
+  /// reason for its peer's send to fail. (But for requests that a ring had no entries for, which come later.)
   private func endIfAsked() {
     if !closers.isEmpty { startDraining() }
     finishDraining()

@@ -18,8 +18,8 @@ extension Operation {
     case .receive:
       absorbReceived(count)
       withSocket { socket in
+        if mayBeAnAnswer(on: socket) { socket.answersInTurn.note(wasStartedInThisTurn) }
         socket.wasEmptied = completion.flags & cms_completion_socket_nonempty == 0
-        socket.answersInTurn.note(wasStartedInThisTurn)
         outcome.noteEnd(on: socket.kind, wasStopped: life.stopReason != nil && socket.hasNoEndOfItsOwn)
         if let policy = socket.policy { policy.judge(&outcome) }
       }
@@ -37,6 +37,11 @@ extension Operation {
     case .pauseSending, .receiveAhead, .waitForMessage, .event, .timer: preconditionFailure("Not a request with one completion")
     }
     return .finished
+  }
+
+  /// Whether it is a receive that was started where there was nothing, and that waits for something.
+  private func mayBeAnAnswer(on socket: OpenSocket) -> Bool {
+    if case .receive(let flags) = request { socket.wasEmptied && flags & cms_msg_dontwait == 0 } else { false }
   }
 
   /// Moves the outcome of a receive out, with the bytes also where they are in the caller's memory.
@@ -112,7 +117,8 @@ extension Operation {
     }
     // SAFETY: as above, for the payload block.
     if let payload = unsafe loan.payload {
-      outcome.payload = unsafe [UInt8](UnsafeRawBufferPointer(rebasing: payload[..<min(count, payload.count)]))
+      // The kernel may say how long the message was, and not how much of it there is.
+      outcome.payload = unsafe [UInt8](UnsafeRawBufferPointer(rebasing: payload[..<min(count, payload.count, receiveRoom)]))
     }
   }
 }

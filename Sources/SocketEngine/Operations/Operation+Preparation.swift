@@ -97,9 +97,12 @@ extension Operation {
 
   /// Copies the address to connect or send to.
   func setName(_ name: RawSpan) {
-    // SAFETY: an address has at most 128 bytes, as much as `name` has room for.
+    // SAFETY: there is room for as many bytes.
+    precondition(name.byteCount <= OperationMemory.nameCapacity, "An address of \(name.byteCount) bytes")
     let room = unsafe memory.reserveName()
-    unsafe name.withUnsafeBytes { unsafe room.copyMemory(from: $0.baseAddress!, byteCount: $0.count) }
+    unsafe name.withUnsafeBytes { bytes in
+      if let start = bytes.baseAddress { unsafe room.copyMemory(from: start, byteCount: bytes.count) }
+    }
     unsafe header.pointee.name = room
     unsafe header.pointee.name_length = UInt32(name.byteCount)
   }

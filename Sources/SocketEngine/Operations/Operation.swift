@@ -188,6 +188,7 @@ struct Operation: @unchecked Sendable {
 
   /// The turn is over and the operation is not done: lets a task that parked for the turn only look at that.
   func resumeTaskForTurn(on core: LoopCore) {
+    if case .send = request {} else { withSocket { $0.answersInTurn.note(false) } }
     if let ready = unsafe slot.pointee.task.resumeForTurn() { core.makeReady(ready) }
   }
 
