@@ -270,19 +270,48 @@ extension KernelTests {
       }
     }
 
-    private func exchange(rounds: Int, _ left: UnixStream, _ right: UnixStream, _ file: borrowing OwnedFd) async throws -> Int64 {
+    /// The same where each end has a task of its own, so that one waits while the other sends.
+    @Test(
+      .enabled(if: cac_allocations() >= 0, "a sanitizer has taken the place of malloc"),
+      .disabled(if: _isDebugAssertConfiguration(), "only optimised code is free of allocations"))
+    func anAnswerAllocatesNothing() async throws {
+      try await withDescriptorOracle { loop in
+        let (left, right) = try UnixStream.makePair()
+        let answering = Task(executorPreference: loop.taskExecutor) {
+          let file = try OwnedFd.openFile("/dev/null")
+          _ = try await self.exchange(rounds: 1050, right, right, file, receivesFirst: true)
+        }
+        let asking = Task(executorPreference: loop.taskExecutor) {
+          let file = try OwnedFd.openFile("/dev/null")
+          _ = try await self.exchange(rounds: 50, left, left, file)
+          return try await self.exchange(rounds: 1000, left, left, file)
+        }
+        let allocations = try await asking.value
+        try await answering.value
+        // The answering task's end is in it.
+        #expect(allocations <= 20, "\(allocations) allocations for 1000 messages and their answers")
+        await left.close()
+        await right.close()
+      }
+    }
+
+    /// Sends and receives in turn, at one end or at both.
+    private func exchange(
+      rounds: Int, _ left: UnixStream, _ right: UnixStream, _ file: borrowing OwnedFd, receivesFirst: Bool = false
+    ) async throws -> Int64 {
       let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: 64, alignment: 1)
       defer { memory.deallocate() }
       let message = [UInt8](repeating: 7, count: 64)
       let before = cac_allocations()
       for _ in 0..<rounds {
-        try await left.sendMessage(message, descriptor: file)
+        if !receivesFirst { try await left.sendMessage(message, descriptor: file) }
         var payload = OutputRawSpan(buffer: memory, initializedCount: 0)
         let parts = try await right.receiveMessage(into: &payload)
         guard let parts, parts.byteCount == 64, parts.descriptors.count == 1 else {
           Issue.record("a message arrived in part")
           return .max
         }
+        if receivesFirst { try await left.sendMessage(message, descriptor: file) }
       }
       return cac_allocations() - before
     }

@@ -238,7 +238,18 @@ final class LoopCore: @unchecked Sendable {
     }
   }
 
-  private func isUnderWay(_ id: OperationID) -> Bool { operations.find(id).map { $0.life.state != .done } ?? false }
+  /// Their tasks go on before the turn ends, and may take their slots to another thread.
+  private func forgetWhoHasEnded() {
+    var left = 0
+    for index in state.value.untilEndOfTurn.indices {
+      let id = state.value.untilEndOfTurn[index]
+      guard let operation = operations.find(id), operation.life.state != .done else { continue }
+      state.value.untilEndOfTurn[left] = id
+      left += 1
+    }
+    // In place: this happens for every message where there is one pair.
+    state.value.untilEndOfTurn.removeLast(state.value.untilEndOfTurn.count - left)
+  }
 
   // MARK: Operations
 
@@ -269,8 +280,7 @@ final class LoopCore: @unchecked Sendable {
     state.value.submissionsWithinTurn -= 1
     turnDriver(.none)
     reapCompletions()
-    // Their tasks go on before the turn ends, and may take their slots to another thread.
-    if !state.value.untilEndOfTurn.isEmpty { state.value.untilEndOfTurn = state.value.untilEndOfTurn.filter(isUnderWay) }
+    forgetWhoHasEnded()
     return operation.life.state == .done
   }
 
