@@ -116,7 +116,7 @@ def main():
     cases, has_codec = _chosen(arguments)
     missing, counter = ({}, None) if arguments.no_build else build.build()
     settings = run.Settings(
-        rounds=arguments.rounds or (3 if arguments.quick else 5), seconds=arguments.seconds or 0.06,
+        rounds=arguments.rounds or (3 if arguments.quick else 5), repeats=not arguments.quick, seconds=arguments.seconds or 0.06,
         warmup=0.02 if arguments.quick else 0.05, missing=missing, counter=counter)
     # Taken before the run: it names the code that is measured.
     description = machine.describe()

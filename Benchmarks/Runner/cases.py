@@ -36,6 +36,8 @@ class Case:
     environment: tuple = ()
     # Whether a quick run has it.
     quick: bool = False
+    # So many times the rounds of others: where much is decided by little.
+    repeats: int = 1
 
     def within_the_limit(self):
         """The case with as many pairs as the limit of open descriptors permits, if those are half of them at least; and if not, why it cannot run."""
@@ -67,7 +69,8 @@ def _descriptor_limit():
 def _pingpong(fds, pairs, **more):
     baselines = (ONE_PAIR if pairs == 1 else ONE_LOOP) + (SWIFT_PEERS if fds == 0 else ())
     quick = (fds, pairs) in {(0, 16), (1, 1), (1, 16), (1, 64)}
-    return Case(f"pingpong.fd{fds}.pairs{pairs}", "One loop", pairs=pairs, fds=fds, baselines=baselines, quick=quick, **more)
+    repeats = 3 if fds == 1 and pairs < 1000 else 1
+    return Case(f"pingpong.fd{fds}.pairs{pairs}", "One loop", pairs=pairs, fds=fds, baselines=baselines, quick=quick, repeats=repeats, **more)
 
 
 def _two_loops(fds, pairs):

@@ -6,6 +6,7 @@ import statistics
 import subprocess
 import sys
 from dataclasses import dataclass, field
+from itertools import zip_longest
 
 from programs import BASELINES, OURS
 
@@ -13,6 +14,8 @@ from programs import BASELINES, OURS
 @dataclass
 class Settings:
     rounds: int
+    # Whether cases that ask for it get more rounds.
+    repeats: bool
     seconds: float
     warmup: float
     # What the build said of programs that are missing, by binary.
@@ -111,8 +114,9 @@ def measure(case, settings):
             mode = program.modes[case.mode]
             others[name] = _Series(lambda program=program, mode=mode: _run(program.binary, case, mode, settings))
 
-    series = [*ours.values(), *others.values()]
-    for turn in range(settings.rounds):
+    # Ours and the others in turn, so that what is compared is near in time.
+    series = [one for pair in zip_longest(ours.values(), others.values()) for one in pair if one is not None]
+    for turn in range(settings.rounds * (case.repeats if settings.repeats else 1)):
         # Each round begins with another one: what disturbs the machine now and then disturbs them all.
         for one in series[turn % len(series):] + series[:turn % len(series)]:
             one.measure()

@@ -46,14 +46,26 @@ extension Bench where Socket: UnixConnection {
     }
   }
 
+  /// Not by a ``Receiver``, which would keep in the task's memory what any of its ways needs.
   private func receiveOne(on connection: Socket, _ wave: Slots) async throws {
-    var receiver = receiver(on: connection)
-    var counter = Meter.Counter(meter)
-    guard try await receiver.receive() == 1 else { throw Failure("the peer closed") }
-    counter.add(1)
-    wave.release()
-    guard try await receiver.receive() == nil else { throw Failure("more than one message") }
+    var count = 0
+    if setting.shape == .messages {
+      for try await message in connection.messages { count += try take(message, wave) }
+    } else {
+      while let message = try await connection.receiveMessage() { count += try take(message, wave) }
+    }
+    guard count == 1 else { throw Failure("\(count) messages instead of one") }
     await connection.close()
+  }
+
+  @inline(never)
+  private func take(_ message: ReceivedMessage, _ wave: Slots) throws -> Int {
+    var inbox = Inbox(options)
+    var counter = Meter.Counter(meter)
+    let count = try inbox.take(message)
+    counter.add(count)
+    wave.release()
+    return count
   }
 
   private func sendOne(to peers: Peers, _ wave: Slots) async throws -> Duration {

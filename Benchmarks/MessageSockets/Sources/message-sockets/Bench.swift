@@ -3,9 +3,9 @@ internal import MessageSockets
 
 /// One run: loops, what is sent, and the count of what is received. A single reference: every task has a copy.
 struct Bench<Socket: BenchSocket>: Sendable {
-  private let setting: Setting
+  let setting: Setting
 
-  private final class Setting: Sendable {
+  final class Setting: Sendable {
     let options: Options
     let shape: Shape
     let place: Place

@@ -57,7 +57,7 @@ struct Receiver<Socket: BenchSocket> {
 
 extension Inbox {
   /// Takes note of a message. Its descriptors close with it.
-  fileprivate mutating func take(_ message: ReceivedMessage) throws -> Int {
+  mutating func take(_ message: ReceivedMessage) throws -> Int {
     let payload = message.payload
     return try take(payload.span, descriptors: message.descriptorCount, isTruncated: message.outcome.isTruncated)
   }
