@@ -33,7 +33,7 @@ def _arguments():
     parser.add_argument("cases", nargs="*", help="names of cases, with * and ?; all by default")
     parser.add_argument("--quick", action="store_true", help="fewer cases and rounds: under a minute once everything is built")
     parser.add_argument("--list", action="store_true", help="list the cases and end")
-    parser.add_argument("--rounds", type=int, help="how often each program runs each case (default: 5; quick: 3)")
+    parser.add_argument("--rounds", type=int, help="how often each program runs each case; three times that where the first targets are decided, unless quick (default: 5; quick: 3)")
     parser.add_argument("--seconds", type=float, help="measured time of a run (default: 0.06)")
     parser.add_argument("--no-build", action="store_true", help="measure what is built already")
     parser.add_argument("--keep-docs", action="store_true", help="leave Docs as it is")

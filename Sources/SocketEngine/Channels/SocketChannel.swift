@@ -13,12 +13,13 @@ public final class SocketChannel: Sendable {
   let socket: OpenSocket
   private let refusedQueue = AtomicLazyReference<ClosingQueue>()
 
-  /// Connections of this listener that were refused. The bound is for all of them; as many threads, so that a peer that holds one up is in nobody's way.
+  /// Closes a connection of this listener that was refused, on another thread.
   package func refuse(_ descriptor: consuming OwnedFd) { refused.close(descriptor) }
 
   /// How many of them have not been closed yet.
   package var refusedCount: Int { refusedQueue.load()?.count ?? 0 }
 
+  /// Made when the first is refused. The bound is for all of them; as many threads, so that a peer that holds one up is in nobody's way.
   private var refused: ClosingQueue { refusedQueue.load() ?? refusedQueue.storeIfNil(ClosingQueue(threads: Self.maximumRefused)) }
 
   /// How many refused connections may wait to be closed before a listener accepts no more.

@@ -58,7 +58,7 @@ public final class IOLoop: Sendable {
   ///   }
   /// }
   /// ```
-  /// Its tasks need no preference for the loop, and are a little cheaper without one.
+  /// Its tasks need no preference for the loop, and take fewer instructions without one.
   public var serialExecutor: any SerialExecutor { serial }
 
   /// The executor to prefer in tasks that use this loop's sockets: `Task(executorPreference: loop.taskExecutor) { … }`.

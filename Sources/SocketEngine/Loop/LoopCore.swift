@@ -131,7 +131,7 @@ final class LoopCore: @unchecked Sendable {
     retireDriver().close()
   }
 
-  /// One turn: jobs, then other threads' requests, then the kernel, then completions, then deadlines, against which what has arrived wins. Completions make jobs ready; they
+  /// One turn: jobs, then other threads' requests, then the loop's end if it was asked for, then the kernel, then completions, then deadlines, against which what has arrived wins, then who waited for this turn. Completions make jobs ready; they
   /// never run them.
   private func turn() {
     turnNumber &+= 1
