@@ -383,8 +383,8 @@ final class LoopCore: @unchecked Sendable {
       buffers.bytes(of: id), filled: Int(completion.result), nameSize: operation.receivedNameSize, controlSize: buffers.controlSize)
     guard let received = unsafe received else { preconditionFailure("The kernel has filled a buffer in a way it does not do") }
     var outcome = unsafe OperationOutcome(received, controlSize: buffers.controlSize, on: operation.descriptor)
-    // A stream's messages have no length of their own, and none of no bytes but the end: what is there counts.
-    if operation.withSocket({ $0.kind }) == .stream { outcome.byteCount = outcome.payload.count }
+    // A stream's messages have no length of their own, and none of no bytes but the end: what is there counts. So it does where nothing is there, whatever length that is said to have.
+    if operation.withSocket({ $0.kind }) == .stream || outcome.payload.isEmpty { outcome.byteCount = outcome.payload.count }
     return outcome
   }
 
