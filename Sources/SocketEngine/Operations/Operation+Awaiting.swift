@@ -22,6 +22,7 @@ extension Operation {
     }
   }
 
+  /// Waits with a cancellation handler, however long.
   @inline(__always)
   nonisolated(nonsending) func wait() async {
     willPark()

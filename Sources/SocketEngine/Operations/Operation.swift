@@ -137,10 +137,7 @@ struct Operation: @unchecked Sendable {
 
   /// What to throw, if the operation failed or its message is not admitted.
   func failure(_ name: SocketError.Operation, address: AnySocketAddress?) -> (any Error)? {
-    var result = unsafe slot.pointee.outcome.result
-    result.stopReason = life.stopReason
-    let violation: (any Error)? = unsafe slot.pointee.outcome.judgement?.error
-    return result.failure(name, address: address) ?? violation
+    unsafe slot.pointee.outcome.failure(name, address: address, stopReason: life.stopReason)
   }
 
   /// Puts a message that was received elsewhere into `memory`, if there is some. What counts of a message is what the caller gets, unless the flags ask for its full length.

@@ -2,9 +2,11 @@ internal import Ancillary
 internal import SystemPackage
 
 extension OperationOutcome {
-  /// What to throw, if the operation failed or its message is not admitted.
-  borrowing func failure(_ operation: SocketError.Operation, address: AnySocketAddress? = nil) -> (any Error)? {
-    result.failure(operation, address: address) ?? judgement?.error
+  /// What to throw, if the operation, which was asked to stop for `stopReason`, failed or its message is not admitted.
+  borrowing func failure(_ operation: SocketError.Operation, address: AnySocketAddress?, stopReason: StopReason?) -> (any Error)? {
+    var result = result
+    result.stopReason = stopReason
+    return result.failure(operation, address: address) ?? judgement?.error
   }
 }
 
