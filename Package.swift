@@ -1,8 +1,10 @@
 // swift-tools-version: 6.2
+// SPDX-License-Identifier: Apache-2.0
 import PackageDescription
 
-/// Every Swift target is built with the upcoming features that change how code is read, and with `Lifetimes` for types that borrow a
-/// caller's memory; the library also with strict memory safety as an error: each unsafe use is spelled `unsafe`.
+/// Every Swift target is built with the upcoming features that change how code is read, and with
+/// `Lifetimes` for types that borrow a caller's memory; the library also with strict memory safety
+/// as an error: each unsafe use is spelled `unsafe`.
 let swiftSettings: [SwiftSetting] = [
   .enableUpcomingFeature("ExistentialAny"),
   .enableUpcomingFeature("InternalImportsByDefault"),
@@ -31,9 +33,11 @@ let package = Package(
   targets: [
     // liburing, as the system's package manager installs it (Debian: liburing-dev).
     .systemLibrary(name: "CLiburing", pkgConfig: "liburing", providers: [.apt(["liburing-dev"])]),
-    // All C lives here: struct layouts, hidden constants, and the calls that Swift cannot express. No decisions.
+    // All C lives here: struct layouts, hidden constants, and the calls that Swift cannot express.
+    // No decisions.
     .target(name: "CMessageSockets", dependencies: ["CLiburing"]),
-    // Descriptors, control messages, codecs, addresses, options. Bytes in, values out: no loop, no actors.
+    // Descriptors, control messages, codecs, addresses, options. Bytes in, values out: no loop, no
+    // actors.
     .target(
       name: "Ancillary",
       dependencies: [
@@ -70,21 +74,24 @@ let package = Package(
     .testTarget(
       name: "AncillaryTests",
       dependencies: [
-        "Ancillary", "CMessageSockets", "CAllocationCounter", .product(name: "SystemPackage", package: "swift-system"),
+        "Ancillary", "CMessageSockets", "CAllocationCounter",
+        .product(name: "SystemPackage", package: "swift-system"),
       ],
       swiftSettings: swiftSettings
     ),
     .testTarget(
       name: "SocketEngineTests",
       dependencies: [
-        "SocketEngine", "Ancillary", "CMessageSockets", "SeededRandom", .product(name: "SystemPackage", package: "swift-system"),
+        "SocketEngine", "Ancillary", "CMessageSockets", "SeededRandom",
+        .product(name: "SystemPackage", package: "swift-system"),
       ],
       swiftSettings: swiftSettings
     ),
     .testTarget(
       name: "MessageSocketsTests",
       dependencies: [
-        "MessageSockets", "SocketEngine", "CAllocationCounter", "CProcessRestrictions", "CTestDescriptors", "DriverProbeTool",
+        "MessageSockets", "SocketEngine", "CAllocationCounter", "CProcessRestrictions",
+        "CTestDescriptors", "DriverProbeTool",
         .product(name: "SystemPackage", package: "swift-system"),
       ],
       swiftSettings: swiftSettings
@@ -95,17 +102,24 @@ let package = Package(
       dependencies: ["MessageSockets", .product(name: "SystemPackage", package: "swift-system")],
       swiftSettings: swiftSettings
     ),
-    // For tests: a process that restricts itself as a container would, and tells which driver its loop has.
+    // For tests: a process that restricts itself as a container would, and tells which driver its
+    // loop has.
     .executableTarget(
       name: "DriverProbeTool",
-      dependencies: ["MessageSockets", "CProcessRestrictions", .product(name: "SystemPackage", package: "swift-system")],
+      dependencies: [
+        "MessageSockets", "CProcessRestrictions",
+        .product(name: "SystemPackage", package: "swift-system"),
+      ],
       path: "Tests/DriverProbeTool",
       swiftSettings: swiftSettings
     ),
-    // Thousands of sockets for a minute, with everything that can be cancelled, closed or shut down: `make storm`.
+    // Thousands of sockets for a minute, with everything that can be cancelled, closed or shut
+    // down: `make storm`.
     .executableTarget(
       name: "Storm",
-      dependencies: ["MessageSockets", "SeededRandom", .product(name: "SystemPackage", package: "swift-system")],
+      dependencies: [
+        "MessageSockets", "SeededRandom", .product(name: "SystemPackage", package: "swift-system"),
+      ],
       path: "Tests/Storm",
       swiftSettings: swiftSettings
     ),

@@ -1,7 +1,9 @@
 // swift-tools-version: 6.2
+// SPDX-License-Identifier: Apache-2.0
 import PackageDescription
 
-// Built by `Fuzz/run`, which adds the sanitizer's flags for this package and for the one under test.
+// Built by `Fuzz/run`, which adds the sanitizer's flags for this package and for the one under
+// test.
 let package = Package(
   name: "fuzz",
   dependencies: [
@@ -26,7 +28,10 @@ let package = Package(
         .product(name: "MessageSockets", package: "swift-message-sockets"),
         .product(name: "SystemPackage", package: "swift-system"),
       ],
-      swiftSettings: [.enableExperimentalFeature("Lifetimes"), .enableUpcomingFeature("NonisolatedNonsendingByDefault")]
+      swiftSettings: [
+        .enableExperimentalFeature("Lifetimes"),
+        .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
+      ]
     ),
   ],
   swiftLanguageModes: [.v6]

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
@@ -18,12 +19,14 @@ static void print_help(const struct program *program) {
     if (program->modes[mode] != NULL) printf("%s ", mode_names[mode]);
   }
   printf("(pingpong)\n"
-         "  --pairs N       socket pairs; in accept mode, connections at a time (1; in idle mode 10000, or what the limit permits)\n"
+         "  --pairs N       socket pairs; in accept mode, connections at a time (1; in idle mode "
+         "10000, or what the limit permits)\n"
          "  --fds F         descriptors in each message, 0 to 253 (1)\n"
          "  --bytes B       payload of each message, 1 to 65536 (64)\n"
          "  --kind K        stream, seqpacket or dgram (stream)\n"
          "  --threads T     threads over which the pairs are split (1; 2 in twothreads mode)\n"
-         "  --burst N       messages that a oneway sender hands over before it looks at anything else (16)\n"
+         "  --burst N       messages that a oneway sender hands over before it looks at anything "
+         "else (16)\n"
          "  --seconds S     measured time (1)\n"
          "  --messages N    measured messages per thread, instead of a time\n"
          "  --warmup W      seconds before the measurement (0.2)\n"
@@ -76,17 +79,17 @@ static const struct option long_options[] = {
 
 static void parse_option(struct options *options, int letter) {
   switch (letter) {
-    case 'm': options->mode = parse_mode(optarg); break;
-    case 'p': options->pairs = parse_count(optarg, "pairs", 1, 100000); break;
-    case 'f': options->fds = parse_count(optarg, "fds", 0, MAX_FDS); break;
-    case 'b': options->bytes = parse_count(optarg, "bytes", 1, MAX_BYTES); break;
-    case 'k': options->kind = parse_kind(optarg); break;
-    case 't': options->threads = parse_count(optarg, "threads", 1, 256); break;
-    case 'u': options->burst = parse_count(optarg, "burst", 1, 64); break;
-    case 's': options->seconds = parse_number(optarg, "seconds", 0.001, 3600); break;
-    case 'n': options->messages = parse_count(optarg, "messages", 1, 4000000000u); break;
-    case 'w': options->warmup = parse_number(optarg, "warmup", 0, 3600); break;
-    default: fail("unknown argument (see --help)");
+  case 'm': options->mode = parse_mode(optarg); break;
+  case 'p': options->pairs = parse_count(optarg, "pairs", 1, 100000); break;
+  case 'f': options->fds = parse_count(optarg, "fds", 0, MAX_FDS); break;
+  case 'b': options->bytes = parse_count(optarg, "bytes", 1, MAX_BYTES); break;
+  case 'k': options->kind = parse_kind(optarg); break;
+  case 't': options->threads = parse_count(optarg, "threads", 1, 256); break;
+  case 'u': options->burst = parse_count(optarg, "burst", 1, 64); break;
+  case 's': options->seconds = parse_number(optarg, "seconds", 0.001, 3600); break;
+  case 'n': options->messages = parse_count(optarg, "messages", 1, 4000000000u); break;
+  case 'w': options->warmup = parse_number(optarg, "warmup", 0, 3600); break;
+  default: fail("unknown argument (see --help)");
   }
 }
 
@@ -103,7 +106,8 @@ static rlim_t raise_descriptor_limit(void) {
   return wanted.rlim_cur;
 }
 
-// 10,000, unless both ends of so many pairs and the received descriptors of a wave exceed the limit.
+// 10,000, unless both ends of so many pairs and the received descriptors of a wave exceed the
+// limit.
 static unsigned idle_pairs(const struct options *options) {
   rlim_t limit = raise_descriptor_limit();
   rlim_t others = IDLE_WAVE + IDLE_WAVE * options->fds;
@@ -114,8 +118,13 @@ static unsigned idle_pairs(const struct options *options) {
 
 struct options parse(const struct program *program, int argc, char **argv) {
   raise_descriptor_limit();
-  struct options options = {.program = program->name, .kind = SOCK_STREAM, .fds = 1, .bytes = 64, .burst = 16,
-                            .seconds = 1, .warmup = 0.2};
+  struct options options = {.program = program->name,
+                            .kind = SOCK_STREAM,
+                            .fds = 1,
+                            .bytes = 64,
+                            .burst = 16,
+                            .seconds = 1,
+                            .warmup = 0.2};
   int letter;
   while ((letter = getopt_long(argc, argv, "", long_options, NULL)) != -1) {
     if (letter == 'h') {
@@ -127,11 +136,13 @@ struct options parse(const struct program *program, int argc, char **argv) {
   if (optind < argc) fail("unexpected argument %s (see --help)", argv[optind]);
   if (options.pairs == 0) options.pairs = options.mode == IDLE ? idle_pairs(&options) : 1;
   if (options.threads == 0) options.threads = options.mode == TWOTHREADS ? 2 : 1;
-  if (options.mode == PERSIDE) options.threads = options.pairs;  // and as many again for the far ends
+  if (options.mode == PERSIDE)
+    options.threads = options.pairs; // and as many again for the far ends
   if (options.threads > options.pairs) options.threads = options.pairs;
   bool has_threads = options.mode != IDLE && options.mode != TWOPROCESSES && options.mode != CANCEL;
   if (!has_threads && options.threads > 1) fail("%s mode has one thread", mode_names[options.mode]);
   if (options.mode == ACCEPT && options.kind == SOCK_DGRAM) fail("datagram sockets do not accept");
-  if (program->modes[options.mode] == NULL) fail("no %s mode (see --help)", mode_names[options.mode]);
+  if (program->modes[options.mode] == NULL)
+    fail("no %s mode (see --help)", mode_names[options.mode]);
   return options;
 }

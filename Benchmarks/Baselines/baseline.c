@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "baseline.h"
 
 #include <dirent.h>
@@ -52,7 +53,8 @@ void listener_open(struct listener *listener, const struct options *options) {
   listener->fd = check(socket(AF_UNIX, options->kind | SOCK_CLOEXEC, 0), "socket");
   check(bind(listener->fd, (struct sockaddr *)&automatic, sizeof automatic.sun_family), "bind");
   listener->address_length = sizeof listener->address;
-  check(getsockname(listener->fd, (struct sockaddr *)&listener->address, &listener->address_length), "getsockname");
+  check(getsockname(listener->fd, (struct sockaddr *)&listener->address, &listener->address_length),
+        "getsockname");
   check(listen(listener->fd, SOMAXCONN), "listen");
 }
 
@@ -90,16 +92,21 @@ static void run_threads(struct thread *threads, const struct options *options, w
     threads[i].work = work;
     threads[i].pairs = options->pairs / options->threads + (i < options->pairs % options->threads);
     threads[i].meter.options = options;
-    if (i > 0) check_ring(-pthread_create(&threads[i].handle, NULL, thread_main, &threads[i]), "pthread_create");
+    if (i > 0)
+      check_ring(-pthread_create(&threads[i].handle, NULL, thread_main, &threads[i]),
+                 "pthread_create");
   }
   // The first share runs here: a single-threaded baseline is a single-threaded process.
   thread_main(&threads[0]);
-  for (unsigned i = 1; i < options->threads; i++) check_ring(-pthread_join(threads[i].handle, NULL), "pthread_join");
+  for (unsigned i = 1; i < options->threads; i++)
+    check_ring(-pthread_join(threads[i].handle, NULL), "pthread_join");
 }
 
 static void print_figure(const char *name, bool applies, double value) {
-  if (applies) printf(",\"%s\":%.1f", name, value);
-  else printf(",\"%s\":null", name);
+  if (applies)
+    printf(",\"%s\":%.1f", name, value);
+  else
+    printf(",\"%s\":null", name);
 }
 
 static void report(const struct thread *threads, const struct options *options) {
@@ -113,10 +120,12 @@ static void report(const struct thread *threads, const struct options *options) 
     enters += meter->enters_measured;
   }
   enum mode mode = options->mode;
-  printf("{\"program\":\"%s\",\"mode\":\"%s\",\"kind\":\"%s\",\"pairs\":%u,\"fds\":%u,\"bytes\":%u,\"threads\":%u",
-         options->program, mode_names[mode], kind_name(options->kind), options->pairs, options->fds, options->bytes,
-         mode == PERSIDE ? 2 * options->threads : options->threads);
-  bool has_roundtrips = mode == PINGPONG || mode == TWOTHREADS || mode == PERSIDE || mode == TWOPROCESSES;
+  printf("{\"program\":\"%s\",\"mode\":\"%s\",\"kind\":\"%s\",\"pairs\":%u,\"fds\":%u,\"bytes\":%u,"
+         "\"threads\":%u",
+         options->program, mode_names[mode], kind_name(options->kind), options->pairs, options->fds,
+         options->bytes, mode == PERSIDE ? 2 * options->threads : options->threads);
+  bool has_roundtrips =
+      mode == PINGPONG || mode == TWOTHREADS || mode == PERSIDE || mode == TWOPROCESSES;
   print_figure("ns_per_roundtrip", has_roundtrips, 2 / messages_per_ns);
   print_figure("ns_per_message", true, 1 / messages_per_ns);
   print_figure("resident_bytes_per_connection", mode == IDLE, threads[0].meter.resident_bytes);

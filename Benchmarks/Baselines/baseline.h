@@ -1,7 +1,10 @@
-// What every C baseline shares: arguments, sockets, message checks, timing and the one line of output.
+// SPDX-License-Identifier: Apache-2.0
+// What every C baseline shares: arguments, sockets, message checks, timing and the one line of
+// output.
 //
-// A program supplies one function per mode that it supports; `run` splits the pairs over the threads and calls it.
-// Every failed check ends the process through `fail`: a baseline that does less work than it claims is worth nothing.
+// A program supplies one function per mode that it supports; `run` splits the pairs over the
+// threads and calls it. Every failed check ends the process through `fail`: a baseline that does
+// less work than it claims is worth nothing.
 #ifndef BASELINE_H
 #define BASELINE_H
 
@@ -26,7 +29,7 @@ enum mode { PINGPONG, ONEWAY, TWOTHREADS, PERSIDE, TWOPROCESSES, IDLE, ACCEPT, C
 struct options {
   const char *program;
   enum mode mode;
-  int kind;  // SOCK_STREAM, SOCK_SEQPACKET or SOCK_DGRAM
+  int kind; // SOCK_STREAM, SOCK_SEQPACKET or SOCK_DGRAM
   unsigned pairs;
   unsigned fds;
   unsigned bytes;
@@ -34,11 +37,11 @@ struct options {
   unsigned burst;
   double seconds;
   double warmup;
-  uint64_t messages;  // if not 0, measure this many messages per thread instead of `seconds`
+  uint64_t messages; // if not 0, measure this many messages per thread instead of `seconds`
 };
 
-// The message that every end sends: one /dev/null descriptor, `fds` times. Only read by the kernel, so that
-// all the sends of a thread share it.
+// The message that every end sends: one /dev/null descriptor, `fds` times. Only read by the kernel,
+// so that all the sends of a thread share it.
 struct outgoing {
   struct msghdr header;
   struct iovec payload;
@@ -66,20 +69,21 @@ struct received {
 };
 
 // Checks a receive, closes the descriptors it brought and returns how many messages it completed.
-unsigned inbox_take(struct inbox *inbox, const struct options *options, const struct received *received);
+unsigned inbox_take(struct inbox *inbox, const struct options *options,
+                    const struct received *received);
 
 // Counts messages, and decides when a thread's warm-up and measurement are over.
 struct meter {
   const struct options *options;
-  uint64_t sent, received;  // messages
-  uint64_t enters;          // system calls that submit, send, receive or wait; not close
+  uint64_t sent, received; // messages
+  uint64_t enters; // system calls that submit, send, receive or wait; not close
   // Below: private to the meter.
   enum { WARMING, MEASURING, DONE } phase;
   uint64_t check_at;
   uint64_t phase_start;
   uint64_t first_message, first_enter;
   uint64_t elapsed_ns, messages, enters_measured;
-  double resident_bytes;  // per connection, in idle mode
+  double resident_bytes; // per connection, in idle mode
 };
 
 // How many threads wait for each other before they start.
@@ -98,7 +102,7 @@ typedef void (*worker)(struct meter *meter, const struct options *options, unsig
 struct program {
   const char *name;
   const char *summary;
-  worker modes[MODE_COUNT];  // NULL: not supported
+  worker modes[MODE_COUNT]; // NULL: not supported
 };
 
 // Also raises the limit of open descriptors as far as it may go.
@@ -119,7 +123,8 @@ void open_pair(const struct options *options, int ends[2]);
 void *allocate(size_t count, size_t size);
 size_t resident_bytes(void);
 
-// A listener on an unused abstract address (the kernel picks the name), and what is needed to connect to it.
+// A listener on an unused abstract address (the kernel picks the name), and what is needed to
+// connect to it.
 struct listener {
   int fd;
   socklen_t address_length;

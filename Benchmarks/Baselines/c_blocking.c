@@ -1,5 +1,6 @@
-// Plain sendmsg and recvmsg. In one thread nothing ever waits, which is the cost of the system calls alone;
-// with a thread for each end (perside mode), every message wakes a thread.
+// SPDX-License-Identifier: Apache-2.0
+// Plain sendmsg and recvmsg. In one thread nothing ever waits, which is the cost of the system
+// calls alone; with a thread for each end (perside mode), every message wakes a thread.
 #include <pthread.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -57,7 +58,8 @@ static void pingpong(struct meter *meter, const struct options *options, unsigne
   plain_close(&plain);
 }
 
-// A burst must fit into the socket, overhead included: if it were full, the only thread would wait for itself.
+// A burst must fit into the socket, overhead included: if it were full, the only thread would wait
+// for itself.
 static unsigned burst_for(const struct options *options) {
   unsigned fit = MAX_BYTES / options->bytes;
   return options->burst < fit ? options->burst : fit;
@@ -86,7 +88,8 @@ static void accept_mode(struct meter *meter, const struct options *options, unsi
   meter_start(meter);
   while (meter_running(meter)) {
     struct plain_end client = {.fd = open_client(options)}, server = {.fd = -1};
-    check(connect(client.fd, (struct sockaddr *)&listener.address, listener.address_length), "connect");
+    check(connect(client.fd, (struct sockaddr *)&listener.address, listener.address_length),
+          "connect");
     send_message(&plain, &client);
     check(close(client.fd), "close");
     server.fd = check(accept4(listener.fd, NULL, NULL, SOCK_CLOEXEC), "accept4");
@@ -147,7 +150,10 @@ int main(int argc, char **argv) {
   static const struct program program = {
       .name = "c_blocking",
       .summary = "plain blocking sendmsg and recvmsg; in perside mode, a thread for each end",
-      .modes = {[PINGPONG] = pingpong, [TWOTHREADS] = pingpong, [PERSIDE] = perside, [ONEWAY] = oneway,
+      .modes = {[PINGPONG] = pingpong,
+                [TWOTHREADS] = pingpong,
+                [PERSIDE] = perside,
+                [ONEWAY] = oneway,
                 [ACCEPT] = accept_mode},
   };
   return run(&program, argc, argv);

@@ -1,4 +1,6 @@
-// Level-triggered epoll with sendmsg and recvmsg that never block (MSG_DONTWAIT): the readiness way.
+// SPDX-License-Identifier: Apache-2.0
+// Level-triggered epoll with sendmsg and recvmsg that never block (MSG_DONTWAIT): the readiness
+// way.
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
@@ -29,7 +31,8 @@ static void watch(struct bench *bench, int operation, struct plain_end *end, uin
   check(epoll_ctl(bench->epoll, operation, end->fd, &event), "epoll_ctl");
 }
 
-static void bench_open(struct bench *bench, struct meter *meter, const struct options *options, unsigned ends) {
+static void bench_open(struct bench *bench, struct meter *meter, const struct options *options,
+                       unsigned ends) {
   *bench = (struct bench){.count = ends};
   plain_open(&bench->plain, meter, options);
   bench->epoll = check(epoll_create1(EPOLL_CLOEXEC), "epoll_create1");
@@ -82,7 +85,8 @@ static void send_or_wait(struct bench *bench, struct plain_end *end, bool was_wa
 static void pingpong_handle(struct bench *bench, struct plain_end *end, uint32_t events) {
   if (events & EPOLLOUT) send_or_wait(bench, end, true);
   if (!(events & EPOLLIN)) return;
-  // One receive for each event: there is one message, and a level-triggered event comes again if there is more.
+  // One receive for each event: there is one message, and a level-triggered event comes again if
+  // there is more.
   if (receive(bench, end) != MESSAGE) return;
   if (meter_running(bench->plain.meter)) send_or_wait(bench, end, false);
 }
@@ -108,7 +112,9 @@ static void oneway_handle(struct bench *bench, struct plain_end *end, uint32_t e
     return;
   }
   // A message that a stream has begun to take is finished even when the time is over.
-  while (budget-- > 0 && (end->sent > 0 || meter_running(plain->meter)) && plain_send(plain, end, MSG_DONTWAIT)) continue;
+  while (budget-- > 0 && (end->sent > 0 || meter_running(plain->meter)) &&
+         plain_send(plain, end, MSG_DONTWAIT))
+    continue;
   if (!meter_running(plain->meter) && end->sent == 0) watch(bench, EPOLL_CTL_MOD, end, 0);
 }
 
@@ -123,7 +129,8 @@ static void oneway(struct meter *meter, const struct options *options, unsigned 
   struct bench bench;
   bench_open(&bench, meter, options, 2 * pairs);
   open_pairs(&bench);
-  for (unsigned i = 0; i < bench.count; i++) watch(&bench, EPOLL_CTL_ADD, &bench.ends[i], i % 2 == 0 ? EPOLLOUT : EPOLLIN);
+  for (unsigned i = 0; i < bench.count; i++)
+    watch(&bench, EPOLL_CTL_ADD, &bench.ends[i], i % 2 == 0 ? EPOLLOUT : EPOLLIN);
   meter_start(meter);
   run_until_drained(&bench, oneway_handle);
   while (half_sent(&bench) || meter->received < meter->sent) turn(&bench, oneway_handle);
@@ -142,13 +149,15 @@ static void idle(struct meter *meter, const struct options *options, unsigned pa
   struct bench bench;
   bench_open(&bench, meter, options, 2 * pairs);
   open_pairs(&bench);
-  for (unsigned i = 0; i < pairs; i++) watch(&bench, EPOLL_CTL_ADD, &bench.ends[2 * i + 1], EPOLLIN);
+  for (unsigned i = 0; i < pairs; i++)
+    watch(&bench, EPOLL_CTL_ADD, &bench.ends[2 * i + 1], EPOLLIN);
   meter->resident_bytes = (double)(resident_bytes() - before) / pairs;
 
   meter_begin(meter);
   for (unsigned next = 0; meter->received < pairs;) {
     for (; next < pairs && meter->sent - meter->received < IDLE_WAVE; next++) {
-      if (!plain_send(&bench.plain, &bench.ends[2 * next], MSG_DONTWAIT)) fail("an empty socket does not take a message");
+      if (!plain_send(&bench.plain, &bench.ends[2 * next], MSG_DONTWAIT))
+        fail("an empty socket does not take a message");
     }
     turn(&bench, idle_handle);
   }
@@ -159,19 +168,21 @@ static void idle(struct meter *meter, const struct options *options, unsigned pa
 // MARK: Accept: connect, accept, one message, close both ends
 
 struct accept_bench {
-  struct bench bench;  // first, so that a handler finds the rest
+  struct bench bench; // first, so that a handler finds the rest
   struct listener listener;
   struct plain_end listening;
   struct plain_end **free_ends;
   unsigned free_count;
-  unsigned open;  // connections that the server has not closed yet
+  unsigned open; // connections that the server has not closed yet
 };
 
 static void connect_and_send(struct accept_bench *accept) {
   struct plain *plain = &accept->bench.plain;
   struct plain_end client = {.fd = open_client(plain->options)};
   plain->meter->enters++;
-  check(connect(client.fd, (struct sockaddr *)&accept->listener.address, accept->listener.address_length), "connect");
+  check(connect(client.fd, (struct sockaddr *)&accept->listener.address,
+                accept->listener.address_length),
+        "connect");
   if (!plain_send(plain, &client, MSG_DONTWAIT)) fail("an empty socket does not take a message");
   check(close(client.fd), "close");
   accept->open++;
@@ -180,7 +191,8 @@ static void connect_and_send(struct accept_bench *accept) {
 static void accept_one(struct accept_bench *accept) {
   struct plain_end *end = accept->free_ends[--accept->free_count];
   accept->bench.plain.meter->enters++;
-  *end = (struct plain_end){.fd = check(accept4(accept->listener.fd, NULL, NULL, SOCK_CLOEXEC), "accept4")};
+  *end = (struct plain_end){
+      .fd = check(accept4(accept->listener.fd, NULL, NULL, SOCK_CLOEXEC), "accept4")};
   watch(&accept->bench, EPOLL_CTL_ADD, end, EPOLLIN);
 }
 
@@ -192,7 +204,7 @@ static void accept_handle(struct bench *bench, struct plain_end *end, uint32_t e
     return;
   }
   if (receive(bench, end) != MESSAGE) return;
-  check(close(end->fd), "close");  // which ends the watch, too
+  check(close(end->fd), "close"); // which ends the watch, too
   end->fd = -1;
   accept->free_ends[accept->free_count++] = end;
   accept->open--;
@@ -220,7 +232,11 @@ int main(int argc, char **argv) {
   static const struct program program = {
       .name = "c_epoll",
       .summary = "level-triggered epoll with sendmsg and recvmsg",
-      .modes = {[PINGPONG] = pingpong, [TWOTHREADS] = pingpong, [ONEWAY] = oneway, [IDLE] = idle, [ACCEPT] = accept_mode},
+      .modes = {[PINGPONG] = pingpong,
+                [TWOTHREADS] = pingpong,
+                [ONEWAY] = oneway,
+                [IDLE] = idle,
+                [ACCEPT] = accept_mode},
   };
   return run(&program, argc, argv);
 }

@@ -1,4 +1,6 @@
-// One ring, single-shot SENDMSG, multishot RECVMSG: a receive stays armed, and takes its buffers from a shared ring.
+// SPDX-License-Identifier: Apache-2.0
+// One ring, single-shot SENDMSG, multishot RECVMSG: a receive stays armed, and takes its buffers
+// from a shared ring.
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -10,20 +12,22 @@ const bool ring_multishot = true;
 enum {
   GROUP = 0,
   MIN_BUFFERS = 32,
-  // With fewer buffers than messages, the kernel ends a receive with ENOBUFS, and it is armed again.
+  // With fewer buffers than messages, the kernel ends a receive with ENOBUFS, and it is armed
+  // again.
   MAX_BUFFERS = 1024,
 };
 
 struct receiver {
   struct ring *ring;
   const struct options *options;
-  // Lengths of the name and control areas in every buffer; the kernel copies it when a receive is submitted.
+  // Lengths of the name and control areas in every buffer; the kernel copies it when a receive is
+  // submitted.
   struct msghdr layout;
   struct io_uring_buf_ring *buffers;
   char *memory;
-  unsigned count;   // a power of two
-  unsigned size;    // of a buffer: no room for more than one message
-  unsigned stride;  // from buffer to buffer: control messages must be aligned
+  unsigned count; // a power of two
+  unsigned size; // of a buffer: no room for more than one message
+  unsigned stride; // from buffer to buffer: control messages must be aligned
 };
 
 // MARK: Provided buffers
@@ -48,14 +52,16 @@ static size_t buffer_ring_bytes(const struct receiver *receiver) {
 
 static void provide_buffers(struct receiver *receiver) {
   // The kernel wants whole pages, which malloc does not promise.
-  receiver->buffers = mmap(NULL, buffer_ring_bytes(receiver), PROT_READ | PROT_WRITE, MAP_ANONYMOUS | MAP_PRIVATE, -1, 0);
+  receiver->buffers = mmap(NULL, buffer_ring_bytes(receiver), PROT_READ | PROT_WRITE,
+                           MAP_ANONYMOUS | MAP_PRIVATE, -1, 0);
   if (receiver->buffers == MAP_FAILED) fail("mmap of the buffer ring failed");
   struct io_uring_buf_reg registration = {
       .ring_addr = (uint64_t)(uintptr_t)receiver->buffers,
       .ring_entries = receiver->count,
       .bgid = GROUP,
   };
-  check_ring(io_uring_register_buf_ring(&receiver->ring->io, &registration, 0), "io_uring_register_buf_ring");
+  check_ring(io_uring_register_buf_ring(&receiver->ring->io, &registration, 0),
+             "io_uring_register_buf_ring");
   io_uring_buf_ring_init(receiver->buffers);
   for (unsigned id = 0; id < receiver->count; id++) provide(receiver, id);
 }
@@ -118,7 +124,8 @@ unsigned receiver_take(struct receiver *receiver, struct end *end, const struct 
   int length = check_ring(cqe->res, "recvmsg");
   if (!(cqe->flags & IORING_CQE_F_BUFFER)) fail("a receive without a buffer");
   unsigned id = cqe->flags >> IORING_CQE_BUFFER_SHIFT;
-  unsigned messages = take_buffer(receiver, end, receiver->memory + (size_t)id * receiver->stride, length);
+  unsigned messages =
+      take_buffer(receiver, end, receiver->memory + (size_t)id * receiver->stride, length);
   provide(receiver, id);
   return messages;
 }
@@ -126,6 +133,11 @@ unsigned receiver_take(struct receiver *receiver, struct end *end, const struct 
 const struct program ring_program = {
     .name = "c_ring_multishot",
     .summary = "io_uring through liburing, multishot receives with a provided-buffer ring",
-    .modes = {[PINGPONG] = ring_pingpong, [TWOTHREADS] = ring_pingpong, [ONEWAY] = ring_oneway, [IDLE] = ring_idle,
-              [ACCEPT] = ring_accept, [CANCEL] = ring_cancel, [TWOPROCESSES] = ring_twoprocesses},
+    .modes = {[PINGPONG] = ring_pingpong,
+              [TWOTHREADS] = ring_pingpong,
+              [ONEWAY] = ring_oneway,
+              [IDLE] = ring_idle,
+              [ACCEPT] = ring_accept,
+              [CANCEL] = ring_cancel,
+              [TWOPROCESSES] = ring_twoprocesses},
 };

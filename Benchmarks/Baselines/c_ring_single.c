@@ -1,4 +1,6 @@
-// One ring, single-shot SENDMSG and RECVMSG: each receive is submitted for one message, with its own control buffer.
+// SPDX-License-Identifier: Apache-2.0
+// One ring, single-shot SENDMSG and RECVMSG: each receive is submitted for one message, with its
+// own control buffer.
 #include <stdlib.h>
 
 #include "ring_modes.h"
@@ -15,8 +17,8 @@ struct slot {
 struct receiver {
   struct ring *ring;
   const struct options *options;
-  struct slot *slots;  // one for each end
-  char *bytes;         // `options->bytes` for each end
+  struct slot *slots; // one for each end
+  char *bytes; // `options->bytes` for each end
 };
 
 struct receiver *receiver_open(struct ring *ring, const struct options *options, unsigned ends) {
@@ -76,6 +78,11 @@ unsigned receiver_take(struct receiver *receiver, struct end *end, const struct 
 const struct program ring_program = {
     .name = "c_ring_single",
     .summary = "io_uring through liburing, single-shot receives",
-    .modes = {[PINGPONG] = ring_pingpong, [TWOTHREADS] = ring_pingpong, [ONEWAY] = ring_oneway, [IDLE] = ring_idle,
-              [ACCEPT] = ring_accept, [CANCEL] = ring_cancel, [TWOPROCESSES] = ring_twoprocesses},
+    .modes = {[PINGPONG] = ring_pingpong,
+              [TWOTHREADS] = ring_pingpong,
+              [ONEWAY] = ring_oneway,
+              [IDLE] = ring_idle,
+              [ACCEPT] = ring_accept,
+              [CANCEL] = ring_cancel,
+              [TWOPROCESSES] = ring_twoprocesses},
 };

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,7 +32,8 @@ void outgoing_open(struct outgoing *message, const struct options *options) {
   message->header.msg_iovlen = 1;
   message->descriptor = check(open("/dev/null", O_RDONLY | O_CLOEXEC), "/dev/null");
   if (options->fds > 0) attach_descriptors(message, options->fds);
-  // On a stream the kernel itself sends the rest after a short send, without repeating the descriptors.
+  // On a stream the kernel itself sends the rest after a short send, without repeating the
+  // descriptors.
   message->flags = MSG_NOSIGNAL | (options->kind == SOCK_STREAM ? MSG_WAITALL : 0);
 }
 
@@ -53,10 +55,12 @@ static unsigned close_rights(const struct cmsghdr *rights) {
 }
 
 static unsigned close_descriptors(const struct received *received) {
-  struct msghdr view = {.msg_control = received->control, .msg_controllen = received->control_length};
+  struct msghdr view = {.msg_control = received->control,
+                        .msg_controllen = received->control_length};
   unsigned count = 0;
   for (struct cmsghdr *item = CMSG_FIRSTHDR(&view); item != NULL; item = CMSG_NXTHDR(&view, item)) {
-    if (item->cmsg_level == SOL_SOCKET && item->cmsg_type == SCM_RIGHTS) count += close_rights(item);
+    if (item->cmsg_level == SOL_SOCKET && item->cmsg_type == SCM_RIGHTS)
+      count += close_rights(item);
   }
   return count;
 }
@@ -68,21 +72,25 @@ static void check_payload(const struct received *received) {
   }
 }
 
-unsigned inbox_take(struct inbox *inbox, const struct options *options, const struct received *received) {
-  // Adopt the descriptors first, judge later. Without room for control, CTRUNC says nothing about descriptors of ours.
+unsigned inbox_take(struct inbox *inbox, const struct options *options,
+                    const struct received *received) {
+  // Adopt the descriptors first, judge later. Without room for control, CTRUNC says nothing about
+  // descriptors of ours.
   unsigned descriptors = received->control_length > 0 ? close_descriptors(received) : 0;
   if (options->fds > 0 && (received->flags & MSG_CTRUNC)) fail("truncated control data");
   if (received->flags & MSG_TRUNC) fail("truncated payload");
   check_payload(received);
 
-  // Descriptors come with the first byte of their own send: count the messages that begin in this receive.
+  // Descriptors come with the first byte of their own send: count the messages that begin in this
+  // receive.
   unsigned size = options->bytes;
   unsigned reach = inbox->partial + (unsigned)received->length;
   unsigned begun = (reach + size - 1) / size - (inbox->partial > 0);
   if (descriptors != begun * options->fds) {
     fail("%u descriptors arrived instead of %u", descriptors, begun * options->fds);
   }
-  if (options->kind != SOCK_STREAM && reach != size) fail("%u bytes arrived instead of %u", reach, size);
+  if (options->kind != SOCK_STREAM && reach != size)
+    fail("%u bytes arrived instead of %u", reach, size);
   inbox->partial = reach % size;
   return reach / size;
 }

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include <pthread.h>
 #include <stdio.h>
 #include <time.h>
@@ -60,7 +61,8 @@ bool meter_running(struct meter *meter) {
 size_t resident_bytes(void) {
   FILE *file = fopen("/proc/self/statm", "r");
   unsigned long total, resident;
-  if (file == NULL || fscanf(file, "%lu %lu", &total, &resident) != 2) fail("/proc/self/statm cannot be read");
+  if (file == NULL || fscanf(file, "%lu %lu", &total, &resident) != 2)
+    fail("/proc/self/statm cannot be read");
   fclose(file);
   return resident * (size_t)sysconf(_SC_PAGESIZE);
 }

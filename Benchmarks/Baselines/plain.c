@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "plain.h"
 
 #include <errno.h>
@@ -20,8 +21,10 @@ static bool would_block(ssize_t result) {
 }
 
 // The rest of a message: its descriptors went out with the first piece.
-static struct msghdr rest_of_message(const struct plain *plain, const struct plain_end *end, struct iovec *rest) {
-  *rest = (struct iovec){.iov_base = plain->message.bytes + end->sent, .iov_len = plain->options->bytes - end->sent};
+static struct msghdr rest_of_message(const struct plain *plain, const struct plain_end *end,
+                                     struct iovec *rest) {
+  *rest = (struct iovec){.iov_base = plain->message.bytes + end->sent,
+                         .iov_len = plain->options->bytes - end->sent};
   return (struct msghdr){.msg_iov = rest, .msg_iovlen = 1};
 }
 
@@ -40,7 +43,8 @@ bool plain_send(struct plain *plain, struct plain_end *end, int flags) {
 }
 
 enum receipt plain_receive(struct plain *plain, struct plain_end *end, int flags) {
-  struct iovec payload = {.iov_base = plain->bytes, .iov_len = plain->options->bytes - end->inbox.partial};
+  struct iovec payload = {.iov_base = plain->bytes,
+                          .iov_len = plain->options->bytes - end->inbox.partial};
   struct msghdr header = {.msg_iov = &payload, .msg_iovlen = 1};
   if (plain->options->fds > 0) {
     header.msg_control = plain->control;

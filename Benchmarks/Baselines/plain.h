@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What the baselines without io_uring share: one checked sendmsg, and one checked recvmsg.
 #ifndef PLAIN_H
 #define PLAIN_H
@@ -16,17 +17,19 @@ struct plain {
 struct plain_end {
   int fd;
   struct inbox inbox;
-  unsigned sent;  // bytes of the message that a full stream has taken so far
+  unsigned sent; // bytes of the message that a full stream has taken so far
 };
 
 void plain_open(struct plain *plain, struct meter *meter, const struct options *options);
 void plain_close(struct plain *plain);
 
-// True once the message is sent whole; false if the socket is full, which a blocking send never reports.
+// True once the message is sent whole; false if the socket is full, which a blocking send never
+// reports.
 bool plain_send(struct plain *plain, struct plain_end *end, int flags);
 
 enum receipt { NOTHING, PIECE, MESSAGE, CLOSED };
-// NOTHING if there is nothing to receive, which a blocking receive never reports; CLOSED if nothing will come any more.
+// NOTHING if there is nothing to receive, which a blocking receive never reports; CLOSED if nothing
+// will come any more.
 enum receipt plain_receive(struct plain *plain, struct plain_end *end, int flags);
 
 #endif

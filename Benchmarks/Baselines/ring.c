@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "ring.h"
 
 #include <errno.h>
@@ -18,7 +19,8 @@ static unsigned entries_for(unsigned operations) {
 void ring_open(struct ring *ring, struct meter *meter, unsigned operations) {
   unsigned entries = entries_for(operations);
   struct io_uring_params parameters = {
-      .flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_SUBMIT_ALL | IORING_SETUP_CQSIZE,
+      .flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_SUBMIT_ALL |
+               IORING_SETUP_CQSIZE,
       // Room for the receives that this turn's sends complete.
       .cq_entries = 2 * entries,
   };
@@ -26,9 +28,7 @@ void ring_open(struct ring *ring, struct meter *meter, unsigned operations) {
   check_ring(io_uring_queue_init_params(entries, &ring->io, &parameters), "io_uring_setup");
 }
 
-void ring_close(struct ring *ring) {
-  io_uring_queue_exit(&ring->io);
-}
+void ring_close(struct ring *ring) { io_uring_queue_exit(&ring->io); }
 
 struct io_uring_sqe *ring_entry(struct ring *ring) {
   struct io_uring_sqe *sqe = io_uring_get_sqe(&ring->io);
@@ -43,8 +43,10 @@ struct io_uring_sqe *ring_entry(struct ring *ring) {
 void ring_turn(struct ring *ring, completion complete, void *context) {
   ring->meter->enters++;
   int result = io_uring_submit_and_wait(&ring->io, 1);
-  // Interrupted, or completions overflowed: what is in the queue is handled, the rest comes next turn.
-  if (result != -EINTR && result != -EBUSY && result != -EAGAIN) check_ring(result, "io_uring_enter");
+  // Interrupted, or completions overflowed: what is in the queue is handled, the rest comes next
+  // turn.
+  if (result != -EINTR && result != -EBUSY && result != -EAGAIN)
+    check_ring(result, "io_uring_enter");
 
   struct io_uring_cqe *cqe;
   unsigned head, count = 0;

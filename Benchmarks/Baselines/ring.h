@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What the io_uring baselines share: the ring, its one system call per turn, and sending.
 #ifndef RING_H
 #define RING_H
@@ -14,7 +15,8 @@ struct ring {
   struct meter *meter;
 };
 
-// Opens a ring that is used by the calling thread only. `operations` is how many may be submitted in one turn.
+// Opens a ring that is used by the calling thread only. `operations` is how many may be submitted
+// in one turn.
 void ring_open(struct ring *ring, struct meter *meter, unsigned operations);
 void ring_close(struct ring *ring);
 
@@ -25,7 +27,8 @@ struct io_uring_sqe *ring_entry(struct ring *ring);
 typedef void (*completion)(void *context, struct io_uring_cqe *cqe);
 void ring_turn(struct ring *ring, completion complete, void *context);
 
-static inline void entry_tag(struct io_uring_sqe *sqe, const void *subject, enum operation operation) {
+static inline void entry_tag(struct io_uring_sqe *sqe, const void *subject,
+                             enum operation operation) {
   io_uring_sqe_set_data64(sqe, (uint64_t)(uintptr_t)subject | operation);
 }
 static inline enum operation completion_operation(const struct io_uring_cqe *cqe) {

@@ -1,4 +1,6 @@
-// Accept mode: connect, accept, one message, close both ends. All but the closes go through the ring.
+// SPDX-License-Identifier: Apache-2.0
+// Accept mode: connect, accept, one message, close both ends. All but the closes go through the
+// ring.
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -9,13 +11,15 @@ struct accept_bench {
   struct listener listener;
   struct end **free_ends;
   unsigned free_count;
-  unsigned clients;  // connecting or sending
+  unsigned clients; // connecting or sending
 };
 
 static void accept_next(struct accept_bench *accept) {
   struct io_uring_sqe *sqe = ring_entry(&accept->bench.ring);
-  if (ring_multishot) io_uring_prep_multishot_accept(sqe, accept->listener.fd, NULL, NULL, SOCK_CLOEXEC);
-  else io_uring_prep_accept(sqe, accept->listener.fd, NULL, NULL, SOCK_CLOEXEC);
+  if (ring_multishot)
+    io_uring_prep_multishot_accept(sqe, accept->listener.fd, NULL, NULL, SOCK_CLOEXEC);
+  else
+    io_uring_prep_accept(sqe, accept->listener.fd, NULL, NULL, SOCK_CLOEXEC);
   entry_tag(sqe, NULL, ACCEPTED);
 }
 
@@ -23,7 +27,8 @@ static void connect_and_send(struct accept_bench *accept) {
   int fd = open_client(accept->bench.options);
   accept->clients++;
   struct io_uring_sqe *sqe = ring_entry(&accept->bench.ring);
-  io_uring_prep_connect(sqe, fd, (struct sockaddr *)&accept->listener.address, accept->listener.address_length);
+  io_uring_prep_connect(sqe, fd, (struct sockaddr *)&accept->listener.address,
+                        accept->listener.address_length);
   entry_tag(sqe, NULL, CONNECTED);
   io_uring_sqe_set_flags(sqe, IOSQE_IO_LINK);
   // The client has no state but its descriptor: shifted, it leaves the low bits to the operation.
@@ -40,7 +45,8 @@ static void accepted(struct accept_bench *accept, const struct io_uring_cqe *cqe
   receiver_arm(accept->bench.receiver, end);
 }
 
-static void connection_received(struct accept_bench *accept, struct end *end, const struct io_uring_cqe *cqe) {
+static void connection_received(struct accept_bench *accept, struct end *end,
+                                const struct io_uring_cqe *cqe) {
   struct bench *bench = &accept->bench;
   unsigned messages = bench_take(bench, end, cqe);
   // A multishot receive holds on to the socket until it has seen the peer close.
@@ -58,13 +64,13 @@ static void connection_received(struct accept_bench *accept, struct end *end, co
 static void accept_complete(void *context, struct io_uring_cqe *cqe) {
   struct accept_bench *accept = context;
   switch (completion_operation(cqe)) {
-    case ACCEPTED: accepted(accept, cqe); break;
-    case CONNECTED: check_ring(cqe->res, "connect"); break;
-    case RECEIVED: connection_received(accept, completion_subject(cqe), cqe); break;
-    default:
-      bench_check_sent(&accept->bench, cqe);
-      check(close((int)(cqe->user_data >> 3)), "close");
-      accept->clients--;
+  case ACCEPTED: accepted(accept, cqe); break;
+  case CONNECTED: check_ring(cqe->res, "connect"); break;
+  case RECEIVED: connection_received(accept, completion_subject(cqe), cqe); break;
+  default:
+    bench_check_sent(&accept->bench, cqe);
+    check(close((int)(cqe->user_data >> 3)), "close");
+    accept->clients--;
   }
 }
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Cancel mode: receives that find nothing are submitted, cancelled, and their ends awaited.
 #include <errno.h>
 #include <stdlib.h>
@@ -7,7 +8,7 @@
 
 struct cancel_bench {
   struct bench bench;
-  unsigned pending;  // completions to come, of receives and of cancellations
+  unsigned pending; // completions to come, of receives and of cancellations
 };
 
 static void cancel_complete(void *context, struct io_uring_cqe *cqe) {

@@ -1,10 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "ring_modes.h"
 
 #include <stdlib.h>
 #include <unistd.h>
 
-void bench_open(struct bench *bench, struct meter *meter, const struct options *options, unsigned ends,
-                unsigned operations) {
+void bench_open(struct bench *bench, struct meter *meter, const struct options *options,
+                unsigned ends, unsigned operations) {
   *bench = (struct bench){.options = options, .meter = meter, .count = ends};
   ring_open(&bench->ring, meter, operations);
   outgoing_open(&bench->message, options);
@@ -45,7 +46,8 @@ int *bench_open_receivers(struct bench *bench) {
 }
 
 void bench_check_sent(const struct bench *bench, const struct io_uring_cqe *cqe) {
-  if ((unsigned)check_ring(cqe->res, "sendmsg") != bench->options->bytes) fail("short send: %d bytes", cqe->res);
+  if ((unsigned)check_ring(cqe->res, "sendmsg") != bench->options->bytes)
+    fail("short send: %d bytes", cqe->res);
 }
 
 unsigned bench_take(struct bench *bench, struct end *end, const struct io_uring_cqe *cqe) {
@@ -74,7 +76,8 @@ static void pingpong_complete(void *context, struct io_uring_cqe *cqe) {
     return;
   }
   unsigned messages = bench_take(bench, end, cqe);
-  if (messages > 0 && meter_running(bench->meter)) ring_send(&bench->ring, end->fd, &bench->message, end);
+  if (messages > 0 && meter_running(bench->meter))
+    ring_send(&bench->ring, end->fd, &bench->message, end);
   bench_keep_armed(bench, end);
 }
 
@@ -106,7 +109,8 @@ static void idle_complete(void *context, struct io_uring_cqe *cqe) {
 }
 
 void ring_idle(struct meter *meter, const struct options *options, unsigned pairs) {
-  // Everything counts: the ring, shared buffers, and each connection's own. What the kernel keeps does not show here.
+  // Everything counts: the ring, shared buffers, and each connection's own. What the kernel keeps
+  // does not show here.
   size_t before = resident_bytes();
   struct bench bench;
   bench_open(&bench, meter, options, pairs, pairs);
@@ -129,6 +133,4 @@ void ring_idle(struct meter *meter, const struct options *options, unsigned pair
   bench_close(&bench);
 }
 
-int main(int argc, char **argv) {
-  return run(&ring_program, argc, argv);
-}
+int main(int argc, char **argv) { return run(&ring_program, argc, argv); }

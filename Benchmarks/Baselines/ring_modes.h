@@ -1,4 +1,6 @@
-// The modes of the io_uring baselines. They differ in how they receive: each program supplies the functions below.
+// SPDX-License-Identifier: Apache-2.0
+// The modes of the io_uring baselines. They differ in how they receive: each program supplies the
+// functions below.
 #ifndef RING_MODES_H
 #define RING_MODES_H
 
@@ -10,8 +12,8 @@ struct end {
   _Alignas(8) int fd;
   unsigned index;
   struct inbox inbox;
-  bool armed;   // a receive is pending in the kernel
-  bool closed;  // the peer has closed
+  bool armed; // a receive is pending in the kernel
+  bool closed; // the peer has closed
 };
 
 extern const struct program ring_program;
@@ -37,9 +39,10 @@ struct bench {
   unsigned count;
 };
 
-// `operations` is how many may be submitted in one turn. No more than needed: the ring should stay in the cache.
-void bench_open(struct bench *bench, struct meter *meter, const struct options *options, unsigned ends,
-                unsigned operations);
+// `operations` is how many may be submitted in one turn. No more than needed: the ring should stay
+// in the cache.
+void bench_open(struct bench *bench, struct meter *meter, const struct options *options,
+                unsigned ends, unsigned operations);
 void bench_open_pairs(struct bench *bench);
 // Pairs of which only one end receives: returns the others, to be closed and freed by the caller.
 int *bench_open_receivers(struct bench *bench);

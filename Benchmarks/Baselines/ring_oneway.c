@@ -1,7 +1,9 @@
+// SPDX-License-Identifier: Apache-2.0
 // One-way mode: a sender hands over a burst, and the next one when the kernel is through with it.
 //
-// Unlinked sends that wait for room complete in any order, and the steps of a linked chain take an enter each. So
-// a burst does not wait: the sends run in order as they are submitted, until the socket is full. Then one send waits.
+// Unlinked sends that wait for room complete in any order, and the steps of a linked chain take an
+// enter each. So a burst does not wait: the sends run in order as they are submitted, until the
+// socket is full. Then one send waits.
 #include <errno.h>
 #include <stdlib.h>
 
@@ -10,8 +12,8 @@
 struct sender {
   // Aligned, because the low bits of its address carry the operation.
   _Alignas(8) int fd;
-  unsigned under_way;  // sends whose completion is to come
-  unsigned missing;    // bytes of a message that a full stream took only in part
+  unsigned under_way; // sends whose completion is to come
+  unsigned missing; // bytes of a message that a full stream took only in part
   bool full;
   // The rest of such a message. Its descriptors went out with its beginning.
   struct iovec payload;
@@ -21,11 +23,12 @@ struct sender {
 struct oneway_bench {
   struct bench bench;
   struct sender *senders;
-  unsigned sending;  // senders that have something under way
+  unsigned sending; // senders that have something under way
   unsigned burst;
 };
 
-static void submit(struct oneway_bench *oneway, struct sender *sender, const struct msghdr *header, int flags) {
+static void submit(struct oneway_bench *oneway, struct sender *sender, const struct msghdr *header,
+                   int flags) {
   struct io_uring_sqe *sqe = ring_entry(&oneway->bench.ring);
   io_uring_prep_sendmsg(sqe, sender->fd, header, flags);
   entry_tag(sqe, sender, SENT);
@@ -48,10 +51,14 @@ static void send_burst(struct oneway_bench *oneway, struct sender *sender) {
 
 static void send_more(struct oneway_bench *oneway, struct sender *sender) {
   const struct outgoing *message = &oneway->bench.message;
-  if (sender->missing > 0) send_rest(oneway, sender);
-  else if (!meter_running(oneway->bench.meter)) oneway->sending--;
-  else if (sender->full) submit(oneway, sender, &message->header, message->flags);
-  else send_burst(oneway, sender);
+  if (sender->missing > 0)
+    send_rest(oneway, sender);
+  else if (!meter_running(oneway->bench.meter))
+    oneway->sending--;
+  else if (sender->full)
+    submit(oneway, sender, &message->header, message->flags);
+  else
+    send_burst(oneway, sender);
   sender->full = false;
 }
 
@@ -82,7 +89,8 @@ void ring_oneway(struct meter *meter, const struct options *options, unsigned pa
   struct oneway_bench oneway = {
       .senders = allocate(pairs, sizeof *oneway.senders),
       .sending = pairs,
-      // A single-shot receive takes one message a turn: all but one send of each burst would find the socket full.
+      // A single-shot receive takes one message a turn: all but one send of each burst would find
+      // the socket full.
       .burst = ring_multishot ? options->burst : 1,
   };
   struct bench *bench = &oneway.bench;
@@ -94,7 +102,8 @@ void ring_oneway(struct meter *meter, const struct options *options, unsigned pa
     receiver_arm(bench->receiver, &bench->ends[2 * i + 1]);
     send_burst(&oneway, &oneway.senders[i]);
   }
-  while (oneway.sending > 0 || meter->received < meter->sent) ring_turn(&bench->ring, complete, &oneway);
+  while (oneway.sending > 0 || meter->received < meter->sent)
+    ring_turn(&bench->ring, complete, &oneway);
   bench_close(bench);
   free(oneway.senders);
 }

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Ping-pong between two processes, each with a ring: the far ends are in a child.
 #include <stdlib.h>
 #include <sys/wait.h>
@@ -7,8 +8,8 @@
 
 struct side {
   struct bench bench;
-  unsigned closed;  // ends whose peer has closed
-  bool answers;     // until its peers close, not as long as the measurement lasts
+  unsigned closed; // ends whose peer has closed
+  bool answers; // until its peers close, not as long as the measurement lasts
 };
 
 static void complete(void *context, struct io_uring_cqe *cqe) {
@@ -24,11 +25,13 @@ static void complete(void *context, struct io_uring_cqe *cqe) {
     side->closed++;
     return;
   }
-  if (messages > 0 && (side->answers || meter_running(bench->meter))) ring_send(&bench->ring, end->fd, &bench->message, end);
+  if (messages > 0 && (side->answers || meter_running(bench->meter)))
+    ring_send(&bench->ring, end->fd, &bench->message, end);
   bench_keep_armed(bench, end);
 }
 
-static void side_open(struct side *side, struct meter *meter, const struct options *options, unsigned pairs, const int *fds) {
+static void side_open(struct side *side, struct meter *meter, const struct options *options,
+                      unsigned pairs, const int *fds) {
   bench_open(&side->bench, meter, options, pairs, 2 * pairs);
   for (unsigned i = 0; i < pairs; i++) {
     side->bench.ends[i].fd = fds[i];
@@ -45,12 +48,15 @@ static _Noreturn void answer(const struct options *options, unsigned pairs, cons
   _exit(0);
 }
 
-static void ask(struct meter *meter, const struct options *options, unsigned pairs, const int *fds) {
+static void ask(struct meter *meter, const struct options *options, unsigned pairs,
+                const int *fds) {
   struct side side = {.answers = false};
   side_open(&side, meter, options, pairs, fds);
   meter_start(meter);
-  for (unsigned i = 0; i < pairs; i++) ring_send(&side.bench.ring, fds[i], &side.bench.message, &side.bench.ends[i]);
-  while (meter_running(meter) || meter->received < meter->sent) ring_turn(&side.bench.ring, complete, &side);
+  for (unsigned i = 0; i < pairs; i++)
+    ring_send(&side.bench.ring, fds[i], &side.bench.message, &side.bench.ends[i]);
+  while (meter_running(meter) || meter->received < meter->sent)
+    ring_turn(&side.bench.ring, complete, &side);
   bench_close(&side.bench);
 }
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Measures the library beside its baselines: `make bench`, or `python3 Benchmarks/Runner --help`."""
 
 import argparse

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Builds everything that is measured. Only ours must build; what else is missing is named."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The table of cases. To add one, add an entry; a plot or a target names cases in plots.py and targets.py."""
 
 import resource

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Encoding and decoding alone: codec-bench compares by itself, and its figures are put into the shape of the others."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Instructions in user space for each message, counted by callgrind: `make bench-instructions`. What the kernel does is not among them."""
 
 import re

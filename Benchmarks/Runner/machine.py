@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the figures were measured on. No names of hosts, and no paths."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The plots: which there are, and what stands in them."""
 
 from dataclasses import dataclass

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The programs that are compared, and what each can do."""
 
 from dataclasses import dataclass, field

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Runs the programs of a case in turn, several rounds, and takes the medians: of the times, and of the ratios within each round."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Bar and line plots as small SVG files that are readable on a light and on a dark page."""
 
 import math

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The results as text: aligned tables that are Markdown, too."""
 
 from programs import BASELINES, CODEC_BASELINE, OURS

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The targets, and whether a run hits them."""
 
 from dataclasses import dataclass

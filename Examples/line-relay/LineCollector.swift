@@ -1,16 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
 import AsyncAlgorithms
 import MessageSockets
 import ServiceLifecycle
 
-/// Takes lines, one a message, from a Unix and from a UDP socket, and prints them in batches: every 100, and what there is every 50 ms.
+/// Takes lines, one a message, from a Unix and from a UDP socket, and prints them in batches: every
+/// 100, and what there is every 50 ms.
 struct LineCollector: Service {
   let local: UnixDatagram
   let remote: UDPSocket
   let tally: Tally
 
-  /// The sequences of both sockets are like any others. When the program is asked to stop the merged sequence ends, the last batch is printed, and the sockets are closed.
+  /// The sequences of both sockets are like any others. When the program is asked to stop the
+  /// merged sequence ends, the last batch is printed, and the sockets are closed.
   func run() async throws {
-    let lines = merge(local.messages, remote.messages).cancelOnGracefulShutdown().map { String(decoding: $0.payload, as: UTF8.self) }
+    let lines = merge(local.messages, remote.messages).cancelOnGracefulShutdown().map {
+      String(decoding: $0.payload, as: UTF8.self)
+    }
     for try await batch in lines.chunks(ofCount: 100, or: .repeating(every: .milliseconds(50))) {
       tally.add(batch.count)
       for line in batch { Console.say(line) }
@@ -21,7 +26,8 @@ struct LineCollector: Service {
 
   var addresses: String {
     get async throws {
-      guard let local = try await local.localAddress(), let remote = try await remote.localAddress() else { return "nowhere" }
+      guard let local = try await local.localAddress(), let remote = try await remote.localAddress()
+      else { return "nowhere" }
       return "\(local) \(remote)"
     }
   }

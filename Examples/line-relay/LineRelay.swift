@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import Logging
 import MessageSockets
 import ServiceLifecycle
@@ -20,13 +21,16 @@ struct LineRelay {
     let collector = LineCollector(
       local: try UnixDatagram(boundTo: UnixAddress(path: directory.appending("lines.sock"))),
       remote: try UDPSocket(boundTo: InternetAddress(.loopback, port: 0)), tally: tally)
-    let status = StatusServer(listener: try .bind(to: UnixAddress(path: directory.appending("status.sock"))), tally: tally)
+    let status = StatusServer(
+      listener: try .bind(to: UnixAddress(path: directory.appending("status.sock"))), tally: tally)
     Console.say("collecting from \(try await collector.addresses)")
 
     let services: [any Service] = [collector, status]
     // Standard output is for the lines.
     let logger = Logger(label: "line-relay") { StreamLogHandler.standardError(label: $0) }
-    try await ServiceGroup(services: services, gracefulShutdownSignals: [.sigterm, .sigint], logger: logger).run()
+    try await ServiceGroup(
+      services: services, gracefulShutdownSignals: [.sigterm, .sigint], logger: logger
+    ).run()
   }
 }
 

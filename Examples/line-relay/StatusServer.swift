@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import MessageSockets
 import ServiceLifecycle
 
@@ -6,10 +7,14 @@ struct StatusServer: Service {
   let listener: UnixListener<UnixSeqpacket>
   let tally: Tally
 
-  /// When the program is asked to stop, the server accepts no more; a question that has arrived is answered. Idle clients are not waited for: their sequences end.
+  /// When the program is asked to stop, the server accepts no more; a question that has arrived is
+  /// answered. Idle clients are not waited for: their sequences end.
   func run() async throws {
     try await cancelWhenGracefulShutdown {
-      try await listener.serve(ServeLimits(connections: 64, graceTime: .seconds(30)), onError: { Console.note("a client: \($0)") }) {
+      try await listener.serve(
+        ServeLimits(connections: 64, graceTime: .seconds(30)),
+        onError: { Console.note("a client: \($0)") }
+      ) {
         client in
         for try await _ in client.messages.cancelOnGracefulShutdown() {
           try await client.sendMessage(Array("\(tally.lines)".utf8))

@@ -1,1 +1,2 @@
+// SPDX-License-Identifier: Apache-2.0
 // Links liburing. The C shim includes <liburing.h> itself; Swift never imports this module.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #define _GNU_SOURCE
 #include "Readiness.h"
 
@@ -32,23 +33,30 @@ static int32_t control(int32_t epoll, int operation, int32_t fd, uint32_t events
   return result(epoll_ctl(epoll, operation, fd, &event));
 }
 
-int32_t cms_epoll_add(int32_t epoll, int32_t fd, uint32_t events) { return control(epoll, EPOLL_CTL_ADD, fd, events); }
-int32_t cms_epoll_modify(int32_t epoll, int32_t fd, uint32_t events) { return control(epoll, EPOLL_CTL_MOD, fd, events); }
+int32_t cms_epoll_add(int32_t epoll, int32_t fd, uint32_t events) {
+  return control(epoll, EPOLL_CTL_ADD, fd, events);
+}
+int32_t cms_epoll_modify(int32_t epoll, int32_t fd, uint32_t events) {
+  return control(epoll, EPOLL_CTL_MOD, fd, events);
+}
 int32_t cms_epoll_remove(int32_t epoll, int32_t fd) { return control(epoll, EPOLL_CTL_DEL, fd, 0); }
 
 // Waits with nanoseconds where the kernel can (5.11), else with milliseconds, rounded up.
-static int wait_for_events(int32_t epoll, struct epoll_event *events, int capacity, int64_t timeout_ns) {
+static int wait_for_events(int32_t epoll, struct epoll_event *events, int capacity,
+                           int64_t timeout_ns) {
   static atomic_bool has_no_pwait2;
   if (timeout_ns <= 0) return epoll_wait(epoll, events, capacity, timeout_ns < 0 ? -1 : 0);
   if (!atomic_load_explicit(&has_no_pwait2, memory_order_relaxed)) {
-    struct timespec timeout = {.tv_sec = timeout_ns / 1000000000, .tv_nsec = timeout_ns % 1000000000};
+    struct timespec timeout = {.tv_sec = timeout_ns / 1000000000,
+                               .tv_nsec = timeout_ns % 1000000000};
     int count = (int)syscall(SYS_epoll_pwait2, epoll, events, capacity, &timeout, NULL, (size_t)0);
     // Old container profiles answer EPERM to calls that they do not know.
     if (count >= 0 || (errno != ENOSYS && errno != EPERM)) return count;
     atomic_store_explicit(&has_no_pwait2, true, memory_order_relaxed);
   }
   int64_t milliseconds = timeout_ns / 1000000 + 1;
-  return epoll_wait(epoll, events, capacity, milliseconds > INT32_MAX ? INT32_MAX : (int)milliseconds);
+  return epoll_wait(epoll, events, capacity,
+                    milliseconds > INT32_MAX ? INT32_MAX : (int)milliseconds);
 }
 
 int32_t cms_epoll_wait(int32_t epoll, cms_event *events, uint32_t capacity, int64_t timeout_ns) {

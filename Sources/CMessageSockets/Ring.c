@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #define _GNU_SOURCE
 #include "Ring.h"
 
@@ -52,7 +53,8 @@ int32_t cms_ring_create(uint32_t entries, uint32_t setup_flags, cms_ring **out) 
     free(ring);
     return status;
   }
-  // A registered ring descriptor saves a file look-up in every enter; where it is refused (before 5.18) all works without.
+  // A registered ring descriptor saves a file look-up in every enter; where it is refused (before
+  // 5.18) all works without.
   (void)io_uring_register_ring_fd(&ring->ring);
   *out = ring;
   return 0;
@@ -73,11 +75,14 @@ int32_t cms_ring_cancel_all(cms_ring *ring) {
     uint64_t reserved[4];
   } all = {.fd = -1, .flags = 1 /* ALL */ | 4 /* ANY */, .timeout = {-1, -1}};
   _Static_assert(sizeof all == 64, "io_uring_sync_cancel_reg");
-  long status = syscall(427 /* io_uring_register, on every architecture */, ring->ring.ring_fd, 24 /* SYNC_CANCEL */, &all, 1);
+  long status = syscall(427 /* io_uring_register, on every architecture */, ring->ring.ring_fd,
+                        24 /* SYNC_CANCEL */, &all, 1);
   return status >= 0 || errno == ENOENT ? 0 : -errno;
 }
 
-bool cms_ring_works_in_enter_only(const cms_ring *ring) { return ring->ring.flags & IORING_SETUP_DEFER_TASKRUN; }
+bool cms_ring_works_in_enter_only(const cms_ring *ring) {
+  return ring->ring.flags & IORING_SETUP_DEFER_TASKRUN;
+}
 
 uint32_t cms_ring_feature_bits(const cms_ring *ring) { return ring->ring.features; }
 
@@ -89,7 +94,8 @@ int32_t cms_ring_supports(cms_ring *ring, uint8_t opcode) {
   return supported;
 }
 
-bool cms_ring_prepare_sendmsg(cms_ring *ring, uint64_t user_data, int32_t fd, const cms_msghdr *header, uint32_t flags) {
+bool cms_ring_prepare_sendmsg(cms_ring *ring, uint64_t user_data, int32_t fd,
+                              const cms_msghdr *header, uint32_t flags) {
   struct io_uring_sqe *entry = io_uring_get_sqe(&ring->ring);
   if (entry == NULL) return false;
   io_uring_prep_sendmsg(entry, fd, (const struct msghdr *)header, flags);
@@ -97,8 +103,8 @@ bool cms_ring_prepare_sendmsg(cms_ring *ring, uint64_t user_data, int32_t fd, co
   return true;
 }
 
-bool cms_ring_prepare_recvmsg(
-  cms_ring *ring, uint64_t user_data, int32_t fd, cms_msghdr *header, uint32_t flags, bool poll_first) {
+bool cms_ring_prepare_recvmsg(cms_ring *ring, uint64_t user_data, int32_t fd, cms_msghdr *header,
+                              uint32_t flags, bool poll_first) {
   struct io_uring_sqe *entry = io_uring_get_sqe(&ring->ring);
   if (entry == NULL) return false;
   io_uring_prep_recvmsg(entry, fd, (struct msghdr *)header, flags);
@@ -107,8 +113,8 @@ bool cms_ring_prepare_recvmsg(
   return true;
 }
 
-bool cms_ring_prepare_recvmsg_multishot(
-  cms_ring *ring, uint64_t user_data, int32_t fd, cms_msghdr *header, uint32_t flags, uint16_t group) {
+bool cms_ring_prepare_recvmsg_multishot(cms_ring *ring, uint64_t user_data, int32_t fd,
+                                        cms_msghdr *header, uint32_t flags, uint16_t group) {
   struct io_uring_sqe *entry = io_uring_get_sqe(&ring->ring);
   if (entry == NULL) return false;
   io_uring_prep_recvmsg_multishot(entry, fd, (struct msghdr *)header, flags);
@@ -126,7 +132,8 @@ bool cms_ring_prepare_accept(cms_ring *ring, uint64_t user_data, int32_t fd) {
   return true;
 }
 
-bool cms_ring_prepare_connect(cms_ring *ring, uint64_t user_data, int32_t fd, const void *name, uint32_t name_length) {
+bool cms_ring_prepare_connect(cms_ring *ring, uint64_t user_data, int32_t fd, const void *name,
+                              uint32_t name_length) {
   struct io_uring_sqe *entry = io_uring_get_sqe(&ring->ring);
   if (entry == NULL) return false;
   io_uring_prep_connect(entry, fd, (const struct sockaddr *)name, (socklen_t)name_length);
@@ -154,7 +161,7 @@ bool cms_ring_prepare_poll_multishot(cms_ring *ring, uint64_t user_data, int32_t
 bool cms_ring_prepare_pause(cms_ring *ring, uint64_t user_data, uint32_t exponent) {
   // The kernel reads the time when the entry is submitted.
   static struct __kernel_timespec pauses[] = {
-    {0, 1000000}, {0, 2000000}, {0, 4000000}, {0, 8000000}, {0, 16000000}, {0, 32000000},
+      {0, 1000000}, {0, 2000000}, {0, 4000000}, {0, 8000000}, {0, 16000000}, {0, 32000000},
   };
   struct io_uring_sqe *entry = io_uring_get_sqe(&ring->ring);
   if (entry == NULL) return false;
@@ -174,7 +181,8 @@ bool cms_ring_prepare_cancel(cms_ring *ring, uint64_t user_data, uint64_t target
 int32_t cms_ring_enter(cms_ring *ring, uint32_t wait_count, int64_t timeout_ns) {
   if (wait_count == 0) return io_uring_submit_and_get_events(&ring->ring);
   if (timeout_ns < 0) return io_uring_submit_and_wait(&ring->ring, wait_count);
-  struct __kernel_timespec timeout = {.tv_sec = timeout_ns / 1000000000, .tv_nsec = timeout_ns % 1000000000};
+  struct __kernel_timespec timeout = {.tv_sec = timeout_ns / 1000000000,
+                                      .tv_nsec = timeout_ns % 1000000000};
   struct io_uring_cqe *ignored = NULL;
   return io_uring_submit_and_wait_timeout(&ring->ring, &ignored, wait_count, &timeout, NULL);
 }
@@ -192,7 +200,8 @@ uint32_t cms_ring_reap(cms_ring *ring, cms_completion *completions, uint32_t cap
 }
 
 _Static_assert(sizeof(cms_received_header) == sizeof(struct io_uring_recvmsg_out), "recvmsg_out");
-_Static_assert(offsetof(cms_received_header, flags) == offsetof(struct io_uring_recvmsg_out, flags), "recvmsg_out.flags");
+_Static_assert(offsetof(cms_received_header, flags) == offsetof(struct io_uring_recvmsg_out, flags),
+               "recvmsg_out.flags");
 
 struct cms_buffer_ring {
   struct io_uring_buf_ring *ring;
@@ -201,13 +210,15 @@ struct cms_buffer_ring {
   uint16_t group;
 };
 
-int32_t cms_buffer_ring_create(cms_ring *ring, uint16_t group, uint32_t entries, cms_buffer_ring **out) {
+int32_t cms_buffer_ring_create(cms_ring *ring, uint16_t group, uint32_t entries,
+                               cms_buffer_ring **out) {
   cms_buffer_ring *buffers = calloc(1, sizeof *buffers);
   if (buffers == NULL) return -ENOMEM;
   buffers->byte_count = entries * sizeof(struct io_uring_buf);
   buffers->mask = io_uring_buf_ring_mask(entries);
   buffers->group = group;
-  void *memory = mmap(NULL, buffers->byte_count, PROT_READ | PROT_WRITE, MAP_ANONYMOUS | MAP_PRIVATE, -1, 0);
+  void *memory =
+      mmap(NULL, buffers->byte_count, PROT_READ | PROT_WRITE, MAP_ANONYMOUS | MAP_PRIVATE, -1, 0);
   if (memory == MAP_FAILED) {
     free(buffers);
     return -ENOMEM;
@@ -215,7 +226,7 @@ int32_t cms_buffer_ring_create(cms_ring *ring, uint16_t group, uint32_t entries,
   buffers->ring = memory;
   io_uring_buf_ring_init(buffers->ring);
   struct io_uring_buf_reg registration = {
-    .ring_addr = (uint64_t)(uintptr_t)memory, .ring_entries = entries, .bgid = group};
+      .ring_addr = (uint64_t)(uintptr_t)memory, .ring_entries = entries, .bgid = group};
   int status = io_uring_register_buf_ring(&ring->ring, &registration, 0);
   if (status < 0) {
     munmap(memory, buffers->byte_count);
@@ -232,7 +243,8 @@ void cms_buffer_ring_destroy(cms_ring *ring, cms_buffer_ring *buffers) {
   free(buffers);
 }
 
-void cms_buffer_ring_provide(cms_buffer_ring *buffers, void *start, uint32_t length, uint16_t buffer_id) {
+void cms_buffer_ring_provide(cms_buffer_ring *buffers, void *start, uint32_t length,
+                             uint16_t buffer_id) {
   io_uring_buf_ring_add(buffers->ring, start, length, buffer_id, (int)buffers->mask, 0);
   io_uring_buf_ring_advance(buffers->ring, 1);
 }

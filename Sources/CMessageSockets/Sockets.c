@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #define _GNU_SOURCE
 #include "Sockets.h"
 
@@ -29,7 +30,9 @@ _Static_assert(cms_msg_cmsg_cloexec == MSG_CMSG_CLOEXEC, "MSG_CMSG_CLOEXEC");
 
 static int32_t result(int value) { return value < 0 ? -errno : value; }
 
-int32_t cms_socket(int32_t family, int32_t type) { return result(socket(family, type | SOCK_CLOEXEC, 0)); }
+int32_t cms_socket(int32_t family, int32_t type) {
+  return result(socket(family, type | SOCK_CLOEXEC, 0));
+}
 
 int32_t cms_unix_socketpair(int32_t type, int32_t *first, int32_t *second) {
   int pair[2];
@@ -74,7 +77,8 @@ int32_t cms_get_option(int32_t fd, int32_t level, int32_t name, void *value, uin
   return result(status);
 }
 
-int32_t cms_set_option(int32_t fd, int32_t level, int32_t name, const void *value, uint32_t length) {
+int32_t cms_set_option(int32_t fd, int32_t level, int32_t name, const void *value,
+                       uint32_t length) {
   return result(setsockopt(fd, level, name, value, (socklen_t)length));
 }
 

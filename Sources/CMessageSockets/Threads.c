@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #define _GNU_SOURCE
 #include "Threads.h"
 
@@ -28,8 +29,7 @@ void cms_gate_destroy(cms_gate *gate) {
 void cms_gate_open(cms_gate *gate) { (void)sem_post(&gate->semaphore); }
 
 void cms_gate_wait(cms_gate *gate) {
-  while (sem_wait(&gate->semaphore) < 0 && errno == EINTR) {
-  }
+  while (sem_wait(&gate->semaphore) < 0 && errno == EINTR) {}
 }
 
 struct start {
@@ -51,9 +51,11 @@ int32_t cms_thread_start(void (*body)(void *), void *context, const char *name) 
 
   sigset_t all, before;
   sigfillset(&all);
-  // Faults belong to the thread that causes them: blocked, they end the process without a word of the program's crash handler.
+  // Faults belong to the thread that causes them: blocked, they end the process without a word of
+  // the program's crash handler.
   static const int faults[] = {SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGSYS, SIGTRAP};
-  for (size_t index = 0; index < sizeof faults / sizeof *faults; index++) sigdelset(&all, faults[index]);
+  for (size_t index = 0; index < sizeof faults / sizeof *faults; index++)
+    sigdelset(&all, faults[index]);
   pthread_sigmask(SIG_SETMASK, &all, &before);
   pthread_t thread;
   int status = pthread_create(&thread, NULL, run, start);
@@ -72,9 +74,9 @@ int32_t cms_thread_start(void (*body)(void *), void *context, const char *name) 
 uintptr_t cms_thread_self(void) { return (uintptr_t)pthread_self(); }
 
 void cms_sleep(uint32_t milliseconds) {
-  struct timespec rest = {.tv_sec = milliseconds / 1000, .tv_nsec = (long)(milliseconds % 1000) * 1000000};
-  while (nanosleep(&rest, &rest) < 0 && errno == EINTR) {
-  }
+  struct timespec rest = {.tv_sec = milliseconds / 1000,
+                          .tv_nsec = (long)(milliseconds % 1000) * 1000000};
+  while (nanosleep(&rest, &rest) < 0 && errno == EINTR) {}
 }
 
 int32_t cms_usable_processors(void) {

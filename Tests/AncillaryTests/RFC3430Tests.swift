@@ -1,9 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
 import SystemPackage
 import Testing
 
 /// Docs/RFC3430.md is a checklist: no empty cell, and every test that it names exists.
 @Suite struct RFC3430Tests {
-  static let root = FilePath(#filePath).removingLastComponent().removingLastComponent().removingLastComponent()
+  static let root = FilePath(#filePath).removingLastComponent().removingLastComponent()
+    .removingLastComponent()
 
   static func text(_ path: FilePath) throws -> String {
     let file = try FileDescriptor.open(path, .readOnly, options: .closeOnExec)
@@ -19,9 +21,12 @@ import Testing
   }
 
   static func rows() throws -> [[Substring]] {
-    try text(root.appending("Docs/RFC3430.md")).split(separator: "\n").filter { $0.hasPrefix("|") && !$0.hasPrefix("| ---") }
-      .filter { !$0.hasPrefix("| RFC |") }
-      .map { row in row.dropFirst().dropLast().split(separator: "|", omittingEmptySubsequences: false) }
+    try text(root.appending("Docs/RFC3430.md")).split(separator: "\n").filter {
+      $0.hasPrefix("|") && !$0.hasPrefix("| ---")
+    }
+    .filter { !$0.hasPrefix("| RFC |") }
+    .map { row in row.dropFirst().dropLast().split(separator: "|", omittingEmptySubsequences: false)
+    }
   }
 
   @Test func everyCellIsFilled() throws {
@@ -36,16 +41,20 @@ import Testing
   /// The suites in the table, by file.
   static let files = [
     "WalkerTests": "ControlMessages/WalkerTests", "BuildingTests": "ControlMessages/BuildingTests",
-    "FormTests": "AncillaryData/FormTests", "AncillaryDataTests": "AncillaryData/AncillaryDataTests",
+    "FormTests": "AncillaryData/FormTests",
+    "AncillaryDataTests": "AncillaryData/AncillaryDataTests",
     "OwnedFdsTests": "Descriptors/OwnedFdsTests", "AdoptionTests": "Descriptors/AdoptionTests",
     "BlockingTests": "Blocking/BlockingTests", "IdentityTests": "Blocking/IdentityTests",
-    "InternetTests": "Blocking/InternetTests", "PacketTests": "Blocking/PacketTests", "OptionsTests": "Options/OptionsTests",
+    "InternetTests": "Blocking/InternetTests", "PacketTests": "Blocking/PacketTests",
+    "OptionsTests": "Options/OptionsTests",
     "KindTests": "Kinds/KindTests",
     "CredentialsTests": "Kinds/CredentialsTests", "UnixAddressTests": "Addresses/UnixAddressTests",
   ]
 
   @Test func everyNamedTestExists() throws {
-    let sources = try Self.files.mapValues { try Self.text(Self.root.appending("Tests/AncillaryTests/\($0).swift")) }
+    let sources = try Self.files.mapValues {
+      try Self.text(Self.root.appending("Tests/AncillaryTests/\($0).swift"))
+    }
     for row in try Self.rows() {
       let name = row[2].filter { $0 != "`" && $0 != " " }.split(separator: ".")
       let source = try #require(sources[String(name[0])], "\(row)")

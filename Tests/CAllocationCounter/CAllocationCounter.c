@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "CAllocationCounter.h"
 #include <stddef.h>
 
@@ -37,7 +38,7 @@ void *aligned_alloc(size_t alignment, size_t size) {
 int posix_memalign(void **out, size_t alignment, size_t size) {
   allocations++;
   *out = __libc_memalign(alignment, size);
-  return *out ? 0 : 12;  // ENOMEM
+  return *out ? 0 : 12; // ENOMEM
 }
 
 int64_t cac_allocations(void) { return allocations; }

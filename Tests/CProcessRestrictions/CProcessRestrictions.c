@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #define _GNU_SOURCE
 #include "CProcessRestrictions.h"
 
@@ -29,7 +30,8 @@ int32_t cpr_refuse_io_uring(int32_t error) {
       BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
       BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, 425, 0, 2),
       BPF_JUMP(BPF_JMP | BPF_JGT | BPF_K, 427, 1, 0),
-      BPF_STMT(BPF_RET | BPF_K, error == 0 ? SECCOMP_RET_KILL_PROCESS : SECCOMP_RET_ERRNO | (uint32_t)error),
+      BPF_STMT(BPF_RET | BPF_K,
+               error == 0 ? SECCOMP_RET_KILL_PROCESS : SECCOMP_RET_ERRNO | (uint32_t)error),
       BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
   };
   return install(instructions, sizeof instructions / sizeof *instructions);
@@ -81,7 +83,10 @@ int32_t cpr_kernel_has_ring(void) {
   if (ring < 0) return 0;
   close((int)ring);
   // What the library needs besides (Docs/KERNELS.md): Linux 5.13.
-  return parameters.features & IORING_FEAT_NATIVE_WORKERS && parameters.features & IORING_FEAT_RSRC_TAGS ? 1 : 0;
+  return parameters.features & IORING_FEAT_NATIVE_WORKERS &&
+                 parameters.features & IORING_FEAT_RSRC_TAGS
+             ? 1
+             : 0;
 }
 
 struct accept_failures {
@@ -117,12 +122,15 @@ int32_t cpr_fail_accepts(int32_t error, uint32_t count) {
       BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_USER_NOTIF),
       BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
   };
-  struct sock_fprog program = {.len = sizeof instructions / sizeof *instructions, .filter = instructions};
+  struct sock_fprog program = {.len = sizeof instructions / sizeof *instructions,
+                               .filter = instructions};
   if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0) return -errno;
-  long notifications = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER, &program);
+  long notifications =
+      syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER, &program);
   if (notifications < 0) return -errno;
   static struct accept_failures failures;
-  failures = (struct accept_failures){.notifications = (int)notifications, .error = error, .left = count};
+  failures =
+      (struct accept_failures){.notifications = (int)notifications, .error = error, .left = count};
   pthread_t thread;
   return -pthread_create(&thread, NULL, decide_accepts, &failures);
 }

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #define _GNU_SOURCE
 #include "CTestDescriptors.h"
 
@@ -14,7 +15,9 @@
 
 static int32_t result(long value) { return value < 0 ? -errno : (int32_t)value; }
 
-int32_t ctd_memory_file(void) { return result(memfd_create("test", MFD_CLOEXEC | MFD_ALLOW_SEALING)); }
+int32_t ctd_memory_file(void) {
+  return result(memfd_create("test", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+}
 int32_t ctd_add_seals(int32_t fd, int32_t seals) { return result(fcntl(fd, F_ADD_SEALS, seals)); }
 int32_t ctd_event(void) { return result(eventfd(0, EFD_CLOEXEC)); }
 int32_t ctd_epoll(void) { return result(epoll_create1(EPOLL_CLOEXEC)); }
@@ -27,8 +30,9 @@ int32_t ctd_set_linger(int32_t fd, int32_t seconds) {
 }
 
 int32_t ctd_fork_until_end(int32_t fd) {
-  // The child is what a fork without exec makes: our memory, our descriptors, and none of our threads. By bare system calls, because a sanitizer's own fork, read and exit
-  // may wait there for a thread that is not.
+  // The child is what a fork without exec makes: our memory, our descriptors, and none of our
+  // threads. By bare system calls, because a sanitizer's own fork, read and exit may wait there for
+  // a thread that is not.
   long child = syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
   if (child != 0) return result(child);
   char byte;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import Glibc
 import MessageSockets
 import SystemPackage
@@ -26,7 +27,8 @@ enum ProbeTask {
     case .fillSocket:
       let loop = try IOLoop(configuration)
       try await loop.run { try await sendUntilRefused() }
-    case .enterSandbox(let refusingAll): try await runUntilRefused(configuration, refusingAll: refusingAll)
+    case .enterSandbox(let refusingAll):
+      try await runUntilRefused(configuration, refusingAll: refusingAll)
     }
   }
 }
@@ -55,7 +57,9 @@ func openSockets() -> Int {
   for number in 0..<Int32(256) {
     var target = [UInt8](repeating: 0, count: 64)
     let length = readlink("/proc/self/fd/\(number)", &target, target.count)
-    if length > 0, String(decoding: target[..<length], as: UTF8.self).hasPrefix("socket:") { count += 1 }
+    if length > 0, String(decoding: target[..<length], as: UTF8.self).hasPrefix("socket:") {
+      count += 1
+    }
   }
   return count
 }
@@ -64,7 +68,9 @@ func openSockets() -> Int {
 
 private func serveActivated(_ kind: String) async throws {
   // As sd_listen_fds(3) finds them: from 3 on, so many, and meant for this process.
-  guard getenv("LISTEN_PID").map({ String(cString: $0) }) == "\(getpid())", getenv("LISTEN_FDS").map({ String(cString: $0) }) == "1" else {
+  guard getenv("LISTEN_PID").map({ String(cString: $0) }) == "\(getpid())",
+    getenv("LISTEN_FDS").map({ String(cString: $0) }) == "1"
+  else {
     return print("activated: no")
   }
   let descriptor = OwnedFd(adopting: FileDescriptor(rawValue: 3))
@@ -95,7 +101,8 @@ private func answerOne<Socket: UnixConnection>(_ listener: UnixListener<Socket>)
 // MARK: Exhaustion
 
 private func acceptWithFailures() async throws {
-  let listener = try UnixListener<UnixStream>.bind(to: UnixAddress(abstract: "message-sockets-probe-\(getpid())"))
+  let listener = try UnixListener<UnixStream>.bind(
+    to: UnixAddress(abstract: "message-sockets-probe-\(getpid())"))
   let client = try await UnixStream.connect(to: listener.address)
   do {
     _ = try await listener.accept()
@@ -113,7 +120,9 @@ private func acceptWithFailures() async throws {
 private func sendUntilRefused() async throws {
   let (left, right) = try UnixSeqpacket.makePair()
   var files = OwnedFds()
-  for _ in 0..<16 { files.append(OwnedFd(adopting: FileDescriptor(rawValue: fcntl(0, F_DUPFD_CLOEXEC, 3)))) }
+  for _ in 0..<16 {
+    files.append(OwnedFd(adopting: FileDescriptor(rawValue: fcntl(0, F_DUPFD_CLOEXEC, 3))))
+  }
   var sent = 0
   do {
     // More than any limit that the tests set.
@@ -131,7 +140,11 @@ private func sendUntilRefused() async throws {
   var whole = 0
   for number in 0..<sent {
     let message = try await right.receiveMessage()
-    if message?.payload == [UInt8(number)], message?.descriptorCount == 16, message?.outcome == .complete { whole += 1 }
+    if message?.payload == [UInt8(number)], message?.descriptorCount == 16,
+      message?.outcome == .complete
+    {
+      whole += 1
+    }
   }
   print("whole: \(whole)")
   print("plain: \(try await right.receiveMessage()?.payload == [100])")

@@ -1,9 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
 import CProcessRestrictions
 import Glibc
 import MessageSockets
 import SystemPackage
 
-/// Uses a loop, then has the kernel refuse its system call, as a process does that locks itself in after its start. Not on the loop's thread, but for the calls of sockets.
+/// Uses a loop, then has the kernel refuse its system call, as a process does that locks itself in
+/// after its start. Not on the loop's thread, but for the calls of sockets.
 ///
 /// - Parameter refusingAll: for io_uring, all of its calls, and not `io_uring_enter` alone.
 func runUntilRefused(_ configuration: IOLoop.Configuration, refusingAll: Bool) async throws {
@@ -22,34 +24,46 @@ func runUntilRefused(_ configuration: IOLoop.Configuration, refusingAll: Bool) a
   // Nothing of the sockets is left in the kernel.
   let rest = try UnixStream(adopting: OwnedFd(adopting: peer), on: second)
   print("end: \(try await rest.receiveMessage(deadline: .now + .seconds(10)) == nil)")
-  while await code({ _ = try UnixListener<UnixStream>.bind(to: address, on: second) }) == "addressInUse" { await Task.yield() }
+  while await code({ _ = try UnixListener<UnixStream>.bind(to: address, on: second) })
+    == "addressInUse"
+  { await Task.yield() }
   print("bound: true")
 }
 
 /// A peer of a socket on which something was under way, and the address of such a listener.
-private func useUntilRefused(_ loop: IOLoop, _ refusingAll: Bool) async throws -> (FileDescriptor, UnixAddress) {
+private func useUntilRefused(_ loop: IOLoop, _ refusingAll: Bool) async throws -> (
+  FileDescriptor, UnixAddress
+) {
   let (waiting, itsPeer) = try UnixStream.makePair(on: loop)
   let peer = try await itsPeer.release().release()
   let (ahead, aheadPeer) = try UnixSeqpacket.makePair(on: loop)
   let (full, _full) = try UnixStream.makePair(on: loop)
-  let listener = try UnixListener<UnixStream>.bind(to: UnixAddress(abstract: "message-sockets-sandbox-\(getpid())"), on: loop)
+  let listener = try UnixListener<UnixStream>.bind(
+    to: UnixAddress(abstract: "message-sockets-sandbox-\(getpid())"), on: loop)
 
   // One message is taken, one has been received ahead, with a descriptor, and stays.
   try await aheadPeer.sendMessage([1])
-  try await aheadPeer.sendMessage([2], descriptor: OwnedFd(adopting: .init(rawValue: socket(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0))))
+  try await aheadPeer.sendMessage(
+    [2],
+    descriptor: OwnedFd(adopting: .init(rawValue: socket(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0))))
   for try await _ in ahead.messages { break }
 
   let before = await loop.statistics.submissions
   let receiver = Task { await code { _ = try await waiting.receiveMessage() } }
   // More than fits: stops half-way.
-  let sender = Task { await code { try await full.sendMessage([UInt8](repeating: 0, count: 8 << 20)) } }
+  let sender = Task {
+    await code { try await full.sendMessage([UInt8](repeating: 0, count: 8 << 20)) }
+  }
   let acceptor = Task { await code { _ = try await listener.accept() } }
   let sleeper = Task { await code { try await loop.sleep(for: .seconds(30)) } }
   // The fourth is the rest of the send.
   while await loop.statistics.submissions < before + 4 { await Task.yield() }
 
   let isRing = loop.driver.kind == .ioUring
-  let status = !isRing ? cpr_refuse_epoll_waits(EPERM) : refusingAll ? cpr_refuse_io_uring(EPERM) : cpr_refuse_io_uring_enter(EPERM)
+  let status =
+    !isRing
+    ? cpr_refuse_epoll_waits(EPERM)
+    : refusingAll ? cpr_refuse_io_uring(EPERM) : cpr_refuse_io_uring_enter(EPERM)
   if status != 0 { print("restriction: sandbox [\(status)]") }
 
   print("queued: \(await code { try await waiting.sendMessage([1]) })")
@@ -63,7 +77,9 @@ private func useUntilRefused(_ loop: IOLoop, _ refusingAll: Bool) async throws -
     print("later: \(error.code)")
     print("errno: \(error.errno?.rawValue ?? 0)")
   }
-  print("ahead: \(await code { guard try await ahead.receiveMessage()?.payload == [2] || !isRing else { throw CancellationError() } })")
+  print(
+    "ahead: \(await code { guard try await ahead.receiveMessage()?.payload == [2] || !isRing else { throw CancellationError() } })"
+  )
   print("open: \(await code { try await waiting.setOption(.sendBufferSize, to: 4096) })")
   for socket in [waiting, full, _full] { await socket.close() }
   await ahead.close()

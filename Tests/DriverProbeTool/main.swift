@@ -1,9 +1,12 @@
-// A process of its own for tests: puts itself under restrictions, makes a loop, does one thing, and says what it found, one "name: value" a line.
+// SPDX-License-Identifier: Apache-2.0
+// A process of its own for tests: puts itself under restrictions, makes a loop, does one thing, and
+// says what it found, one "name: value" a line.
 //
 //   DriverProbeTool [RESTRICTION …] [choice=io_uring|readiness] [entries=COUNT] [TASK]
 //
-// RESTRICTION, in order: refuse=ERRNO|kill  memlock=BYTES  descriptors=COUNT  user=ID  accept=ERRNO (the first three accepts fail)
-// TASK: activated=stream|seqpacket|tcp  task=in-flight|accept|sandbox|sandbox-enter; otherwise it sends a descriptor over the loop.
+// RESTRICTION, in order: refuse=ERRNO|kill memlock=BYTES descriptors=COUNT user=ID accept=ERRNO
+// (the first three accepts fail) TASK: activated=stream|seqpacket|tcp
+// task=in-flight|accept|sandbox|sandbox-enter; otherwise it sends a descriptor over the loop.
 import CProcessRestrictions
 import Glibc
 import MessageSockets
@@ -27,7 +30,11 @@ for argument in CommandLine.arguments.dropFirst() {
   case "choice": configuration.driver = parts[1] == "io_uring" ? .ioUring : .readiness
   case "activated": task = .serve(kind: parts[1])
   case "task":
-    task = parts[1] == "accept" ? .accept : parts[1].hasPrefix("sandbox") ? .enterSandbox(refusingAll: parts[1] == "sandbox") : .fillSocket
+    task =
+      parts[1] == "accept"
+      ? .accept
+      : parts[1].hasPrefix("sandbox")
+        ? .enterSandbox(refusingAll: parts[1] == "sandbox") : .fillSocket
   default: fatalError("not understood: \(argument)")
   }
   guard status == 0 else {

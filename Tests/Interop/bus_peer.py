@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """A foreign peer for the tests: calls the service test.MessageSockets over a message bus, with GLib's implementation of D-Bus.
 
     bus_peer.py ADDRESS DESCRIPTORS

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """A foreign peer for the tests: passes open files over a Unix socket with what Python and its libraries offer.
 
     fd_peer.py WAY KIND send ADDRESS MESSAGES DESCRIPTORS

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """A hostile peer for the tests: sends a file of a file system that answers until the file is open, and never again.
 
     hostile_fuse.py DIRECTORY NAME COUNT

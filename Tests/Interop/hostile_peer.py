@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """A hostile peer for the tests: connects over a Unix socket, and misbehaves.
 
     hostile_peer.py flood ADDRESS MESSAGES DESCRIPTORS   seqpacket messages, as fast as the socket takes them, with so many pipes each

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A foreign peer for the tests: Node's own way to pass handles between processes, child_process's `send(message, handle)`, over the descriptor
 // that NODE_CHANNEL_FD names.
 //

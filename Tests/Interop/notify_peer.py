@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """A foreign peer for the tests: a service that hands open files to its manager with libsystemd, at the socket that NOTIFY_SOCKET names.
 
     notify_peer.py MESSAGES DESCRIPTORS

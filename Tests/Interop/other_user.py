@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """A peer of another user for the tests: connects to the abstract stream address NAME as user USER, sends a byte, and says what came back.
 
     other_user.py USER NAME

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """A foreign peer for the tests: a service that outlives itself, with libsystemd.
 
     stored_listener.py PATH

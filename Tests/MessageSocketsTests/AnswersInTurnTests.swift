@@ -1,14 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
 import MessageSockets
 import Testing
 
 @testable import SocketEngine
 
 extension KernelTests {
-  /// A receive whose message is expected in the turn in which it starts waits for that turn without a cancellation handler. Nothing else may differ.
+  /// A receive whose message is expected in the turn in which it starts waits for that turn without
+  /// a cancellation handler. Nothing else may differ.
   @Suite(.timeLimit(.minutes(1))) struct AnswersInTurn {
     enum Way: CaseIterable { case single, ahead }
 
-    private static func next(_ way: Way, from socket: UnixSeqpacket) async throws -> ReceivedMessage? {
+    private static func next(_ way: Way, from socket: UnixSeqpacket) async throws
+      -> ReceivedMessage?
+    {
       switch way {
       case .single: return try await socket.receiveMessage()
       case .ahead:
@@ -37,7 +41,9 @@ extension KernelTests {
       }
     }
 
-    @Test(arguments: Way.allCases) func theyAreExpectedBetweenSocketsOfABusyLoop(way: Way) async throws {
+    @Test(arguments: Way.allCases) func theyAreExpectedBetweenSocketsOfABusyLoop(way: Way)
+      async throws
+    {
       try await withDescriptorOracle { loop in
         let pairs = try (0..<8).map { _ in try UnixSeqpacket.makePair() }
         try await withThrowingTaskGroup { group in
@@ -69,14 +75,20 @@ extension KernelTests {
       }
     }
 
-    @Test(arguments: Way.allCases, [true, false]) func aMessageThatComesLater(way: Way, onTheLoop: Bool) async throws {
+    @Test(arguments: Way.allCases, [true, false]) func aMessageThatComesLater(
+      way: Way, onTheLoop: Bool
+    ) async throws {
       try await withDescriptorOracle { loop in
         let (left, right) = try UnixSeqpacket.makePair()
         for number in 0..<20 {
           await Self.expectAnswer(on: right)
-          let receiving = Task(executorPreference: onTheLoop ? loop.taskExecutor : nil) { try await Self.next(way, from: right) }
+          let receiving = Task(executorPreference: onTheLoop ? loop.taskExecutor : nil) {
+            try await Self.next(way, from: right)
+          }
           await Self.untilATurnHasPassed(sinceAReceiveOf: right)
-          #expect(await !Self.expectsAnswer(on: right), "the receive has not looked at the end of the turn")
+          #expect(
+            await !Self.expectsAnswer(on: right),
+            "the receive has not looked at the end of the turn")
           try await left.sendMessage([UInt8(number)], descriptor: try .numbered(number))
           let message = try #require(try await receiving.value)
           #expect(message.payload == [UInt8(number)])
@@ -88,15 +100,23 @@ extension KernelTests {
     }
 
     /// In the turn, at its end, and when the receive has said what its cancellation is to do.
-    @Test(arguments: Way.allCases, [true, false]) func cancellationAtAnyMoment(way: Way, onTheLoop: Bool) async throws {
+    @Test(arguments: Way.allCases, [true, false]) func cancellationAtAnyMoment(
+      way: Way, onTheLoop: Bool
+    ) async throws {
       try await withDescriptorOracle { loop in
         let (left, right) = try UnixSeqpacket.makePair()
         for number in 0..<200 {
           await Self.expectAnswer(on: right)
-          let receiving = Task(executorPreference: onTheLoop ? loop.taskExecutor : nil) { try await Self.next(way, from: right) }
+          let receiving = Task(executorPreference: onTheLoop ? loop.taskExecutor : nil) {
+            try await Self.next(way, from: right)
+          }
           if number % 3 == 0 { await Self.untilATurnHasPassed(sinceAReceiveOf: right) }
           for _ in 0..<number % 8 { await Task.yield() }
-          if number.isMultiple(of: 2) { receiving.cancel() } else { await Task.detached { receiving.cancel() }.value }
+          if number.isMultiple(of: 2) {
+            receiving.cancel()
+          } else {
+            await Task.detached { receiving.cancel() }.value
+          }
           await #expect(throws: CancellationError.self) { try await receiving.value }
           try await left.sendMessage([UInt8(number)])
           #expect(try await right.receiveMessage()?.payload == [UInt8(number)])
@@ -114,8 +134,12 @@ extension KernelTests {
           // Made on the loop, so that both are in one turn.
           let (receiving, ending) = await loop.run {
             (
-              Task(executorPreference: loop.taskExecutor) { await codeThrown { _ = try await Self.next(way, from: right) } },
-              Task(executorPreference: loop.taskExecutor) { if shutsDown { await loop.shutdown() } else { await right.close() } }
+              Task(executorPreference: loop.taskExecutor) {
+                await codeThrown { _ = try await Self.next(way, from: right) }
+              },
+              Task(executorPreference: loop.taskExecutor) {
+                if shutsDown { await loop.shutdown() } else { await right.close() }
+              }
             )
           }
           #expect(await receiving.value == (shutsDown ? .loopShutDown : .closed))
@@ -130,7 +154,9 @@ extension KernelTests {
         let (left, right) = try UnixSeqpacket.makePair()
         for delay in [Duration.zero, .milliseconds(1)] {
           await Self.expectAnswer(on: right)
-          #expect(await codeThrown { _ = try await right.receiveMessage(deadline: .now + delay) } == .deadlineExceeded)
+          #expect(
+            await codeThrown { _ = try await right.receiveMessage(deadline: .now + delay) }
+              == .deadlineExceeded)
         }
         await left.close()
         await right.close()

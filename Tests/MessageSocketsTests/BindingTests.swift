@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import Ancillary
 import Glibc
 import MessageSockets
@@ -17,7 +18,8 @@ extension KernelTests {
           defer { umask(before) }
           for bits in [0o600, 0o660, 0o666, 0o755] as [mode_t] {
             let binding = UnixBinding(permissions: FilePermissions(rawValue: bits))
-            let listener = try UnixListener<UnixStream>.bind(to: UnixAddress(path: path), binding: binding)
+            let listener = try UnixListener<UnixStream>.bind(
+              to: UnixAddress(path: path), binding: binding)
             #expect(permissions(of: path) == bits)
             await listener.close()
             let socket = try UnixDatagram(boundTo: UnixAddress(path: path), binding: binding)
@@ -68,7 +70,10 @@ extension KernelTests {
             _ = try OwnedFd.boundSocket(type, path)
             let dead = try #require(inode(of: path))
             #expect(
-              await codeThrown { _ = try UnixDatagram(boundTo: address, binding: UnixBinding(replacesStaleFile: false)) } == .addressInUse)
+              await codeThrown {
+                _ = try UnixDatagram(
+                  boundTo: address, binding: UnixBinding(replacesStaleFile: false))
+              } == .addressInUse)
             #expect(inode(of: path) == dead)
             let listener = try UnixListener<UnixStream>.bind(to: address)
             let client = try await UnixStream.connect(to: address)
@@ -101,7 +106,8 @@ extension KernelTests {
           let listener = try UnixListener<UnixStream>.bind(to: address)
           try await expectRefusal(at: address, because: "a process is bound to it")
           async let client = UnixStream.connect(to: address)
-          // The first to be accepted is the client: asking whether the listener lives made no connection.
+          // The first to be accepted is the client: asking whether the listener lives made no
+          // connection.
           let connection = try await listener.accept()
           try await client.sendMessage([7])
           #expect(try await connection.receiveMessage()?.payload == [7])
@@ -144,7 +150,9 @@ extension KernelTests {
           let address = try UnixAddress(path: path)
           for _ in 0..<100 {
             _ = try OwnedFd.boundSocket(SOCK_STREAM, path)
-            let listeners = await withTaskGroup(of: Result<UnixListener<UnixStream>, any Error>.self) { group in
+            let listeners = await withTaskGroup(
+              of: Result<UnixListener<UnixStream>, any Error>.self
+            ) { group in
               for _ in 0..<8 {
                 // Off the loop, so that they are at it at the same time.
                 group.addTask(executorPreference: globalConcurrentExecutor) {
@@ -155,7 +163,9 @@ extension KernelTests {
             }
             let winners = listeners.compactMap { try? $0.get() }
             #expect(winners.count == 1)
-            for case .failure(let error) in listeners { #expect((error as? SocketError)?.code == .addressInUse) }
+            for case .failure(let error) in listeners {
+              #expect((error as? SocketError)?.code == .addressInUse)
+            }
             let client = try await UnixStream.connect(to: address)
             await client.close()
             for winner in winners { await winner.close() }
@@ -181,8 +191,11 @@ extension KernelTests {
       }
     }
 
-    /// PostgreSQL's lock file is called `.lock` beside its socket, and has a process identifier in it.
-    @Test(arguments: [".lock", ".message-sockets-lock"]) func aFileThatIsNoLockIsLeftAlone(suffix: String) async throws {
+    /// PostgreSQL's lock file is called `.lock` beside its socket, and has a process identifier in
+    /// it.
+    @Test(arguments: [".lock", ".message-sockets-lock"]) func aFileThatIsNoLockIsLeftAlone(
+      suffix: String
+    ) async throws {
       try await withTemporaryPath { path in
         try await withDescriptorOracle { _ in
           _ = try OwnedFd.boundSocket(SOCK_STREAM, path)
@@ -223,7 +236,8 @@ extension KernelTests {
           _ = try await socket.release()
           #expect(exists(path.string))
           // Unwanted.
-          let kept = try UnixListener<UnixStream>.bind(to: address, binding: UnixBinding(removesFile: false))
+          let kept = try UnixListener<UnixStream>.bind(
+            to: address, binding: UnixBinding(removesFile: false))
           await kept.close()
           #expect(exists(path.string))
         }
@@ -247,10 +261,13 @@ extension KernelTests {
     }
 
     private func expectRefusal(at address: UnixAddress, because reason: String) async throws {
-      let error = #expect(throws: SocketError.self) { _ = try UnixListener<UnixStream>.bind(to: address) }
+      let error = #expect(throws: SocketError.self) {
+        _ = try UnixListener<UnixStream>.bind(to: address)
+      }
       #expect(error?.code == .addressInUse)
       #expect(error?.address == AnySocketAddress(address))
-      #expect(error?.detail?.contains(reason) == true, "\(error.map(String.init(describing:)) ?? "")")
+      #expect(
+        error?.detail?.contains(reason) == true, "\(error.map(String.init(describing:)) ?? "")")
     }
   }
 }
@@ -260,7 +277,9 @@ private func status(of path: String) -> stat? {
   return lstat(path, &status) == 0 ? status : nil
 }
 
-private func permissions(of path: FilePath) -> mode_t? { status(of: path.string).map { $0.st_mode & 0o7777 } }
+private func permissions(of path: FilePath) -> mode_t? {
+  status(of: path.string).map { $0.st_mode & 0o7777 }
+}
 private func inode(of path: FilePath) -> ino_t? { status(of: path.string)?.st_ino }
 private func exists(_ path: String) -> Bool { status(of: path) != nil }
 
@@ -272,7 +291,8 @@ extension OwnedFd {
     let owned = OwnedFd(adopting: FileDescriptor(rawValue: number))
     let name = AnySocketAddress(try UnixAddress(path: path)).bytes
     let result = name.withUnsafeBytes { bytes in
-      bind(number, bytes.baseAddress!.assumingMemoryBound(to: sockaddr.self), socklen_t(bytes.count))
+      bind(
+        number, bytes.baseAddress!.assumingMemoryBound(to: sockaddr.self), socklen_t(bytes.count))
     }
     try #require(result == 0)
     return owned

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import Ancillary
 import Glibc
 import MessageSockets
@@ -104,9 +105,13 @@ extension KernelTests {
         let (left, right) = try UnixStream.makePair()
         try await left.sendMessage([1, 2, 3])
         // One at a time, so that the receive that follows is a request of its own.
-        var iterator: ByteSequence<UnixStream>.AsyncIterator? = right.bytes(window: ReceiveWindow(descriptors: 1)).makeAsyncIterator()
+        var iterator: ByteSequence<UnixStream>.AsyncIterator? = right.bytes(
+          window: ReceiveWindow(descriptors: 1)
+        ).makeAsyncIterator()
         #expect(try await iterator?.next(isolation: #isolation) == 1)
-        let waiting = Task(executorPreference: loop.taskExecutor) { try await form.bytes(from: right) }
+        let waiting = Task(executorPreference: loop.taskExecutor) {
+          try await form.bytes(from: right)
+        }
         await untilOperationsArePending(1, on: loop)
         iterator = nil
         #expect(try await waiting.value == [2, 3])
@@ -120,13 +125,21 @@ extension KernelTests {
       try await withDescriptorOracle { loop in
         let (left, right) = try UnixStream.makePair()
         try await left.sendMessage([0, 1, 2, 3, 4])
-        var iterator: ByteSequence<UnixStream>.AsyncIterator? = right.bytes(window: ReceiveWindow(descriptors: 1)).makeAsyncIterator()
+        var iterator: ByteSequence<UnixStream>.AsyncIterator? = right.bytes(
+          window: ReceiveWindow(descriptors: 1)
+        ).makeAsyncIterator()
         #expect(try await iterator?.next(isolation: #isolation) == 0)
-        let peek = Task(executorPreference: loop.taskExecutor) { try await right.receiveMessage(options: .peek)?.payload }
+        let peek = Task(executorPreference: loop.taskExecutor) {
+          try await right.receiveMessage(options: .peek)?.payload
+        }
         await untilTasksWait(1, on: loop)
-        let first = Task(executorPreference: loop.taskExecutor) { try await receiveBytes(upTo: 2, from: right) }
+        let first = Task(executorPreference: loop.taskExecutor) {
+          try await receiveBytes(upTo: 2, from: right)
+        }
         await untilTasksWait(2, on: loop)
-        let second = Task(executorPreference: loop.taskExecutor) { try await right.receiveMessage()?.payload }
+        let second = Task(executorPreference: loop.taskExecutor) {
+          try await right.receiveMessage()?.payload
+        }
         await untilTasksWait(3, on: loop)
         let third = Task(executorPreference: loop.taskExecutor) {
           var messages = right.messages.makeAsyncIterator()
@@ -142,24 +155,32 @@ extension KernelTests {
       }
     }
 
-    /// Bytes that arrive at the same time stay behind those that come back, whoever of both is first.
+    /// Bytes that arrive at the same time stay behind those that come back, whoever of both is
+    /// first.
     @Test(arguments: WaitingReceive.allCases)
     func laterBytesDoNotOvertake(form: WaitingReceive) async throws {
       try await withDescriptorOracle { loop in
         let (left, right) = try UnixStream.makePair()
         for round in 0..<200 {
           try await left.sendMessage([1, 2, 3])
-          var iterator: ByteSequence<UnixStream>.AsyncIterator? = right.bytes(window: ReceiveWindow(descriptors: 1)).makeAsyncIterator()
+          var iterator: ByteSequence<UnixStream>.AsyncIterator? = right.bytes(
+            window: ReceiveWindow(descriptors: 1)
+          ).makeAsyncIterator()
           #expect(try await iterator?.next(isolation: #isolation) == 1)
-          let waiting = Task(executorPreference: loop.taskExecutor) { try await form.bytes(from: right) }
+          let waiting = Task(executorPreference: loop.taskExecutor) {
+            try await form.bytes(from: right)
+          }
           await untilOperationsArePending(1, on: loop)
-          let sending = Task(executorPreference: loop.taskExecutor) { try await left.sendMessage([4, 5]) }
+          let sending = Task(executorPreference: loop.taskExecutor) {
+            try await left.sendMessage([4, 5])
+          }
           if round % 2 == 0 { await Task.yield() }
           iterator = nil
           var seen = try await waiting.value ?? []
           try await sending.value
           while seen.count < 4 { seen += try await right.receiveMessage()?.payload ?? [] }
-          // Bytes that were received before the iterator ended come before: then nothing was waiting any more.
+          // Bytes that were received before the iterator ended come before: then nothing was
+          // waiting any more.
           #expect(seen == [2, 3, 4, 5] || seen == [4, 5, 2, 3] && round % 2 == 0)
         }
       }
@@ -174,7 +195,8 @@ extension KernelTests {
         try await left.sendMessage([1], descriptor: try .numbered(1))
         #expect(try await bytes.next(isolation: #isolation) == 1)
         try await left.sendMessage([2], descriptors: try OwnedFds.numbered(0..<2).span)
-        #expect(await codeThrown { _ = try await bytes.next(isolation: #isolation) } == .policyViolated)
+        #expect(
+          await codeThrown { _ = try await bytes.next(isolation: #isolation) } == .policyViolated)
         #expect(try await bytes.next(isolation: #isolation) == nil)
         await left.close()
         await right.close()
@@ -186,7 +208,8 @@ extension KernelTests {
         let (left, right) = try UnixStream.makePair()
         let socket = right.channel.socket
         try await left.sendMessage([1])
-        var messages = right.messages(window: ReceiveWindow(messages: 3, descriptors: 300)).makeAsyncIterator()
+        var messages = right.messages(window: ReceiveWindow(messages: 3, descriptors: 300))
+          .makeAsyncIterator()
         #expect(try await messages.next()?.payload == [1])
         try await left.sendMessage([2])
         var bytes = right.bytes.makeAsyncIterator()

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import CAllocationCounter
 import Glibc
 import MessageSockets
@@ -30,7 +31,8 @@ extension KernelTests {
       return (first, second, Array(memory[..<payload.byteCount]))
     }
 
-    /// Also in a task that is not on the loop: nothing of the receive holds the socket when that returns.
+    /// Also in a task that is not on the loop: nothing of the receive holds the socket when that
+    /// returns.
     @Test func aSocketThatIsDroppedAfterAReceiveIsClosed() async throws {
       try await withDescriptorOracle { loop in
         try await Task.detached {
@@ -56,9 +58,13 @@ extension KernelTests {
         try await left.sendMessage([0])
         var messages = right.messages.makeAsyncIterator()
         _ = try await messages.next()
-        let first = Task(executorPreference: loop.taskExecutor) { try await self.receive(upTo: 2, from: right)?.bytes }
+        let first = Task(executorPreference: loop.taskExecutor) {
+          try await self.receive(upTo: 2, from: right)?.bytes
+        }
         await Task.yield()
-        let second = Task(executorPreference: loop.taskExecutor) { try await self.receive(upTo: 2, from: right)?.bytes }
+        let second = Task(executorPreference: loop.taskExecutor) {
+          try await self.receive(upTo: 2, from: right)?.bytes
+        }
         await Task.yield()
         try await left.sendMessage([1, 2, 3, 4, 5])
         #expect(try await first.value == [1, 2])
@@ -116,7 +122,8 @@ extension KernelTests {
     }
 
     private func receive(
-      upTo count: Int, _ options: ReceiveOptions = [], deadline: ContinuousClock.Instant? = nil, from socket: some MessageSocket
+      upTo count: Int, _ options: ReceiveOptions = [], deadline: ContinuousClock.Instant? = nil,
+      from socket: some MessageSocket
     ) async throws -> Part? {
       let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: count, alignment: 1)
       defer { memory.deallocate() }
@@ -129,7 +136,9 @@ extension KernelTests {
         }
       guard let parts = received else { return nil }
       let descriptors = parts.descriptors.count
-      return Part(bytes: Array(memory[..<payload.byteCount]), descriptors: descriptors, isTruncated: parts.outcome.isPayloadTruncated)
+      return Part(
+        bytes: Array(memory[..<payload.byteCount]), descriptors: descriptors,
+        isTruncated: parts.outcome.isPayloadTruncated)
     }
 
     /// All that a server of datagrams needs to know, and to answer.
@@ -161,11 +170,16 @@ extension KernelTests {
       defer { memory.deallocate() }
       var payload = OutputRawSpan(buffer: memory, initializedCount: 0)
       let options: ReceiveOptions = isCopy ? [.peek, .fullLength] : []
-      guard var parts = try await server.receiveMessage(into: &payload, options: options, deadline: .now + .seconds(60)) else {
+      guard
+        var parts = try await server.receiveMessage(
+          into: &payload, options: options, deadline: .now + .seconds(60))
+      else {
         Issue.record("a datagram socket has no end")
         return
       }
-      let (count, descriptors, isTruncated) = (parts.byteCount, parts.descriptors.count, parts.flags.contains(.payloadTruncated))
+      let (count, descriptors, isTruncated) = (
+        parts.byteCount, parts.descriptors.count, parts.flags.contains(.payloadTruncated)
+      )
       #expect(count == (isCopy ? 3 : 2))
       #expect(descriptors == 1)
       #expect(isTruncated)
@@ -174,7 +188,9 @@ extension KernelTests {
       #expect(user == getuid())
       #expect(seconds > 1_600_000_000)
       var isOurs = false
-      if case .success(let process)? = parts.takeProcess() { isOurs = process.withUnsafeFileDescriptor { $0.rawValue > 2 } }
+      if case .success(let process)? = parts.takeProcess() {
+        isOurs = process.withUnsafeFileDescriptor { $0.rawValue > 2 }
+      }
       #expect(isOurs)
       let hasAnother = parts.takeProcess() != nil
       #expect(!hasAnother)
@@ -185,8 +201,12 @@ extension KernelTests {
     @Test func optionsAndDeadlines() async throws {
       try await withDescriptorOracle { _ in
         let (left, right) = try UnixStream.makePair()
-        #expect(await codeThrown { _ = try await self.receive(upTo: 2, .doNotWait, from: right) } == .wouldBlock)
-        #expect(await codeThrown { _ = try await self.receive(upTo: 2, deadline: .now, from: right) } == .deadlineExceeded)
+        #expect(
+          await codeThrown { _ = try await self.receive(upTo: 2, .doNotWait, from: right) }
+            == .wouldBlock)
+        #expect(
+          await codeThrown { _ = try await self.receive(upTo: 2, deadline: .now, from: right) }
+            == .deadlineExceeded)
         try await left.sendMessage([1, 2])
         try await left.sendMessage([3], options: .outOfBand)
         #expect(try await receive(upTo: 2, .outOfBand, from: right)?.bytes == [3])
@@ -195,8 +215,10 @@ extension KernelTests {
       }
     }
 
-    /// A ring is entered for all sockets together: with 64 pairs that play ping-pong, once for ten messages at most.
-    @Test(.enabled(if: TestLoop.isOnRing, "on epoll each message is a system call")) func manySocketsShareTheirEnters() async throws {
+    /// A ring is entered for all sockets together: with 64 pairs that play ping-pong, once for ten
+    /// messages at most.
+    @Test(.enabled(if: TestLoop.isOnRing, "on epoll each message is a system call"))
+    func manySocketsShareTheirEnters() async throws {
       try await withOwnLoop { loop in
         let rounds = 50
         let pairs = 64
@@ -247,7 +269,9 @@ extension KernelTests {
         try await left.sendMessage([1, 2, 3])
         #expect(try await right.receiveMessage(into: &payload)?.byteCount == 2)
         var code: SocketError.Code?
-        do { _ = try await right.receiveMessage(into: &payload) } catch let error as SocketError { code = error.code }
+        do { _ = try await right.receiveMessage(into: &payload) } catch let error as SocketError {
+          code = error.code
+        }
         #expect(code == .noRoom)
         payload.removeAll()
         #expect(try await right.receiveMessage(into: &payload)?.byteCount == 1)
@@ -256,7 +280,8 @@ extension KernelTests {
       }
     }
 
-    /// The span forms: no heap allocation for a message with a descriptor, on either side, once the pools are filled.
+    /// The span forms: no heap allocation for a message with a descriptor, on either side, once the
+    /// pools are filled.
     @Test(
       .enabled(if: cac_allocations() >= 0, "a sanitizer has taken the place of malloc"),
       .disabled(if: _isDebugAssertConfiguration(), "only optimised code is free of allocations"))
@@ -297,7 +322,8 @@ extension KernelTests {
 
     /// Sends and receives in turn, at one end or at both.
     private func exchange(
-      rounds: Int, _ left: UnixStream, _ right: UnixStream, _ file: borrowing OwnedFd, receivesFirst: Bool = false
+      rounds: Int, _ left: UnixStream, _ right: UnixStream, _ file: borrowing OwnedFd,
+      receivesFirst: Bool = false
     ) async throws -> Int64 {
       let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: 64, alignment: 1)
       defer { memory.deallocate() }
@@ -321,7 +347,8 @@ extension KernelTests {
     @Test func acceptedConnectionsAreSpreadOverTheGroup() async throws {
       try await withOwnGroup(count: 3) { group in
         let address = try UnixAddress(abstract: Array("message-sockets-group-\(getpid())".utf8))
-        let listener = try UnixListener<UnixSeqpacket>.bind(to: address, on: group.loops[0], connectionsOn: group)
+        let listener = try UnixListener<UnixSeqpacket>.bind(
+          to: address, on: group.loops[0], connectionsOn: group)
         var loops: [ObjectIdentifier] = []
         var clients: [UnixSeqpacket] = []
         var connections: [UnixSeqpacket] = []

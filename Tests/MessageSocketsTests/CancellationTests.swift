@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import MessageSockets
 import SystemPackage
 import Testing
@@ -5,17 +6,26 @@ import Testing
 @testable import SocketEngine
 
 extension KernelTests {
-  /// Contract: cancellation loses nothing. A cancelled receive returns the message that won, or leaves it for the next receive.
+  /// Contract: cancellation loses nothing. A cancelled receive returns the message that won, or
+  /// leaves it for the next receive.
   @Suite(.timeLimit(.minutes(1))) struct Cancellation {
-    @Test(arguments: Reception.all) func aReceiveCancelledBeforeDataLeavesTheMessageForTheNext(reception: Reception) async throws {
+    @Test(arguments: Reception.all) func aReceiveCancelledBeforeDataLeavesTheMessageForTheNext(
+      reception: Reception
+    ) async throws {
       try await withDescriptorOracle { loop in
         let (left, right) = try await reception.socket.makePair()
-        let receiving = Task(executorPreference: loop.taskExecutor) { try await reception.next(from: right) }
+        let receiving = Task(executorPreference: loop.taskExecutor) {
+          try await reception.next(from: right)
+        }
         await untilOperationsArePending(1, on: loop)
         receiving.cancel()
         await #expect(throws: CancellationError.self) { try await receiving.value }
         let unix = left as? any UnixSocket
-        if let unix { try await unix.sendMessage([9], descriptor: try .numbered(9)) } else { try await left.sendMessage([9]) }
+        if let unix {
+          try await unix.sendMessage([9], descriptor: try .numbered(9))
+        } else {
+          try await left.sendMessage([9])
+        }
         let message = try #require(try await reception.next(from: right))
         #expect(message.payload == [9])
         #expect(try message.takeDescriptor()?.number == (unix == nil ? nil : 9))
@@ -24,7 +34,9 @@ extension KernelTests {
       }
     }
 
-    @Test(arguments: Reception.all) func anAlreadyCancelledTaskTakesNothing(reception: Reception) async throws {
+    @Test(arguments: Reception.all) func anAlreadyCancelledTaskTakesNothing(reception: Reception)
+      async throws
+    {
       try await withDescriptorOracle { loop in
         let (left, right) = try await reception.socket.makePair()
         try await left.sendMessage([1])
@@ -44,9 +56,12 @@ extension KernelTests {
       }
     }
 
-    /// The descriptor is queued, then the receive is cancelled while it may or may not have won: each descriptor is delivered exactly once, in order.
+    /// The descriptor is queued, then the receive is cancelled while it may or may not have won:
+    /// each descriptor is delivered exactly once, in order.
     @Test(arguments: TestedSocket.unix, [true, false])
-    func aThousandCancellationsThatRaceAQueuedDescriptor(socket: TestedSocket, onTheLoop: Bool) async throws {
+    func aThousandCancellationsThatRaceAQueuedDescriptor(socket: TestedSocket, onTheLoop: Bool)
+      async throws
+    {
       try await withDescriptorOracle { loop in
         let (left, right) = try socket.makeUnixPair()
         var next = 0
@@ -60,10 +75,12 @@ extension KernelTests {
         for number in 0..<1000 {
           let receiving =
             onTheLoop
-            ? Task(executorPreference: loop.taskExecutor) { try await right.receiveMessage() } : Task { try await right.receiveMessage() }
+            ? Task(executorPreference: loop.taskExecutor) { try await right.receiveMessage() }
+            : Task { try await right.receiveMessage() }
           if number % 3 == 0 { await untilOperationsArePending(1, on: loop) }
           if number % 5 == 0 { receiving.cancel() }
-          try await left.sendMessage([UInt8(truncatingIfNeeded: number)], descriptor: try .numbered(number))
+          try await left.sendMessage(
+            [UInt8(truncatingIfNeeded: number)], descriptor: try .numbered(number))
           if number % 7 == 0 { await Task.yield() }
           receiving.cancel()
           receiving.cancel()
@@ -82,19 +99,25 @@ extension KernelTests {
     }
 
     /// Each ends in one way, and the message goes to that receive or to the next.
-    @Test(arguments: Reception.unix) func aCancellationThatRacesADeadline(reception: Reception) async throws {
+    @Test(arguments: Reception.unix) func aCancellationThatRacesADeadline(reception: Reception)
+      async throws
+    {
       try await withDescriptorOracle { loop in
         let (left, right) = try reception.socket.makeUnixPair()
         for number in 0..<300 {
           let receiving = Task(executorPreference: loop.taskExecutor) {
-            try await loop.withDeadline(.now + .microseconds(number % 30 * 10)) { try await reception.next(from: right) }
+            try await loop.withDeadline(.now + .microseconds(number % 30 * 10)) {
+              try await reception.next(from: right)
+            }
           }
           for _ in 0..<number % 7 { await Task.yield() }
           if number % 3 == 0 { try await left.sendMessage([1], descriptor: try .numbered(number)) }
           receiving.cancel()
           var message: ReceivedMessage?
           do { message = try await receiving.value } catch {
-            #expect(error is CancellationError || (error as? SocketError)?.code == .deadlineExceeded, "\(error)")
+            #expect(
+              error is CancellationError || (error as? SocketError)?.code == .deadlineExceeded,
+              "\(error)")
           }
           if number % 3 != 0 {
             #expect(message == nil)
@@ -109,7 +132,9 @@ extension KernelTests {
     }
 
     /// A send that waits behind another one of its socket has not begun.
-    @Test(arguments: TestedSocket.unix) func aSendCancelledInTheQueueIsNotSent(socket: TestedSocket) async throws {
+    @Test(arguments: TestedSocket.unix) func aSendCancelledInTheQueueIsNotSent(socket: TestedSocket)
+      async throws
+    {
       try await withDescriptorOracle { loop in
         let (left, right) = try socket.makeUnixPair()
         let executor = loop.taskExecutor
@@ -120,13 +145,17 @@ extension KernelTests {
               try await left.sendMessage([UInt8](repeating: 1, count: 1000))
               sent += 1000
             }
-          } catch is CancellationError { return sent } catch let error as SocketError where error.code == .partialSend {
+          } catch is CancellationError { return sent } catch let error as SocketError
+            where error.code == .partialSend
+          {
             return sent + error.bytesSent
           }
         }
         await untilSendsStall(on: loop)
         let before = await loop.operationsInUse
-        let queued = Task(executorPreference: executor) { try await left.sendMessage([2], descriptor: try .numbered(2)) }
+        let queued = Task(executorPreference: executor) {
+          try await left.sendMessage([2], descriptor: try .numbered(2))
+        }
         await untilTasksWait(before + 1, on: loop)
         queued.cancel()
         await #expect(throws: CancellationError.self) { try await queued.value }
@@ -154,7 +183,9 @@ extension KernelTests {
         let executor = loop.taskExecutor
         let first = Task(executorPreference: executor) { try await right.receiveMessage()?.payload }
         await untilOperationsArePending(1, on: loop)
-        let second = Task(executorPreference: executor) { try await right.receiveMessage()?.payload }
+        let second = Task(executorPreference: executor) {
+          try await right.receiveMessage()?.payload
+        }
         let third = Task(executorPreference: executor) { try await right.receiveMessage()?.payload }
         await Task.yield()
         second.cancel()
@@ -175,7 +206,8 @@ extension KernelTests {
           while true {
             do {
               try await left.sendMessage(
-                [UInt8](repeating: UInt8(truncatingIfNeeded: count), count: 1000), descriptor: try .numbered(count))
+                [UInt8](repeating: UInt8(truncatingIfNeeded: count), count: 1000),
+                descriptor: try .numbered(count))
             } catch is CancellationError { return count }
             count += 1
           }
@@ -199,7 +231,8 @@ extension KernelTests {
       try await withDescriptorOracle { loop in
         let (left, right) = try UnixStream.makePair()
         let sending = Task(executorPreference: loop.taskExecutor) {
-          try await left.sendMessage([UInt8](repeating: 5, count: 8 << 20), descriptor: try .numbered(1))
+          try await left.sendMessage(
+            [UInt8](repeating: 5, count: 8 << 20), descriptor: try .numbered(1))
         }
         await untilSendsStall(on: loop)
         sending.cancel()
@@ -219,10 +252,14 @@ extension KernelTests {
       }
     }
 
-    @Test(arguments: TestedSocket.unix) func leavingAnIterationLosesNothing(socket: TestedSocket) async throws {
+    @Test(arguments: TestedSocket.unix) func leavingAnIterationLosesNothing(socket: TestedSocket)
+      async throws
+    {
       try await withDescriptorOracle { _ in
         let (left, right) = try socket.makeUnixPair()
-        for number in 0..<10 { try await left.sendMessage([UInt8(number)], descriptor: try .numbered(number)) }
+        for number in 0..<10 {
+          try await left.sendMessage([UInt8(number)], descriptor: try .numbered(number))
+        }
         let first = try await numbers(4, of: right)
         let rest = try await numbers(6, of: right)
         #expect(first + rest == Array(0..<10))

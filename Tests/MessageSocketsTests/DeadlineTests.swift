@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import Glibc
 import MessageSockets
 import SystemPackage
@@ -15,7 +16,10 @@ extension KernelTests {
           _ = try await iterator.next()
         }
         let start = ContinuousClock.now
-        #expect(await codeThrown { _ = try await right.receiveMessage(deadline: start + .milliseconds(20)) } == .deadlineExceeded)
+        #expect(
+          await codeThrown {
+            _ = try await right.receiveMessage(deadline: start + .milliseconds(20))
+          } == .deadlineExceeded)
         #expect(ContinuousClock.now - start >= .milliseconds(20))
         try await left.sendMessage([1], descriptor: try .numbered(1))
         let message = try #require(try await right.receiveMessage())
@@ -26,7 +30,8 @@ extension KernelTests {
     @Test func aMessageThatHasArrivedWinsAgainstADeadlineThatHasPassed() async throws {
       try await withDescriptorOracle { _ in
         let (left, right) = try UnixStream.makePair()
-        // All but the first find a socket that the receive before them has emptied: the ring waits for data before it tries.
+        // All but the first find a socket that the receive before them has emptied: the ring waits
+        // for data before it tries.
         for number in 0..<100 as Range<UInt8> {
           try await left.sendMessage([number])
           #expect(try await right.receiveMessage(deadline: .now - .seconds(1))?.payload == [number])
@@ -35,7 +40,9 @@ extension KernelTests {
     }
 
     /// However the loop goes about it: received ahead, or without memory until there is something.
-    @Test(arguments: [false, true]) func aMessageThatHasArrivedWinsInEveryWayOfReceiving(receivesAhead: Bool) async throws {
+    @Test(arguments: [false, true]) func aMessageThatHasArrivedWinsInEveryWayOfReceiving(
+      receivesAhead: Bool
+    ) async throws {
       var configuration = IOLoop.Configuration()
       if !receivesAhead { configuration.waitingReceiveBuffers = 0 }
       try await withOwnLoop(configuration) { loop in
@@ -68,15 +75,21 @@ extension KernelTests {
     }
 
     @Test func deadlinesThatRaceMessagesLoseNone() async throws {
-      try await raceMessages { _, socket, deadline in try await socket.receiveMessage(deadline: deadline) }
+      try await raceMessages { _, socket, deadline in
+        try await socket.receiveMessage(deadline: deadline)
+      }
     }
 
-    /// The same for a body of several steps: a message that it has taken is returned, or was not taken.
+    /// The same for a body of several steps: a message that it has taken is returned, or was not
+    /// taken.
     @Test func bodiesThatRaceTheirDeadlineLoseNone() async throws {
-      try await raceMessages { loop, socket, deadline in try await loop.withDeadline(deadline) { try await socket.receiveMessage() } }
+      try await raceMessages { loop, socket, deadline in
+        try await loop.withDeadline(deadline) { try await socket.receiveMessage() }
+      }
     }
 
-    /// Each message comes around the deadline of its receive: it is that receive's, or the next one's.
+    /// Each message comes around the deadline of its receive: it is that receive's, or the next
+    /// one's.
     private func raceMessages(
       _ receive: (IOLoop, UnixSeqpacket, ContinuousClock.Instant) async throws -> ReceivedMessage?
     ) async throws {
@@ -118,7 +131,9 @@ extension KernelTests {
 
     @Test func aSleepIsCancelled() async throws {
       try await withDescriptorOracle { loop in
-        let sleeping = Task(executorPreference: loop.taskExecutor) { try await loop.sleep(for: .seconds(1000)) }
+        let sleeping = Task(executorPreference: loop.taskExecutor) {
+          try await loop.sleep(for: .seconds(1000))
+        }
         await untilTasksWait(1, on: loop)
         sleeping.cancel()
         await #expect(throws: CancellationError.self) { try await sleeping.value }

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import CTestDescriptors
 import Glibc
 import MessageSockets
@@ -29,7 +30,9 @@ extension KernelTests {
         await listener.close()
         #expect(pipe.isAtEnd)
         try await expectTheEnd(of: client)
-        #expect(await codeThrown { _ = try await Socket.connect(to: listener.address) } == .connectionRefused)
+        #expect(
+          await codeThrown { _ = try await Socket.connect(to: listener.address) }
+            == .connectionRefused)
       }
     }
 
@@ -54,8 +57,11 @@ extension KernelTests {
       await client.close()
     }
 
-    /// What a peer can feign: the kernel reports an empty message and the end in the same way. Nothing is lost behind it.
-    @Test(arguments: [false, true]) func anEmptySeqpacketMessageReadsAsTheEnd(receivesAhead: Bool) async throws {
+    /// What a peer can feign: the kernel reports an empty message and the end in the same way.
+    /// Nothing is lost behind it.
+    @Test(arguments: [false, true]) func anEmptySeqpacketMessageReadsAsTheEnd(receivesAhead: Bool)
+      async throws
+    {
       try await withDescriptorOracle { _ in
         let (left, right) = try UnixSeqpacket.makePair()
         let reception = Reception(socket: .unixSeqpacket, isAhead: receivesAhead)
@@ -79,27 +85,34 @@ extension KernelTests {
         try await right.setOption(.receiveBufferSize, to: 100_000)
         let count = 4000
         let sending = Task(executorPreference: loop.taskExecutor) {
-          for number in 0..<count { try await left.sendMessage([UInt8](repeating: UInt8(truncatingIfNeeded: number), count: 1000)) }
+          for number in 0..<count {
+            try await left.sendMessage(
+              [UInt8](repeating: UInt8(truncatingIfNeeded: number), count: 1000))
+          }
           await left.close()
         }
         await untilSendsStall(on: loop)
         try await expectThatTheLoopRests(loop)
         var received = 0
-        while received < count * 1000 { received += try #require(try await right.receiveMessage()).payload.count }
+        while received < count * 1000 {
+          received += try #require(try await right.receiveMessage()).payload.count
+        }
         #expect(received == count * 1000)
         try await sending.value
         await right.close()
       }
     }
 
-    /// A connection on which nothing happens for longer than anybody waits by default. The peer is another process, which sleeps.
+    /// A connection on which nothing happens for longer than anybody waits by default. The peer is
+    /// another process, which sleeps.
     @Test func aMessageAfterMoreThanFiveSeconds() async throws {
       try await withDescriptorOracle { loop in
         let (left, right) = try UnixStream.makePair()
         let (other, watched) = try UnixSeqpacket.makePair()
         let peer = try await left.release()
         let child = try peer.withUnsafeFileDescriptor {
-          try ChildProcess(["sh", "-c", "sleep 5.5; printf late >&3"], descriptors: [3: $0.rawValue])
+          try ChildProcess(
+            ["sh", "-c", "sleep 5.5; printf late >&3"], descriptors: [3: $0.rawValue])
         }
         let ahead = Task(executorPreference: loop.taskExecutor) {
           try await Reception(socket: .unixSeqpacket, isAhead: true).next(from: watched)?.payload
@@ -115,19 +128,24 @@ extension KernelTests {
       }
     }
 
-    /// A copy of the process has the ring, or the epoll instance, and the sockets, but not the loop's thread: it disturbs nobody.
+    /// A copy of the process has the ring, or the epoll instance, and the sockets, but not the
+    /// loop's thread: it disturbs nobody.
     @Test func aForkWithoutExecLeavesTheLoopAlone() async throws {
       try await withOwnLoop { loop in
         try await loop.run {
           let (left, right) = try UnixSeqpacket.makePair()
-          let receiving = Task(executorPreference: loop.taskExecutor) { try await right.receiveMessage()?.takeDescriptor()?.number }
+          let receiving = Task(executorPreference: loop.taskExecutor) {
+            try await right.receiveMessage()?.takeDescriptor()?.number
+          }
           await untilOperationsArePending(1, on: loop)
           let control = try FileDescriptor.pipe(options: .closeOnExec)
           let child = ctd_fork_until_end(control.readEnd.rawValue)
           try #require(child > 0)
           try await left.sendMessage([1], descriptor: try .numbered(5))
           #expect(try await receiving.value == 5)
-          let cancelled = Task(executorPreference: loop.taskExecutor) { try await right.receiveMessage() }
+          let cancelled = Task(executorPreference: loop.taskExecutor) {
+            try await right.receiveMessage()
+          }
           await untilOperationsArePending(1, on: loop)
           cancelled.cancel()
           await #expect(throws: CancellationError.self) { try await cancelled.value }

@@ -1,10 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0
 import Glibc
 import MessageSockets
 import SystemPackage
 import Testing
 
 /// The code of the error that `body` throws; nil if it throws nothing, or another kind of error.
-func codeThrown(by body: () async throws -> Void) async -> SocketError.Code? { await errorThrown(by: body)?.code }
+func codeThrown(by body: () async throws -> Void) async -> SocketError.Code? {
+  await errorThrown(by: body)?.code
+}
 
 func errorThrown(by body: () async throws -> Void) async -> SocketError? {
   do {
@@ -17,7 +20,8 @@ extension KernelTests {
   /// Bad input gets a typed error, nothing is sent, nothing leaks, and the socket goes on.
   @Suite struct Errors {
     private func expectError(
-      _ code: SocketError.Code, on kind: TestedSocket, sourceLocation: SourceLocation = #_sourceLocation,
+      _ code: SocketError.Code, on kind: TestedSocket,
+      sourceLocation: SourceLocation = #_sourceLocation,
       _ body: (any UnixSocket) async throws -> Void
     ) async throws {
       try await withDescriptorOracle { _ in
@@ -55,10 +59,14 @@ extension KernelTests {
     }
 
     @Test func anEmptyStreamPayloadWithADescriptor() async throws {
-      try await expectError(.emptyPayload, on: .unixStream) { try await $0.sendMessage([], descriptor: try .numbered(1)) }
+      try await expectError(.emptyPayload, on: .unixStream) {
+        try await $0.sendMessage([], descriptor: try .numbered(1))
+      }
     }
 
-    @Test(arguments: TestedSocket.unix) func moreThan253Descriptors(socket: TestedSocket) async throws {
+    @Test(arguments: TestedSocket.unix) func moreThan253Descriptors(socket: TestedSocket)
+      async throws
+    {
       try await expectError(.tooManyDescriptors, on: socket) { socket in
         var many = OwnedFds()
         let file = try OwnedFd.numbered(1)
@@ -74,13 +82,19 @@ extension KernelTests {
       try await expectError(.badDescriptor, on: socket) { socket in
         var list = OwnedFds()
         for index in 0..<3 {
-          list.append(index == position ? OwnedFd(adopting: FileDescriptor(rawValue: 4000)) : try pipe.duplicateWriter())
+          list.append(
+            index == position
+              ? OwnedFd(adopting: FileDescriptor(rawValue: 4000)) : try pipe.duplicateWriter())
         }
         defer {
           while let descriptor = list.takeFirst() {
             let number = descriptor.withUnsafeFileDescriptor { $0.rawValue }
             // The closed one must not be closed again.
-            if number == 4000 { _ = descriptor.release() } else { #expect(fcntl(number, F_GETFD) == FD_CLOEXEC) }
+            if number == 4000 {
+              _ = descriptor.release()
+            } else {
+              #expect(fcntl(number, F_GETFD) == FD_CLOEXEC)
+            }
           }
         }
         try await socket.sendMessage([1], descriptors: list.span)
@@ -102,12 +116,18 @@ extension KernelTests {
     @Test func nothingCanBeSentToAnUnnamedAddress() async throws {
       try await withDescriptorOracle { _ in
         let socket = try UnixDatagram()
-        let withDescriptor = await errorThrown { try await socket.sendMessage([1], descriptor: try .numbered(1), to: .unnamed) }
+        let withDescriptor = await errorThrown {
+          try await socket.sendMessage([1], descriptor: try .numbered(1), to: .unnamed)
+        }
         #expect(withDescriptor?.code == .addressNotAvailable)
         #expect(withDescriptor?.address?.unix == .unnamed)
-        #expect(await codeThrown { try await socket.sendMessage([1], to: .autobind) } == .addressNotAvailable)
+        #expect(
+          await codeThrown { try await socket.sendMessage([1], to: .autobind) }
+            == .addressNotAvailable)
         #expect(await codeThrown { try await socket.connect(to: .unnamed) } == .addressNotAvailable)
-        #expect(await codeThrown { _ = try await UnixStream.connect(to: .unnamed) } == .addressNotAvailable)
+        #expect(
+          await codeThrown { _ = try await UnixStream.connect(to: .unnamed) }
+            == .addressNotAvailable)
       }
     }
 
@@ -117,20 +137,25 @@ extension KernelTests {
         var control = ControlMessageBuffer()
         // SCM_CREDENTIALS, three bytes long.
         control.append(level: SOL_SOCKET, type: 2, bytes: ([1, 2, 3] as [UInt8]).span.bytes)
-        let error = await errorThrown { try await left.sendMessage([1], descriptor: try .numbered(1), control: control) }
+        let error = await errorThrown {
+          try await left.sendMessage([1], descriptor: try .numbered(1), control: control)
+        }
         #expect(error?.code == .system)
         #expect(error?.errno == .invalidArgument)
         _ = right
       }
     }
 
-    /// Part of the bytes and all of the descriptors are on their way: to send it all again would be wrong.
+    /// Part of the bytes and all of the descriptors are on their way: to send it all again would be
+    /// wrong.
     @Test func aSendThatDoesNotWaitAndHasRoomForAPart() async throws {
       try await withDescriptorOracle { _ in
         let (left, right) = try UnixStream.makePair()
         let error = try #require(
           await errorThrown {
-            try await left.sendMessage([UInt8](repeating: 1, count: 4 << 20), descriptor: try .numbered(5), options: .doNotWait)
+            try await left.sendMessage(
+              [UInt8](repeating: 1, count: 4 << 20), descriptor: try .numbered(5),
+              options: .doNotWait)
           })
         #expect(error.code == .partialSend)
         #expect(error.errno == .wouldBlock)
@@ -143,14 +168,19 @@ extension KernelTests {
         }
         #expect(received == error.bytesSent)
         #expect(descriptors == 1)
-        while await codeThrown(by: { try await left.sendMessage([1], options: .doNotWait) }) == nil {}
-        #expect(await errorThrown { try await left.sendMessage([1], options: .doNotWait) }?.code == .wouldBlock)
+        while await codeThrown(by: { try await left.sendMessage([1], options: .doNotWait) }) == nil
+        {}
+        #expect(
+          await errorThrown { try await left.sendMessage([1], options: .doNotWait) }?.code
+            == .wouldBlock)
       }
     }
 
-    @Test(arguments: [TestedSocket.unixSeqpacket, .unixDatagram]) func aMessageLargerThanTheSendBuffer(socket: TestedSocket) async throws {
+    @Test(arguments: [TestedSocket.unixSeqpacket, .unixDatagram])
+    func aMessageLargerThanTheSendBuffer(socket: TestedSocket) async throws {
       try await expectError(.messageTooLarge, on: socket) {
-        try await $0.sendMessage([UInt8](repeating: 0, count: 4 << 20), descriptor: try .numbered(1))
+        try await $0.sendMessage(
+          [UInt8](repeating: 0, count: 4 << 20), descriptor: try .numbered(1))
       }
     }
 
@@ -159,14 +189,17 @@ extension KernelTests {
         let (left, right) = try socket.makeUnixPair()
         await right.close()
         // Without SIGPIPE, which would end the test process.
-        let code = await codeThrown { try await left.sendMessage([1], descriptor: try .numbered(1)) }
+        let code = await codeThrown {
+          try await left.sendMessage([1], descriptor: try .numbered(1))
+        }
         #expect(code == (socket == .unixDatagram ? .connectionRefused : .peerClosed))
         if socket != .unixDatagram { #expect(try await left.receiveMessage() == nil) }
         await left.close()
       }
     }
 
-    /// One error, and nothing lost: a stream has it behind what is queued, sequential packets before.
+    /// One error, and nothing lost: a stream has it behind what is queued, sequential packets
+    /// before.
     @Test(arguments: [TestedSocket.unixStream, .unixSeqpacket], [false, true])
     func aPeerThatClosedWithDataUnread(socket: TestedSocket, receivesAhead: Bool) async throws {
       try await withDescriptorOracle { _ in
@@ -175,11 +208,15 @@ extension KernelTests {
         try await right.sendMessage([1, 2], descriptor: try .numbered(7))
         try await left.sendMessage([3])
         await right.close()
-        if socket == .unixSeqpacket { #expect(await codeThrown { _ = try await reception.next(from: left) } == .connectionReset) }
+        if socket == .unixSeqpacket {
+          #expect(await codeThrown { _ = try await reception.next(from: left) } == .connectionReset)
+        }
         let message = try #require(try await reception.next(from: left))
         #expect(message.payload == [1, 2])
         #expect(try message.takeDescriptor()?.number == 7)
-        if socket == .unixStream { #expect(await codeThrown { _ = try await reception.next(from: left) } == .connectionReset) }
+        if socket == .unixStream {
+          #expect(await codeThrown { _ = try await reception.next(from: left) } == .connectionReset)
+        }
         #expect(try await reception.next(from: left) == nil)
         await left.close()
       }
@@ -203,13 +240,18 @@ extension KernelTests {
         await left.close()
         #expect(await codeThrown { try await left.sendMessage([1]) } == .closed)
         #expect(await codeThrown { _ = try await left.receiveMessage() } == .closed)
-        #expect(await codeThrown { _ = try await Reception(socket: socket, isAhead: true).next(from: left) } == .closed)
+        #expect(
+          await codeThrown {
+            _ = try await Reception(socket: socket, isAhead: true).next(from: left)
+          } == .closed)
         #expect(await codeThrown { try await left.shutdown(.both) } == .closed)
         await right.close()
       }
     }
 
-    @Test(arguments: Reception.all) func closingEndsAPendingReceive(reception: Reception) async throws {
+    @Test(arguments: Reception.all) func closingEndsAPendingReceive(reception: Reception)
+      async throws
+    {
       try await withDescriptorOracle { loop in
         let (left, right) = try await reception.socket.makePair()
         async let code = codeThrown { _ = try await reception.next(from: left) }
@@ -220,7 +262,9 @@ extension KernelTests {
       }
     }
 
-    @Test(arguments: Reception.connections) func shutdownOfEachDirection(reception: Reception) async throws {
+    @Test(arguments: Reception.connections) func shutdownOfEachDirection(reception: Reception)
+      async throws
+    {
       try await withDescriptorOracle { _ in
         let (left, right) = try await reception.socket.makePair()
         try await left.shutdown(.sending)

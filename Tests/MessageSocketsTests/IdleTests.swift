@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import MessageSockets
 import SystemPackage
 import Testing
@@ -7,7 +8,8 @@ import Testing
 /// Sockets on which somebody waits, and nothing comes.
 extension KernelTests {
   @Suite struct Idle {
-    /// Beyond `waitingReceiveBuffers` a pending receive holds no buffer, and still gets its message, with its descriptor.
+    /// Beyond `waitingReceiveBuffers` a pending receive holds no buffer, and still gets its
+    /// message, with its descriptor.
     @Test(arguments: [0, 3]) func pendingReceivesHoldNoBuffers(limit: Int) async throws {
       var configuration = IOLoop.Configuration()
       configuration.waitingReceiveBuffers = limit
@@ -26,7 +28,9 @@ extension KernelTests {
             let isOnRing = loop.driver.kind == .ioUring
             #expect(loop.core.controlBuffers.lent == (isOnRing ? limit : 0))
             #expect(loop.core.payloadBuffers.lent == (isOnRing ? limit : 0))
-            for (number, (left, _)) in pairs.enumerated() { try await left.sendMessage([UInt8(number)], descriptor: try .numbered(number)) }
+            for (number, (left, _)) in pairs.enumerated() {
+              try await left.sendMessage([UInt8(number)], descriptor: try .numbered(number))
+            }
             try await group.waitForAll()
           }
           #expect(loop.core.controlBuffers.lent == 0)
@@ -39,8 +43,11 @@ extension KernelTests {
       }
     }
 
-    /// The message that a cancelled receive does not take is there for the next, also between the kernel's word that it has come and the receive itself.
-    @Test(arguments: [false, true]) func cancellationLosesNothingWithoutBuffers(intoOwnMemory: Bool) async throws {
+    /// The message that a cancelled receive does not take is there for the next, also between the
+    /// kernel's word that it has come and the receive itself.
+    @Test(arguments: [false, true]) func cancellationLosesNothingWithoutBuffers(intoOwnMemory: Bool)
+      async throws
+    {
       var configuration = IOLoop.Configuration()
       configuration.waitingReceiveBuffers = 0
       try await withOwnLoop(configuration) { loop in
@@ -48,9 +55,12 @@ extension KernelTests {
           let (left, right) = try UnixSeqpacket.makePair()
           var random = SystemRandomNumberGenerator()
           for number in 0..<500 {
-            let task = Task(executorPreference: loop.taskExecutor) { try await Self.receiveByte(right, intoOwnMemory: intoOwnMemory) }
+            let task = Task(executorPreference: loop.taskExecutor) {
+              try await Self.receiveByte(right, intoOwnMemory: intoOwnMemory)
+            }
             if Bool.random(using: &random) { await untilOperationsArePending(1, on: loop) }
-            try await left.sendMessage([UInt8(truncatingIfNeeded: number)], descriptor: try .numbered(number))
+            try await left.sendMessage(
+              [UInt8(truncatingIfNeeded: number)], descriptor: try .numbered(number))
             for _ in 0..<Int.random(in: 0..<3, using: &random) { await Task.yield() }
             task.cancel()
             let byte: UInt8
@@ -66,7 +76,9 @@ extension KernelTests {
       }
     }
 
-    private static func receiveByte(_ socket: UnixSeqpacket, intoOwnMemory: Bool) async throws -> UInt8 {
+    private static func receiveByte(_ socket: UnixSeqpacket, intoOwnMemory: Bool) async throws
+      -> UInt8
+    {
       guard intoOwnMemory else { return try #require(try await socket.receiveMessage()).payload[0] }
       let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: 1, alignment: 1)
       defer { memory.deallocate() }
@@ -85,12 +97,18 @@ extension KernelTests {
         let socket = try UDPSocket(boundTo: InternetSockets.loopbacks[0])
         let own = try #require(try await socket.localAddress()?.internet)
         try await socket.setOption(.errorQueueV4, to: true)
-        let errors = Task(executorPreference: loop.taskExecutor) { try await socket.receiveMessage(options: .errorQueue) }
+        let errors = Task(executorPreference: loop.taskExecutor) {
+          try await socket.receiveMessage(options: .errorQueue)
+        }
         await untilOperationsArePending(1, on: loop)
         try await socket.sendMessage([1], to: address)
         #expect(try await errors.value?.extendedError?.errno == .connectionRefused)
-        let next = Task(executorPreference: loop.taskExecutor) { try await socket.receiveMessage(options: .errorQueue) }
-        let message = Task(executorPreference: loop.taskExecutor) { try await socket.receiveMessage() }
+        let next = Task(executorPreference: loop.taskExecutor) {
+          try await socket.receiveMessage(options: .errorQueue)
+        }
+        let message = Task(executorPreference: loop.taskExecutor) {
+          try await socket.receiveMessage()
+        }
         await untilOperationsArePending(2, on: loop)
         try await socket.sendMessage([2], to: own)
         #expect(try await message.value?.payload == [2])

@@ -1,9 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
 import MessageSockets
 import Synchronization
 import Testing
 
 extension KernelTests {
-  /// A task that starts on the loop's thread without preferring the loop goes on elsewhere after its first wait.
+  /// A task that starts on the loop's thread without preferring the loop goes on elsewhere after
+  /// its first wait.
   @Suite(.timeLimit(.minutes(1))) struct ImmediateTasks {
     @Test func aBatchGoesOnElsewhere() async throws {
       try await withDescriptorOracle { loop in
@@ -11,7 +13,9 @@ extension KernelTests {
         for round in 0..<50 as Range<UInt8> {
           let (task, startedOnLoop) = await loop.run { startBatch(right, on: loop) }
           #expect(startedOnLoop)
-          for number in 0..<3 { try await left.sendMessage([round, UInt8(number)], descriptor: try .numbered(number)) }
+          for number in 0..<3 {
+            try await left.sendMessage([round, UInt8(number)], descriptor: try .numbered(number))
+          }
           var received = try await task.value
           while received.count < 3 { received += try await right.receiveMessages(max: 4) }
           #expect(received.map(\.payload) == [[round, 0], [round, 1], [round, 2]])
@@ -30,7 +34,8 @@ extension KernelTests {
             return seen > 1
           }
         }
-        let listener = try UnixListener<UnixSeqpacket>.bind(to: try .unused(), authorization: authorization)
+        let listener = try UnixListener<UnixSeqpacket>.bind(
+          to: try .unused(), authorization: authorization)
         let (task, startedOnLoop) = await loop.run { startAccept(listener, on: loop) }
         #expect(startedOnLoop)
         let refused = try await UnixSeqpacket.connect(to: listener.address)
@@ -46,7 +51,9 @@ extension KernelTests {
   }
 }
 
-private func startBatch(_ socket: UnixSeqpacket, on loop: IOLoop) -> (Task<[ReceivedMessage], any Error>, Bool) {
+private func startBatch(_ socket: UnixSeqpacket, on loop: IOLoop) -> (
+  Task<[ReceivedMessage], any Error>, Bool
+) {
   let startedOnLoop = Mutex(false)
   let task = Task.immediate {
     startedOnLoop.withLock { $0 = loop.isCurrent }
@@ -55,7 +62,9 @@ private func startBatch(_ socket: UnixSeqpacket, on loop: IOLoop) -> (Task<[Rece
   return (task, startedOnLoop.withLock { $0 })
 }
 
-private func startAccept(_ listener: UnixListener<UnixSeqpacket>, on loop: IOLoop) -> (Task<UnixSeqpacket, any Error>, Bool) {
+private func startAccept(_ listener: UnixListener<UnixSeqpacket>, on loop: IOLoop) -> (
+  Task<UnixSeqpacket, any Error>, Bool
+) {
   let startedOnLoop = Mutex(false)
   let task = Task.immediate {
     startedOnLoop.withLock { $0 = loop.isCurrent }

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import MessageSockets
 import SystemPackage
 import Testing
@@ -14,8 +15,11 @@ extension KernelTests {
       return configuration
     }()
 
-    /// All messages come between two turns, so that most completions find no room (CQ overflow): none is lost.
-    @Test(arguments: [false, true]) func moreCompletionsThanTheQueueHasPlaces(receivesAhead: Bool) async throws {
+    /// All messages come between two turns, so that most completions find no room (CQ overflow):
+    /// none is lost.
+    @Test(arguments: [false, true]) func moreCompletionsThanTheQueueHasPlaces(receivesAhead: Bool)
+      async throws
+    {
       let reception = Reception(socket: .unixSeqpacket, isAhead: receivesAhead)
       try await withOwnLoop(Self.tiny) { loop in
         try await loop.run {
@@ -28,7 +32,8 @@ extension KernelTests {
               }
             }
             await untilOperationsArePending(64, on: loop)
-            // Sent by calls that do not wait, in one job: the loop sees none of the completions before the last message is there.
+            // Sent by calls that do not wait, in one job: the loop sees none of the completions
+            // before the last message is there.
             for (number, (left, _)) in pairs.enumerated() { try await left.sendAtOnce(number) }
             return try await group.reduce(into: Set<Int>()) { $0.insert($1) }
           }
@@ -41,7 +46,8 @@ extension KernelTests {
       }
     }
 
-    /// Requests that find the submission queue full go with a later enter, and those of one socket in order.
+    /// Requests that find the submission queue full go with a later enter, and those of one socket
+    /// in order.
     @Test func moreSubmissionsThanTheQueueHasPlaces() async throws {
       try await withOwnLoop(Self.tiny) { loop in
         try await loop.run {
@@ -49,7 +55,10 @@ extension KernelTests {
           try await withThrowingTaskGroup(of: Void.self) { group in
             for (number, (left, _)) in pairs.enumerated() {
               for part in 0..<3 {
-                group.addTask { try await left.sendMessage([UInt8(number), UInt8(part)], descriptor: try .numbered(number)) }
+                group.addTask {
+                  try await left.sendMessage(
+                    [UInt8(number), UInt8(part)], descriptor: try .numbered(number))
+                }
               }
             }
             try await group.waitForAll()
@@ -86,7 +95,9 @@ extension KernelTests {
       }
     }
 
-    private func adoptAndTalk(_ left: UnixSeqpacket, _ right: UnixSeqpacket, on successor: IOLoop) async throws {
+    private func adoptAndTalk(_ left: UnixSeqpacket, _ right: UnixSeqpacket, on successor: IOLoop)
+      async throws
+    {
       let newLeft = try UnixSeqpacket(adopting: try await left.release(), on: successor)
       let newRight = try UnixSeqpacket(adopting: try await right.release(), on: successor)
       try await newLeft.sendMessage([1], descriptor: try .numbered(9))
@@ -101,15 +112,22 @@ extension KernelTests {
       try await withDescriptorOracle { loop in
         let listener = try UnixListener<UnixStream>.bind(to: try .unused())
         #expect(
-          await codeThrown { _ = try await loop.withDeadline(.now + .milliseconds(5)) { try await listener.accept() } } == .deadlineExceeded
+          await codeThrown {
+            _ = try await loop.withDeadline(.now + .milliseconds(5)) { try await listener.accept() }
+          } == .deadlineExceeded
         )
         // The next connection is there for the next accept.
         let client = try await UnixStream.connect(to: listener.address)
-        let server = try await loop.withDeadline(.now + .seconds(60)) { try await listener.accept() }
+        let server = try await loop.withDeadline(.now + .seconds(60)) {
+          try await listener.accept()
+        }
         try await client.sendMessage([1])
         #expect(try await server.receiveMessage()?.payload == [1])
         await listener.close()
-        #expect(await codeThrown { _ = try await loop.withDeadline(.now + .seconds(60)) { try await listener.accept() } } == .closed)
+        #expect(
+          await codeThrown {
+            _ = try await loop.withDeadline(.now + .seconds(60)) { try await listener.accept() }
+          } == .closed)
       }
     }
 
@@ -117,7 +135,9 @@ extension KernelTests {
       try await withDescriptorOracle { loop in
         let (left, right) = try UnixStream.makePair()
         let task = Task(executorPreference: loop.taskExecutor) {
-          try await loop.withDeadline(.now + .seconds(60)) { try await right.receiveMessage()?.payload }
+          try await loop.withDeadline(.now + .seconds(60)) {
+            try await right.receiveMessage()?.payload
+          }
         }
         await untilOperationsArePending(1, on: loop)
         task.cancel()
@@ -133,8 +153,11 @@ extension UnixSeqpacket {
   /// Sends a number and a descriptor with it by a blocking call, which finds room at once.
   fileprivate func sendAtOnce(_ number: Int) throws {
     // Borrowed from the channel, and given back at the end.
-    let socket = BlockingSocket<UnixAddress>(adopting: OwnedFd(adopting: FileDescriptor(rawValue: try channel.number(for: .send))))
-    let sent = Result { () throws in try socket.send([UInt8(number)], descriptor: try .numbered(number)) }
+    let socket = BlockingSocket<UnixAddress>(
+      adopting: OwnedFd(adopting: FileDescriptor(rawValue: try channel.number(for: .send))))
+    let sent = Result { () throws in
+      try socket.send([UInt8(number)], descriptor: try .numbered(number))
+    }
     _ = socket.release().release()
     #expect(try sent.get() == 1)
   }
@@ -142,5 +165,7 @@ extension UnixSeqpacket {
 
 extension UnixAddress {
   /// An abstract address that nobody uses.
-  static func unused() throws -> UnixAddress { try UnixAddress(abstract: "message-sockets-test-\(UInt64.random(in: 0...(.max)))") }
+  static func unused() throws -> UnixAddress {
+    try UnixAddress(abstract: "message-sockets-test-\(UInt64.random(in: 0...(.max)))")
+  }
 }

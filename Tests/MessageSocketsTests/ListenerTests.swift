@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import Glibc
 @testable import MessageSockets
 import SystemPackage
@@ -19,18 +20,26 @@ func withTemporaryPath(_ body: (FilePath) async throws -> Void) async throws {
 extension KernelTests {
   @Suite struct Listeners {
     @Test func connectionsOverAPath() async throws {
-      try await withTemporaryPath { path in try await exchange(UnixStream.self, at: try UnixAddress(path: path)) }
+      try await withTemporaryPath { path in
+        try await exchange(UnixStream.self, at: try UnixAddress(path: path))
+      }
     }
 
     @Test func seqpacketConnectionsOverAPath() async throws {
-      try await withTemporaryPath { path in try await exchange(UnixSeqpacket.self, at: try UnixAddress(path: path)) }
+      try await withTemporaryPath { path in
+        try await exchange(UnixSeqpacket.self, at: try UnixAddress(path: path))
+      }
     }
 
     @Test func connectionsOverAnAbstractAddress() async throws {
-      try await exchange(UnixStream.self, at: try UnixAddress(abstract: Array("message-sockets-test-\(getpid())".utf8)))
+      try await exchange(
+        UnixStream.self,
+        at: try UnixAddress(abstract: Array("message-sockets-test-\(getpid())".utf8)))
     }
 
-    private func exchange<Connection: UnixConnection>(_: Connection.Type, at address: UnixAddress) async throws {
+    private func exchange<Connection: UnixConnection>(_: Connection.Type, at address: UnixAddress)
+      async throws
+    {
       try await withDescriptorOracle { _ in
         let listener = try UnixListener<Connection>.bind(to: address)
         try await withThrowingTaskGroup(of: Void.self) { group in
@@ -129,7 +138,9 @@ extension KernelTests {
             return count
           }
         }
-        for _ in 0..<9 { #expect(try await UnixStream.connect(to: address).receiveMessage()?.payload == [1]) }
+        for _ in 0..<9 {
+          #expect(try await UnixStream.connect(to: address).receiveMessage()?.payload == [1])
+        }
         await listener.close()
         var count = 0
         for server in servers { count += try await server.value }
@@ -152,19 +163,22 @@ extension KernelTests {
       }
     }
 
-    /// The kernel takes each form as it is, and gives it back; a path of 108 bytes has no NUL behind it.
+    /// The kernel takes each form as it is, and gives it back; a path of 108 bytes has no NUL
+    /// behind it.
     @Test(arguments: TestedSocket.unix, [107, 108])
     func pathsAsLongAsThereIsRoom(socket: TestedSocket, length: Int) async throws {
       try await withTemporaryPath { path in
         let directory = path.removingLastComponent().string + "/"
-        let bytes = Array((directory + String(repeating: "x", count: length - directory.utf8.count)).utf8)
+        let bytes = Array(
+          (directory + String(repeating: "x", count: length - directory.utf8.count)).utf8)
         try await bindAndTalk(socket, at: UnixAddress(pathBytes: bytes))
       }
     }
 
     @Test(arguments: TestedSocket.unix, [[65, 0, 66], [65, 0, 0], [0, 0]] as [[UInt8]])
     func abstractNamesWithNULs(socket: TestedSocket, ending: [UInt8]) async throws {
-      try await bindAndTalk(socket, at: UnixAddress(abstract: Array("message-sockets-nul-\(getpid())".utf8) + ending))
+      try await bindAndTalk(
+        socket, at: UnixAddress(abstract: Array("message-sockets-nul-\(getpid())".utf8) + ending))
     }
 
     private func bindAndTalk(_ socket: TestedSocket, at address: UnixAddress) async throws {
@@ -182,7 +196,9 @@ extension KernelTests {
       }
     }
 
-    private func listenAndTalk<Socket: UnixConnection>(_: Socket.Type, at address: UnixAddress) async throws {
+    private func listenAndTalk<Socket: UnixConnection>(_: Socket.Type, at address: UnixAddress)
+      async throws
+    {
       let listener = try UnixListener<Socket>.bind(to: address)
       let client = try await Socket.connect(to: address)
       let server = try await listener.accept()
@@ -192,25 +208,34 @@ extension KernelTests {
       await listener.close()
     }
 
-    /// No listener, so that accept(2) says EOPNOTSUPP, which it also says of a connection that has failed before it was accepted.
+    /// No listener, so that accept(2) says EOPNOTSUPP, which it also says of a connection that has
+    /// failed before it was accepted.
     private actor NoListener: SocketListener {
       let channel: SocketChannel
       let connectionGroup: IOLoopGroup? = nil
 
-      init(on loop: IOLoop) throws { channel = SocketChannel(adopting: try .socket(AF_UNIX, 2 | O_NONBLOCK), kind: .stream, loop: loop) }
+      init(on loop: IOLoop) throws {
+        channel = SocketChannel(
+          adopting: try .socket(AF_UNIX, 2 | O_NONBLOCK), kind: .stream, loop: loop)
+      }
 
       nonisolated var unownedExecutor: UnownedSerialExecutor { channel.unownedExecutor }
 
-      static func makeConnection(_ channel: SocketChannel) -> UnixStream { UnixStream(channel: channel) }
+      static func makeConnection(_ channel: SocketChannel) -> UnixStream {
+        UnixStream(channel: channel)
+      }
     }
 
     @Test func errorsOfTheNetworkPassAndTheEndIsToldOnce() async throws {
       try await withDescriptorOracle { loop in
         let listener = try NoListener(on: loop)
-        #expect(await errorThrown { _ = try await listener.accept() }?.errno == .notSupportedOnSocket)
+        #expect(
+          await errorThrown { _ = try await listener.accept() }?.errno == .notSupportedOnSocket)
         let accepting = Task(executorPreference: loop.taskExecutor) {
           var connections = listener.connections.makeAsyncIterator()
-          await #expect(throws: CancellationError.self) { _ = try await connections.next(isolation: #isolation) }
+          await #expect(throws: CancellationError.self) {
+            _ = try await connections.next(isolation: #isolation)
+          }
           return try await connections.next(isolation: #isolation) == nil
         }
         // It waits, and tries again.
@@ -228,13 +253,21 @@ extension KernelTests {
           let address = try UnixAddress(path: path)
           #expect(await codeThrown { _ = try await UnixStream.connect(to: address) } == .notFound)
           let listener = try UnixListener<UnixStream>.bind(to: address)
-          #expect(await codeThrown { _ = try UnixListener<UnixStream>.bind(to: address) } == .addressInUse)
-          #expect(await codeThrown { _ = try await UnixSeqpacket.connect(to: address) } == .wrongSocketKind)
+          #expect(
+            await codeThrown { _ = try UnixListener<UnixStream>.bind(to: address) } == .addressInUse
+          )
+          #expect(
+            await codeThrown { _ = try await UnixSeqpacket.connect(to: address) }
+              == .wrongSocketKind)
           await listener.close()
           #expect(await codeThrown { _ = try await UnixStream.connect(to: address) } == .notFound)
           let inMissingDirectory = try UnixAddress(path: path.appending("x"))
-          #expect(await codeThrown { _ = try UnixListener<UnixStream>.bind(to: inMissingDirectory) } != nil)
-          #expect(throws: AncillaryError.self) { try UnixAddress(path: FilePath("/" + String(repeating: "x", count: 108))) }
+          #expect(
+            await codeThrown { _ = try UnixListener<UnixStream>.bind(to: inMissingDirectory) }
+              != nil)
+          #expect(throws: AncillaryError.self) {
+            try UnixAddress(path: FilePath("/" + String(repeating: "x", count: 108)))
+          }
         }
       }
     }

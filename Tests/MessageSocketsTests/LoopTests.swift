@@ -1,10 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
 import MessageSockets
 import SystemPackage
 import Testing
 
 extension KernelTests {
   @Suite struct Loops {
-    /// A job mix on one loop: tasks that prefer it exchange messages and descriptors, and no message costs a thread hop or a queue.
+    /// A job mix on one loop: tasks that prefer it exchange messages and descriptors, and no
+    /// message costs a thread hop or a queue.
     @Test func aTaskThatPrefersTheLoopMakesNoHops() async throws {
       try await withDescriptorOracle { loop in
         let rounds = 500
@@ -64,10 +66,16 @@ extension KernelTests {
         var sockets: [(UnixStream, UnixStream)] = []
         for _ in 0..<20 { sockets.append(try UnixStream.makePair(on: loop)) }
         let codes = await withTaskGroup(of: SocketError.Code?.self) { group in
-          for (_, right) in sockets.prefix(10) { group.addTask { await codeThrown { _ = try await right.receiveMessage() } } }
-          for (_, right) in sockets.suffix(10) { group.addTask { await codeThrown { for try await _ in right.messages {} } } }
+          for (_, right) in sockets.prefix(10) {
+            group.addTask { await codeThrown { _ = try await right.receiveMessage() } }
+          }
+          for (_, right) in sockets.suffix(10) {
+            group.addTask { await codeThrown { for try await _ in right.messages {} } }
+          }
           for (left, _) in sockets.suffix(5) {
-            group.addTask { await codeThrown { try await left.sendMessage([UInt8](repeating: 0, count: 8 << 20)) } }
+            group.addTask {
+              await codeThrown { try await left.sendMessage([UInt8](repeating: 0, count: 8 << 20)) }
+            }
           }
           await untilOperationsArePending(20, on: loop)
           await loop.shutdown()
@@ -111,7 +119,8 @@ extension KernelTests {
       #expect(throws: SocketError.self) { try IOLoopGroup(count: 0) }
     }
 
-    /// Sockets made without naming a loop, by a task that is in none, are spread over the process's group.
+    /// Sockets made without naming a loop, by a task that is in none, are spread over the process's
+    /// group.
     @Test func socketsWithoutALoopAreSpreadOverTheSharedGroup() async throws {
       let group = try IOLoopGroup.shared()
       #expect(try IOLoopGroup.shared() === group)
@@ -130,7 +139,9 @@ extension KernelTests {
       #expect(used.count == group.loops.count)
     }
 
-    @Test(arguments: [false, true]) func userActorsOnTheLoopCallSocketsWithoutSwitching(receivesAhead: Bool) async throws {
+    @Test(arguments: [false, true]) func userActorsOnTheLoopCallSocketsWithoutSwitching(
+      receivesAhead: Bool
+    ) async throws {
       try await withDescriptorOracle { loop in
         let echo = EchoActor(loop: loop, receivesAhead: receivesAhead)
         try await echo.run(rounds: 10)
@@ -153,14 +164,20 @@ private actor EchoActor {
     self.receivesAhead = receivesAhead
   }
 
-  nonisolated var unownedExecutor: UnownedSerialExecutor { loop.serialExecutor.asUnownedSerialExecutor() }
+  nonisolated var unownedExecutor: UnownedSerialExecutor {
+    loop.serialExecutor.asUnownedSerialExecutor()
+  }
 
   func run(rounds: Int) async throws {
     let (left, right) = try UnixStream.makePair(on: loop)
     var messages = right.messages.makeAsyncIterator()
     for _ in 0..<rounds {
       try await left.sendMessage([1])
-      if receivesAhead { _ = try await messages.next(isolation: self) } else { _ = try await right.receiveMessage() }
+      if receivesAhead {
+        _ = try await messages.next(isolation: self)
+      } else {
+        _ = try await right.receiveMessage()
+      }
     }
     await left.close()
     await right.close()

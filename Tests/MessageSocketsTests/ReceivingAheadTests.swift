@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import MessageSockets
 import SystemPackage
 import Testing
@@ -7,20 +8,26 @@ import Testing
 extension KernelTests {
   /// Multishot receives: nothing lost, in order, within the window, however they end.
   @Suite(.timeLimit(.minutes(1))) struct ReceivingAhead {
-    @Test(arguments: TestedSocket.unix) func manyMessagesInOrderThroughASmallWindow(socket: TestedSocket) async throws {
+    @Test(arguments: TestedSocket.unix) func manyMessagesInOrderThroughASmallWindow(
+      socket: TestedSocket
+    ) async throws {
       try await withDescriptorOracle { loop in
         let (left, right) = try socket.makeUnixPair()
         let before = await loop.statistics.multishotEnds
         try await withThrowingTaskGroup(of: Void.self) { group in
           group.addTask {
-            for number in 0..<2000 { try await left.sendMessage(bytes(of: number), descriptor: try .numbered(number)) }
+            for number in 0..<2000 {
+              try await left.sendMessage(bytes(of: number), descriptor: try .numbered(number))
+            }
             await left.close()
           }
           try await expectNumbers(upTo: 2000, from: right, window: ReceiveWindow(messages: 4)) {
             // The kernel has no more room for what is sent: the window has long been full.
             await untilSendsStall(on: loop)
             let ends = await loop.statistics.multishotEnds
-            #expect(ends > before || !TestLoop.isOnRing, "the window was never full, or the receive was not multishot")
+            #expect(
+              ends > before || !TestLoop.isOnRing,
+              "the window was never full, or the receive was not multishot")
           }
           try await group.waitForAll()
         }
@@ -30,7 +37,8 @@ extension KernelTests {
 
     /// Leaves after the last: a datagram socket has no end of its own.
     private func expectNumbers(
-      upTo count: Int, from socket: some MessageSocket, window: ReceiveWindow, afterTheFirst: () async throws -> Void = {}
+      upTo count: Int, from socket: some MessageSocket, window: ReceiveWindow,
+      afterTheFirst: () async throws -> Void = {}
     ) async throws {
       var next = 0
       for try await message in socket.messages(window: window) {
@@ -54,30 +62,40 @@ extension KernelTests {
         let sending = Task(executorPreference: loop.taskExecutor) {
           var sent = 0
           while !Task.isCancelled {
-            do { try await left.sendMessage(bytes(of: sent), descriptor: file) } catch is CancellationError { break }
+            do {
+              try await left.sendMessage(bytes(of: sent), descriptor: file)
+            } catch is CancellationError { break }
             sent += 1
           }
           return sent
         }
         await untilSendsStall(on: loop)
         let held = openDescriptors().count - openBefore
-        #expect(held <= 2 + IOLoop.Configuration().receiveBuffers, "\(held) descriptors are open for messages that nobody has asked for")
+        #expect(
+          held <= 2 + IOLoop.Configuration().receiveBuffers,
+          "\(held) descriptors are open for messages that nobody has asked for")
         sending.cancel()
         let sent = try await sending.value
         await left.close()
-        for expected in 0..<sent { #expect(number(in: try #require(try await iterator.next())) == expected) }
+        for expected in 0..<sent {
+          #expect(number(in: try #require(try await iterator.next())) == expected)
+        }
         #expect(try await iterator.next() == nil)
       }
     }
 
-    @Test(arguments: TestedSocket.unix) func moreMessagesThanBuffersWaitInTheSocket(socket: TestedSocket) async throws {
+    @Test(arguments: TestedSocket.unix) func moreMessagesThanBuffersWaitInTheSocket(
+      socket: TestedSocket
+    ) async throws {
       var configuration = IOLoop.Configuration()
       configuration.receiveBuffers = 2
       try await withOwnLoop(configuration) { loop in
         let (left, right) = try socket.makeUnixPair(on: loop)
         // The queue of a datagram socket holds about ten.
         let count = socket == .unixDatagram ? 10 : 100
-        for number in 0..<count { try await left.sendMessage(bytes(of: number), descriptor: try .numbered(number)) }
+        for number in 0..<count {
+          try await left.sendMessage(bytes(of: number), descriptor: try .numbered(number))
+        }
         try await expectNumbers(upTo: count, from: right, window: ReceiveWindow())
         await left.close()
         await right.close()
@@ -90,7 +108,8 @@ extension KernelTests {
         for number in 0..<50 { try await left.sendMessage(bytes(of: number)) }
         var iterator = right.messages.makeAsyncIterator()
         for expected in 0..<50 {
-          let message = expected % 2 == 0 ? try await iterator.next() : try await right.receiveMessage()
+          let message =
+            expected % 2 == 0 ? try await iterator.next() : try await right.receiveMessage()
           #expect(number(in: try #require(message)) == expected)
         }
       }
@@ -99,7 +118,9 @@ extension KernelTests {
     @Test func anIterationThatStartsWhileAReceiveIsPendingComesAfterIt() async throws {
       try await withDescriptorOracle { loop in
         let (left, right) = try UnixSeqpacket.makePair()
-        let first = Task(executorPreference: loop.taskExecutor) { try await right.receiveMessage()?.payload }
+        let first = Task(executorPreference: loop.taskExecutor) {
+          try await right.receiveMessage()?.payload
+        }
         await untilOperationsArePending(1, on: loop)
         let second = Task(executorPreference: loop.taskExecutor) {
           var iterator = right.messages.makeAsyncIterator()
@@ -129,23 +150,29 @@ extension KernelTests {
       }
     }
 
-    /// The multishot receive ends in the queue, before it has begun; what uses its slot next finds nothing of it there.
+    /// The multishot receive ends in the queue, before it has begun; what uses its slot next finds
+    /// nothing of it there.
     @Test func anIterationThatIsQueuedBecomesAReceive() async throws {
       try await withDescriptorOracle { loop in
         let (left, right) = try UnixSeqpacket.makePair()
         let small = ReceiveWindow(descriptors: 1)
-        let first = Task(executorPreference: loop.taskExecutor) { try await right.receiveMessage()?.payload }
-        await untilOperationsArePending(1, on: loop)
-        let others = [right.messages, right.messages(window: small), right.messages(window: small)].map { messages in
-          Task(executorPreference: loop.taskExecutor) {
-            var iterator = messages.makeAsyncIterator()
-            return try await iterator.next()?.payload
-          }
+        let first = Task(executorPreference: loop.taskExecutor) {
+          try await right.receiveMessage()?.payload
         }
+        await untilOperationsArePending(1, on: loop)
+        let others = [right.messages, right.messages(window: small), right.messages(window: small)]
+          .map { messages in
+            Task(executorPreference: loop.taskExecutor) {
+              var iterator = messages.makeAsyncIterator()
+              return try await iterator.next()?.payload
+            }
+          }
         await untilTasksWait(4, on: loop)
         for number in 1...4 { try await left.sendMessage([UInt8(number)]) }
         #expect(try await first.value == [1])
-        for (number, other) in zip(2...4, others) { #expect(try await other.value == [UInt8(number)]) }
+        for (number, other) in zip(2...4, others) {
+          #expect(try await other.value == [UInt8(number)])
+        }
       }
     }
 
@@ -195,7 +222,9 @@ extension KernelTests {
         try await right.sendMessage([3])
         await left.close()
         var seen: [[UInt8]] = []
-        let thrown = await codeThrown { for try await message in right.messages { seen.append(message.payload) } }
+        let thrown = await codeThrown {
+          for try await message in right.messages { seen.append(message.payload) }
+        }
         #expect(seen == [[1, 2]])
         #expect(thrown == .connectionReset)
       }
@@ -242,7 +271,9 @@ extension KernelTests {
         try await left.sendMessage(bytes(of: 0))
         #expect(number(in: try #require(try await iterator.next())) == 0)
         try await right.setReceivePolicy(ReceivePolicy(descriptorsHeld: 4))
-        for number in 1...10 { try await left.sendMessage(bytes(of: number), descriptor: try .numbered(number)) }
+        for number in 1...10 {
+          try await left.sendMessage(bytes(of: number), descriptor: try .numbered(number))
+        }
         for expected in 1...10 {
           let message = try #require(try await iterator.next())
           #expect(number(in: message) == expected)
@@ -258,11 +289,14 @@ extension KernelTests {
         var iterator = right.messages.makeAsyncIterator()
         try await left.sendMessage(bytes(of: 0))
         _ = try await iterator.next()
-        var small = right.messages(window: ReceiveWindow(messages: 4, descriptors: 4)).makeAsyncIterator()
+        var small = right.messages(window: ReceiveWindow(messages: 4, descriptors: 4))
+          .makeAsyncIterator()
         try await left.sendMessage(bytes(of: 1), descriptor: try .numbered(1))
         #expect(number(in: try #require(try await small.next())) == 1)
         let before = await loop.statistics.descriptorsReceived
-        for number in 2...20 { try await left.sendMessage(bytes(of: number), descriptor: try .numbered(number)) }
+        for number in 2...20 {
+          try await left.sendMessage(bytes(of: number), descriptor: try .numbered(number))
+        }
         #expect(await loop.statistics.descriptorsReceived == before)
         for expected in 2...20 {
           let message = try #require(try await small.next())
@@ -273,7 +307,8 @@ extension KernelTests {
       }
     }
 
-    /// Tasks that wait for what is received ahead go on waiting, in their order, each for a message of its own.
+    /// Tasks that wait for what is received ahead go on waiting, in their order, each for a message
+    /// of its own.
     @Test func whoWaitsWhenReceivingAheadEndsIsServed() async throws {
       try await withDescriptorOracle { loop in
         let (left, right) = try UnixStream.makePair()
@@ -282,12 +317,20 @@ extension KernelTests {
           return try await iterator.next()?.payload
         }
         await untilOperationsArePending(1, on: loop)
-        let cancelled = Task(executorPreference: loop.taskExecutor) { try await right.receiveMessage() }
-        let late = Task(executorPreference: loop.taskExecutor) {
-          await codeThrown { _ = try await right.receiveMessage(deadline: .now + .milliseconds(20)) }
+        let cancelled = Task(executorPreference: loop.taskExecutor) {
+          try await right.receiveMessage()
         }
-        let piece = Task(executorPreference: loop.taskExecutor) { try await receiveBytes(upTo: 2, from: right) }
-        let peek = Task(executorPreference: loop.taskExecutor) { try await right.receiveMessage(options: .peek)?.payload }
+        let late = Task(executorPreference: loop.taskExecutor) {
+          await codeThrown {
+            _ = try await right.receiveMessage(deadline: .now + .milliseconds(20))
+          }
+        }
+        let piece = Task(executorPreference: loop.taskExecutor) {
+          try await receiveBytes(upTo: 2, from: right)
+        }
+        let peek = Task(executorPreference: loop.taskExecutor) {
+          try await right.receiveMessage(options: .peek)?.payload
+        }
         // Behind the jobs of all of them.
         for _ in 0..<10 { await Task.yield() }
         try await right.setReceivePolicy(ReceivePolicy(descriptorsHeld: 4))

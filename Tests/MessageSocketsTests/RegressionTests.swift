@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import Glibc
 import MessageSockets
 import SystemPackage
@@ -8,7 +9,8 @@ import Testing
 extension KernelTests {
   /// Faults that were found, each with the test that would have caught it.
   @Suite(.timeLimit(.minutes(1))) struct Regressions {
-    /// The runtime registers no handler for a task that is cancelled already, and says so with NULL.
+    /// The runtime registers no handler for a task that is cancelled already, and says so with
+    /// NULL.
     @Test(arguments: [0, 3, 20])
     func aTaskCancelledBetweenItsStartAndItsWait(yields: Int) async throws {
       try await withDescriptorOracle { loop in
@@ -35,7 +37,9 @@ extension KernelTests {
           try await group.waitForAll()
         }
         var received = 0
-        while received < 8 << 20 { received += try #require(try await right.receiveMessage()).payload.count }
+        while received < 8 << 20 {
+          received += try #require(try await right.receiveMessage()).payload.count
+        }
         try await sent
       }
     }
@@ -43,14 +47,19 @@ extension KernelTests {
     @Test func aWaitingSendOfATaskThatIsOnTheLoopByChance() async throws {
       try await withDescriptorOracle { loop in
         let (left, right) = try UnixStream.makePair()
-        let task = Task.immediate { try await left.sendMessage([UInt8](repeating: 1, count: 4 << 20)) }
+        let task = Task.immediate {
+          try await left.sendMessage([UInt8](repeating: 1, count: 4 << 20))
+        }
         var received = 0
-        while received < 4 << 20 { received += try #require(try await right.receiveMessage()).payload.count }
+        while received < 4 << 20 {
+          received += try #require(try await right.receiveMessage()).payload.count
+        }
         try await task.value
       }
     }
 
-    /// A send that was started before the end is not refused because the end made its peer close: the kernel has it before anybody can tell that the loop ends.
+    /// A send that was started before the end is not refused because the end made its peer close:
+    /// the kernel has it before anybody can tell that the loop ends.
     @Test func aSendOfTheTurnInWhichTheLoopEnds() async throws {
       for _ in 0..<20 {
         try await withOwnLoop { loop in
@@ -73,7 +82,8 @@ extension KernelTests {
       }
     }
 
-    /// A receive that waited for a message received ahead, and waits for one of its own since nothing is received ahead any more: it counts what it got, not how long the message was.
+    /// A receive that waited for a message received ahead, and waits for one of its own since
+    /// nothing is received ahead any more: it counts what it got, not how long the message was.
     @Test func aMessageThatIsLongerThanTheRoomAfterReceivingAhead() async throws {
       try await withDescriptorOracle { loop in
         let (left, right) = try UnixSeqpacket.makePair()
@@ -83,7 +93,9 @@ extension KernelTests {
           let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: 10, alignment: 1)
           defer { memory.deallocate() }
           var payload = OutputRawSpan(buffer: memory, initializedCount: 0)
-          guard let parts = try await right.receiveMessage(into: &payload) else { return (0, 0, false) }
+          guard let parts = try await right.receiveMessage(into: &payload) else {
+            return (0, 0, false)
+          }
           return (parts.byteCount, payload.byteCount, parts.outcome.isPayloadTruncated)
         }
         await loop.run {
@@ -110,7 +122,9 @@ extension KernelTests {
       try await withOwnLoop(configuration) { loop in
         await withTaskGroup(of: Void.self) { group in
           var sockets: [(UnixStream, UnixStream)] = []
-          for _ in 0..<200 { if let pair = try? UnixStream.makePair(on: loop) { sockets.append(pair) } }
+          for _ in 0..<200 {
+            if let pair = try? UnixStream.makePair(on: loop) { sockets.append(pair) }
+          }
           for (_, right) in sockets {
             group.addTask { _ = try? await right.receiveMessage() }
             group.addTask { do { for try await _ in right.messages {} } catch {} }
@@ -125,13 +139,17 @@ extension KernelTests {
       }
     }
 
-    /// The request and its cancellation reach the kernel together, with messages queued: it delivers all of them, to nobody.
+    /// The request and its cancellation reach the kernel together, with messages queued: it
+    /// delivers all of them, to nobody.
     @Test func aSocketDroppedInTheTurnThatArmsItsReceive() async throws {
       try await withDescriptorOracle { loop in
         for _ in 0..<20 {
           var (left, right): (UnixSeqpacket, UnixSeqpacket?) = try UnixSeqpacket.makePair()
-          for number in 0..<10 { try await left.sendMessage([UInt8(number)], descriptor: try .numbered(number)) }
-          // Both tasks run in one turn: the first arms the receive, the second cancels it, and the first drops the last reference to the socket.
+          for number in 0..<10 {
+            try await left.sendMessage([UInt8(number)], descriptor: try .numbered(number))
+          }
+          // Both tasks run in one turn: the first arms the receive, the second cancels it, and the
+          // first drops the last reference to the socket.
           let executor = loop.taskExecutor
           let receiving = Task(executorPreference: executor) { [socket = right!] in
             do { for try await _ in socket.messages {} } catch {}
@@ -164,14 +182,17 @@ extension KernelTests {
         let (left, right) = try UnixStream.makePair()
         var enabled: Int32 = 1
         let number = right.channel.socket.number
-        #expect(setsockopt(number, SOL_SOCKET, SO_PASSCRED, &enabled, socklen_t(MemoryLayout<Int32>.size)) == 0)
+        #expect(
+          setsockopt(number, SOL_SOCKET, SO_PASSCRED, &enabled, socklen_t(MemoryLayout<Int32>.size))
+            == 0)
         try await left.sendMessage([1])
         await left.close()
         var iterator = right.messages.makeAsyncIterator()
         let message = receivesAhead ? try await iterator.next() : try await right.receiveMessage()
         #expect(message?.payload == [1])
         #expect(message?.credentials?.processID == getpid())
-        #expect((receivesAhead ? try await iterator.next() : try await right.receiveMessage()) == nil)
+        #expect(
+          (receivesAhead ? try await iterator.next() : try await right.receiveMessage()) == nil)
       }
     }
 
@@ -219,5 +240,7 @@ extension KernelTests {
 }
 
 private actor DefaultActor {
-  func send(_ count: Int, on socket: UnixStream) async throws { try await socket.sendMessage([UInt8](repeating: 1, count: count)) }
+  func send(_ count: Int, on socket: UnixStream) async throws {
+    try await socket.sendMessage([UInt8](repeating: 1, count: count))
+  }
 }

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import CTestDescriptors
 import Glibc
 import MessageSockets
@@ -31,7 +32,8 @@ extension KernelTests {
       }
     }
 
-    /// What the system says of an open file: which one it is, its position and its status flags. A sender's is the same afterwards.
+    /// What the system says of an open file: which one it is, its position and its status flags. A
+    /// sender's is the same afterwards.
     @Test(arguments: Reception.unix)
     func openFilesOfEveryKindKeepTheirIdentityAndFlags(reception: Reception) async throws {
       try await withDescriptorOracle { _ in
@@ -73,7 +75,9 @@ extension KernelTests {
       return files
     }
 
-    @Test(arguments: Reception.unix) func aDroppedMessageClosesItsDescriptors(reception: Reception) async throws {
+    @Test(arguments: Reception.unix) func aDroppedMessageClosesItsDescriptors(reception: Reception)
+      async throws
+    {
       try await withDescriptorOracle { _ in
         let (left, right) = try reception.socket.makeUnixPair()
         let pipe = try Pipe()
@@ -90,7 +94,9 @@ extension KernelTests {
     }
 
     @Test(arguments: TestedSocket.unix, [false, true])
-    func aSocketThatGoesWithUnreadDescriptorsClosesThem(socket: TestedSocket, isClosed: Bool) async throws {
+    func aSocketThatGoesWithUnreadDescriptorsClosesThem(socket: TestedSocket, isClosed: Bool)
+      async throws
+    {
       try await withDescriptorOracle { _ in
         let pipe = try Pipe()
         do {
@@ -103,7 +109,9 @@ extension KernelTests {
       }
     }
 
-    @Test(arguments: Reception.unix) func aSenderThatClosedStillDelivers(reception: Reception) async throws {
+    @Test(arguments: Reception.unix) func aSenderThatClosedStillDelivers(reception: Reception)
+      async throws
+    {
       try await withDescriptorOracle { _ in
         let (left, right) = try reception.socket.makeUnixPair()
         let file = try OwnedFd.numbered(42)
@@ -111,12 +119,16 @@ extension KernelTests {
         await left.close()
         let message = try #require(try await reception.next(from: right))
         #expect(try message.takeDescriptor()?.number == 42)
-        if reception.socket != .unixDatagram { #expect(try await reception.next(from: right) == nil) }
+        if reception.socket != .unixDatagram {
+          #expect(try await reception.next(from: right) == nil)
+        }
         await right.close()
       }
     }
 
-    @Test(arguments: [false, true]) func descriptorsStandWhereTheyWereSentInAStream(receivesAhead: Bool) async throws {
+    @Test(arguments: [false, true]) func descriptorsStandWhereTheyWereSentInAStream(
+      receivesAhead: Bool
+    ) async throws {
       try await withDescriptorOracle { _ in
         let (left, right) = try UnixStream.makePair()
         let file = try OwnedFd.numbered(0)
@@ -129,13 +141,16 @@ extension KernelTests {
         let reception = Reception(socket: .unixStream, isAhead: receivesAhead)
         var seen: [String] = []
         while let message = try await reception.next(from: right) {
-          seen.append("\(String(decoding: message.payload, as: UTF8.self))\(message.descriptorCount)")
+          seen.append(
+            "\(String(decoding: message.payload, as: UTF8.self))\(message.descriptorCount)")
         }
         #expect(seen == ["AB1", "CD1", "E0"])
       }
     }
 
-    @Test(arguments: [false, true]) func tenMegabytesWithADescriptorArriveWholeAndTheDescriptorOnce(receivesAhead: Bool) async throws {
+    @Test(arguments: [false, true]) func tenMegabytesWithADescriptorArriveWholeAndTheDescriptorOnce(
+      receivesAhead: Bool
+    ) async throws {
       try await withDescriptorOracle { _ in
         let (left, right) = try UnixStream.makePair()
         let size = 10 << 20
@@ -177,8 +192,12 @@ extension KernelTests {
       try await withDescriptorOracle { _ in
         let (left, right) = try await reception.socket.makePair()
         // As many as the default queue of a Unix datagram socket holds.
-        for length in 1...10 { try await left.sendMessage([UInt8](repeating: UInt8(length), count: length)) }
-        for length in 1...10 { #expect(try await reception.next(from: right)?.payload.count == length) }
+        for length in 1...10 {
+          try await left.sendMessage([UInt8](repeating: UInt8(length), count: length))
+        }
+        for length in 1...10 {
+          #expect(try await reception.next(from: right)?.payload.count == length)
+        }
         await left.close()
         await right.close()
       }
@@ -192,7 +211,11 @@ extension KernelTests {
         let (left, right) = try await reception.socket.makePair(on: loop)
         let long = [UInt8](repeating: 1, count: 2000)
         let unix = left as? any UnixSocket
-        if let unix { try await unix.sendMessage(long, descriptor: try .numbered(3)) } else { try await left.sendMessage(long) }
+        if let unix {
+          try await unix.sendMessage(long, descriptor: try .numbered(3))
+        } else {
+          try await left.sendMessage(long)
+        }
         let message = try #require(try await reception.next(from: right))
         // Shared buffers are rounded up to cache lines.
         #expect((1024..<1024 + 192).contains(message.payload.count))
@@ -223,8 +246,11 @@ extension KernelTests {
       }
     }
 
-    /// Close-on-exec: a process that is started finds none of our sockets, and none of the descriptors that we have received.
-    @Test(arguments: Reception.unix) func aProcessThatIsStartedSeesNoneOfOurs(reception: Reception) async throws {
+    /// Close-on-exec: a process that is started finds none of our sockets, and none of the
+    /// descriptors that we have received.
+    @Test(arguments: Reception.unix) func aProcessThatIsStartedSeesNoneOfOurs(reception: Reception)
+      async throws
+    {
       try await withDescriptorOracle { _ in
         // What the tests themselves were started with.
         let inherited = Set(openDescriptors().keys.filter { fcntl($0, F_GETFD) & FD_CLOEXEC == 0 })
@@ -237,12 +263,16 @@ extension KernelTests {
         let message = try #require(try await reception.next(from: right))
         #expect(message.descriptorCount == 1)
         let output = try OutputPipe()
-        let child = try output.feed { try ChildProcess(["ls", "/proc/self/fd"], descriptors: [1: $0]) }
+        let child = try output.feed {
+          try ChildProcess(["ls", "/proc/self/fd"], descriptors: [1: $0])
+        }
         let numbers = Set(try output.readToEnd().split(separator: "\n").compactMap { Int32($0) })
         #expect(child.exitStatus() == 0)
         #expect(numbers.isSuperset(of: inherited))
         // And its output, where we have none, and the directory that it reads.
-        #expect(numbers.subtracting(inherited).subtracting([1]).count == 1, "\(numbers.subtracting(inherited))")
+        #expect(
+          numbers.subtracting(inherited).subtracting([1]).count == 1,
+          "\(numbers.subtracting(inherited))")
         await left.close()
         await right.close()
       }
@@ -251,7 +281,8 @@ extension KernelTests {
 }
 
 extension OwnedFd {
-  /// What proc(5) says of the open file: its name, and `fdinfo` with position, flags, inode, and what its kind adds.
+  /// What proc(5) says of the open file: its name, and `fdinfo` with position, flags, inode, and
+  /// what its kind adds.
   fileprivate var systemDescription: String {
     get throws {
       try withUnsafeFileDescriptor { descriptor in

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import Ancillary
 import Glibc
 import MessageSockets
@@ -12,7 +13,8 @@ extension KernelTests {
     @Test func clientsAreServedUntilTheTaskIsCancelled() async throws {
       try await withDescriptorOracle { _ in
         let address = try abstractAddress()
-        try await withServer(try UnixListener<UnixSeqpacket>.bind(to: address), handler: echo) { _ in
+        try await withServer(try UnixListener<UnixSeqpacket>.bind(to: address), handler: echo) {
+          _ in
           for number in 0..<20 {
             let client = try await UnixSeqpacket.connect(to: address)
             try await client.sendMessage([UInt8(number)], descriptor: try .numbered(number))
@@ -21,7 +23,9 @@ extension KernelTests {
             #expect(try message.takeDescriptor()?.number == number)
           }
         }
-        #expect(await codeThrown { _ = try await UnixSeqpacket.connect(to: address) } == .connectionRefused)
+        #expect(
+          await codeThrown { _ = try await UnixSeqpacket.connect(to: address) }
+            == .connectionRefused)
       }
     }
 
@@ -37,7 +41,9 @@ extension KernelTests {
       try await withDescriptorOracle { _ in
         let listener = try TCPListener.bind(to: InternetAddress(.loopback, port: 0))
         let handler: @Sendable (TCPStream) async throws -> Void = { connection in
-          for try await message in connection.messages { try await connection.sendMessage(message.payload) }
+          for try await message in connection.messages {
+            try await connection.sendMessage(message.payload)
+          }
         }
         try await withServer(listener, handler: handler) { _ in
           let client = try await TCPStream.connect(to: listener.address)
@@ -54,7 +60,8 @@ extension KernelTests {
         let group = try IOLoopGroup(count: 2)
         let address = try abstractAddress()
         let loops = Mutex<Set<ObjectIdentifier>>([])
-        let listener = try UnixListener<UnixSeqpacket>.bind(to: address, on: group.loops[0], connectionsOn: group)
+        let listener = try UnixListener<UnixSeqpacket>.bind(
+          to: address, on: group.loops[0], connectionsOn: group)
         let handler: @Sendable (UnixSeqpacket) async throws -> Void = { connection in
           #expect(connection.loop.isCurrent)
           #expect(IOLoop.current === connection.loop)
@@ -89,7 +96,10 @@ extension KernelTests {
           defer { running.withLock { $0.now -= 1 } }
           _ = try await connection.receiveMessage()
         }
-        try await withServer(try UnixListener<UnixStream>.bind(to: address), ServeLimits(connections: 3), handler: handler) { _ in
+        try await withServer(
+          try UnixListener<UnixStream>.bind(to: address), ServeLimits(connections: 3),
+          handler: handler
+        ) { _ in
           var clients: [UnixStream] = []
           for _ in 0..<12 { clients.append(try await UnixStream.connect(to: address)) }
           while running.withLock({ $0.now }) < 3 { await Task.yield() }
@@ -115,7 +125,9 @@ extension KernelTests {
           try await connection.sendMessage([2])
         }
         let listener = try UnixListener<UnixStream>.bind(to: address)
-        try await withServer(listener, onError: { error in errors.withLock { $0.append(error) } }, handler: handler) { _ in
+        try await withServer(
+          listener, onError: { error in errors.withLock { $0.append(error) } }, handler: handler
+        ) { _ in
           for (request, answer) in [(0, nil), (1, nil), (2, [2])] as [(UInt8, [UInt8]?)] {
             let client = try await UnixStream.connect(to: address)
             try await client.sendMessage([request])
@@ -134,14 +146,17 @@ extension KernelTests {
       try await withDescriptorOracle { _ in
         let address = try abstractAddress()
         let client = try await withServer(
-          try UnixListener<UnixStream>.bind(to: address), ServeLimits(graceTime: .seconds(600)), handler: { try await answerTwo($0) }
+          try UnixListener<UnixStream>.bind(to: address), ServeLimits(graceTime: .seconds(600)),
+          handler: { try await answerTwo($0) }
         ) { server in
           let client = try await UnixStream.connect(to: address)
           try await client.sendMessage([1])
           #expect(try await client.receiveMessage()?.payload == [1])
           server.cancel()
           // It accepts no more at once.
-          while await codeThrown(by: { _ = try await UnixStream.connect(to: address) }) != .connectionRefused { await Task.yield() }
+          while await codeThrown(by: { _ = try await UnixStream.connect(to: address) })
+            != .connectionRefused
+          { await Task.yield() }
           try await client.sendMessage([2])
           #expect(try await client.receiveMessage()?.payload == [2])
           return client
@@ -164,7 +179,8 @@ extension KernelTests {
         let clock = ContinuousClock()
         let listener = try UnixListener<UnixStream>.bind(to: address)
         let (client, stopped) = try await withServer(
-          listener, ServeLimits(graceTime: grace), onError: { _ = Issue.record($0, "nobody's error") }, handler: handler
+          listener, ServeLimits(graceTime: grace),
+          onError: { _ = Issue.record($0, "nobody's error") }, handler: handler
         ) { server in
           let client = try await UnixStream.connect(to: address)
           try await client.sendMessage([1])
@@ -221,8 +237,11 @@ extension KernelTests {
       try await withDescriptorOracle { _ in
         let address = try abstractAddress()
         let held = Mutex<[UnixStream]>([])
-        let handler: @Sendable (UnixStream) async throws -> Void = { connection in held.withLock { $0.append(connection) } }
-        try await withServer(try UnixListener<UnixStream>.bind(to: address), handler: handler) { _ in
+        let handler: @Sendable (UnixStream) async throws -> Void = { connection in
+          held.withLock { $0.append(connection) }
+        }
+        try await withServer(try UnixListener<UnixStream>.bind(to: address), handler: handler) {
+          _ in
           let client = try await UnixStream.connect(to: address)
           #expect(try await client.receiveMessage() == nil)
           #expect(held.withLock { $0.count } == 1)
@@ -238,7 +257,9 @@ extension KernelTests {
           var descriptor: OwnedFd? = try await connection.release()
           kept.withLock { swap(&$0, &descriptor) }
         }
-        let client = try await withServer(try UnixListener<UnixStream>.bind(to: address), handler: handler) { _ in
+        let client = try await withServer(
+          try UnixListener<UnixStream>.bind(to: address), handler: handler
+        ) { _ in
           let client = try await UnixStream.connect(to: address)
           while kept.withLock({ $0 == nil }) { await Task.yield() }
           return client
@@ -280,8 +301,10 @@ extension KernelTests {
 
     /// Serves while `body` runs, then cancels, and waits for the end, which is no error.
     private func withServer<Listener: SocketListener, R: Sendable>(
-      _ listener: Listener, _ limits: ServeLimits = ServeLimits(), onError: @escaping @Sendable (any Error) -> Void = { _ in },
-      handler: @escaping @Sendable (Listener.Connection) async throws -> Void, _ body: (Task<Void, any Error>) async throws -> R
+      _ listener: Listener, _ limits: ServeLimits = ServeLimits(),
+      onError: @escaping @Sendable (any Error) -> Void = { _ in },
+      handler: @escaping @Sendable (Listener.Connection) async throws -> Void,
+      _ body: (Task<Void, any Error>) async throws -> R
     ) async throws -> R {
       let server = Task { try await listener.serve(limits, onError: onError, handler: handler) }
       let result: R

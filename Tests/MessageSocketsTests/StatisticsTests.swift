@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import MessageSockets
 import SystemPackage
 import Testing
@@ -15,7 +16,8 @@ extension KernelTests {
           for index in 0..<3 { descriptors.append(try .numbered(number * 3 + index)) }
           try await left.sendMessage([UInt8(number)], descriptors: descriptors.span)
         }
-        // One is taken, and the rest closes with the message; all are taken, with a second call that gets none; the caller's memory; surplus.
+        // One is taken, and the rest closes with the message; all are taken, with a second call
+        // that gets none; the caller's memory; surplus.
         do {
           let message = try await right.receiveMessage()
           _ = message?.takeDescriptor()
@@ -46,8 +48,10 @@ extension KernelTests {
       }
     }
 
-    /// Received ahead whole, and cut for the caller's memory under a policy that does not admit that.
-    @Test(.enabled(if: TestLoop.isOnRing, "nothing is received ahead on epoll")) func whatIsClosedWithACutMessageIsRefused() async throws {
+    /// Received ahead whole, and cut for the caller's memory under a policy that does not admit
+    /// that.
+    @Test(.enabled(if: TestLoop.isOnRing, "nothing is received ahead on epoll"))
+    func whatIsClosedWithACutMessageIsRefused() async throws {
       try await withOwnLoop { loop in
         let (left, right) = try UnixSeqpacket.makePair(on: loop)
         var policy = ReceivePolicy()
@@ -78,7 +82,9 @@ extension KernelTests {
         // The second waits for its turn.
         let first = Task(executorPreference: loop.taskExecutor) { try await right.receiveMessage() }
         await untilOperationsArePending(1, on: loop)
-        let second = Task(executorPreference: loop.taskExecutor) { try await right.receiveMessage() }
+        let second = Task(executorPreference: loop.taskExecutor) {
+          try await right.receiveMessage()
+        }
         await loop.run { await untilTasksWait(2, on: loop) }
         second.cancel()
         _ = await second.result
@@ -98,13 +104,19 @@ extension KernelTests {
         let sent = await send.value
         #expect(sent > 0)
         #expect(await loop.statistics.bytesSent == UInt64(sent))
-        #expect(await outcomes(of: loop) == Outcomes(cancelled: 1, stoppedPartWay: 1, stoppedBeforeSubmission: 1))
+        #expect(
+          await outcomes(of: loop)
+            == Outcomes(cancelled: 1, stoppedPartWay: 1, stoppedBeforeSubmission: 1))
 
-        let sleep = Task(executorPreference: loop.taskExecutor) { try await loop.sleep(for: .seconds(1000)) }
+        let sleep = Task(executorPreference: loop.taskExecutor) {
+          try await loop.sleep(for: .seconds(1000))
+        }
         await loop.run { await untilTasksWait(1, on: loop) }
         sleep.cancel()
         _ = await sleep.result
-        #expect(await outcomes(of: loop) == Outcomes(cancelled: 2, stoppedPartWay: 1, stoppedBeforeSubmission: 1))
+        #expect(
+          await outcomes(of: loop)
+            == Outcomes(cancelled: 2, stoppedPartWay: 1, stoppedBeforeSubmission: 1))
         await left.close()
         await right.close()
       }
@@ -116,16 +128,24 @@ extension KernelTests {
         let (left, right) = try UnixSeqpacket.makePair(on: loop)
         var received = 0
         for number in 0..<300 {
-          let receive = Task(executorPreference: loop.taskExecutor) { try await right.receiveMessage() }
+          let receive = Task(executorPreference: loop.taskExecutor) {
+            try await right.receiveMessage()
+          }
           await untilOperationsArePending(1, on: loop)
           async let sent: Void = left.sendMessage([1])
           for _ in 0..<number % 5 { await Task.yield() }
           receive.cancel()
           try await sent
-          if case .success = await receive.result { received += 1 } else { _ = try await right.receiveMessage() }
+          if case .success = await receive.result {
+            received += 1
+          } else {
+            _ = try await right.receiveMessage()
+          }
         }
         let statistics = await loop.statistics
-        #expect(statistics.cancellations == statistics.cancelled + statistics.stoppedPartWay + statistics.wonAgainstCancellation)
+        #expect(
+          statistics.cancellations == statistics.cancelled + statistics.stoppedPartWay
+            + statistics.wonAgainstCancellation)
         #expect(statistics.cancelled == UInt64(300 - received))
         #expect(statistics.messagesReceived == 300)
         await left.close()
@@ -138,14 +158,17 @@ extension KernelTests {
         let (left, right) = try UnixSeqpacket.makePair(on: loop)
         for number in 0..<4 as Range<UInt8> { try await left.sendMessage([number]) }
         var iterator = right.messages(window: ReceiveWindow(messages: 2)).makeAsyncIterator()
-        for number in 0..<4 as Range<UInt8> { #expect(try await iterator.next()?.payload == [number]) }
+        for number in 0..<4 as Range<UInt8> {
+          #expect(try await iterator.next()?.payload == [number])
+        }
         await left.close()
         #expect(try await iterator.next() == nil)
         await right.close()
         let statistics = await loop.statistics
         #expect(statistics.multishotEnds == statistics.multishotStarts)
         #expect((statistics.multishotStarts > 0) == TestLoop.isOnRing)
-        // Four messages do not fit into the window, so that the first was stopped; the last has met the end.
+        // Four messages do not fit into the window, so that the first was stopped; the last has met
+        // the end.
         #expect((statistics.multishotStops > 0) == TestLoop.isOnRing)
         #expect(statistics.multishotStops < max(1, statistics.multishotEnds))
       }
@@ -167,7 +190,8 @@ extension KernelTests {
       let now = await loop.statistics
       #expect(now.cancellations == now.cancelled + now.stoppedPartWay + now.wonAgainstCancellation)
       return Outcomes(
-        cancelled: now.cancelled, stoppedPartWay: now.stoppedPartWay, wonAgainstCancellation: now.wonAgainstCancellation,
+        cancelled: now.cancelled, stoppedPartWay: now.stoppedPartWay,
+        wonAgainstCancellation: now.wonAgainstCancellation,
         stoppedBeforeSubmission: now.stoppedBeforeSubmission)
     }
   }

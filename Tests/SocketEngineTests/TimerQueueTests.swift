@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import Testing
 
 @testable import SocketEngine
@@ -12,7 +13,9 @@ import Testing
     }
     #expect(timers.popDue(at: .now) == nil)
     let later = LoopTime(after: .seconds(1))
-    let fired = [timers.popDue(at: later), timers.popDue(at: later), timers.popDue(at: later)].map { $0?.operation.index }
+    let fired = [timers.popDue(at: later), timers.popDue(at: later), timers.popDue(at: later)].map {
+      $0?.operation.index
+    }
     #expect(fired == [1, 2, 0])
     let next = timers.next
     #expect(next == nil)
@@ -20,7 +23,9 @@ import Testing
 
   @Test func doublesBeforeItIsCompacted() {
     var timers = TimerQueue()
-    for index in 0...64 { timers.add(id(index), deadline: LoopTime(after: .seconds(index)), action: .stop) }
+    for index in 0...64 {
+      timers.add(id(index), deadline: LoopTime(after: .seconds(index)), action: .stop)
+    }
     let doubled = timers.hasDoubled
     #expect(doubled)
     timers.keep(timers.entries.filter { $0.operation.index % 2 == 0 })

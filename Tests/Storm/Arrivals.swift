@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import MessageSockets
 
 /// The messages that have arrived on one connection, checked one by one.
@@ -39,7 +40,9 @@ final class Arrivals: @unchecked Sendable {
     if plan.kind == .stream {
       bytes += payload
       var start = bytes.startIndex
-      while let frame = Frame(header: bytes[start...]), bytes.count - start >= Frame.headerLength + frame.length {
+      while let frame = Frame(header: bytes[start...]),
+        bytes.count - start >= Frame.headerLength + frame.length
+      {
         let end = start + Frame.headerLength + frame.length
         take(frame, bytes[(start + Frame.headerLength)..<end])
         start = end
@@ -69,5 +72,7 @@ final class Arrivals: @unchecked Sendable {
     tally.add(.messages)
   }
 
-  private func violate(_ text: String) { tally.violate("\(plan.kind) \(plan.line), fate \(plan.fate): \(text)") }
+  private func violate(_ text: String) {
+    tally.violate("\(plan.kind) \(plan.line), fate \(plan.fate): \(text)")
+  }
 }

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import MessageSockets
 import SeededRandom
 import Synchronization
@@ -16,7 +17,8 @@ final class Circumstances: Sendable {
 
 /// Runs `body` in a task of its own, and cancels that after a random moment.
 func cancelled<R: Sendable>(
-  _ random: inout SeededGenerator, on executor: (any TaskExecutor)?, loop: IOLoop, _ body: @escaping @Sendable () async -> R
+  _ random: inout SeededGenerator, on executor: (any TaskExecutor)?, loop: IOLoop,
+  _ body: @escaping @Sendable () async -> R
 ) async -> R {
   let task = Task(executorPreference: executor) { await body() }
   if random.oneIn(2) {

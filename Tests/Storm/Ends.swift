@@ -1,7 +1,9 @@
+// SPDX-License-Identifier: Apache-2.0
 import MessageSockets
 import Synchronization
 
-/// Two connected sockets, each of which is given away once: then its task is the only one to hold it, and drops it by returning.
+/// Two connected sockets, each of which is given away once: then its task is the only one to hold
+/// it, and drops it by returning.
 final class Ends<Socket: UnixSocket>: Sendable {
   private let sockets: Mutex<(sender: Socket?, receiver: Socket?)>
 

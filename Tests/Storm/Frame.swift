@@ -1,4 +1,6 @@
-/// A numbered message: a header of 13 bytes (number, length of what follows, flags), and bytes that follow from the number.
+// SPDX-License-Identifier: Apache-2.0
+/// A numbered message: a header of 13 bytes (number, length of what follows, flags), and bytes that
+/// follow from the number.
 struct Frame {
   static let headerLength = 13
 
@@ -39,5 +41,7 @@ struct Frame {
     bytes.count == length && zip(bytes, 0...).allSatisfy { $0 == Self.byte(at: $1, of: number) }
   }
 
-  private static func byte(at index: Int, of number: UInt64) -> UInt8 { UInt8(truncatingIfNeeded: number &* 31 &+ UInt64(index)) }
+  private static func byte(at index: Int, of number: UInt64) -> UInt8 {
+    UInt8(truncatingIfNeeded: number &* 31 &+ UInt64(index))
+  }
 }

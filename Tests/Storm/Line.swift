@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import Glibc
 import MessageSockets
 
@@ -37,7 +38,9 @@ struct Line {
 
   private func run<Socket: UnixSocket>(_ ends: Ends<Socket>) async {
     circumstances.tally.add(.connections)
-    circumstances.tally.begin(plan.line, "\(plan.kind) \(plan.line), fate \(plan.fate)\(isMortal ? ", its loop shut down" : "")")
+    circumstances.tally.begin(
+      plan.line,
+      "\(plan.kind) \(plan.line), fate \(plan.fate)\(isMortal ? ", its loop shut down" : "")")
     defer { circumstances.tally.end(plan.line) }
     let (plan, circumstances, isMortal) = (plan, circumstances, isMortal)
     if let size = plan.sendBuffer { await ends.setSendBufferSize(size) }
@@ -62,11 +65,15 @@ struct Line {
   private func compare(_ sent: UInt64, _ arrivals: Arrivals) {
     let mustBeAll = !isMortal && plan.fate != .receiverCloses && plan.fate != .receiverDrops
     if mustBeAll, arrivals.next != sent || !arrivals.isAtBoundary {
-      circumstances.tally.violate("\(plan.kind) \(plan.line), fate \(plan.fate): \(sent) messages were sent, \(arrivals.next) received")
+      circumstances.tally.violate(
+        "\(plan.kind) \(plan.line), fate \(plan.fate): \(sent) messages were sent, \(arrivals.next) received"
+      )
     }
     // A send that the end of the loop overtook may have gone out.
     if !mustBeAll, arrivals.next > sent, !isMortal || arrivals.next > sent + 1 {
-      circumstances.tally.violate("\(plan.kind) \(plan.line), fate \(plan.fate): \(sent) messages were sent, \(arrivals.next) received")
+      circumstances.tally.violate(
+        "\(plan.kind) \(plan.line), fate \(plan.fate): \(sent) messages were sent, \(arrivals.next) received"
+      )
     }
   }
 }

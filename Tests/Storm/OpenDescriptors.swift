@@ -1,14 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
 import Glibc
 
 /// The open descriptors of this process.
 enum OpenDescriptors {
-  /// Their numbers, and what they are; without timers, of which the library has none, and the runtime's thread pool makes one when it likes.
+  /// Their numbers, and what they are; without timers, of which the library has none, and the
+  /// runtime's thread pool makes one when it likes.
   static func now() -> [Int32: String] {
     guard let directory = opendir("/proc/self/fd") else { return [:] }
     defer { closedir(directory) }
     var found: [Int32: String] = [:]
     while let entry = readdir(directory) {
-      let name = withUnsafeBytes(of: entry.pointee.d_name) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
+      let name = withUnsafeBytes(of: entry.pointee.d_name) {
+        String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self)
+      }
       guard let number = Int32(name), number != dirfd(directory) else { continue }
       var target = [UInt8](repeating: 0, count: 256)
       let length = readlink("/proc/self/fd/\(number)", &target, target.count)

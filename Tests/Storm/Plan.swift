@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import MessageSockets
 import SeededRandom
 
@@ -9,9 +10,11 @@ struct Plan {
   enum Fate {
     /// The sender says what its last message is, and both close.
     case complete
-    /// The sender closes, or drops its socket, after some messages: the receiver gets all of them, and finds the end.
+    /// The sender closes, or drops its socket, after some messages: the receiver gets all of them,
+    /// and finds the end.
     case senderCloses, senderDrops
-    /// The receiver does, while a receive may be under way: what has been received is a beginning of what was sent.
+    /// The receiver does, while a receive may be under way: what has been received is a beginning
+    /// of what was sent.
     case receiverCloses, receiverDrops
   }
 

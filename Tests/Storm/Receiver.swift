@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import MessageSockets
 import SeededRandom
 
@@ -29,7 +30,9 @@ struct Receiver<Socket: UnixSocket> {
   }
 
   mutating func run() async {
-    let end = plan.fate == .receiverCloses || plan.fate == .receiverDrops ? UInt64(random.number(0...plan.messages)) : UInt64.max
+    let end =
+      plan.fate == .receiverCloses || plan.fate == .receiverDrops
+      ? UInt64(random.number(0...plan.messages)) : UInt64.max
     while !arrivals.isComplete {
       if arrivals.next >= end {
         if plan.fate == .receiverDrops { return circumstances.tally.add(.dropped) }
@@ -51,7 +54,9 @@ struct Receiver<Socket: UnixSocket> {
 
   private func closeDuringReceive() async {
     let (socket, arrivals, tally) = (socket, arrivals, circumstances.tally)
-    let receiving = Task(executorPreference: executor) { await Self.receive(1, in: .await, socket, arrivals, tally, 1) }
+    let receiving = Task(executorPreference: executor) {
+      await Self.receive(1, in: .await, socket, arrivals, tally, 1)
+    }
     await Task.yield()
     await socket.close()
     switch await receiving.value {
@@ -69,10 +74,13 @@ struct Receiver<Socket: UnixSocket> {
         await Self.receive(count, in: way, socket, arrivals, tally, detail)
       }
     }
-    return await Task(executorPreference: executor) { await Self.receive(count, in: way, socket, arrivals, tally, detail) }.value
+    return await Task(executorPreference: executor) {
+      await Self.receive(count, in: way, socket, arrivals, tally, detail)
+    }.value
   }
 
-  /// Receives at most `count` messages. `detail` is what else there is to choose: a time, a window, a size.
+  /// Receives at most `count` messages. `detail` is what else there is to choose: a time, a window,
+  /// a size.
   private static func receive(
     _ count: Int, in way: Way, _ socket: Socket, _ arrivals: Arrivals, _ tally: Tally, _ detail: Int
   ) async -> Episode {
@@ -102,13 +110,16 @@ struct Receiver<Socket: UnixSocket> {
     }
   }
 
-  private static func step(_ way: Way, _ socket: Socket, _ arrivals: Arrivals, _ tally: Tally, _ detail: Int) async throws -> Bool {
+  private static func step(
+    _ way: Way, _ socket: Socket, _ arrivals: Arrivals, _ tally: Tally, _ detail: Int
+  ) async throws -> Bool {
     switch way {
     case .await, .sequence:
       guard let message = try await socket.receiveMessage() else { return false }
       arrivals.take(message)
     case .deadline:
-      guard let message = try await socket.receiveMessage(deadline: .now + .microseconds(detail)) else { return false }
+      guard let message = try await socket.receiveMessage(deadline: .now + .microseconds(detail))
+      else { return false }
       arrivals.take(message)
     case .batch:
       let messages = try await socket.receiveMessages(max: detail % 20 + 1)
@@ -117,12 +128,15 @@ struct Receiver<Socket: UnixSocket> {
       return !messages.isEmpty
     case .memory:
       // Of a stream a part; of the others all.
-      return try await receive(intoBytes: Socket.self == UnixStream.self ? detail : 1000, socket, arrivals)
+      return try await receive(
+        intoBytes: Socket.self == UnixStream.self ? detail : 1000, socket, arrivals)
     }
     return true
   }
 
-  private static func receive(intoBytes count: Int, _ socket: Socket, _ arrivals: Arrivals) async throws -> Bool {
+  private static func receive(intoBytes count: Int, _ socket: Socket, _ arrivals: Arrivals)
+    async throws -> Bool
+  {
     let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: count, alignment: 1)
     defer { memory.deallocate() }
     var payload = OutputRawSpan(buffer: memory, initializedCount: 0)
@@ -133,5 +147,7 @@ struct Receiver<Socket: UnixSocket> {
     return true
   }
 
-  private func violate(_ text: String) { circumstances.tally.violate("\(plan.kind) \(plan.line), fate \(plan.fate): \(text)") }
+  private func violate(_ text: String) {
+    circumstances.tally.violate("\(plan.kind) \(plan.line), fate \(plan.fate): \(text)")
+  }
 }

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import Glibc
 import MessageSockets
 import SeededRandom
@@ -24,7 +25,9 @@ struct Run {
     configuration.driver = driver
     let limits = configuration
     let group = try IOLoopGroup(count: max(2, IOLoopGroup.defaultCount), configuration: limits)
-    report("\(group.loops[0].driver), \(group.loops.count) loops, \(options.lines) connections at a time")
+    report(
+      "\(group.loops[0].driver), \(group.loops.count) loops, \(options.lines) connections at a time"
+    )
     let circumstances = Circumstances(tally: tally)
     let end = ContinuousClock.now + duration
     await withTaskGroup(of: Void.self) { tasks in
@@ -35,7 +38,9 @@ struct Run {
       while .now < end {
         let next = min(end, .now + .seconds(5))
         try? await Task.sleep(until: next, clock: .continuous)
-        report("  \(end - .now > .zero ? "\((end - .now).components.seconds) s left" : "ending"): \(tally.summary)")
+        report(
+          "  \(end - .now > .zero ? "\((end - .now).components.seconds) s left" : "ending"): \(tally.summary)"
+        )
       }
       circumstances.end()
       watch(tally)
@@ -60,23 +65,28 @@ struct Run {
     var round = 0
     repeat {
       let plan = Plan(seed: options.seed, worker: worker, round: round)
-      await Line(plan: plan, circumstances: circumstances, isMortal: false).run(on: group.next(), and: group.next())
+      await Line(plan: plan, circumstances: circumstances, isMortal: false).run(
+        on: group.next(), and: group.next())
       round += 1
     } while !circumstances.isOver
   }
 
   /// One loop after the other, shut down with connections in every state.
-  private func shutDownLoops(_ configuration: IOLoop.Configuration, _ circumstances: Circumstances) async {
+  private func shutDownLoops(_ configuration: IOLoop.Configuration, _ circumstances: Circumstances)
+    async
+  {
     var random = SeededGenerator(seed: options.seed)
     var round = 0
     repeat {
-      await shutDownLoop(round, configuration, circumstances, after: .microseconds(random.number(0...100_000)))
+      await shutDownLoop(
+        round, configuration, circumstances, after: .microseconds(random.number(0...100_000)))
       round += 1
     } while !circumstances.isOver
   }
 
   private func shutDownLoop(
-    _ round: Int, _ configuration: IOLoop.Configuration, _ circumstances: Circumstances, after time: Duration
+    _ round: Int, _ configuration: IOLoop.Configuration, _ circumstances: Circumstances,
+    after time: Duration
   ) async {
     let loop: IOLoop
     do {
@@ -87,7 +97,10 @@ struct Run {
     await withTaskGroup(of: Void.self) { tasks in
       for worker in 0..<20 {
         let plan = Plan(seed: options.seed, worker: options.lines + worker, round: round)
-        tasks.addTask { await Line(plan: plan, circumstances: circumstances, isMortal: true).run(on: loop, and: loop) }
+        tasks.addTask {
+          await Line(plan: plan, circumstances: circumstances, isMortal: true).run(
+            on: loop, and: loop)
+        }
       }
       try? await loop.sleep(for: time)
       await loop.shutdown()
@@ -98,8 +111,14 @@ struct Run {
   /// Loops' threads close what is theirs when nobody refers to them any more: a moment later.
   private func untilDescriptors(are expected: [Int32: String], _ tally: Tally) async {
     let limit = ContinuousClock.now + .seconds(10)
-    while OpenDescriptors.now() != expected, .now < limit { try? await Task.sleep(for: .milliseconds(10)) }
+    while OpenDescriptors.now() != expected, .now < limit {
+      try? await Task.sleep(for: .milliseconds(10))
+    }
     let now = OpenDescriptors.now()
-    if now != expected { tally.violate("\(now.count) descriptors are open, \(expected.count) were: \(now.values.sorted().suffix(10))") }
+    if now != expected {
+      tally.violate(
+        "\(now.count) descriptors are open, \(expected.count) were: \(now.values.sorted().suffix(10))"
+      )
+    }
   }
 }

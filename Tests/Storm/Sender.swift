@@ -1,7 +1,9 @@
+// SPDX-License-Identifier: Apache-2.0
 import MessageSockets
 import SeededRandom
 
-/// Sends the messages of one connection, in order; what was cancelled before it went out is sent again, what was cut short is completed.
+/// Sends the messages of one connection, in order; what was cancelled before it went out is sent
+/// again, what was cut short is completed.
 struct Sender<Socket: UnixSocket> {
   enum Attempt: Sendable {
     case sent, cancelled
@@ -31,7 +33,9 @@ struct Sender<Socket: UnixSocket> {
     while number < plan.messages, !circumstances.isOver {
       // Long ones on streams, so that sends go out in parts.
       let longest = plan.kind == .stream && random.oneIn(12) ? 16_000 : 800
-      let frame = Frame(number: number, length: random.number(0...random.number(0...longest)), hasFile: random.oneIn(2))
+      let frame = Frame(
+        number: number, length: random.number(0...random.number(0...longest)),
+        hasFile: random.oneIn(2))
       guard await send(frame, mayCancel: true) else { return number }
       number += 1
     }
@@ -41,7 +45,11 @@ struct Sender<Socket: UnixSocket> {
       await socket.close()
     case .senderDrops: circumstances.tally.add(.dropped)
     case .complete, .receiverCloses, .receiverDrops:
-      guard await send(Frame(number: number, length: 0, hasFile: random.oneIn(2), isLast: true), mayCancel: false) else { return number }
+      guard
+        await send(
+          Frame(number: number, length: 0, hasFile: random.oneIn(2), isLast: true), mayCancel: false
+        )
+      else { return number }
       number += 1
     }
     return number
@@ -55,14 +63,18 @@ struct Sender<Socket: UnixSocket> {
       let (socket, rest, line, start) = (socket, Array(bytes[offset...]), plan.line, offset)
       let attempt =
         mayCancel && random.oneIn(6)
-        ? await cancelled(&random, on: executor, loop: socket.loop) { await Self.attempt(frame, rest, start, line, socket) }
+        ? await cancelled(&random, on: executor, loop: socket.loop) {
+          await Self.attempt(frame, rest, start, line, socket)
+        }
         : await Self.attempt(frame, rest, start, line, socket)
       switch attempt {
       case .sent: return true
       case .cancelled: circumstances.tally.add(.cancelledSends)
       case .partly(let count):
         circumstances.tally.add(.partialSends)
-        if plan.kind != .stream || count <= 0 || count >= rest.count { violate("\(count) bytes of \(rest.count) were sent") }
+        if plan.kind != .stream || count <= 0 || count >= rest.count {
+          violate("\(count) bytes of \(rest.count) were sent")
+        }
         offset += count
         // What would have gone out is not known after that.
         if isMortal { return false }
@@ -74,7 +86,9 @@ struct Sender<Socket: UnixSocket> {
   }
 
   /// The descriptor goes with the first byte; every attempt has one of its own.
-  private static func attempt(_ frame: Frame, _ bytes: [UInt8], _ start: Int, _ line: UInt64, _ socket: Socket) async -> Attempt {
+  private static func attempt(
+    _ frame: Frame, _ bytes: [UInt8], _ start: Int, _ line: UInt64, _ socket: Socket
+  ) async -> Attempt {
     do {
       if frame.hasFile, start == 0 {
         try await socket.sendMessage(bytes, descriptor: try .numbered(line, frame.number))
@@ -100,5 +114,7 @@ struct Sender<Socket: UnixSocket> {
     }
   }
 
-  private func violate(_ text: String) { circumstances.tally.violate("\(plan.kind) \(plan.line), fate \(plan.fate): \(text)") }
+  private func violate(_ text: String) {
+    circumstances.tally.violate("\(plan.kind) \(plan.line), fate \(plan.fate): \(text)")
+  }
 }

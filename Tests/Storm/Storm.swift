@@ -1,7 +1,9 @@
+// SPDX-License-Identifier: Apache-2.0
 import Glibc
 import MessageSockets
 
-/// `make storm`: many sockets, and everything that can be cancelled, closed or shut down. See ``Options/help``.
+/// `make storm`: many sockets, and everything that can be cancelled, closed or shut down. See
+/// ``Options/help``.
 @main
 enum Storm {
   static func main() async {
@@ -9,7 +11,8 @@ enum Storm {
       print(Options.help)
       exit(CommandLine.arguments.dropFirst() == ["--help"] ? 0 : 2)
     }
-    // For each connection two sockets, the files that are being sent, and those that are on their way in and out.
+    // For each connection two sockets, the files that are being sent, and those that are on their
+    // way in and out.
     options.lines = min(options.lines, OpenDescriptors.raiseLimit() / 16)
     // The runtime's own event descriptors, which stay.
     try? await Task.sleep(for: .milliseconds(1))
@@ -17,7 +20,9 @@ enum Storm {
     var violations: [String] = []
     for driver in options.drivers {
       do {
-        violations += try await Run(driver: driver, options: options, duration: options.duration / options.drivers.count).run()
+        violations += try await Run(
+          driver: driver, options: options, duration: options.duration / options.drivers.count
+        ).run()
       } catch let error as SocketError where error.code == .ioUringUnavailable {
         report("\(driver): SKIPPED, \(error)")
       } catch {
@@ -25,7 +30,10 @@ enum Storm {
       }
     }
     for violation in violations { report("VIOLATION: \(violation)") }
-    report(violations.isEmpty ? "Nothing was lost, doubled, reordered or left open." : "Replay with --seed \(options.seed)")
+    report(
+      violations.isEmpty
+        ? "Nothing was lost, doubled, reordered or left open."
+        : "Replay with --seed \(options.seed)")
     exit(violations.isEmpty ? 0 : 1)
   }
 }

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import Synchronization
 
 /// What has happened so far, and what should not have.
@@ -5,7 +6,8 @@ final class Tally: Sendable {
   enum Event: String, CaseIterable {
     case messages, descriptors, connections
     case cancelledSends = "sends cancelled", partialSends = "sends cut short"
-    case cancelledReceives = "receives cancelled", expired = "deadlines", earlyExits = "early exits", batches
+    case cancelledReceives = "receives cancelled", expired = "deadlines", earlyExits =
+      "early exits", batches
     case closed = "closed early", dropped = "dropped early", shutdowns
   }
 
@@ -18,7 +20,9 @@ final class Tally: Sendable {
 
   private let state = Mutex(State())
 
-  func add(_ event: Event, _ count: Int = 1) { state.withLock { $0.counts[event, default: 0] += count } }
+  func add(_ event: Event, _ count: Int = 1) {
+    state.withLock { $0.counts[event, default: 0] += count }
+  }
 
   func violate(_ text: @autoclosure () -> String) {
     let text = text()
@@ -39,9 +43,14 @@ final class Tally: Sendable {
   var violations: [String] { state.withLock { $0.violations } }
 
   /// What has never happened.
-  var missing: [Event] { state.withLock { state in Event.allCases.filter { state.counts[$0] == nil } } }
+  var missing: [Event] {
+    state.withLock { state in Event.allCases.filter { state.counts[$0] == nil } }
+  }
 
   var summary: String {
-    state.withLock { state in Event.allCases.map { "\(state.counts[$0, default: 0]) \($0.rawValue)" }.joined(separator: ", ") }
+    state.withLock { state in
+      Event.allCases.map { "\(state.counts[$0, default: 0]) \($0.rawValue)" }.joined(
+        separator: ", ")
+    }
   }
 }

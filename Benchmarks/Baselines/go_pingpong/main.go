@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Go's net.UnixConn, doing the work of the C baselines: a goroutine for each end of a pair.
 package main
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import MessageSockets
 import SystemPackage
 import Testing
@@ -9,7 +10,9 @@ struct BrokerServerTests {
   @Test func aMessageThatIsNoRequestGetsAnAnswerAndTheConnectionGoesOn() async throws {
     try await withServer { connect in
       let client = try await connect()
-      for bytes in [[1], [0, 0, 0, 1], [0, 0, 0, 1, 0xFF], [UInt8](repeating: 65, count: 100_000)] as [[UInt8]] {
+      for bytes in [
+        [1], [0, 0, 0, 1], [0, 0, 0, 1, 0xFF], [UInt8](repeating: 65, count: 100_000),
+      ] as [[UInt8]] {
         try await client.socket.sendMessage(bytes)
         let reply = try await Reply(decoding: client.receive().payload)
         #expect(reply?.status == .malformedRequest)
@@ -51,7 +54,9 @@ struct BrokerServerTests {
   }
 
   /// Serves a sample directory while `body` runs, then stops as the program does: by cancelling.
-  private func withServer(_ body: (_ connect: () async throws -> BrokerClient) async throws -> Void) async throws {
+  private func withServer(_ body: (_ connect: () async throws -> BrokerClient) async throws -> Void)
+    async throws
+  {
     let sample = try SampleDirectory()
     defer { sample.remove() }
     let address = try UnixAddress(path: sample.socketPath)

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import Testing
 
 @testable import fd_broker
@@ -12,5 +13,7 @@ import Testing
   @Test(arguments: ["", "listening on /x", "report: passed", "report: passed=many"])
   func otherLinesAreNone(line: String) { #expect(Report(line) == nil) }
 
-  @Test func nothingIsSaidToHaveLeakedOrNotWithoutCounts() { #expect(Report(["passed": 1]).leaked == nil) }
+  @Test func nothingIsSaidToHaveLeakedOrNotWithoutCounts() {
+    #expect(Report(["passed": 1]).leaked == nil)
+  }
 }

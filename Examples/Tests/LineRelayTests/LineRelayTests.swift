@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import Foundation
 import MessageSockets
 import SystemPackage
@@ -6,7 +7,9 @@ import Testing
 @Suite(.timeLimit(.minutes(1)))
 struct LineRelayTests {
   @Test func linesOfBothSocketsArePrintedAndSIGTERMEndsItWell() async throws {
-    let directory = FileManager.default.temporaryDirectory.appendingPathComponent("line-relay-\(UUID().uuidString)").path
+    let directory = FileManager.default.temporaryDirectory.appendingPathComponent(
+      "line-relay-\(UUID().uuidString)"
+    ).path
     try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: false)
     defer { try? FileManager.default.removeItem(atPath: directory) }
     let relay = try RelayProcess(directory)
@@ -28,9 +31,11 @@ struct LineRelayTests {
     #expect(printed == sent)
 
     // A client that stays, and asks for nothing more, holds nothing up.
-    let client = try await UnixSeqpacket.connect(to: UnixAddress(path: FilePath("\(directory)/status.sock")))
+    let client = try await UnixSeqpacket.connect(
+      to: UnixAddress(path: FilePath("\(directory)/status.sock")))
     try await client.sendMessage([1])
-    #expect(try await client.receiveMessage().map { String(decoding: $0.payload, as: UTF8.self) } == "40")
+    #expect(
+      try await client.receiveMessage().map { String(decoding: $0.payload, as: UTF8.self) } == "40")
 
     relay.terminate()
     #expect(relay.exitStatus() == 0)

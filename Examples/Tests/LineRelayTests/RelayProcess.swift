@@ -1,6 +1,8 @@
+// SPDX-License-Identifier: Apache-2.0
 import Foundation
 
-/// The program, which is built beside the tests, as another process. Its standard output is read here.
+/// The program, which is built beside the tests, as another process. Its standard output is read
+/// here.
 final class RelayProcess {
   private let process = Process()
   private let output = Pipe()
@@ -35,6 +37,7 @@ final class RelayProcess {
 
   func exitStatus() -> Int32 {
     process.waitUntilExit()
-    return process.terminationReason == .exit ? process.terminationStatus : -process.terminationStatus
+    return process.terminationReason == .exit
+      ? process.terminationStatus : -process.terminationStatus
   }
 }

@@ -1,7 +1,9 @@
+// SPDX-License-Identifier: Apache-2.0
 import MessageSockets
 
 extension BrokerClient {
-  /// Iterates until the task is cancelled. Returns what came until then: a message that won the race is among it.
+  /// Iterates until the task is cancelled. Returns what came until then: a message that won the
+  /// race is among it.
   func messagesUntilCancelled() async throws -> [ReceivedMessage] {
     var received: [ReceivedMessage] = []
     do {

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import MessageSockets
 
 /// A connection to a broker, in terms of requests and replies.
@@ -8,7 +9,9 @@ struct BrokerClient: Sendable {
 
   /// The next message.
   func receive() async throws -> ReceivedMessage {
-    guard let message = try await socket.receiveMessage() else { throw Failure("the broker ended the connection") }
+    guard let message = try await socket.receiveMessage() else {
+      throw Failure("the broker ended the connection")
+    }
     return message
   }
 }

@@ -1,7 +1,9 @@
+// SPDX-License-Identifier: Apache-2.0
 import MessageSockets
 import SystemPackage
 
-/// Cancels receives and iterations at awkward moments, and shows after each that every reply still comes, once, in order.
+/// Cancels receives and iterations at awkward moments, and shows after each that every reply still
+/// comes, once, in order.
 struct CancellationCheck {
   let client: BrokerClient
   let files: FileList
@@ -20,10 +22,13 @@ struct CancellationCheck {
     ledger = ReplyLedger(root: root)
   }
 
-  /// - Throws: ``Failure`` when a reply was lost, doubled or overtaken, or when receives cannot be cancelled at all.
+  /// - Throws: ``Failure`` when a reply was lost, doubled or overtaken, or when receives cannot be
+  ///   cancelled at all.
   mutating func run() async throws {
     while cancelled < target {
-      guard round < 100 * (target + 10) else { throw Failure("only \(cancelled) receives were cancelled in \(round) rounds") }
+      guard round < 100 * (target + 10) else {
+        throw Failure("only \(cancelled) receives were cancelled in \(round) rounds")
+      }
       switch round % 7 {
       case 0: try await cancelBeforeTheRequest()
       case 1: try await cancelRacingTheReply()
@@ -76,7 +81,9 @@ struct CancellationCheck {
   }
 
   /// An iteration is cancelled while replies arrive.
-  private mutating func cancelAnIteration() async throws { try await iterateAndCancel(tasks: 1, requests: 4) }
+  private mutating func cancelAnIteration() async throws {
+    try await iterateAndCancel(tasks: 1, requests: 4)
+  }
 
   /// Several iterations share the replies, and are cancelled as one.
   private mutating func cancelAGroup() async throws {
@@ -119,7 +126,8 @@ struct CancellationCheck {
     while ledger.count > 0 { try settle(try await client.receive()) }
   }
 
-  /// Each visit gives the loop's thread a turn, so that the cancellation that follows meets the operation at another point of its life.
+  /// Each visit gives the loop's thread a turn, so that the cancellation that follows meets the
+  /// operation at another point of its life.
   private func visitLoop() async {
     for _ in 0..<round / 7 % 5 { _ = await client.socket.loop.statistics }
   }
@@ -151,6 +159,8 @@ struct CancellationCheck {
     }
     cancelled += tasks
     // Between several tasks there is no order but that of the messages themselves.
-    for message in received.sorted(by: { $0.payload.dropFirst().lexicographicallyPrecedes($1.payload.dropFirst()) }) { try settle(message) }
+    for message in received.sorted(by: {
+      $0.payload.dropFirst().lexicographicallyPrecedes($1.payload.dropFirst())
+    }) { try settle(message) }
   }
 }

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import Foundation
 
 /// Names of readable files below a directory, relative to it.
@@ -6,10 +7,14 @@ struct FileList {
 
   /// - Parameter limit: how many files are enough.
   init(below root: String, limit: Int) throws {
-    guard let enumerator = FileManager.default.enumerator(atPath: root) else { throw Failure("the directory '\(root)' cannot be read") }
+    guard let enumerator = FileManager.default.enumerator(atPath: root) else {
+      throw Failure("the directory '\(root)' cannot be read")
+    }
     var found: [String] = []
     while found.count < limit, let name = enumerator.nextObject() as? String {
-      guard enumerator.fileAttributes?[.type] as? FileAttributeType == .typeRegular else { continue }
+      guard enumerator.fileAttributes?[.type] as? FileAttributeType == .typeRegular else {
+        continue
+      }
       guard FileManager.default.isReadableFile(atPath: root + "/" + name) else { continue }
       found.append(name)
     }

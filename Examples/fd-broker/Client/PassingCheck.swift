@@ -1,7 +1,9 @@
+// SPDX-License-Identifier: Apache-2.0
 import MessageSockets
 import SystemPackage
 
-/// Asks for many files, iterates the replies, and compares what the descriptors lead to with the files.
+/// Asks for many files, iterates the replies, and compares what the descriptors lead to with the
+/// files.
 struct PassingCheck {
   let client: BrokerClient
   let files: FileList
@@ -26,7 +28,9 @@ struct PassingCheck {
           if passed == count { break }
         }
       }
-      guard passed == count else { throw Failure("the broker ended the connection after \(passed) of \(count) replies") }
+      guard passed == count else {
+        throw Failure("the broker ended the connection after \(passed) of \(count) replies")
+      }
       try await group.waitForAll()
       return passed
     }

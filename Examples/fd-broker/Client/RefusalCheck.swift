@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import MessageSockets
 import SystemPackage
 
@@ -24,7 +25,9 @@ struct RefusalCheck {
       ledger.add(request)
       let reply = try await client.receive()
       try ledger.settle(reply, expecting: status)
-      guard reply.descriptorCount == 0 else { throw Failure("a descriptor came with the refusal of \(name)") }
+      guard reply.descriptorCount == 0 else {
+        throw Failure("a descriptor came with the refusal of \(name)")
+      }
     }
     return Self.cases.count
   }

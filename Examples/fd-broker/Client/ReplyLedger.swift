@@ -1,8 +1,9 @@
+// SPDX-License-Identifier: Apache-2.0
 import MessageSockets
 import SystemPackage
 
-/// The requests whose replies are still to come, in order. Each reply is checked against the first of them, so that a reply lost, doubled or
-/// overtaken shows at once.
+/// The requests whose replies are still to come, in order. Each reply is checked against the first
+/// of them, so that a reply lost, doubled or overtaken shows at once.
 struct ReplyLedger {
   private let root: FilePath
   private var outstanding: [Request] = []
@@ -29,15 +30,23 @@ struct ReplyLedger {
     }
     let path = root.appending(request.name)
     let file = OwnedFd(adopting: try FileDescriptor.open(path, .readOnly, options: .closeOnExec))
-    guard try received.hasSameBytes(as: file) else { throw Failure("\(request.name): the descriptor has other bytes than the file") }
+    guard try received.hasSameBytes(as: file) else {
+      throw Failure("\(request.name): the descriptor has other bytes than the file")
+    }
   }
 
   /// Takes the reply that is due, which must have this status.
   @discardableResult
   mutating func settle(_ message: ReceivedMessage, expecting status: Status) throws -> Request {
-    guard let reply = Reply(decoding: message.payload) else { throw Failure("a message that is no reply came") }
-    guard let request = outstanding.first else { throw Failure("a reply came that nobody waits for: \(reply)") }
-    guard reply.request == request else { throw Failure("the reply to \(request) was due, and \(reply) came") }
+    guard let reply = Reply(decoding: message.payload) else {
+      throw Failure("a message that is no reply came")
+    }
+    guard let request = outstanding.first else {
+      throw Failure("a reply came that nobody waits for: \(reply)")
+    }
+    guard reply.request == request else {
+      throw Failure("the reply to \(request) was due, and \(reply) came")
+    }
     guard reply.status == status else { throw Failure("\(request.name): \(reply.status)") }
     outstanding.removeFirst()
     return request

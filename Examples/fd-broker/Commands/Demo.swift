@@ -1,10 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
 import ArgumentParser
 import Foundation
 
 struct Demo: ParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Starts a broker and a client as two processes, and checks what they measured.",
-    discussion: "The last line says what was counted; the exit status is 0 only if it is as much as was asked for and nothing leaked."
+    discussion:
+      "The last line says what was counted; the exit status is 0 only if it is as much as was asked for and nothing leaked."
   )
 
   @Option(help: "The directory whose files are served.")
@@ -27,7 +29,8 @@ struct Demo: ParsableCommand {
       throw Failure("the broker did not start (exit status \(server.waitForExit()))")
     }
     let client = try ChildProcess([
-      "verify", "--socket", socket, "--root", root, "--descriptors", "\(descriptors)", "--cancellations", "\(cancellations)",
+      "verify", "--socket", socket, "--root", root, "--descriptors", "\(descriptors)",
+      "--cancellations", "\(cancellations)",
     ])
     let clientReport = try client.finalReport(of: "client")
     server.stop()
@@ -43,9 +46,14 @@ struct Demo: ParsableCommand {
     Console.note("client \(client)")
     Console.note("broker \(server)")
     let leaked = abs(clientLeaked) + abs(serverLeaked)
-    let isGood = passed >= descriptors && cancelled >= cancellations && received == sent && leaked == 0
-    if received != sent { Console.note("the broker sent \(sent) replies, and the client received \(received)") }
-    Console.say("\(isGood ? "ok" : "failed"): \(passed) descriptors passed, \(cancelled) receives cancelled, \(leaked) leaked")
+    let isGood =
+      passed >= descriptors && cancelled >= cancellations && received == sent && leaked == 0
+    if received != sent {
+      Console.note("the broker sent \(sent) replies, and the client received \(received)")
+    }
+    Console.say(
+      "\(isGood ? "ok" : "failed"): \(passed) descriptors passed, \(cancelled) receives cancelled, \(leaked) leaked"
+    )
     if !isGood { throw ExitCode.failure }
   }
 }

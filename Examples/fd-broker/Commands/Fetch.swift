@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import ArgumentParser
 import Foundation
 import MessageSockets
@@ -22,7 +23,9 @@ struct Fetch: AsyncParsableCommand {
       let request = Request(number: UInt32(index), name: name)
       try await client.send(request)
       let message = try await client.receive()
-      guard let reply = Reply(decoding: message.payload) else { throw Failure("a message that is no reply came") }
+      guard let reply = Reply(decoding: message.payload) else {
+        throw Failure("a message that is no reply came")
+      }
       if reply.status == .opened, let file = message.takeDescriptor() {
         try file.forEachPiece { try FileHandle.standardOutput.write(contentsOf: Data($0)) }
       } else {

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import ArgumentParser
 import MessageSockets
 import SystemPackage
@@ -12,7 +13,8 @@ struct Serve: AsyncParsableCommand {
   )
 
   @Option(
-    help: "Where to listen: a path (at most 108 bytes; the file of a server that was killed is replaced), or @NAME for an abstract address."
+    help:
+      "Where to listen: a path (at most 108 bytes; the file of a server that was killed is replaced), or @NAME for an abstract address."
   )
   var socket: String
 
@@ -32,7 +34,8 @@ struct Serve: AsyncParsableCommand {
 
     let statistics = await loop.statistics
     await loop.shutdown()
-    Console.say("\(Report(["replies": Int(statistics.messagesSent)], before: before, after: after))")
+    Console.say(
+      "\(Report(["replies": Int(statistics.messagesSent)], before: before, after: after))")
   }
 
   private func serve(at address: UnixAddress, until stop: AsyncStream<Void>) async throws {

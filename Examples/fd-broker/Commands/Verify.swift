@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import ArgumentParser
 import MessageSockets
 import SystemPackage
@@ -14,7 +15,10 @@ struct Verify: AsyncParsableCommand {
   @Option(help: "Where the broker listens: a path, or @NAME for an abstract address.")
   var socket: String
 
-  @Option(help: "The directory that the broker serves, as this process sees it. Its files must not change meanwhile.")
+  @Option(
+    help:
+      "The directory that the broker serves, as this process sees it. Its files must not change meanwhile."
+  )
   var root: String
 
   @Option(help: "How many descriptors to ask for.")
@@ -24,7 +28,9 @@ struct Verify: AsyncParsableCommand {
   var cancellations = 200
 
   func validate() throws {
-    guard descriptors >= 0, cancellations >= 0 else { throw ValidationError("counts cannot be negative") }
+    guard descriptors >= 0, cancellations >= 0 else {
+      throw ValidationError("counts cannot be negative")
+    }
   }
 
   func run() async throws {
@@ -43,12 +49,14 @@ struct Verify: AsyncParsableCommand {
     let root = FilePath(root)
 
     let passed = try await PassingCheck(client: client, files: files, root: root).run(descriptors)
-    Console.note("\(passed) descriptors passed, for \(files.names.count) files; all bytes are equal")
+    Console.note(
+      "\(passed) descriptors passed, for \(files.names.count) files; all bytes are equal")
 
     let refused = try await RefusalCheck(client: client, root: root).run()
     Console.note("\(refused) bad requests refused, each by a message")
 
-    var cancelling = CancellationCheck(client: client, files: files, root: root, target: cancellations)
+    var cancelling = CancellationCheck(
+      client: client, files: files, root: root, target: cancellations)
     try await cancelling.run()
     let statistics = await connection.loop.statistics
     Console.note(
@@ -61,6 +69,9 @@ struct Verify: AsyncParsableCommand {
     try await connection.shutdown(.sending)
     guard try await connection.receiveMessage() == nil else { throw Failure("a reply came twice") }
     await connection.close()
-    return ["passed": passed, "cancelled": cancelling.cancelled, "replies": passed + refused + cancelling.replies]
+    return [
+      "passed": passed, "cancelled": cancelling.cancelled,
+      "replies": passed + refused + cancelling.replies,
+    ]
   }
 }

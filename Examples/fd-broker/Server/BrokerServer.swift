@@ -1,10 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
 import MessageSockets
 
 /// Answers the requests of all clients until its task is cancelled.
 final class BrokerServer: Sendable {
   private let listener: UnixListener<UnixSeqpacket>
   private let directory: ServedDirectory
-  /// An element when a connection has ended, and its descriptor is free again. One is enough to remember.
+  /// An element when a connection has ended, and its descriptor is free again. One is enough to
+  /// remember.
   private let ends: AsyncStream<Void>
   private let ended: AsyncStream<Void>.Continuation
 
@@ -14,8 +16,8 @@ final class BrokerServer: Sendable {
     (ends, ended) = AsyncStream.makeStream(bufferingPolicy: .bufferingNewest(1))
   }
 
-  /// Serves each connection in a child task. Cancellation reaches them all: a reply on its way goes out whole or not at all, and every
-  /// connection is closed before this returns.
+  /// Serves each connection in a child task. Cancellation reaches them all: a reply on its way goes
+  /// out whole or not at all, and every connection is closed before this returns.
   func run() async throws {
     try await withThrowingDiscardingTaskGroup { group in
       while !Task.isCancelled {
@@ -50,14 +52,18 @@ final class BrokerServer: Sendable {
 
   /// Descriptors that a client sends along are closed with its message: nobody takes them.
   private func answer(_ message: ReceivedMessage, on connection: UnixSeqpacket) async throws {
-    guard let request = Request(decoding: message.payload), !message.outcome.isPayloadTruncated else {
+    guard let request = Request(decoding: message.payload), !message.outcome.isPayloadTruncated
+    else {
       let unknown = Request(number: 0, name: "?")
-      return try await connection.sendMessage(Reply(status: .malformedRequest, request: unknown).encoded)
+      return try await connection.sendMessage(
+        Reply(status: .malformedRequest, request: unknown).encoded)
     }
     do {
-      // Opening a local file takes microseconds, so it may run on the loop's thread. A slow file system would call for a thread of its own.
+      // Opening a local file takes microseconds, so it may run on the loop's thread. A slow file
+      // system would call for a thread of its own.
       let file = try directory.open(request.name)
-      try await connection.sendMessage(Reply(status: .opened, request: request).encoded, descriptor: file)
+      try await connection.sendMessage(
+        Reply(status: .opened, request: request).encoded, descriptor: file)
     } catch let refusal as Status {
       try await connection.sendMessage(Reply(status: refusal, request: request).encoded)
     }

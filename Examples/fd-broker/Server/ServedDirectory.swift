@@ -1,17 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
 import Glibc
 import MessageSockets
 import SystemPackage
 
 /// A directory whose files may be opened by name, and nothing outside it.
 ///
-/// Names are walked component by component, each opened relative to the one before and none through a symbolic link, so that no name
-/// leads out of the directory, whoever renames what meanwhile.
+/// Names are walked component by component, each opened relative to the one before and none through
+/// a symbolic link, so that no name leads out of the directory, whoever renames what meanwhile.
 struct ServedDirectory: ~Copyable, Sendable {
   private let root: OwnedFd
 
   /// - Throws: `Errno` when there is no such directory.
   init(_ path: FilePath) throws {
-    root = OwnedFd(adopting: try FileDescriptor.open(path, .readOnly, options: [.directory, .closeOnExec]))
+    root = OwnedFd(
+      adopting: try FileDescriptor.open(path, .readOnly, options: [.directory, .closeOnExec]))
   }
 
   /// Opens a regular file for reading.
@@ -32,10 +34,14 @@ struct ServedDirectory: ~Copyable, Sendable {
     return entry
   }
 
-  private static func open(_ component: String, in directory: borrowing OwnedFd) throws(Status) -> OwnedFd {
-    // Not blocking: the open of a FIFO would wait for a writer. For regular files the flag means nothing.
+  private static func open(_ component: String, in directory: borrowing OwnedFd) throws(Status)
+    -> OwnedFd
+  {
+    // Not blocking: the open of a FIFO would wait for a writer. For regular files the flag means
+    // nothing.
     let flags = O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC
-    // SAFETY: the name is a string of ours, which lives until the call returns. Nobody else owns the new descriptor.
+    // SAFETY: the name is a string of ours, which lives until the call returns. Nobody else owns
+    // the new descriptor.
     let number = directory.withUnsafeFileDescriptor { directory in
       unsafe openat(directory.rawValue, component, flags)
     }
@@ -45,7 +51,9 @@ struct ServedDirectory: ~Copyable, Sendable {
 
   private static func type(of file: borrowing OwnedFd) throws(Status) -> FileType {
     do {
-      return try file.withUnsafeFileDescriptor { (descriptor) throws(Errno) in try descriptor.stat().type }
+      return try file.withUnsafeFileDescriptor { (descriptor) throws(Errno) in
+        try descriptor.stat().type
+      }
     } catch { throw Status(error) }
   }
 }

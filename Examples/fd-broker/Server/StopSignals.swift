@@ -1,7 +1,9 @@
+// SPDX-License-Identifier: Apache-2.0
 import Dispatch
 import Glibc
 
-/// SIGTERM and SIGINT, taken by a dispatch source instead of ending the process. Keep the value while you wait.
+/// SIGTERM and SIGINT, taken by a dispatch source instead of ending the process. Keep the value
+/// while you wait.
 struct StopSignals {
   /// An element for each signal that arrives.
   let arrivals: AsyncStream<Void>

@@ -1,6 +1,8 @@
+// SPDX-License-Identifier: Apache-2.0
 import Foundation
 
-/// This program once more, as another process. Its standard output is read here; its standard error is ours.
+/// This program once more, as another process. Its standard output is read here; its standard error
+/// is ours.
 final class ChildProcess {
   private let process = Process()
   private let output = Pipe()
@@ -44,7 +46,9 @@ final class ChildProcess {
     while let line = readLine() { last = line }
     let status = waitForExit()
     guard status == 0 else { throw Failure("the \(name) failed with exit status \(status)") }
-    guard let last, let report = Report(last) else { throw Failure("the \(name) ended without a report") }
+    guard let last, let report = Report(last) else {
+      throw Failure("the \(name) ended without a report")
+    }
     return report
   }
 }

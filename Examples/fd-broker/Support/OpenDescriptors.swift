@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import Dispatch
 import Foundation
 
@@ -7,8 +8,9 @@ struct OpenDescriptors: Sendable {
 
   /// What is open before any work.
   ///
-  /// Dispatch, on which Swift's tasks run, opens descriptors of its own (an epoll, an eventfd, a timerfd) when it first needs them and from a
-  /// thread of its own. A timer makes it open them now, so that they are not taken for leaks later.
+  /// Dispatch, on which Swift's tasks run, opens descriptors of its own (an epoll, an eventfd, a
+  /// timerfd) when it first needs them and from a thread of its own. A timer makes it open them
+  /// now, so that they are not taken for leaks later.
   static func baseline() async throws -> OpenDescriptors {
     let timer = DispatchSource.makeTimerSource()
     await withCheckedContinuation { fired in
@@ -26,7 +28,8 @@ struct OpenDescriptors: Sendable {
     var targets: [String: String] = [:]
     for number in try FileManager.default.contentsOfDirectory(atPath: directory) {
       // The one that read the list is closed by now, and has no target any more.
-      targets[number] = try? FileManager.default.destinationOfSymbolicLink(atPath: directory + "/" + number)
+      targets[number] = try? FileManager.default.destinationOfSymbolicLink(
+        atPath: directory + "/" + number)
     }
     return OpenDescriptors(targets: targets)
   }

@@ -1,16 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
 import MessageSockets
 import SystemPackage
 
 extension OwnedFd {
-  /// Up to `count` bytes at `offset`, wherever the file's own offset stands. The C name is pread(2). Empty at the end of the file.
+  /// Up to `count` bytes at `offset`, wherever the file's own offset stands. The C name is
+  /// pread(2). Empty at the end of the file.
   borrowing func read(at offset: Int64, count: Int) throws(Errno) -> [UInt8] {
     try withUnsafeFileDescriptor { (descriptor) throws(Errno) in
       do {
-        // SAFETY: the buffer is the new array's own, and as many of its bytes are initialised as were read.
+        // SAFETY: the buffer is the new array's own, and as many of its bytes are initialised as
+        // were read.
         return try unsafe [UInt8](unsafeUninitializedCapacity: count) { buffer, filled in
-          filled = try unsafe descriptor.read(fromAbsoluteOffset: offset, into: UnsafeMutableRawBufferPointer(buffer))
+          filled = try unsafe descriptor.read(
+            fromAbsoluteOffset: offset, into: UnsafeMutableRawBufferPointer(buffer))
         }
-      } catch let error as Errno { throw error } catch { preconditionFailure("read(2) threw \(error)") }
+      } catch let error as Errno { throw error } catch {
+        preconditionFailure("read(2) threw \(error)")
+      }
     }
   }
 

@@ -1,20 +1,26 @@
-/// What a process has measured, as a line on its standard output: `report: received=1000 open-before=9`.
+// SPDX-License-Identifier: Apache-2.0
+/// What a process has measured, as a line on its standard output:
+/// `report: received=1000 open-before=9`.
 struct Report: Equatable {
   var counts: [String: Int]
 
   init(_ counts: [String: Int]) { self.counts = counts }
 
-  /// A report of a process that had these descriptors open before its work and after it. Tells of those that are new.
+  /// A report of a process that had these descriptors open before its work and after it. Tells of
+  /// those that are new.
   init(_ counts: [String: Int], before: OpenDescriptors, after: OpenDescriptors) {
     self.counts = counts
     self.counts["open-before"] = before.count
     self.counts["open-after"] = after.count
-    for descriptor in after.added(since: before) { Console.note("open after the work, not before: \(descriptor)") }
+    for descriptor in after.added(since: before) {
+      Console.note("open after the work, not before: \(descriptor)")
+    }
   }
 
   subscript(_ key: String) -> Int? { counts[key] }
 
-  /// Descriptors that are open at the end and were not at the start; nil if the process did not say.
+  /// Descriptors that are open at the end and were not at the start; nil if the process did not
+  /// say.
   var leaked: Int? {
     guard let before = self["open-before"], let after = self["open-after"] else { return nil }
     return after - before
@@ -25,7 +31,8 @@ extension Report: LosslessStringConvertible {
   private static var prefix: String { "report: " }
 
   var description: String {
-    Self.prefix + counts.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value)" }.joined(separator: " ")
+    Self.prefix
+      + counts.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value)" }.joined(separator: " ")
   }
 
   /// Nil when the line is no report.

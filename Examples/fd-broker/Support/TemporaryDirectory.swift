@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import Foundation
 
 /// A directory of this process's own, readable by nobody else.
@@ -5,8 +6,10 @@ struct TemporaryDirectory {
   private let url: URL
 
   init() throws {
-    url = FileManager.default.temporaryDirectory.appending(path: "fd-broker-\(UUID().uuidString.prefix(8))")
-    try FileManager.default.createDirectory(at: url, withIntermediateDirectories: false, attributes: [.posixPermissions: 0o700])
+    url = FileManager.default.temporaryDirectory.appending(
+      path: "fd-broker-\(UUID().uuidString.prefix(8))")
+    try FileManager.default.createDirectory(
+      at: url, withIntermediateDirectories: false, attributes: [.posixPermissions: 0o700])
   }
 
   func path(of name: String) -> String { url.appending(path: name).path }

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import ArgumentParser
 import MessageSockets
 import SystemPackage
@@ -6,7 +7,10 @@ extension UnixAddress {
   /// The address that a user typed: a path, or `@NAME`.
   init(argument: String) throws {
     do {
-      self = argument.hasPrefix("@") ? try UnixAddress(abstract: String(argument.dropFirst())) : try UnixAddress(path: FilePath(argument))
+      self =
+        argument.hasPrefix("@")
+        ? try UnixAddress(abstract: String(argument.dropFirst()))
+        : try UnixAddress(path: FilePath(argument))
     } catch {
       throw ValidationError("'\(argument)' is no socket address: \(error)")
     }
@@ -16,6 +20,8 @@ extension UnixAddress {
 extension ServedDirectory {
   /// The directory that a user typed.
   init(existing path: String) throws {
-    do { try self.init(FilePath(path)) } catch { throw ValidationError("the directory '\(path)' cannot be opened: \(error)") }
+    do { try self.init(FilePath(path)) } catch {
+      throw ValidationError("the directory '\(path)' cannot be opened: \(error)")
+    }
   }
 }

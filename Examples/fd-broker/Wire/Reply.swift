@@ -1,4 +1,6 @@
-/// The broker's answer: a status byte, and the request as it came. If the status is `opened`, one descriptor comes along.
+// SPDX-License-Identifier: Apache-2.0
+/// The broker's answer: a status byte, and the request as it came. If the status is `opened`, one
+/// descriptor comes along.
 struct Reply: Equatable, Sendable {
   var status: Status
   var request: Request

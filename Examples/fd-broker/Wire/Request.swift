@@ -1,6 +1,9 @@
-/// A client's wish: four bytes of number, most significant first, and the name of a file, relative to the served directory, in UTF-8.
+// SPDX-License-Identifier: Apache-2.0
+/// A client's wish: four bytes of number, most significant first, and the name of a file, relative
+/// to the served directory, in UTF-8.
 ///
-/// No length is needed: a seqpacket socket keeps the boundaries of messages. The number comes back in the reply.
+/// No length is needed: a seqpacket socket keeps the boundaries of messages. The number comes back
+/// in the reply.
 struct Request: Equatable, Sendable {
   var number: UInt32
   var name: String

@@ -1,4 +1,6 @@
-/// What became of a request. Everything but `opened` is a refusal: a message like any other, after which the connection goes on.
+// SPDX-License-Identifier: Apache-2.0
+/// What became of a request. Everything but `opened` is a refusal: a message like any other, after
+/// which the connection goes on.
 enum Status: UInt8, Error, Sendable {
   case opened = 0
   case notFound = 1

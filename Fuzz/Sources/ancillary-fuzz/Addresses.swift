@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import Ancillary
 
 /// Reads the bytes as a socket address of each family; what can be read, survives bytes and text.
@@ -13,7 +14,9 @@ func decodeAddresses(_ bytes: RawSpan) {
     address.withSocketAddressBytes {
       check((try? InternetAddress(decoding: $0)) == address, "an internet address changed in bytes")
     }
-    check(AnySocketAddress(address).internet == address, "an internet address changed in one of any family")
+    check(
+      AnySocketAddress(address).internet == address,
+      "an internet address changed in one of any family")
     checkText(of: address)
   }
 }

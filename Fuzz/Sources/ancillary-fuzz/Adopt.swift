@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import Ancillary
 
 /// Takes ownership of everything in the bytes, and compares with a count of its own.
@@ -32,8 +33,11 @@ func adopt(_ control: UnsafeMutableRawBufferPointer) {
   check(again.isEmpty, "a descriptor was taken twice")
 }
 
-/// The same walk, written as plainly as possible: all slots of SCM_RIGHTS, and the first of each SCM_PIDFD.
-private func forEachSlot(in control: UnsafeMutableRawBufferPointer, _ body: (inout Int32, _ isProcess: Bool) -> Void) {
+/// The same walk, written as plainly as possible: all slots of SCM_RIGHTS, and the first of each
+/// SCM_PIDFD.
+private func forEachSlot(
+  in control: UnsafeMutableRawBufferPointer, _ body: (inout Int32, _ isProcess: Bool) -> Void
+) {
   var offset = 0
   while control.count - offset >= 16 {
     let stated = unsafe control.loadUnaligned(fromByteOffset: offset, as: UInt64.self)

@@ -1,9 +1,10 @@
+// SPDX-License-Identifier: Apache-2.0
 import Ancillary
 import SystemPackage
 
-/// Copies the messages of the bytes into memory that is too small for some of them: by the builder, as ancillary data, and
-/// as what a receive left. All fit or fail alike, and a failure writes nothing. The memory is exactly as large as it says,
-/// so that the sanitizer sees a byte beyond.
+/// Copies the messages of the bytes into memory that is too small for some of them: by the builder,
+/// as ancillary data, and as what a receive left. All fit or fail alike, and a failure writes
+/// nothing. The memory is exactly as large as it says, so that the sanitizer sees a byte beyond.
 func build(_ bytes: RawSpan) {
   let capacity = bytes.byteCount / 2
   let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: capacity, alignment: 1)
@@ -21,24 +22,35 @@ func build(_ bytes: RawSpan) {
     let space = ControlMessages.space(for: message.data.byteCount)
     let fits = space <= builder.freeCapacity
     if fits { expected.append(message) }
-    check(succeeds { () throws(AncillaryError) in try builder.append(message) } == fits, "the builder fits other messages")
-    check(succeeds { () throws(AncillaryError) in try data.append(message) } == fits, "ancillary data fits other messages")
+    check(
+      succeeds { () throws(AncillaryError) in try builder.append(message) } == fits,
+      "the builder fits other messages")
+    check(
+      succeeds { () throws(AncillaryError) in try data.append(message) } == fits,
+      "ancillary data fits other messages")
     check(builder.byteCount == expected.byteCount, "the builder wrote what did not fit")
   }
   let built = builder.finish()
-  check(unsafe built.bytes.withUnsafeBytes { unsafe Array($0) } == expected.bytes, "the builder wrote other bytes")
+  check(
+    unsafe built.bytes.withUnsafeBytes { unsafe Array($0) } == expected.bytes,
+    "the builder wrote other bytes")
   let appended = data.controlMessages.bytes
-  check(unsafe appended.withUnsafeBytes { unsafe Array($0) } == expected.bytes, "ancillary data wrote other bytes")
+  check(
+    unsafe appended.withUnsafeBytes { unsafe Array($0) } == expected.bytes,
+    "ancillary data wrote other bytes")
 
   var kinds = expected.messages.makeIterator()
   for stored in expected {
     guard let message = kinds.next() else { return check(false, "the buffer's own walk is longer") }
-    check(stored.kind == message.kind && stored.data.byteCount == message.data.byteCount, "the buffer's own walk differs")
+    check(
+      stored.kind == message.kind && stored.data.byteCount == message.data.byteCount,
+      "the buffer's own walk differs")
   }
   check(kinds.next() == nil, "the buffer's own walk is shorter")
 }
 
-/// What a receive of these bytes makes of them, after all descriptors were taken out of them: no descriptor, all bytes.
+/// What a receive of these bytes makes of them, after all descriptors were taken out of them: no
+/// descriptor, all bytes.
 func receiveAgain(_ bytes: RawSpan) {
   var buffer = AncillaryDataBuffer(capacity: bytes.byteCount)
   var data = buffer.ancillaryData()
@@ -51,7 +63,8 @@ func receiveAgain(_ bytes: RawSpan) {
   check(outgoing == 0, "what was received would be sent")
 }
 
-/// The bytes as numbers of descriptors, written into memory of a length that they choose, and read again.
+/// The bytes as numbers of descriptors, written into memory of a length that they choose, and read
+/// again.
 func encodeRights(_ bytes: RawSpan) {
   guard let first = bytes.byteCount > 0 ? bytes.load(UInt8.self, at: 0) : nil else { return }
   let numbers = (0..<bytes.byteCount / 4).map { FileDescriptor(rawValue: bytes.load(at: 4 * $0)) }
@@ -64,7 +77,9 @@ func encodeRights(_ bytes: RawSpan) {
   }
   check(fits && used == space, "descriptors were written that do not fit")
   let written = ControlMessages(unsafe UnsafeRawBufferPointer(rebasing: memory[..<used]).bytes)
-  guard let message = written.first(of: .rights) else { return check(numbers.isEmpty, "descriptors were not written") }
+  guard let message = written.first(of: .rights) else {
+    return check(numbers.isEmpty, "descriptors were not written")
+  }
   check(message.data.byteCount == 4 * numbers.count, "another number of descriptors was written")
   for (index, number) in numbers.enumerated() {
     check(message.data.load(at: 4 * index) == number.rawValue, "another descriptor was written")
@@ -73,7 +88,9 @@ func encodeRights(_ bytes: RawSpan) {
 
 private func succeeds(_ body: () throws(AncillaryError) -> Void) -> Bool {
   do throws(AncillaryError) { try body() } catch {
-    check(error.code == .noCapacity && error.actual > error.limit, "an append failed for another reason")
+    check(
+      error.code == .noCapacity && error.actual > error.limit, "an append failed for another reason"
+    )
     return false
   }
   return true

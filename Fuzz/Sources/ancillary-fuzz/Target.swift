@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import Ancillary
 import CFuzzDriver
 
@@ -5,12 +6,14 @@ import CFuzzDriver
 enum Fuzz {
   static func main() {
     var count = CommandLine.argc
-    var arguments: UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>? = unsafe CommandLine.unsafeArgv
+    var arguments: UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>? =
+      unsafe CommandLine.unsafeArgv
     _ = unsafe LLVMFuzzerRunDriver(&count, &arguments) { start, count in unsafe fuzz(start, count) }
   }
 }
 
-/// What libFuzzer calls with each input. A trap, a sanitizer's report or a broken promise (`check`) ends the run.
+/// What libFuzzer calls with each input. A trap, a sanitizer's report or a broken promise (`check`)
+/// ends the run.
 ///
 /// The first byte shifts the rest, so that every alignment is met.
 @_cdecl("LLVMFuzzerTestOneInput")

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import Ancillary
 
 /// Walks the bytes, decodes every message as every kind, and writes them again.
@@ -15,13 +16,17 @@ func walk(_ bytes: RawSpan) {
   }
   check(messages.count == count, "the number of messages depends on who counts")
   check(messages.isEmpty == (count == 0), "isEmpty and count disagree")
-  check(payload + iterator.remainder.byteCount + 16 * count <= bytes.byteCount, "more payload than bytes")
+  check(
+    payload + iterator.remainder.byteCount + 16 * count <= bytes.byteCount,
+    "more payload than bytes")
 
   var again = copy.messages.makeIterator()
   var first = messages.makeIterator()
   while let message = again.next() {
     guard let original = first.next() else { return check(false, "a message appeared") }
-    check(message.kind == original.kind && message.data.byteCount == original.data.byteCount, "a message changed")
+    check(
+      message.kind == original.kind && message.data.byteCount == original.data.byteCount,
+      "a message changed")
     check(!message.isTruncated, "a written message is truncated")
   }
   check(first.next() == nil && again.remainder.isEmpty, "a message was lost")
@@ -56,7 +61,9 @@ private func encode(_ value: some EncodableControlMessage, _ byteCount: Int) {
   var buffer = ControlMessageBuffer()
   buffer.append(value)
   let length = buffer.messages.first(of: value.kind)?.data.byteCount
-  check(length == byteCount && buffer.byteCount == value.space, "a value has another length than it says")
+  check(
+    length == byteCount && buffer.byteCount == value.space,
+    "a value has another length than it says")
 }
 
 /// A value that was read is the same after it is written and read again.

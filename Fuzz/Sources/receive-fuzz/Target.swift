@@ -1,7 +1,9 @@
+// SPDX-License-Identifier: Apache-2.0
 import CFuzzDriver
 import Glibc
 
-/// Two targets, of which the first argument names one: `kernel`, the engine over a hostile kernel; `peer`, a real socket with a hostile peer.
+/// Two targets, of which the first argument names one: `kernel`, the engine over a hostile kernel;
+/// `peer`, a real socket with a hostile peer.
 @main
 enum Fuzz {
   static func main() {
@@ -18,7 +20,8 @@ enum Fuzz {
   static let isPeer = CommandLine.arguments[1] == "peer"
 }
 
-/// What libFuzzer calls with each input. A trap, a sanitizer's report or a broken promise (`check`) ends the run.
+/// What libFuzzer calls with each input. A trap, a sanitizer's report or a broken promise (`check`)
+/// ends the run.
 @_cdecl("LLVMFuzzerTestOneInput")
 func fuzz(_ start: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
   let input = Input(start, count)

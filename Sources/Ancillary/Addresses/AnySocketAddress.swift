@@ -1,12 +1,17 @@
-/// An address of any family, as the bytes that the system uses: the sender of a message, the peer of a connection.
+// SPDX-License-Identifier: Apache-2.0
+/// An address of any family, as the bytes that the system uses: the sender of a message, the peer
+/// of a connection.
 ///
-/// Ask for the family that you expect (``unix``, ``internet``), or decode a family of your own with ``decode(as:)``.
+/// Ask for the family that you expect (``unix``, ``internet``), or decode a family of your own with
+/// ``decode(as:)``.
 public struct AnySocketAddress: Hashable, Sendable {
   /// The bytes of the `struct sockaddr`, at most 128.
   public let bytes: [UInt8]
 
   /// The bytes of an address whose family is known.
-  public init(_ address: some SocketAddress) { bytes = address.withSocketAddressBytes { $0.copyToArray() } }
+  public init(_ address: some SocketAddress) {
+    bytes = address.withSocketAddressBytes { $0.copyToArray() }
+  }
 
   /// Keeps the bytes as the system returned them; nil if there are none: the sender has no name.
   package init?(systemBytes bytes: [UInt8]) {
@@ -14,7 +19,8 @@ public struct AnySocketAddress: Hashable, Sendable {
     self.bytes = bytes
   }
 
-  /// The address family: `AF_UNIX`, `AF_INET` …; nil if there are fewer than two bytes. The C name is `sa_family`.
+  /// The address family: `AF_UNIX`, `AF_INET` …; nil if there are fewer than two bytes. The C name
+  /// is `sa_family`.
   public var family: Int32? { SocketAddressHeader.family(in: bytes.rawSpan) }
 
   /// The address, if it is one of a Unix socket.
@@ -27,7 +33,9 @@ public struct AnySocketAddress: Hashable, Sendable {
   ///
   /// - Throws: ``AncillaryError/Code/wrongFamily``, ``AncillaryError/Code/malformedAddress`` or
   ///   ``AncillaryError/Code/addressTooLong``.
-  public func decode<Address: SocketAddress>(as type: Address.Type = Address.self) throws(AncillaryError) -> Address {
+  public func decode<Address: SocketAddress>(as type: Address.Type = Address.self)
+    throws(AncillaryError) -> Address
+  {
     try Address(decoding: bytes.rawSpan)
   }
 }

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /// An IPv4 address. The C name is `struct in_addr` (ip(7)).
 public struct IPv4Address: Hashable, Sendable {
   /// The address as a number, most significant part first: 127.0.0.1 is 0x7F000001.
@@ -27,7 +28,8 @@ extension IPv4Address: LosslessStringConvertible {
     "\(value >> 24).\(value >> 16 & 0xFF).\(value >> 8 & 0xFF).\(value & 0xFF)"
   }
 
-  /// Reads exactly four decimal numbers without leading zeroes (some programs take those for octal).
+  /// Reads exactly four decimal numbers without leading zeroes (some programs take those for
+  /// octal).
   public init?(_ description: String) { self.init(parsing: description[...]) }
 
   init?(parsing text: Substring) {

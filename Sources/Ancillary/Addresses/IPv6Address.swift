@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /// An IPv6 address. The C name is `struct in6_addr` (ipv6(7)).
 public struct IPv6Address: Hashable, Sendable {
   /// The first eight bytes, as a number.
@@ -19,7 +20,9 @@ public struct IPv6Address: Hashable, Sendable {
   public static var loopback: IPv6Address { IPv6Address(high: 0, low: 1) }
 
   /// An IPv4 address as IPv6 sockets show it: `::ffff:1.2.3.4`.
-  public init(mapping address: IPv4Address) { self.init(high: 0, low: 0xFFFF_0000_0000 | UInt64(address.value)) }
+  public init(mapping address: IPv4Address) {
+    self.init(high: 0, low: 0xFFFF_0000_0000 | UInt64(address.value))
+  }
 
   /// The IPv4 address in a mapped one; `nil` for all others.
   public var mappedIPv4: IPv4Address? {
@@ -44,7 +47,8 @@ public struct IPv6Address: Hashable, Sendable {
 }
 
 extension IPv6Address: LosslessStringConvertible {
-  /// The form of RFC 5952: lower case, the longest run of zero groups as `::`, mapped IPv4 addresses with dots.
+  /// The form of RFC 5952: lower case, the longest run of zero groups as `::`, mapped IPv4
+  /// addresses with dots.
   public var description: String {
     if let mappedIPv4 { return "::ffff:\(mappedIPv4)" }
     let run = longestZeroRun
@@ -67,13 +71,17 @@ extension IPv6Address: LosslessStringConvertible {
     var best = 0..<0
     var start = 0
     for index in 0..<8 {
-      if group(index) != 0 { start = index + 1 } else if index + 1 - start > best.count { best = start..<index + 1 }
+      if group(index) != 0 {
+        start = index + 1
+      } else if index + 1 - start > best.count {
+        best = start..<index + 1
+      }
     }
     return best
   }
 
-  /// Reads any form of RFC 4291: full, shortened, or with an IPv4 address at the end. No scope: that belongs to
-  /// ``InternetAddress``.
+  /// Reads any form of RFC 4291: full, shortened, or with an IPv4 address at the end. No scope:
+  /// that belongs to ``InternetAddress``.
   public init?(_ description: String) { self.init(parsing: description[...]) }
 
   init?(parsing text: Substring) {
@@ -92,7 +100,8 @@ extension IPv6Address: LosslessStringConvertible {
     guard tail == nil ? count == 8 : count < 8 else { return nil }
     let groups = head + Array(repeating: 0, count: 8 - count) + (tail ?? [])
     self.init(
-      high: groups[..<4].reduce(0) { $0 << 16 | UInt64($1) }, low: groups[4...].reduce(0) { $0 << 16 | UInt64($1) })
+      high: groups[..<4].reduce(0) { $0 << 16 | UInt64($1) },
+      low: groups[4...].reduce(0) { $0 << 16 | UInt64($1) })
   }
 
   /// Groups with colons between; `nil` when one is broken. Nothing at all is no group.
@@ -102,7 +111,9 @@ extension IPv6Address: LosslessStringConvertible {
     guard parts.count <= 8 else { return nil }
     var groups: [UInt16] = []
     for (index, part) in parts.enumerated() {
-      if allowsIPv4, index == parts.count - 1, part.contains("."), let address = IPv4Address(parsing: part) {
+      if allowsIPv4, index == parts.count - 1, part.contains("."),
+        let address = IPv4Address(parsing: part)
+      {
         groups += [UInt16(address.value >> 16), UInt16(address.value & 0xFFFF)]
         continue
       }
@@ -122,7 +133,9 @@ extension Substring {
     var index = startIndex
     while index < endIndex {
       let next = self.index(after: index)
-      if self[index] == ":", next < endIndex, self[next] == ":" { return index..<self.index(after: next) }
+      if self[index] == ":", next < endIndex, self[next] == ":" {
+        return index..<self.index(after: next)
+      }
       index = next
     }
     return nil

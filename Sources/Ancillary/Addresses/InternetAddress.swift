@@ -1,8 +1,10 @@
-/// An address of an internet socket: host, port and, for IPv6, scope and flow. The C names are `struct sockaddr_in`
-/// (ip(7)) and `struct sockaddr_in6` (ipv6(7)).
+// SPDX-License-Identifier: Apache-2.0
+/// An address of an internet socket: host, port and, for IPv6, scope and flow. The C names are
+/// `struct sockaddr_in` (ip(7)) and `struct sockaddr_in6` (ipv6(7)).
 ///
-/// As text: `192.0.2.1:80`, `[2001:db8::1]:80`, `[fe80::1%2]:80`. The scope is an interface's number; to turn a name
-/// into it, ask the system (`if_nametoindex`). The flow label has no text form.
+/// As text: `192.0.2.1:80`, `[2001:db8::1]:80`, `[fe80::1%2]:80`. The scope is an interface's
+/// number; to turn a name into it, ask the system (`if_nametoindex`). The flow label has no text
+/// form.
 public struct InternetAddress: Hashable, Sendable {
   /// The host's address. Cases may not be added: there are two families of `sockaddr` behind it.
   public enum Host: Hashable, Sendable {
@@ -18,16 +20,17 @@ public struct InternetAddress: Hashable, Sendable {
   /// The port, in the host's byte order; 0 lets the system choose in bind(2).
   public var port: UInt16
 
-  /// The interface that a link-local IPv6 address belongs to, by number; 0 for none, and always for IPv4. The C name is
-  /// `sin6_scope_id`.
+  /// The interface that a link-local IPv6 address belongs to, by number; 0 for none, and always for
+  /// IPv4. The C name is `sin6_scope_id`.
   public var scopeID: UInt32
 
-  /// Traffic class and flow label of IPv6, in the host's byte order; 0 for none, and always for IPv4. The C name is
-  /// `sin6_flowinfo`.
+  /// Traffic class and flow label of IPv6, in the host's byte order; 0 for none, and always for
+  /// IPv4. The C name is `sin6_flowinfo`.
   public var flowInfo: UInt32
 
-  /// An IPv4 address and port. Where the compiler has the choice, as in `InternetAddress(.any, port: 8080)`, it takes this one: for IPv6 write `.any as IPv6Address`, which as a rule also
-  /// receives what comes by IPv4.
+  /// An IPv4 address and port. Where the compiler has the choice, as in
+  /// `InternetAddress(.any, port: 8080)`, it takes this one: for IPv6 write `.any as IPv6Address`,
+  /// which as a rule also receives what comes by IPv4.
   public init(_ address: IPv4Address, port: UInt16) {
     (host, self.port, scopeID, flowInfo) = (.v4(address), port, 0, 0)
   }
@@ -57,12 +60,14 @@ extension InternetAddress: SocketAddress {
   public func encode(into output: inout OutputRawSpan) {
     switch host {
     case .v4(let address):
-      SocketAddressHeader.append(family: SocketAddressHeader.internetV4, total: encodedByteCount, to: &output)
+      SocketAddressHeader.append(
+        family: SocketAddressHeader.internetV4, total: encodedByteCount, to: &output)
       output.append(bigEndian: port)
       output.append(bigEndian: address.value)
       output.append(zeroes: 8)
     case .v6(let address):
-      SocketAddressHeader.append(family: SocketAddressHeader.internetV6, total: encodedByteCount, to: &output)
+      SocketAddressHeader.append(
+        family: SocketAddressHeader.internetV6, total: encodedByteCount, to: &output)
       output.append(bigEndian: port)
       output.append(bigEndian: flowInfo)
       address.encode(into: &output)
@@ -72,9 +77,12 @@ extension InternetAddress: SocketAddress {
 
   /// Reads a `struct sockaddr_in` or `sockaddr_in6`; bytes behind it are ignored.
   ///
-  /// - Throws: ``AncillaryError/Code/wrongFamily``; ``AncillaryError/Code/malformedAddress`` below 16 or 28 bytes.
+  /// - Throws: ``AncillaryError/Code/wrongFamily``; ``AncillaryError/Code/malformedAddress`` below
+  ///   16 or 28 bytes.
   public init(decoding bytes: RawSpan) throws(AncillaryError) {
-    guard let family = SocketAddressHeader.family(in: bytes) else { throw AncillaryError(.malformedAddress) }
+    guard let family = SocketAddressHeader.family(in: bytes) else {
+      throw AncillaryError(.malformedAddress)
+    }
     switch family {
     case SocketAddressHeader.internetV4:
       try Self.check(bytes, Self.byteCountV4)
@@ -82,10 +90,12 @@ extension InternetAddress: SocketAddress {
     case SocketAddressHeader.internetV6:
       try Self.check(bytes, Self.byteCountV6)
       self.init(
-        IPv6Address(in: bytes, at: 8), port: bytes.loadBigEndian(at: 2), scopeID: bytes.load(at: 24),
+        IPv6Address(in: bytes, at: 8), port: bytes.loadBigEndian(at: 2),
+        scopeID: bytes.load(at: 24),
         flowInfo: bytes.loadBigEndian(at: 4))
     default:
-      throw AncillaryError(.wrongFamily, actual: Int(family), limit: Int(SocketAddressHeader.internetV4))
+      throw AncillaryError(
+        .wrongFamily, actual: Int(family), limit: Int(SocketAddressHeader.internetV4))
     }
   }
 
@@ -117,7 +127,8 @@ extension InternetAddress: LosslessStringConvertible {
       return
     }
     guard host.count >= 2, host.last == "]" else { return nil }
-    let parts = host.dropFirst().dropLast().split(separator: "%", maxSplits: 1, omittingEmptySubsequences: false)
+    let parts = host.dropFirst().dropLast().split(
+      separator: "%", maxSplits: 1, omittingEmptySubsequences: false)
     guard let address = IPv6Address(parsing: parts[0]) else { return nil }
     guard parts.count == 2 else {
       self.init(address, port: port)

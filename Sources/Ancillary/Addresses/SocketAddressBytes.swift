@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #if canImport(Glibc)
   internal import Glibc
 #elseif canImport(Musl)
@@ -6,8 +7,8 @@
   internal import Darwin
 #endif
 
-/// The start of every `struct sockaddr`: the family, 16 bits on Linux; on the BSDs the length and then the family, 8
-/// bits each.
+/// The start of every `struct sockaddr`: the family, 16 bits on Linux; on the BSDs the length and
+/// then the family, 8 bits each.
 enum SocketAddressHeader {
   static var byteCount: Int { 2 }
 
@@ -37,15 +38,17 @@ enum SocketAddressHeader {
   }
 }
 
-/// An address that can be written to, and read from, the bytes that the socket calls take (`struct sockaddr`).
+/// An address that can be written to, and read from, the bytes that the socket calls take
+/// (`struct sockaddr`).
 ///
-/// Third parties conform their own families (vsock, netlink, packet …), and can then use them with ``SendMessageTo``.
+/// Third parties conform their own families (vsock, netlink, packet …), and can then use them with
+/// ``SendMessageTo``.
 public protocol SocketAddress: Sendable {
   /// The length of the encoded address, which is what bind(2), connect(2) and `msg_namelen` take.
   var encodedByteCount: Int { get }
 
-  /// Appends exactly ``encodedByteCount`` bytes. Traps when they do not fit; ``SocketAddress/maximumByteCount`` always
-  /// suffices.
+  /// Appends exactly ``encodedByteCount`` bytes. Traps when they do not fit;
+  /// ``SocketAddress/maximumByteCount`` always suffices.
   @_lifetime(output: copy output)
   func encode(into output: inout OutputRawSpan)
 
@@ -63,7 +66,9 @@ extension SocketAddress {
   /// Lends the encoded address to `body`, for a system call of your own.
   ///
   /// - Throws: what `body` throws.
-  public func withSocketAddressBytes<R: ~Copyable, E: Error>(_ body: (RawSpan) throws(E) -> R) throws(E) -> R {
+  public func withSocketAddressBytes<R: ~Copyable, E: Error>(_ body: (RawSpan) throws(E) -> R)
+    throws(E) -> R
+  {
     var storage = InlineArray<128, UInt8>(repeating: 0)
     var span = storage.mutableSpan
     let count = encodedByteCount

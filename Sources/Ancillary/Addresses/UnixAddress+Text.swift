@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 extension UnixAddress: LosslessStringConvertible, CustomDebugStringConvertible {
   /// The text form: `/run/app.sock`, `@abstract`, `*`.
   public var description: String {
@@ -18,18 +19,22 @@ extension UnixAddress: LosslessStringConvertible, CustomDebugStringConvertible {
       return
     }
     let isAbstract = description.utf8.first == UInt8(ascii: "@")
-    guard let bytes = Self.unescape(description.utf8.dropFirst(isAbstract ? 1 : 0)) else { return nil }
+    guard let bytes = Self.unescape(description.utf8.dropFirst(isAbstract ? 1 : 0)) else {
+      return nil
+    }
     do throws(AncillaryError) {
       self = isAbstract ? try UnixAddress(abstract: bytes) : try UnixAddress(pathBytes: bytes)
     } catch { return nil }
   }
 
-  /// Control bytes and the backslash become `\xNN`, and so does all that is not ASCII unless the whole is valid UTF-8.
+  /// Control bytes and the backslash become `\xNN`, and so does all that is not ASCII unless the
+  /// whole is valid UTF-8.
   private static func escape(_ bytes: [UInt8]) -> String {
     let isText = String(validating: bytes, as: UTF8.self) != nil
     var text: [UInt8] = []
     for byte in bytes {
-      let isPlain = byte >= 0x20 && byte != 0x7F && byte != UInt8(ascii: "\\") && (byte < 0x80 || isText)
+      let isPlain =
+        byte >= 0x20 && byte != 0x7F && byte != UInt8(ascii: "\\") && (byte < 0x80 || isText)
       text += isPlain ? [byte] : Array(escaped(byte).utf8)
     }
     return String(decoding: text, as: UTF8.self)
@@ -37,7 +42,9 @@ extension UnixAddress: LosslessStringConvertible, CustomDebugStringConvertible {
 
   /// A path must not start like the other two forms.
   private static func escapeFirst(of text: String) -> String {
-    guard let first = text.utf8.first, text == "*" || first == UInt8(ascii: "@") else { return text }
+    guard let first = text.utf8.first, text == "*" || first == UInt8(ascii: "@") else {
+      return text
+    }
     return escaped(first) + text.dropFirst()
   }
 
@@ -65,7 +72,8 @@ extension UnixAddress: LosslessStringConvertible, CustomDebugStringConvertible {
   /// One digit. (An integer's own parser takes signs.)
   private static func hexadecimalDigit(_ character: UInt8?) -> UInt8? {
     switch character {
-    case let digit? where (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(digit): digit - UInt8(ascii: "0")
+    case let digit? where (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(digit):
+      digit - UInt8(ascii: "0")
     case let letter? where (UInt8(ascii: "a")...UInt8(ascii: "f")).contains(letter | 0x20):
       (letter | 0x20) - UInt8(ascii: "a") + 10
     default: nil

@@ -1,12 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
 public import SystemPackage
 
 /// The address of a Unix-domain socket. The C name is `struct sockaddr_un` (unix(7)).
 ///
-/// Four things can stand in its 108 bytes of `sun_path`: a path, an abstract name (Linux), nothing because the socket
-/// has no name, or nothing because bind(2) is asked to choose an abstract name (``autobind``).
+/// Four things can stand in its 108 bytes of `sun_path`: a path, an abstract name (Linux), nothing
+/// because the socket has no name, or nothing because bind(2) is asked to choose an abstract name
+/// (``autobind``).
 ///
-/// As text, a path stands for itself, `@name` is abstract, `*` is unnamed; bytes that would be mistaken or not be seen
-/// are written `\x00`. Text and bytes convert into each other without loss.
+/// As text, a path stands for itself, `@name` is abstract, `*` is unnamed; bytes that would be
+/// mistaken or not be seen are written `\x00`. Text and bytes convert into each other without loss.
 public struct UnixAddress: Hashable, Sendable {
   /// What kind of address it is. Kinds may be added: keep a `default` in every `switch`.
   public enum Kind: Hashable, Sendable {
@@ -21,8 +23,8 @@ public struct UnixAddress: Hashable, Sendable {
   /// What kind of address it is.
   public let kind: Kind
 
-  /// The bytes of the path, without the NUL at its end; those of the abstract name, without the NUL at its start; none
-  /// for an unnamed socket.
+  /// The bytes of the path, without the NUL at its end; those of the abstract name, without the NUL
+  /// at its start; none for an unnamed socket.
   public let nameBytes: [UInt8]
 
   private init(kind: Kind, nameBytes: [UInt8]) {
@@ -33,12 +35,12 @@ public struct UnixAddress: Hashable, Sendable {
   /// No name.
   public static var unnamed: UnixAddress { UnixAddress(kind: .unnamed, nameBytes: []) }
 
-  /// For bind(2) only: asks Linux for a free abstract name of five hexadecimal digits. The very same bytes as
-  /// ``unnamed``, and equal to it.
+  /// For bind(2) only: asks Linux for a free abstract name of five hexadecimal digits. The very
+  /// same bytes as ``unnamed``, and equal to it.
   public static var autobind: UnixAddress { unnamed }
 
-  /// The longest path in bytes: all of `sun_path`. At 108 bytes there is no room for the NUL at the end, which Linux
-  /// accepts; most other software stops at 107 (``maximumPortablePathLength``).
+  /// The longest path in bytes: all of `sun_path`. At 108 bytes there is no room for the NUL at the
+  /// end, which Linux accepts; most other software stops at 107 (``maximumPortablePathLength``).
   public static var maximumPathLength: Int { 108 }
 
   /// The longest path that leaves room for the NUL at its end.
@@ -50,8 +52,8 @@ public struct UnixAddress: Hashable, Sendable {
   /// The address of a file.
   ///
   /// - Throws: ``AncillaryError/Code/addressTooLong`` above ``maximumPathLength``;
-  ///   ``AncillaryError/Code/malformedAddress`` for an empty path. (For longer paths open the directory, and bind to
-  ///   `/proc/self/fd/N/name`.)
+  ///   ``AncillaryError/Code/malformedAddress`` for an empty path. (For longer paths open the
+  ///   directory, and bind to `/proc/self/fd/N/name`.)
   public init(path: FilePath) throws(AncillaryError) {
     // SAFETY: the string ends with a NUL, and is copied before the closure returns.
     let bytes = unsafe path.withPlatformString { start in
@@ -70,11 +72,14 @@ public struct UnixAddress: Hashable, Sendable {
     guard pathBytes.count <= Self.maximumPathLength else {
       throw AncillaryError(.addressTooLong, actual: pathBytes.count, limit: Self.maximumPathLength)
     }
-    guard !pathBytes.isEmpty, !pathBytes.contains(0) else { throw AncillaryError(.malformedAddress) }
+    guard !pathBytes.isEmpty, !pathBytes.contains(0) else {
+      throw AncillaryError(.malformedAddress)
+    }
     self.init(kind: .path, nameBytes: pathBytes)
   }
 
-  /// An abstract name: any bytes, NULs and all, and even none; every byte counts, also NULs at the end (Linux 2.2).
+  /// An abstract name: any bytes, NULs and all, and even none; every byte counts, also NULs at the
+  /// end (Linux 2.2).
   ///
   /// - Throws: ``AncillaryError/Code/addressTooLong`` above ``maximumAbstractLength``.
   public init(abstract name: [UInt8]) throws(AncillaryError) {
@@ -91,11 +96,13 @@ public struct UnixAddress: Hashable, Sendable {
     try self.init(abstract: Array(name.utf8))
   }
 
-  /// The path; `nil` for the other kinds. (`FilePath` drops doubled and trailing slashes: ``nameBytes`` has all bytes.)
+  /// The path; `nil` for the other kinds. (`FilePath` drops doubled and trailing slashes:
+  /// ``nameBytes`` has all bytes.)
   public var path: FilePath? {
     guard kind == .path else { return nil }
     // SAFETY: the array ends with a NUL.
-    return unsafe FilePath(platformString: nameBytes.map { CInterop.PlatformChar(bitPattern: $0) } + [0])
+    return unsafe FilePath(
+      platformString: nameBytes.map { CInterop.PlatformChar(bitPattern: $0) } + [0])
   }
 }
 
@@ -114,26 +121,29 @@ extension UnixAddress: SocketAddress {
   /// Appends a `struct sockaddr_un`, as short as the name allows.
   @_lifetime(output: copy output)
   public func encode(into output: inout OutputRawSpan) {
-    SocketAddressHeader.append(family: SocketAddressHeader.unix, total: encodedByteCount, to: &output)
+    SocketAddressHeader.append(
+      family: SocketAddressHeader.unix, total: encodedByteCount, to: &output)
     if kind == .abstract { output.append(0) }
     // SAFETY: every byte of an array of bytes is initialised.
     output.append(copying: unsafe nameBytes.span.bytes)
     if kind == .path, nameBytes.count < Self.maximumPathLength { output.append(0) }
   }
 
-  /// Reads a `struct sockaddr_un` of the length that the system returned. Linux returns 111 bytes for a path of 108:
-  /// give it room for that, or cut the bytes to your buffer's length first.
+  /// Reads a `struct sockaddr_un` of the length that the system returned. Linux returns 111 bytes
+  /// for a path of 108: give it room for that, or cut the bytes to your buffer's length first.
   ///
   /// No bytes at all, and a family alone, are unnamed.
   ///
-  /// - Throws: ``AncillaryError/Code/wrongFamily``; ``AncillaryError/Code/malformedAddress`` for a single byte;
-  ///   ``AncillaryError/Code/addressTooLong`` for more than `sun_path` holds.
+  /// - Throws: ``AncillaryError/Code/wrongFamily``; ``AncillaryError/Code/malformedAddress`` for a
+  ///   single byte; ``AncillaryError/Code/addressTooLong`` for more than `sun_path` holds.
   public init(decoding bytes: RawSpan) throws(AncillaryError) {
     guard bytes.byteCount > 0 else {
       self = .unnamed
       return
     }
-    guard let family = SocketAddressHeader.family(in: bytes) else { throw AncillaryError(.malformedAddress) }
+    guard let family = SocketAddressHeader.family(in: bytes) else {
+      throw AncillaryError(.malformedAddress)
+    }
     guard family == SocketAddressHeader.unix else {
       throw AncillaryError(.wrongFamily, actual: Int(family), limit: Int(SocketAddressHeader.unix))
     }

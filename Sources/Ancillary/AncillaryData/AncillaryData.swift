@@ -1,12 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0
 public import SystemPackage
 
-/// The ancillary data of one message: control messages in memory of the caller's, and the ownership of the descriptors
-/// they name.
+/// The ancillary data of one message: control messages in memory of the caller's, and the ownership
+/// of the descriptors they name.
 ///
-/// - **To send**, append control messages and *borrow* descriptors: this value cannot outlive the span that it borrowed
-///   them from, so they stay open until it is gone.
-/// - **After a receive**, it *owns* every descriptor that arrived. Take them from ``descriptors``; the next receive,
-///   ``removeAll()`` and the end of the value close those that were not taken.
+/// - **To send**, append control messages and *borrow* descriptors: this value cannot outlive the
+///   span that it borrowed them from, so they stay open until it is gone.
+/// - **After a receive**, it *owns* every descriptor that arrived. Take them from ``descriptors``;
+///   the next receive, ``removeAll()`` and the end of the value close those that were not taken.
 ///
 /// ```swift
 /// var memory = InlineArray<64, UInt8>(repeating: 0)
@@ -23,18 +24,18 @@ public struct AncillaryData: ~Copyable, ~Escapable {
 
   private enum State { case building, lent, received }
 
-  /// An empty one over `memory`, all of which can be filled: by ``append(_:)-(EncodableControlMessage)`` or by a
-  /// receive.
+  /// An empty one over `memory`, all of which can be filled: by
+  /// ``append(_:)-(EncodableControlMessage)`` or by a receive.
   ///
-  /// For a receive 2048 bytes hold all that Linux attaches at once, except for a security label: reserve its length as
-  /// well.
+  /// For a receive 2048 bytes hold all that Linux attaches at once, except for a security label:
+  /// reserve its length as well.
   @_lifetime(copy memory)
   public init(_ memory: consuming MutableRawSpan) {
     self.init(memory, used: 0)
   }
 
-  /// One without memory, for messages that have no ancillary data. A receive with it loses what arrives: descriptors
-  /// are closed by the system.
+  /// One without memory, for messages that have no ancillary data. A receive with it loses what
+  /// arrives: descriptors are closed by the system.
   @_lifetime(immortal)
   public init() {
     self.init(MutableRawSpan(), used: 0)
@@ -52,8 +53,8 @@ public struct AncillaryData: ~Copyable, ~Escapable {
   /// How many bytes the memory has.
   public var capacity: Int { memory.byteCount }
 
-  /// The control messages: those appended, or those received. In the latter each descriptor that was taken into
-  /// ownership is overwritten with -1.
+  /// The control messages: those appended, or those received. In the latter each descriptor that
+  /// was taken into ownership is overwritten with -1.
   public var controlMessages: ControlMessages {
     @_lifetime(borrow self)
     borrowing get { ControlMessages(memory.bytes.extracting(first: used)) }
@@ -78,8 +79,8 @@ public struct AncillaryData: ~Copyable, ~Escapable {
     return taken
   }
 
-  /// Takes the sender's process, or the reason why there is none, out of the last receive; `nil` when nothing came or
-  /// it was taken.
+  /// Takes the sender's process, or the reason why there is none, out of the last receive; `nil`
+  /// when nothing came or it was taken.
   public mutating func takeProcess() -> Result<ProcessFd, Errno>? { received.process.take() }
 
   /// Forgets the control messages, and closes the received descriptors that were not taken.
@@ -91,8 +92,8 @@ public struct AncillaryData: ~Copyable, ~Escapable {
 }
 
 extension AncillaryData {
-  /// Appends a message with any level, type and payload. After a receive, it starts anew; received descriptors stay
-  /// owned.
+  /// Appends a message with any level, type and payload. After a receive, it starts anew; received
+  /// descriptors stay owned.
   ///
   /// - Throws: ``AncillaryError/Code/noCapacity``.
   @_lifetime(self: copy self)
@@ -118,17 +119,19 @@ extension AncillaryData {
     try build { (output) throws(AncillaryError) in try output.appendControlMessage(value) }
   }
 
-  /// Appends an `SCM_RIGHTS` message that lends `descriptors`; none for an empty span. They are borrowed until this
-  /// value is gone.
+  /// Appends an `SCM_RIGHTS` message that lends `descriptors`; none for an empty span. They are
+  /// borrowed until this value is gone.
   ///
-  /// - Throws: ``AncillaryError/Code/tooManyDescriptors`` above ``ControlMessages/maximumDescriptors``;
-  ///   ``AncillaryError/Code/noCapacity``.
+  /// - Throws: ``AncillaryError/Code/tooManyDescriptors`` above
+  ///   ``ControlMessages/maximumDescriptors``; ``AncillaryError/Code/noCapacity``.
   @_lifetime(self: copy self, copy descriptors)
   public mutating func append(descriptors: Span<OwnedFd>) throws(AncillaryError) {
     try build { (output) throws(AncillaryError) in try output.appendRights(descriptors) }
   }
 
-  private mutating func build(_ body: (inout OutputRawSpan) throws(AncillaryError) -> Void) throws(AncillaryError) {
+  private mutating func build(_ body: (inout OutputRawSpan) throws(AncillaryError) -> Void)
+    throws(AncillaryError)
+  {
     precondition(state != .lent, "control messages appended while the memory is lent to a receive")
     let start = state == .received ? 0 : used
     // SAFETY: the free part of the memory, which this value has exclusive access to.
@@ -142,11 +145,11 @@ extension AncillaryData {
 }
 
 extension AncillaryData {
-  /// The low-level form of a send: lends the bytes that belong into `msg_control`, for a sendmsg(2) of your own. Empty
-  /// after a receive: what was received is not sent.
+  /// The low-level form of a send: lends the bytes that belong into `msg_control`, for a sendmsg(2)
+  /// of your own. Empty after a receive: what was received is not sent.
   ///
-  /// Unsafe because the bytes name borrowed descriptors: don't keep the pointer, and don't let an asynchronous send
-  /// outlive this value.
+  /// Unsafe because the bytes name borrowed descriptors: don't keep the pointer, and don't let an
+  /// asynchronous send outlive this value.
   @unsafe
   public borrowing func withUnsafeOutgoingBytes<R: ~Copyable, E: Error>(
     _ body: (UnsafeRawBufferPointer) throws(E) -> R
@@ -155,32 +158,37 @@ extension AncillaryData {
     try unsafe memory.bytes.extracting(first: state == .building ? used : 0).withUnsafeBytes(body)
   }
 
-  /// The low-level form of a receive, first half: lends all of the memory for `msg_control` and `msg_controllen` of a
-  /// recvmsg(2) of your own. Forgets the control messages, and closes the received descriptors that were not taken.
+  /// The low-level form of a receive, first half: lends all of the memory for `msg_control` and
+  /// `msg_controllen` of a recvmsg(2) of your own. Forgets the control messages, and closes the
+  /// received descriptors that were not taken.
   ///
-  /// Unsafe because the pointer is valid only until ``unsafeEndReceive(byteCount:)``, and what is written there becomes
-  /// ownership.
+  /// Unsafe because the pointer is valid only until ``unsafeEndReceive(byteCount:)``, and what is
+  /// written there becomes ownership.
   @unsafe
   public mutating func unsafeBeginReceive() -> UnsafeMutableRawBufferPointer {
     removeAll()
     state = .lent
-    // SAFETY: passed on to the caller; this value has exclusive access to the memory for as long as it lives.
+    // SAFETY: passed on to the caller; this value has exclusive access to the memory for as long as
+    // it lives.
     return unsafe memory.withUnsafeMutableBytes { unsafe $0 }
   }
 
-  /// The low-level form of a receive, second half: takes ownership of every descriptor in the first `byteCount` bytes.
+  /// The low-level form of a receive, second half: takes ownership of every descriptor in the first
+  /// `byteCount` bytes.
   ///
-  /// Unsafe because the numbers are believed: pass the `msg_controllen` of a receive that succeeded, and 0 for one that
-  /// failed.
+  /// Unsafe because the numbers are believed: pass the `msg_controllen` of a receive that
+  /// succeeded, and 0 for one that failed.
   ///
-  /// - Precondition: ``unsafeBeginReceive()`` was called, once; `byteCount` is not above ``capacity``.
+  /// - Precondition: ``unsafeBeginReceive()`` was called, once; `byteCount` is not above
+  ///   ``capacity``.
   @unsafe
   public mutating func unsafeEndReceive(byteCount: Int) {
     precondition(state == .lent, "no receive has begun")
     precondition(byteCount >= 0 && byteCount <= memory.byteCount, "more control bytes than memory")
     // SAFETY: the caller's promise.
     received = unsafe memory.withUnsafeMutableBytes { bytes in
-      unsafe ReceivedAncillary(takingFrom: UnsafeMutableRawBufferPointer(rebasing: bytes[..<byteCount]))
+      unsafe ReceivedAncillary(
+        takingFrom: UnsafeMutableRawBufferPointer(rebasing: bytes[..<byteCount]))
     }
     used = byteCount
     state = .received

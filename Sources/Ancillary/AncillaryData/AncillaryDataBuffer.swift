@@ -1,7 +1,8 @@
+// SPDX-License-Identifier: Apache-2.0
 /// Ancillary data with memory of its own, which grows: keep one and use it for many messages.
 ///
-/// It borrows descriptors like ``AncillaryData``, so it cannot outlive them; it never owns received ones: those belong
-/// to the value that ``ancillaryData()`` returns.
+/// It borrows descriptors like ``AncillaryData``, so it cannot outlive them; it never owns received
+/// ones: those belong to the value that ``ancillaryData()`` returns.
 @safe
 public struct AncillaryDataBuffer: ~Copyable, ~Escapable {
   /// Initialised throughout.
@@ -23,7 +24,8 @@ public struct AncillaryDataBuffer: ~Copyable, ~Escapable {
     reserveExactCapacity(capacity)
   }
 
-  // SAFETY: allocated by `reserveExactCapacity`, freed only here and there; freeing `nil` is nothing.
+  // SAFETY: allocated by `reserveExactCapacity`, freed only here and there; freeing `nil` is
+  // nothing.
   deinit { unsafe memory.deallocate() }
 
   /// How many bytes there is room for, in a receive too.
@@ -34,7 +36,8 @@ public struct AncillaryDataBuffer: ~Copyable, ~Escapable {
     @_lifetime(borrow self)
     borrowing get {
       // SAFETY: the memory is initialised, and is borrowed with this value.
-      ControlMessages(unsafe _overrideLifetime(memory.bytes, borrowing: self).extracting(first: used))
+      ControlMessages(
+        unsafe _overrideLifetime(memory.bytes, borrowing: self).extracting(first: used))
     }
   }
 
@@ -46,8 +49,10 @@ public struct AncillaryDataBuffer: ~Copyable, ~Escapable {
   /// Makes room for exactly `minimum` bytes in all, or leaves it when there is more.
   public mutating func reserveExactCapacity(_ minimum: Int) {
     guard minimum > capacity else { return }
-    // SAFETY: a fresh allocation, initialised at once; the old one is freed once, after its bytes are copied.
-    let larger = UnsafeMutableRawBufferPointer.allocate(byteCount: minimum, alignment: ControlMessageLayout.alignment)
+    // SAFETY: a fresh allocation, initialised at once; the old one is freed once, after its bytes
+    // are copied.
+    let larger = UnsafeMutableRawBufferPointer.allocate(
+      byteCount: minimum, alignment: ControlMessageLayout.alignment)
     unsafe larger.initializeMemory(as: UInt8.self, repeating: 0)
     unsafe larger.copyMemory(from: UnsafeRawBufferPointer(memory))
     unsafe memory.deallocate()
@@ -74,25 +79,31 @@ public struct AncillaryDataBuffer: ~Copyable, ~Escapable {
   /// Appends a message of a typed kind.
   @_lifetime(self: copy self)
   public mutating func append(_ value: some EncodableControlMessage) {
-    grow(by: value.space) { (output) throws(AncillaryError) in try output.appendControlMessage(value) }
+    grow(by: value.space) { (output) throws(AncillaryError) in
+      try output.appendControlMessage(value)
+    }
   }
 
-  /// Appends an `SCM_RIGHTS` message that lends `descriptors`; none for an empty span. They are borrowed until this
-  /// value is gone.
+  /// Appends an `SCM_RIGHTS` message that lends `descriptors`; none for an empty span. They are
+  /// borrowed until this value is gone.
   ///
-  /// - Throws: ``AncillaryError/Code/tooManyDescriptors`` above ``ControlMessages/maximumDescriptors``.
+  /// - Throws: ``AncillaryError/Code/tooManyDescriptors`` above
+  ///   ``ControlMessages/maximumDescriptors``.
   @_lifetime(self: copy self, copy descriptors)
   public mutating func append(descriptors: Span<OwnedFd>) throws(AncillaryError) {
     guard descriptors.count <= ControlMessages.maximumDescriptors else {
-      throw AncillaryError(.tooManyDescriptors, actual: descriptors.count, limit: ControlMessages.maximumDescriptors)
+      throw AncillaryError(
+        .tooManyDescriptors, actual: descriptors.count, limit: ControlMessages.maximumDescriptors)
     }
-    grow(by: ControlMessages.space(forDescriptors: descriptors.count)) { (output) throws(AncillaryError) in
+    grow(by: ControlMessages.space(forDescriptors: descriptors.count)) {
+      (output) throws(AncillaryError) in
       try output.appendRights(descriptors)
     }
   }
 
-  /// The ancillary data for one send or receive: it has these control messages and all of this memory. This buffer is
-  /// empty afterwards, and can be filled again when the returned value is gone.
+  /// The ancillary data for one send or receive: it has these control messages and all of this
+  /// memory. This buffer is empty afterwards, and can be filled again when the returned value is
+  /// gone.
   @_lifetime(&self)
   public mutating func ancillaryData() -> AncillaryData {
     let used = self.used
@@ -102,7 +113,9 @@ public struct AncillaryDataBuffer: ~Copyable, ~Escapable {
     return AncillaryData(bytes, used: used)
   }
 
-  private mutating func grow(by space: Int, _ body: (inout OutputRawSpan) throws(AncillaryError) -> Void) {
+  private mutating func grow(
+    by space: Int, _ body: (inout OutputRawSpan) throws(AncillaryError) -> Void
+  ) {
     reserveCapacity(used + space)
     do {
       // SAFETY: the free part of the memory, which this value owns.

@@ -1,7 +1,8 @@
+// SPDX-License-Identifier: Apache-2.0
 public import SystemPackage
 
-/// A socket of any kind with addresses of one family, for blocking calls: `BlockingSocket<InternetAddress>` over a UDP
-/// socket, `BlockingSocket<UnixAddress>` …
+/// A socket of any kind with addresses of one family, for blocking calls:
+/// `BlockingSocket<InternetAddress>` over a UDP socket, `BlockingSocket<UnixAddress>` …
 ///
 /// It owns the descriptor, and has all four of the message protocols.
 public struct BlockingSocket<Address: SocketAddress>: ~Copyable, Sendable {
@@ -14,7 +15,9 @@ public struct BlockingSocket<Address: SocketAddress>: ~Copyable, Sendable {
   public consuming func release() -> OwnedFd { descriptor }
 }
 
-extension BlockingSocket: DescriptorBacked, SendMessage, SendMessageTo, ReceiveMessage, ReceiveMessageFrom {
+extension BlockingSocket: DescriptorBacked, SendMessage, SendMessageTo, ReceiveMessage,
+  ReceiveMessageFrom
+{
   /// Lends the raw descriptor to `body`, which must neither close it nor keep it.
   public borrowing func withUnsafeFileDescriptor<R: ~Copyable, E: Error>(
     _ body: (FileDescriptor) throws(E) -> R

@@ -1,4 +1,6 @@
-// Forms for arrays and spans of bytes, so that everyday code needs no `unsafe` under strict memory safety.
+// SPDX-License-Identifier: Apache-2.0
+// Forms for arrays and spans of bytes, so that everyday code needs no `unsafe` under strict memory
+// safety.
 
 extension GatherBuffers {
   /// One piece.
@@ -40,7 +42,8 @@ extension MessageReceiver {
 }
 
 extension DescriptorBacked where Self: SendMessage & ~Copyable {
-  /// Sends some bytes with several descriptors, or none; see ``send(_:descriptors:options:)-(RawSpan,_,_)``.
+  /// Sends some bytes with several descriptors, or none; see
+  /// ``send(_:descriptors:options:)-(RawSpan,_,_)``.
   public borrowing func send(
     _ bytes: [UInt8], descriptors: Span<OwnedFd>, options: SendOptions = []
   ) throws(AncillaryError) -> Int {
@@ -58,7 +61,8 @@ extension DescriptorBacked where Self: SendMessage & ~Copyable {
 }
 
 extension DescriptorBacked where Self: ReceiveMessage & ~Copyable {
-  /// Receives bytes with up to `maximum` descriptors; see ``receive(into:upTo:options:)-(MutableRawSpan,_,_)``.
+  /// Receives bytes with up to `maximum` descriptors; see
+  /// ``receive(into:upTo:options:)-(MutableRawSpan,_,_)``.
   public borrowing func receive(
     into bytes: inout MutableSpan<UInt8>, upTo maximum: Int, options: ReceiveOptions = []
   ) throws(AncillaryError) -> ReceivedDescriptors {
@@ -67,7 +71,8 @@ extension DescriptorBacked where Self: ReceiveMessage & ~Copyable {
     return try receive(into: &raw, upTo: maximum, options: options)
   }
 
-  /// Receives bytes with exactly `count` descriptors; see ``receive(into:exactly:options:)-(MutableRawSpan,_,_)``.
+  /// Receives bytes with exactly `count` descriptors; see
+  /// ``receive(into:exactly:options:)-(MutableRawSpan,_,_)``.
   public borrowing func receive(
     into bytes: inout MutableSpan<UInt8>, exactly count: Int, options: ReceiveOptions = []
   ) throws(AncillaryError) -> ReceivedDescriptors {

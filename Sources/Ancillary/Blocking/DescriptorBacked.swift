@@ -1,7 +1,9 @@
+// SPDX-License-Identifier: Apache-2.0
 public import SystemPackage
 
-/// Something with a socket's descriptor inside. Conform, add ``SendMessage`` or ``ReceiveMessage`` (or the forms with
-/// addresses), and the system calls are there: for Unix-domain, TCP, UDP, raw and any other sockets.
+/// Something with a socket's descriptor inside. Conform, add ``SendMessage`` or ``ReceiveMessage``
+/// (or the forms with addresses), and the system calls are there: for Unix-domain, TCP, UDP, raw
+/// and any other sockets.
 ///
 /// The calls start again after a signal (`EINTR`).
 public protocol DescriptorBacked: ~Copyable {
@@ -14,14 +16,15 @@ public protocol DescriptorBacked: ~Copyable {
 extension SendMessage where Self: DescriptorBacked & ~Copyable {
   /// sendmsg(2) on the descriptor.
   ///
-  /// - Throws: the error of sendmsg(2); `EINVAL`, before any call, for ancillary data without a byte of payload on a stream: Linux would
-  ///   return success and drop the descriptors.
+  /// - Throws: the error of sendmsg(2); `EINVAL`, before any call, for ancillary data without a
+  ///   byte of payload on a stream: Linux would return success and drop the descriptors.
   public borrowing func sendMessage(
     _ buffers: borrowing GatherBuffers, ancillary: borrowing AncillaryData, options: SendOptions
   ) throws(Errno) -> Int {
     // SAFETY: no address.
     try unsafe systemSend(
-      buffers, name: UnsafeRawBufferPointer(start: nil, count: 0), ancillary: ancillary, options: options)
+      buffers, name: UnsafeRawBufferPointer(start: nil, count: 0), ancillary: ancillary,
+      options: options)
   }
 }
 
@@ -30,7 +33,8 @@ extension SendMessageTo where Self: DescriptorBacked & ~Copyable {
   ///
   /// - Throws: the error of sendmsg(2); `EINVAL`, before any call, as without an address.
   public borrowing func sendMessage(
-    _ buffers: borrowing GatherBuffers, to address: Address, ancillary: borrowing AncillaryData, options: SendOptions
+    _ buffers: borrowing GatherBuffers, to address: Address, ancillary: borrowing AncillaryData,
+    options: SendOptions
   ) throws(Errno) -> Int {
     try address.withSocketAddressBytes { (bytes) throws(Errno) in
       // SAFETY: the address outlives the call.
@@ -50,7 +54,8 @@ extension ReceiveMessage where Self: DescriptorBacked & ~Copyable {
   ) throws(Errno) -> ReceiveResult {
     // SAFETY: no address.
     try unsafe systemReceive(
-      into: buffers, name: UnsafeMutableRawBufferPointer(start: nil, count: 0), ancillary: &ancillary, options: options
+      into: buffers, name: UnsafeMutableRawBufferPointer(start: nil, count: 0),
+      ancillary: &ancillary, options: options
     ).result
   }
 }
@@ -58,7 +63,8 @@ extension ReceiveMessage where Self: DescriptorBacked & ~Copyable {
 extension ReceiveMessageFrom where Self: DescriptorBacked & ~Copyable {
   /// recvmsg(2) with `msg_name` on the descriptor. An address longer than 128 bytes is cut.
   ///
-  /// - Throws: the error of recvmsg(2). An address that ``ReceiveMessageFrom/Address`` cannot read is no error.
+  /// - Throws: the error of recvmsg(2). An address that ``ReceiveMessageFrom/Address`` cannot read
+  ///   is no error.
   public borrowing func receiveMessageFrom(
     into buffers: borrowing ScatterBuffers, ancillary: inout AncillaryData, options: ReceiveOptions
   ) throws(Errno) -> (result: ReceiveResult, sender: Address?) {
@@ -69,40 +75,49 @@ extension ReceiveMessageFrom where Self: DescriptorBacked & ~Copyable {
       try unsafe systemReceive(into: buffers, name: name, ancillary: &ancillary, options: options)
     }
     // SAFETY: every byte is initialised; the system may name a longer address than it wrote.
-    let bytes = unsafe storage.span.bytes.extracting(first: min(nameLength, Address.maximumByteCount))
+    let bytes = unsafe storage.span.bytes.extracting(
+      first: min(nameLength, Address.maximumByteCount))
     return (result, bytes.byteCount == 0 ? nil : try? Address(decoding: bytes))
   }
 }
 
 extension DescriptorBacked where Self: ~Copyable {
   fileprivate borrowing func systemSend(
-    _ buffers: borrowing GatherBuffers, name: UnsafeRawBufferPointer, ancillary: borrowing AncillaryData,
+    _ buffers: borrowing GatherBuffers, name: UnsafeRawBufferPointer,
+    ancillary: borrowing AncillaryData,
     options: SendOptions
   ) throws(Errno) -> Int {
     try withUnsafeFileDescriptor { (descriptor) throws(Errno) in
-      // SAFETY: everything that is lent outlives the call, which has returned when the kernel is done with it.
+      // SAFETY: everything that is lent outlives the call, which has returned when the kernel is
+      // done with it.
       try unsafe ancillary.withUnsafeOutgoingBytes { (control) throws(Errno) in
-        if control.count > 0, buffers.byteCount == 0, isStream(descriptor.rawValue) { throw .invalidArgument }
+        if control.count > 0, buffers.byteCount == 0, isStream(descriptor.rawValue) {
+          throw .invalidArgument
+        }
         return try unsafe buffers.vector.withUnsafeEntries { (vector) throws(Errno) in
           try unsafe sendMessageCall(
-            descriptor.rawValue, name: name, vector: vector, control: control, flags: options.systemFlags)
+            descriptor.rawValue, name: name, vector: vector, control: control,
+            flags: options.systemFlags)
         }
       }
     }
   }
 
   fileprivate borrowing func systemReceive(
-    into buffers: borrowing ScatterBuffers, name: UnsafeMutableRawBufferPointer, ancillary: inout AncillaryData,
+    into buffers: borrowing ScatterBuffers, name: UnsafeMutableRawBufferPointer,
+    ancillary: inout AncillaryData,
     options: ReceiveOptions
   ) throws(Errno) -> (result: ReceiveResult, nameLength: Int) {
-    // SAFETY: the control memory is handed back in both outcomes, with the length that the kernel wrote.
+    // SAFETY: the control memory is handed back in both outcomes, with the length that the kernel
+    // wrote.
     let control = unsafe ancillary.unsafeBeginReceive()
     let outcome: ReceiveOutcome
     do throws(Errno) {
       outcome = try withUnsafeFileDescriptor { (descriptor) throws(Errno) in
         try unsafe buffers.vector.withUnsafeEntries { (vector) throws(Errno) in
           try unsafe receiveMessageCall(
-            descriptor.rawValue, name: name, vector: vector, control: control, flags: options.systemFlags)
+            descriptor.rawValue, name: name, vector: vector, control: control,
+            flags: options.systemFlags)
         }
       }
     } catch {
@@ -111,7 +126,8 @@ extension DescriptorBacked where Self: ~Copyable {
     }
     unsafe ancillary.unsafeEndReceive(byteCount: outcome.controlLength)
     if MessageFlagNumbers.current.closeOnExec == 0 {
-      // No atomic form on this system. They are owned already: an error closes them with the ancillary data.
+      // No atomic form on this system. They are owned already: an error closes them with the
+      // ancillary data.
       try ancillary.descriptors.setCloseOnExec()
     }
     let flags = ReceiveFlags(systemFlags: outcome.flags)
@@ -122,8 +138,11 @@ extension DescriptorBacked where Self: ~Copyable {
 extension OwnedFd: DescriptorBacked, SendMessage, ReceiveMessage {}
 
 extension FileDescriptor: DescriptorBacked, SendMessage, ReceiveMessage {
-  /// Hands the descriptor itself to `body`. Nobody owns it here: that it stays open is the caller's promise.
-  public func withUnsafeFileDescriptor<R: ~Copyable, E: Error>(_ body: (FileDescriptor) throws(E) -> R) throws(E) -> R {
+  /// Hands the descriptor itself to `body`. Nobody owns it here: that it stays open is the caller's
+  /// promise.
+  public func withUnsafeFileDescriptor<R: ~Copyable, E: Error>(
+    _ body: (FileDescriptor) throws(E) -> R
+  ) throws(E) -> R {
     try body(self)
   }
 }

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 internal import SystemPackage
 
 /// What ``DescriptorBacked/receive(into:upTo:options:)`` brought.
@@ -6,8 +7,8 @@ public struct ReceivedDescriptors: ~Copyable, Sendable {
   /// Bytes of payload; 0 with no descriptors is the end of a stream.
   public let byteCount: Int
 
-  /// What the system says about the message. ``ReceiveFlags/controlTruncated`` means that descriptors are missing, at
-  /// the limit of open files for one.
+  /// What the system says about the message. ``ReceiveFlags/controlTruncated`` means that
+  /// descriptors are missing, at the limit of open files for one.
   public let flags: ReceiveFlags
 
   /// The descriptors, in order; what is not taken closes with this value.
@@ -21,13 +22,14 @@ public struct ReceivedDescriptors: ~Copyable, Sendable {
 }
 
 extension DescriptorBacked where Self: SendMessage & ~Copyable {
-  /// Sends some bytes with one descriptor, on a connected Unix-domain socket. The receiver gets a descriptor of its own
-  /// for the same open file.
+  /// Sends some bytes with one descriptor, on a connected Unix-domain socket. The receiver gets a
+  /// descriptor of its own for the same open file.
   ///
   /// - Returns: how many bytes were sent; the descriptor went with the first of them.
-  /// - Throws: ``AncillaryError/Code/emptyPayload`` for no bytes on a stream; ``AncillaryError/Code/systemCall`` with
-  ///   the error of sendmsg(2): `ETOOMANYREFS` while too many descriptors of this user are under way (unix(7)), `EPERM`
-  ///   when the receiver refuses them (Linux 6.16).
+  /// - Throws: ``AncillaryError/Code/emptyPayload`` for no bytes on a stream;
+  ///   ``AncillaryError/Code/systemCall`` with the error of sendmsg(2): `ETOOMANYREFS` while too
+  ///   many descriptors of this user are under way (unix(7)), `EPERM` when the receiver refuses
+  ///   them (Linux 6.16).
   public borrowing func send(
     _ bytes: RawSpan, descriptor: borrowing OwnedFd, options: SendOptions = []
   ) throws(AncillaryError) -> Int {
@@ -41,9 +43,9 @@ extension DescriptorBacked where Self: SendMessage & ~Copyable {
   /// Sends some bytes with several descriptors, or none, on a connected Unix-domain socket.
   ///
   /// - Returns: how many bytes were sent; the descriptors went with the first of them.
-  /// - Throws: ``AncillaryError/Code/tooManyDescriptors`` above ``ControlMessages/maximumDescriptors``,
-  ///   ``AncillaryError/Code/emptyPayload``, ``AncillaryError/Code/systemCall``. When any of them is not open, nothing
-  ///   is sent (`EBADF`).
+  /// - Throws: ``AncillaryError/Code/tooManyDescriptors`` above
+  ///   ``ControlMessages/maximumDescriptors``, ``AncillaryError/Code/emptyPayload``,
+  ///   ``AncillaryError/Code/systemCall``. When any of them is not open, nothing is sent (`EBADF`).
   public borrowing func send(
     _ bytes: RawSpan, descriptors: Span<OwnedFd>, options: SendOptions = []
   ) throws(AncillaryError) -> Int {
@@ -63,7 +65,9 @@ extension DescriptorBacked where Self: SendMessage & ~Copyable {
     var span = memory.mutableSpan
     // SAFETY: the memory outlives the call.
     let used = try unsafe span.withUnsafeMutableBytes { (control) throws(AncillaryError) in
-      try unsafe fill(control) { (output) throws(AncillaryError) in try unsafe output.appendRights(numbers: numbers) }
+      try unsafe fill(control) { (output) throws(AncillaryError) in
+        try unsafe output.appendRights(numbers: numbers)
+      }
     }
     let ancillary = AncillaryData(unsafe span.mutableBytes, used: used)
     do throws(Errno) {
@@ -73,12 +77,13 @@ extension DescriptorBacked where Self: SendMessage & ~Copyable {
 }
 
 extension DescriptorBacked where Self: ReceiveMessage & ~Copyable {
-  /// Receives bytes with up to `maximum` descriptors. Those beyond are closed and counted: more may arrive than there
-  /// was room for.
+  /// Receives bytes with up to `maximum` descriptors. Those beyond are closed and counted: more may
+  /// arrive than there was room for.
   ///
-  /// There is room for all that one message can carry (beside a security label, `SO_PASSSEC`, of up to 800 bytes), so a
-  /// descriptor is only missing for another reason (``ReceiveFlags/controlTruncated``). Other ancillary data is dropped;
-  /// the sender's process descriptor (`SO_PASSPIDFD`) is closed.
+  /// There is room for all that one message can carry (beside a security label, `SO_PASSSEC`, of up
+  /// to 800 bytes), so a descriptor is only missing for another reason
+  /// (``ReceiveFlags/controlTruncated``). Other ancillary data is dropped; the sender's process
+  /// descriptor (`SO_PASSPIDFD`) is closed.
   ///
   /// - Throws: ``AncillaryError/Code/systemCall`` with the error of recvmsg(2).
   /// - Precondition: `maximum` is not negative.
@@ -96,20 +101,24 @@ extension DescriptorBacked where Self: ReceiveMessage & ~Copyable {
     } catch { throw .systemCall(error) }
     let surplus = ancillary.descriptors.keepFirst(maximum)
     return ReceivedDescriptors(
-      byteCount: result.byteCount, flags: result.flags, descriptors: ancillary.takeDescriptors(), surplus: surplus,
+      byteCount: result.byteCount, flags: result.flags, descriptors: ancillary.takeDescriptors(),
+      surplus: surplus,
       failures: ancillary.failures)
   }
 
-  /// Receives bytes with exactly `count` descriptors; see ``receive(into:upTo:options:)-(MutableRawSpan,_,_)``.
+  /// Receives bytes with exactly `count` descriptors; see
+  /// ``receive(into:upTo:options:)-(MutableRawSpan,_,_)``.
   ///
-  /// - Throws: ``AncillaryError/Code/descriptorCount`` when another number arrived, which is also so at the end of a
-  ///   stream: then all are closed, and the payload is lost; ``AncillaryError/Code/systemCall`` with the error of recvmsg(2).
+  /// - Throws: ``AncillaryError/Code/descriptorCount`` when another number arrived, which is also
+  ///   so at the end of a stream: then all are closed, and the payload is lost;
+  ///   ``AncillaryError/Code/systemCall`` with the error of recvmsg(2).
   public borrowing func receive(
     into bytes: inout MutableRawSpan, exactly count: Int, options: ReceiveOptions = []
   ) throws(AncillaryError) -> ReceivedDescriptors {
     let received = try receive(into: &bytes, upTo: count, options: options)
     guard received.surplus == 0, received.descriptors.count == count else {
-      throw AncillaryError(.descriptorCount, actual: received.descriptors.count + received.surplus, limit: count)
+      throw AncillaryError(
+        .descriptorCount, actual: received.descriptors.count + received.surplus, limit: count)
     }
     return received
   }

@@ -1,9 +1,12 @@
-/// The pieces of memory that one send takes its payload from, in order. The C name is `struct iovec` (writev(2)).
+// SPDX-License-Identifier: Apache-2.0
+/// The pieces of memory that one send takes its payload from, in order. The C name is
+/// `struct iovec` (writev(2)).
 ///
-/// It borrows the pieces. Up to eight need no allocation; the system takes at most 1024 (`IOV_MAX`), and says
-/// `EMSGSIZE` beyond.
+/// It borrows the pieces. Up to eight need no allocation; the system takes at most 1024
+/// (`IOV_MAX`), and says `EMSGSIZE` beyond.
 ///
-/// `@unchecked Sendable`: the pieces are only read, and nobody can write them while this value borrows them.
+/// `@unchecked Sendable`: the pieces are only read, and nobody can write them while this value
+/// borrows them.
 public struct GatherBuffers: ~Copyable, ~Escapable, @unchecked Sendable {
   /// What goes to the system call.
   private(set) var vector = IOVector()
@@ -29,7 +32,9 @@ public struct GatherBuffers: ~Copyable, ~Escapable, @unchecked Sendable {
   @_lifetime(self: copy self, copy bytes)
   public mutating func append(_ bytes: RawSpan) {
     // SAFETY: the system only reads through the address, while this value borrows the bytes.
-    unsafe bytes.withUnsafeBytes { unsafe vector.append(UnsafeMutableRawBufferPointer(mutating: $0)) }
+    unsafe bytes.withUnsafeBytes {
+      unsafe vector.append(UnsafeMutableRawBufferPointer(mutating: $0))
+    }
   }
 
   /// Shows each piece's memory, in order. It stays where it is as long as this value is borrowed.

@@ -1,6 +1,8 @@
+// SPDX-License-Identifier: Apache-2.0
 public import SystemPackage
 
-/// Puts a receive together step by step: room for the payload, flags, then the socket and the ancillary data to fill.
+/// Puts a receive together step by step: room for the payload, flags, then the socket and the
+/// ancillary data to fill.
 ///
 /// ```swift
 /// let result = try MessageReceiver(span.mutableBytes).options(.peek).receive(on: socket, ancillary: &data)
@@ -36,11 +38,13 @@ public struct MessageReceiver: ~Copyable, ~Escapable {
     try socket.receiveMessage(into: buffers, ancillary: &ancillary, options: options)
   }
 
-  /// Receives a message without room for ancillary data: what comes of it is closed by the system, and shows as
-  /// ``ReceiveFlags/controlTruncated``.
+  /// Receives a message without room for ancillary data: what comes of it is closed by the system,
+  /// and shows as ``ReceiveFlags/controlTruncated``.
   ///
   /// - Throws: what the socket's ``ReceiveMessage`` throws.
-  public consuming func receive<S: ReceiveMessage & ~Copyable>(on socket: borrowing S) throws(Errno) -> ReceiveResult {
+  public consuming func receive<S: ReceiveMessage & ~Copyable>(on socket: borrowing S) throws(Errno)
+    -> ReceiveResult
+  {
     var none = AncillaryData()
     return try socket.receiveMessage(into: buffers, ancillary: &none, options: options)
   }

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 public import SystemPackage
 
 /// Puts a send together step by step: payload, then what else it has, then the socket.
@@ -41,14 +42,18 @@ public struct MessageSender: ~Copyable, ~Escapable {
   /// Sends the message on a socket that is connected.
   ///
   /// - Throws: what the socket's ``SendMessage`` throws.
-  public consuming func send<S: SendMessage & ~Copyable>(on socket: borrowing S) throws(Errno) -> Int {
+  public consuming func send<S: SendMessage & ~Copyable>(on socket: borrowing S) throws(Errno)
+    -> Int
+  {
     try socket.sendMessage(buffers, ancillary: ancillary, options: options)
   }
 
   /// Sends the message to an address.
   ///
   /// - Throws: what the socket's ``SendMessageTo`` throws.
-  public consuming func send<S: SendMessageTo & ~Copyable>(to address: S.Address, on socket: borrowing S) throws(Errno)
+  public consuming func send<S: SendMessageTo & ~Copyable>(
+    to address: S.Address, on socket: borrowing S
+  ) throws(Errno)
     -> Int
   {
     try socket.sendMessage(buffers, to: address, ancillary: ancillary, options: options)

@@ -1,7 +1,8 @@
+// SPDX-License-Identifier: Apache-2.0
 /// The pieces of memory that one receive fills, in order. The C name is `struct iovec` (readv(2)).
 ///
-/// It has exclusive access to the pieces while it lives. Up to eight need no allocation; the system takes at most 1024
-/// (`IOV_MAX`), and says `EMSGSIZE` beyond.
+/// It has exclusive access to the pieces while it lives. Up to eight need no allocation; the system
+/// takes at most 1024 (`IOV_MAX`), and says `EMSGSIZE` beyond.
 public struct ScatterBuffers: ~Copyable, ~Escapable {
   /// What goes to the system call.
   private(set) var vector = IOVector()

@@ -1,14 +1,17 @@
-/// Control messages that are owned: a growing buffer, a value, safe to keep and to hand to another task.
+// SPDX-License-Identifier: Apache-2.0
+/// Control messages that are owned: a growing buffer, a value, safe to keep and to hand to another
+/// task.
 ///
-/// It holds bytes only. Descriptors in an `SCM_RIGHTS` message are plain numbers here; the types that own them are
-/// ``OwnedFds`` and ``AncillaryData``.
+/// It holds bytes only. Descriptors in an `SCM_RIGHTS` message are plain numbers here; the types
+/// that own them are ``OwnedFds`` and ``AncillaryData``.
 public struct ControlMessageBuffer: Hashable, Sendable {
   private var storage: [UInt8]
 
   /// An empty buffer. Allocates nothing.
   public init() { storage = [] }
 
-  /// An empty buffer with room for `capacity` bytes; ``ControlMessages/space(for:)`` of each message is what to add up.
+  /// An empty buffer with room for `capacity` bytes; ``ControlMessages/space(for:)`` of each
+  /// message is what to add up.
   public init(capacity: Int) {
     storage = []
     storage.reserveCapacity(capacity)
@@ -49,8 +52,8 @@ public struct ControlMessageBuffer: Hashable, Sendable {
 
   /// Appends a message with any level, type and payload.
   ///
-  /// A truncated tail that `init(copying:)` may have left is padded first, so what follows starts at a header's place;
-  /// a reader still stops at the malformed part.
+  /// A truncated tail that `init(copying:)` may have left is padded first, so what follows starts
+  /// at a header's place; a reader still stops at the malformed part.
   public mutating func append(level: Int32, type: Int32, bytes: RawSpan) {
     append(space: ControlMessages.space(for: bytes.byteCount)) { (output) throws(AncillaryError) in
       try output.appendControlMessage(ControlMessageKind(level: level, type: type), bytes: bytes)
@@ -64,11 +67,15 @@ public struct ControlMessageBuffer: Hashable, Sendable {
 
   /// Appends a message of a typed kind.
   public mutating func append(_ value: some EncodableControlMessage) {
-    append(space: value.space) { (output) throws(AncillaryError) in try output.appendControlMessage(value) }
+    append(space: value.space) { (output) throws(AncillaryError) in
+      try output.appendControlMessage(value)
+    }
   }
 
   /// Grows by `space` bytes, which `body` fills with one message.
-  private mutating func append(space: Int, _ body: (inout OutputRawSpan) throws(AncillaryError) -> Void) {
+  private mutating func append(
+    space: Int, _ body: (inout OutputRawSpan) throws(AncillaryError) -> Void
+  ) {
     let start = ControlMessageLayout.align(storage.count)
     storage.append(contentsOf: repeatElement(0, count: start + space - storage.count))
     // SAFETY: the tail that was just added.
@@ -91,7 +98,9 @@ extension ControlMessageBuffer: Sequence {
     /// The next message; `nil` at the end, or where the bytes stop being control messages.
     public mutating func next() -> StoredControlMessage? {
       // SAFETY: every byte of an array of bytes is initialised.
-      guard let extent = ControlMessageExtent(in: unsafe storage.span.bytes, at: offset) else { return nil }
+      guard let extent = ControlMessageExtent(in: unsafe storage.span.bytes, at: offset) else {
+        return nil
+      }
       offset = extent.next
       return StoredControlMessage(extent, in: storage)
     }

@@ -1,7 +1,9 @@
-/// Builds control messages in memory of the caller's: fixed capacity, no allocation, and an error instead of an
-/// overflow.
+// SPDX-License-Identifier: Apache-2.0
+/// Builds control messages in memory of the caller's: fixed capacity, no allocation, and an error
+/// instead of an overflow.
 ///
-/// Padding is zeroed, so no stale byte leaves the process. A failed append leaves the buffer as it was.
+/// Padding is zeroed, so no stale byte leaves the process. A failed append leaves the buffer as it
+/// was.
 ///
 /// ```swift
 /// var builder = ControlMessageBuilder(output)      // an OutputRawSpan
@@ -29,8 +31,8 @@ public struct ControlMessageBuilder: ~Copyable, ~Escapable {
 
   /// Appends a message with any level, type and payload.
   ///
-  /// - Throws: ``AncillaryError/Code/noCapacity`` when ``ControlMessages/space(for:)`` of the payload exceeds
-  ///   ``freeCapacity``.
+  /// - Throws: ``AncillaryError/Code/noCapacity`` when ``ControlMessages/space(for:)`` of the
+  ///   payload exceeds ``freeCapacity``.
   @_lifetime(self: copy self)
   public mutating func append(level: Int32, type: Int32, bytes: RawSpan) throws(AncillaryError) {
     try output.appendControlMessage(ControlMessageKind(level: level, type: type), bytes: bytes)
@@ -52,11 +54,11 @@ public struct ControlMessageBuilder: ~Copyable, ~Escapable {
     try output.appendControlMessage(value)
   }
 
-  /// Appends one `SCM_RIGHTS` message that lends `descriptors`; none for an empty span. They are borrowed for as long as
-  /// this builder and the bytes that it gives back live.
+  /// Appends one `SCM_RIGHTS` message that lends `descriptors`; none for an empty span. They are
+  /// borrowed for as long as this builder and the bytes that it gives back live.
   ///
-  /// - Throws: ``AncillaryError/Code/tooManyDescriptors`` above ``ControlMessages/maximumDescriptors``;
-  ///   ``AncillaryError/Code/noCapacity``.
+  /// - Throws: ``AncillaryError/Code/tooManyDescriptors`` above
+  ///   ``ControlMessages/maximumDescriptors``; ``AncillaryError/Code/noCapacity``.
   @_lifetime(self: copy self, copy descriptors)
   public mutating func append(descriptors: Span<OwnedFd>) throws(AncillaryError) {
     try output.appendRights(descriptors)
@@ -72,11 +74,13 @@ public struct ControlMessageBuilder: ~Copyable, ~Escapable {
 }
 
 extension OutputRawSpan {
-  /// Writes a header, after the room for header, payload and padding has been checked: the caller appends exactly these
-  /// two.
+  /// Writes a header, after the room for header, payload and padding has been checked: the caller
+  /// appends exactly these two.
   @_lifetime(self: copy self)
   @inline(__always)
-  mutating func appendControlMessageHeader(_ kind: ControlMessageKind, payload: Int) throws(AncillaryError) {
+  mutating func appendControlMessageHeader(_ kind: ControlMessageKind, payload: Int)
+    throws(AncillaryError)
+  {
     let space = ControlMessages.space(for: payload)
     guard space <= freeCapacity else {
       throw AncillaryError(.noCapacity, actual: space, limit: freeCapacity)
@@ -88,7 +92,9 @@ extension OutputRawSpan {
   }
 
   @_lifetime(self: copy self)
-  mutating func appendControlMessage(_ kind: ControlMessageKind, bytes: RawSpan) throws(AncillaryError) {
+  mutating func appendControlMessage(_ kind: ControlMessageKind, bytes: RawSpan)
+    throws(AncillaryError)
+  {
     try appendControlMessageHeader(kind, payload: bytes.byteCount)
     append(copying: bytes)
     append(zeroes: ControlMessageLayout.align(bytes.byteCount) - bytes.byteCount)
@@ -100,7 +106,8 @@ extension OutputRawSpan {
     try appendControlMessageHeader(value.kind, payload: payload)
     let start = byteCount
     value.encode(into: &self)
-    precondition(byteCount - start == payload, "a control message wrote another length than it announced")
+    precondition(
+      byteCount - start == payload, "a control message wrote another length than it announced")
     append(zeroes: ControlMessageLayout.align(payload) - payload)
   }
 }

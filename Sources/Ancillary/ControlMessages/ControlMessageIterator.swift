@@ -1,7 +1,8 @@
+// SPDX-License-Identifier: Apache-2.0
 /// A walk over the control messages of a buffer. The C names are `CMSG_FIRSTHDR` and `CMSG_NXTHDR`.
 ///
-/// Unlike the C macros it takes any alignment and any bytes, compares lengths without overflow, and hides no last
-/// message when the buffer's length is not a multiple of eight.
+/// Unlike the C macros it takes any alignment and any bytes, compares lengths without overflow, and
+/// hides no last message when the buffer's length is not a multiple of eight.
 public struct ControlMessageIterator: ~Escapable {
   private let bytes: RawSpan
   private var offset: Int
@@ -12,7 +13,8 @@ public struct ControlMessageIterator: ~Escapable {
     self.offset = 0
   }
 
-  /// The next message; `nil` at the end, or where the bytes stop being control messages (see ``remainder``).
+  /// The next message; `nil` at the end, or where the bytes stop being control messages (see
+  /// ``remainder``).
   @_lifetime(copy self)
   @inline(__always)
   public mutating func next() -> ControlMessage? {
@@ -23,8 +25,8 @@ public struct ControlMessageIterator: ~Escapable {
     return message
   }
 
-  /// The bytes not walked yet. After ``next()`` has returned `nil`: empty, or the fragment that could not be read as a
-  /// message.
+  /// The bytes not walked yet. After ``next()`` has returned `nil`: empty, or the fragment that
+  /// could not be read as a message.
   public var remainder: RawSpan {
     @_lifetime(copy self)
     get { bytes.extracting(offset..<bytes.byteCount) }
@@ -40,7 +42,8 @@ struct ControlMessageExtent {
   let next: Int
   let isTruncated: Bool
 
-  /// Reads the header at `offset`; `nil` when there is no whole header, or when its length does not even cover itself.
+  /// Reads the header at `offset`; `nil` when there is no whole header, or when its length does not
+  /// even cover itself.
   @inline(__always)
   init?(in bytes: RawSpan, at offset: Int) {
     let available = bytes.byteCount - offset
@@ -51,7 +54,8 @@ struct ControlMessageExtent {
     kind = ControlMessageKind(
       level: bytes.load(at: offset + ControlMessageLayout.levelOffset),
       type: bytes.load(at: offset + ControlMessageLayout.typeOffset))
-    // Compared as unsigned, and cut to what is there before any addition: a length near the maximum cannot overflow.
+    // Compared as unsigned, and cut to what is there before any addition: a length near the maximum
+    // cannot overflow.
     isTruncated = stated > available
     let length = isTruncated ? available : Int(stated)
     data = offset + ControlMessageLayout.headerSize..<offset + length

@@ -1,7 +1,9 @@
+// SPDX-License-Identifier: Apache-2.0
 /// What a control message is about: the pair of `cmsg_level` and `cmsg_type`.
 ///
-/// Any pair can be made, so kinds that this module does not know work as well. The kinds it knows are static members
-/// (`.rights`, `.credentials` …); a type behind ``DecodableControlMessage`` gives each its values.
+/// Any pair can be made, so kinds that this module does not know work as well. The kinds it knows
+/// are static members (`.rights`, `.credentials` …); a type behind ``DecodableControlMessage``
+/// gives each its values.
 public struct ControlMessageKind: Hashable, Sendable {
   /// The protocol that defines the type. The C name is `cmsg_level` (`SOL_SOCKET`, `IPPROTO_IP` …).
   public let level: Int32

@@ -1,8 +1,10 @@
-/// How `struct cmsghdr` lies in memory: the length, in bytes with the header (`size_t` on Linux, `socklen_t` on the
-/// BSDs), then level and type (`int`), then the payload at the next aligned offset.
+// SPDX-License-Identifier: Apache-2.0
+/// How `struct cmsghdr` lies in memory: the length, in bytes with the header (`size_t` on Linux,
+/// `socklen_t` on the BSDs), then level and type (`int`), then the payload at the next aligned
+/// offset.
 ///
-/// Checked against the C macros for every payload length up to 2048 in the tests. The BSD variants have been compiled,
-/// not run.
+/// Checked against the C macros for every payload length up to 2048 in the tests. The BSD variants
+/// have been compiled, not run.
 enum ControlMessageLayout {
   /// `SOL_SOCKET`.
   #if os(Linux) || os(Android)

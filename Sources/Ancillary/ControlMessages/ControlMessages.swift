@@ -1,8 +1,11 @@
-/// A buffer full of control messages, borrowed: the bytes at `msg_control` after recvmsg(2), or before sendmsg(2).
+// SPDX-License-Identifier: Apache-2.0
+/// A buffer full of control messages, borrowed: the bytes at `msg_control` after recvmsg(2), or
+/// before sendmsg(2).
 ///
-/// Any bytes will do, at any alignment: each length is checked, reading stops at the first header that makes no sense,
-/// and what lies behind it is the iterator's ``ControlMessageIterator/remainder``. Nothing is copied or allocated, and
-/// descriptors in the bytes stay plain numbers: taking ownership is ``ReceivedAncillary``'s work.
+/// Any bytes will do, at any alignment: each length is checked, reading stops at the first header
+/// that makes no sense, and what lies behind it is the iterator's
+/// ``ControlMessageIterator/remainder``. Nothing is copied or allocated, and descriptors in the
+/// bytes stay plain numbers: taking ownership is ``ReceivedAncillary``'s work.
 ///
 /// ```swift
 /// var messages = ControlMessages(bytes).makeIterator()
@@ -16,7 +19,8 @@ public struct ControlMessages: ~Escapable {
   @_lifetime(copy bytes)
   public init(_ bytes: RawSpan) { self.bytes = bytes }
 
-  /// A fresh walk from the first message. (Types that borrow cannot be a `Sequence` yet, so there is no `for` loop.)
+  /// A fresh walk from the first message. (Types that borrow cannot be a `Sequence` yet, so there
+  /// is no `for` loop.)
   @_lifetime(copy self)
   public func makeIterator() -> ControlMessageIterator { ControlMessageIterator(bytes) }
 
@@ -34,8 +38,8 @@ public struct ControlMessages: ~Escapable {
     return count
   }
 
-  /// What is left behind the last message that could be read: empty, or the fragment of a truncated or malformed
-  /// buffer.
+  /// What is left behind the last message that could be read: empty, or the fragment of a truncated
+  /// or malformed buffer.
   public var remainder: RawSpan {
     @_lifetime(copy self)
     get {
@@ -63,12 +67,13 @@ public struct ControlMessages: ~Escapable {
 }
 
 extension ControlMessages {
-  /// How many descriptors one message can carry on Linux: the kernel's `SCM_MAX_FD`, 253 since 2.6.38 (unix(7)). With
-  /// more, sendmsg(2) says `EINVAL`; this module throws ``AncillaryError/Code/tooManyDescriptors`` before any call.
+  /// How many descriptors one message can carry on Linux: the kernel's `SCM_MAX_FD`, 253 since
+  /// 2.6.38 (unix(7)). With more, sendmsg(2) says `EINVAL`; this module throws
+  /// ``AncillaryError/Code/tooManyDescriptors`` before any call.
   public static var maximumDescriptors: Int { 253 }
 
-  /// How many bytes of buffer a message with a payload of `payload` bytes takes, padding included. The C name is
-  /// `CMSG_SPACE`.
+  /// How many bytes of buffer a message with a payload of `payload` bytes takes, padding included.
+  /// The C name is `CMSG_SPACE`.
   ///
   /// - Precondition: `payload` is not negative (and not within a header of `Int.max`).
   public static func space(for payload: Int) -> Int {
@@ -76,8 +81,8 @@ extension ControlMessages {
     return ControlMessageLayout.headerSize + ControlMessageLayout.align(payload)
   }
 
-  /// What the header of a message with a payload of `payload` bytes says: without padding at the end. The C name is
-  /// `CMSG_LEN`.
+  /// What the header of a message with a payload of `payload` bytes says: without padding at the
+  /// end. The C name is `CMSG_LEN`.
   public static func length(for payload: Int) -> Int {
     precondition(payload >= 0, "a negative length")
     return ControlMessageLayout.headerSize + payload
@@ -91,9 +96,11 @@ extension ControlMessages {
 
   /// How many bytes of buffer `count` descriptors in one message take.
   ///
-  /// Room for an odd number always has room for one more, in the padding: the kernel uses it, so be ready to receive
-  /// it.
+  /// Room for an odd number always has room for one more, in the padding: the kernel uses it, so be
+  /// ready to receive it.
   ///
   /// - Precondition: `count` is not negative.
-  public static func space(forDescriptors count: Int) -> Int { space(for: count * MemoryLayout<Int32>.size) }
+  public static func space(forDescriptors count: Int) -> Int {
+    space(for: count * MemoryLayout<Int32>.size)
+  }
 }

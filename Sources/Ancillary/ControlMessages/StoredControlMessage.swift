@@ -1,5 +1,6 @@
-/// One control message that shares the storage of the ``ControlMessageBuffer`` it came from: it may be kept, and handed
-/// to another task.
+// SPDX-License-Identifier: Apache-2.0
+/// One control message that shares the storage of the ``ControlMessageBuffer`` it came from: it may
+/// be kept, and handed to another task.
 public struct StoredControlMessage: Sendable {
   private let storage: [UInt8]
   private let range: Range<Int>
@@ -34,8 +35,11 @@ public struct StoredControlMessage: Sendable {
 
   /// This message as a typed kind; `nil` when it is of another kind.
   ///
-  /// - Throws: ``AncillaryError/Code/malformedData`` when it is of that kind but its payload is not.
-  public func decode<T: DecodableControlMessage & ~Copyable>(as type: T.Type = T.self) throws(AncillaryError) -> T? {
+  /// - Throws: ``AncillaryError/Code/malformedData`` when it is of that kind but its payload is
+  ///   not.
+  public func decode<T: DecodableControlMessage & ~Copyable>(as type: T.Type = T.self)
+    throws(AncillaryError) -> T?
+  {
     try message.decode(as: type)
   }
 }

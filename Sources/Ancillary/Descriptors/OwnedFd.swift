@@ -1,19 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
 public import SystemPackage
 
 /// A file descriptor with exactly one owner: closed when the value ends, unless it was released.
 ///
-/// It cannot be copied, so it cannot be closed twice, and using it after giving it away does not compile. The number
-/// itself is only seen inside ``withUnsafeFileDescriptor(_:)`` or after ``release()``.
+/// It cannot be copied, so it cannot be closed twice, and using it after giving it away does not
+/// compile. The number itself is only seen inside ``withUnsafeFileDescriptor(_:)`` or after
+/// ``release()``.
 ///
-/// Closing at the end of the value ignores errors; use ``close()`` where a delayed write error matters.
+/// Closing at the end of the value ignores errors; use ``close()`` where a delayed write error
+/// matters.
 @frozen
 public struct OwnedFd: ~Copyable, Sendable {
   @usableFromInline let number: Int32
 
   /// Takes ownership of an open descriptor; from here on this value closes it.
   ///
-  /// - Precondition: `descriptor` is not negative. That it is open, and that nobody else closes it, is the caller's
-  ///   promise.
+  /// - Precondition: `descriptor` is not negative. That it is open, and that nobody else closes it,
+  ///   is the caller's promise.
   public init(adopting descriptor: FileDescriptor) {
     precondition(descriptor.rawValue >= 0, "a negative number is not a descriptor")
     self.number = descriptor.rawValue
@@ -37,26 +40,27 @@ public struct OwnedFd: ~Copyable, Sendable {
 
   /// Closes now, and says what close(2) said.
   ///
-  /// - Throws: `EIO`, `ENOSPC`, `EDQUOT` (a delayed write failed) or `EINTR`. The descriptor is gone in every case:
-  ///   Linux frees the number before it reports, so the call is never repeated.
+  /// - Throws: `EIO`, `ENOSPC`, `EDQUOT` (a delayed write failed) or `EINTR`. The descriptor is
+  ///   gone in every case: Linux frees the number before it reports, so the call is never repeated.
   public consuming func close() throws(Errno) {
     let number = self.number
     discard self
     if let errno = closeNumber(number) { throw errno }
   }
 
-  /// A second descriptor for the same open file, with close-on-exec set (fcntl(2), `F_DUPFD_CLOEXEC`).
+  /// A second descriptor for the same open file, with close-on-exec set (fcntl(2),
+  /// `F_DUPFD_CLOEXEC`).
   ///
   /// Offset and status flags (`O_NONBLOCK` …) are shared with the original.
   ///
-  /// - Throws: `EMFILE` when the process has no number left (`RLIMIT_NOFILE`); `EBADF` when the descriptor was closed
-  ///   behind this value's back.
+  /// - Throws: `EMFILE` when the process has no number left (`RLIMIT_NOFILE`); `EBADF` when the
+  ///   descriptor was closed behind this value's back.
   public borrowing func duplicate() throws(Errno) -> OwnedFd {
     OwnedFd(number: try duplicateNumber(number))
   }
 
-  /// Lends the raw descriptor to `body`, which must neither close it nor keep it: the number means nothing once this
-  /// value has ended.
+  /// Lends the raw descriptor to `body`, which must neither close it nor keep it: the number means
+  /// nothing once this value has ended.
   public borrowing func withUnsafeFileDescriptor<R: ~Copyable, E: Error>(
     _ body: (FileDescriptor) throws(E) -> R
   ) throws(E) -> R {

@@ -1,22 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
 extension OwnedFds {
-  /// Takes ownership of **every** descriptor of every `SCM_RIGHTS` message in `control`, and of nothing else: the one in an
-  /// `SCM_PIDFD` message stays a number that nobody closes, so with `SO_PASSPIDFD` use ``ReceivedAncillary``.
+  /// Takes ownership of **every** descriptor of every `SCM_RIGHTS` message in `control`, and of
+  /// nothing else: the one in an `SCM_PIDFD` message stays a number that nobody closes, so with
+  /// `SO_PASSPIDFD` use ``ReceivedAncillary``.
   ///
-  /// Each taken slot is overwritten with -1, so that the same bytes cannot be adopted twice. Descriptors are counted by
-  /// the header's length: `CMSG_SPACE` for one has room for two. Allocates only as ``OwnedFds`` does: not up to four
-  /// descriptors, once beyond.
+  /// Each taken slot is overwritten with -1, so that the same bytes cannot be adopted twice.
+  /// Descriptors are counted by the header's length: `CMSG_SPACE` for one has room for two.
+  /// Allocates only as ``OwnedFds`` does: not up to four descriptors, once beyond.
   ///
-  /// - Parameter control: the first `msg_controllen` bytes of the buffer that recvmsg(2) filled; any alignment. Unsafe
-  ///   because the numbers in it are believed: they must come from the kernel, not from a peer, and nobody else may own
-  ///   them.
+  /// - Parameter control: the first `msg_controllen` bytes of the buffer that recvmsg(2) filled;
+  ///   any alignment. Unsafe because the numbers in it are believed: they must come from the
+  ///   kernel, not from a peer, and nobody else may own them.
   @unsafe
   public init(adoptingRightsIn control: UnsafeMutableRawBufferPointer) {
     self.init()
     unsafe adopt(rightsIn: control)
   }
 
-  /// The same as ``init(adoptingRightsIn:)``, appending to this collection: with enough ``reserveCapacity(_:)`` nothing is
-  /// allocated. Slots without a descriptor are passed over.
+  /// The same as ``init(adoptingRightsIn:)``, appending to this collection: with enough
+  /// ``reserveCapacity(_:)`` nothing is allocated. Slots without a descriptor are passed over.
   ///
   /// - Returns: how many descriptors were taken.
   @unsafe
@@ -37,11 +39,14 @@ extension OwnedFds {
     unsafe adoptAll(in: control, failures: &failures)
   }
 
-  /// Takes the descriptors of control data that is one `SCM_RIGHTS` message and nothing else, with a descriptor in each slot. False, and takes nothing, if there is more to it:
+  /// Takes the descriptors of control data that is one `SCM_RIGHTS` message and nothing else, with
+  /// a descriptor in each slot. False, and takes nothing, if there is more to it:
   /// ``ReceivedAncillary`` finds out what.
   @unsafe
   package mutating func adopt(whole control: UnsafeMutableRawBufferPointer) -> Bool {
-    guard let extent = unsafe ControlMessageExtent(in: control.bytes, at: 0), extent.kind == .rights, extent.next == control.count else {
+    guard let extent = unsafe ControlMessageExtent(in: control.bytes, at: 0),
+      extent.kind == .rights, extent.next == control.count
+    else {
       return false
     }
     // SAFETY: the extent lies inside `control`.
@@ -68,14 +73,16 @@ extension OwnedFds {
       if extent.kind == .rights {
         // SAFETY: the extent lies inside `control`.
         unsafe adopt(
-          slots: UnsafeMutableRawBufferPointer(rebasing: control[extent.data]), from: &position, failures: &failures)
+          slots: UnsafeMutableRawBufferPointer(rebasing: control[extent.data]), from: &position,
+          failures: &failures)
       }
       offset = extent.next
     }
     return count - before
   }
 
-  /// Takes the descriptors of one `SCM_RIGHTS` payload, whose first slot has the given position in the message.
+  /// Takes the descriptors of one `SCM_RIGHTS` payload, whose first slot has the given position in
+  /// the message.
   @inline(__always)
   mutating func adopt(
     slots: UnsafeMutableRawBufferPointer, from position: inout Int, failures: inout some FailureSink
@@ -93,7 +100,9 @@ extension OwnedFds {
       }
     }
     var signs: Int32 = 0
-    for index in 0..<added { signs |= unsafe start.loadUnaligned(fromByteOffset: index * 4, as: Int32.self) }
+    for index in 0..<added {
+      signs |= unsafe start.loadUnaligned(fromByteOffset: index * 4, as: Int32.self)
+    }
     if signs >= 0 {
       unsafe appendOwned(UnsafeRawBufferPointer(start: start, count: added * 4))
       unsafe start.initializeMemory(as: UInt8.self, repeating: 0xFF, count: added * 4)
@@ -106,7 +115,8 @@ extension OwnedFds {
   /// The rare case: errors among the slots.
   @inline(never)
   private mutating func adoptEach(
-    _ start: UnsafeMutableRawPointer, _ added: Int, from position: inout Int, failures: inout some FailureSink
+    _ start: UnsafeMutableRawPointer, _ added: Int, from position: inout Int,
+    failures: inout some FailureSink
   ) {
     for index in 0..<added {
       // SAFETY: as in the caller.

@@ -1,9 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
 package import SystemPackage
 
 // A second owner of the same open files, as a message that is looked at twice needs (`MSG_PEEK`).
 
 extension OwnedFds {
-  /// What cannot be duplicated, because the process has no descriptor left, is a failure at its position.
+  /// What cannot be duplicated, because the process has no descriptor left, is a failure at its
+  /// position.
   package init(duplicating other: borrowing OwnedFds, failures: inout [DescriptorFailure]) {
     self.init()
     let missing = failures
@@ -23,7 +25,9 @@ extension OwnedFds {
 }
 
 extension ProcessFd {
-  package static func duplicate(_ process: borrowing Result<ProcessFd, Errno>?) -> Result<ProcessFd, Errno>? {
+  package static func duplicate(_ process: borrowing Result<ProcessFd, Errno>?) -> Result<
+    ProcessFd, Errno
+  >? {
     switch process {
     case nil: return nil
     case .failure(let errno)?: return .failure(errno)

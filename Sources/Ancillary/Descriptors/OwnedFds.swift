@@ -1,12 +1,15 @@
+// SPDX-License-Identifier: Apache-2.0
 public import SystemPackage
 
-/// The descriptors of one message, in the order in which they arrived; each is owned here until it is taken, and all
-/// that is left closes when the value ends.
+/// The descriptors of one message, in the order in which they arrived; each is owned here until it
+/// is taken, and all that is left closes when the value ends.
 ///
-/// Up to ``inlineCapacity`` descriptors need no allocation; more need one, which ``closeAll()`` keeps for reuse.
+/// Up to ``inlineCapacity`` descriptors need no allocation; more need one, which ``closeAll()``
+/// keeps for reuse.
 @safe
 public struct OwnedFds: ~Copyable, @unchecked Sendable {
-  // Sendable: the spill is owned by this value alone, like an array's storage, and the value cannot be copied.
+  // Sendable: the spill is owned by this value alone, like an array's storage, and the value cannot
+  // be copied.
   @usableFromInline var inlineNumbers: InlineArray<4, Int32>
   @usableFromInline var spill: UnsafeMutablePointer<Int32>?
   @usableFromInline var spillCapacity: Int
@@ -44,7 +47,8 @@ public struct OwnedFds: ~Copyable, @unchecked Sendable {
   @inlinable
   public var capacity: Int { max(spillCapacity, Self.inlineCapacity) }
 
-  /// Makes room for `minimum` descriptors in all, so that appending up to that many allocates nothing.
+  /// Makes room for `minimum` descriptors in all, so that appending up to that many allocates
+  /// nothing.
   public mutating func reserveCapacity(_ minimum: Int) {
     if minimum > capacity { grow(to: minimum) }
   }
@@ -78,7 +82,8 @@ public struct OwnedFds: ~Copyable, @unchecked Sendable {
   /// Closes all that are left, ignoring close errors. The allocation stays for reuse.
   public mutating func closeAll() { _ = keepFirst(0) }
 
-  /// Keeps the `maximum` descriptors that arrived first, closes the others, and says how many it closed.
+  /// Keeps the `maximum` descriptors that arrived first, closes the others, and says how many it
+  /// closed.
   ///
   /// - Precondition: `maximum` is not negative.
   @discardableResult
@@ -115,8 +120,8 @@ extension OwnedFds {
     left += 1
   }
 
-  /// Makes room behind the last for `added` more: by moving to the front if that is enough, or else in a new allocation
-  /// of `newCapacity`.
+  /// Makes room behind the last for `added` more: by moving to the front if that is enough, or else
+  /// in a new allocation of `newCapacity`.
   private mutating func makeRoomAtEnd(for added: Int, orGrowTo newCapacity: Int) {
     if count + added > capacity { return grow(to: newCapacity) }
     for index in 0..<count { setNumber(number(at: head + index), at: index) }
@@ -134,7 +139,8 @@ extension OwnedFds {
 
   /// Moves everything to one allocation of `newCapacity`.
   private mutating func grow(to newCapacity: Int) {
-    // SAFETY: a fresh allocation larger than `count`, initialised where it is read; the old one is freed once.
+    // SAFETY: a fresh allocation larger than `count`, initialised where it is read; the old one is
+    // freed once.
     let larger = UnsafeMutablePointer<Int32>.allocate(capacity: newCapacity)
     for index in 0..<count { unsafe larger[index] = number(at: head + index) }
     unsafe spill?.deallocate()
@@ -150,11 +156,13 @@ extension OwnedFds {
     if head + count + added > capacity { makeRoomAtEnd(for: added, orGrowTo: count + added) }
     if let spill = unsafe spill {
       // SAFETY: the room was reserved above; the source lies outside this value.
-      unsafe UnsafeMutableRawPointer(spill + head + count).copyMemory(from: source.baseAddress!, byteCount: added * 4)
+      unsafe UnsafeMutableRawPointer(spill + head + count).copyMemory(
+        from: source.baseAddress!, byteCount: added * 4)
     } else {
       for index in 0..<added {
         // SAFETY: `index` is below the number of slots in `source`.
-        inlineNumbers[head + count + index] = unsafe source.loadUnaligned(fromByteOffset: index * 4, as: Int32.self)
+        inlineNumbers[head + count + index] = unsafe source.loadUnaligned(
+          fromByteOffset: index * 4, as: Int32.self)
       }
     }
     left += added
@@ -162,32 +170,36 @@ extension OwnedFds {
 }
 
 extension OwnedFds {
-  /// The descriptors that are left, borrowed: to forward them in another message, or to look at them without taking
-  /// any.
+  /// The descriptors that are left, borrowed: to forward them in another message, or to look at
+  /// them without taking any.
   @inlinable
   public var span: Span<OwnedFd> {
     @_lifetime(borrow self)
     borrowing get {
       if let spill = unsafe spill {
-        // SAFETY: OwnedFd is one Int32, so the numbers have its layout; the spill is this value's own and is borrowed
-        // with it; a span lends, so nothing is closed through it.
+        // SAFETY: OwnedFd is one Int32, so the numbers have its layout; the spill is this value's
+        // own and is borrowed with it; a span lends, so nothing is closed through it.
         let first = unsafe UnsafeRawPointer(spill + head).assumingMemoryBound(to: OwnedFd.self)
-        return unsafe _overrideLifetime(Span<OwnedFd>(_unsafeStart: first, count: count), borrowing: self)
+        return unsafe _overrideLifetime(
+          Span<OwnedFd>(_unsafeStart: first, count: count), borrowing: self)
       }
       let numbers = inlineNumbers.span.extracting(head..<head + count)
-      // SAFETY: the same layout; `numbers` depends on this borrow, which is what keeps the inline array at one address.
+      // SAFETY: the same layout; `numbers` depends on this borrow, which is what keeps the inline
+      // array at one address.
       let first = unsafe numbers.withUnsafeBytes { bytes in
         unsafe bytes.baseAddress.map { unsafe $0.assumingMemoryBound(to: OwnedFd.self) }
       }
       guard let first = unsafe first else { return Span() }
-      return unsafe _overrideLifetime(Span<OwnedFd>(_unsafeStart: first, count: count), borrowing: self)
+      return unsafe _overrideLifetime(
+        Span<OwnedFd>(_unsafeStart: first, count: count), borrowing: self)
     }
   }
 }
 
 extension OwnedFds {
-  /// Sets close-on-exec on all that are left. Never needed on Linux and FreeBSD, where they arrive with it; macOS has no
-  /// `MSG_CMSG_CLOEXEC`, so a process that starts others meanwhile can leak descriptors there.
+  /// Sets close-on-exec on all that are left. Never needed on Linux and FreeBSD, where they arrive
+  /// with it; macOS has no `MSG_CMSG_CLOEXEC`, so a process that starts others meanwhile can leak
+  /// descriptors there.
   ///
   /// - Throws: the error of fcntl(2); those before the failing one have been set.
   public borrowing func setCloseOnExec() throws(Errno) {
@@ -196,13 +208,16 @@ extension OwnedFds {
 }
 
 extension OwnedFds {
-  /// How many descriptors there are, without their numbers: a number in a log invites use after close.
-  public var debugDescription: String { "OwnedFds(\(count) \(count == 1 ? "descriptor" : "descriptors"))" }
+  /// How many descriptors there are, without their numbers: a number in a log invites use after
+  /// close.
+  public var debugDescription: String {
+    "OwnedFds(\(count) \(count == 1 ? "descriptor" : "descriptors"))"
+  }
 }
 
 extension OwnedFds {
-  /// Gives all that are left away at once, without closing them: `body` sees them in order, and must make somebody else
-  /// their owner. The allocation stays for reuse.
+  /// Gives all that are left away at once, without closing them: `body` sees them in order, and
+  /// must make somebody else their owner. The allocation stays for reuse.
   ///
   /// Unsafe because nothing owns the descriptors when `body` ends, not even when it throws.
   @unsafe

@@ -1,8 +1,9 @@
+// SPDX-License-Identifier: Apache-2.0
 internal import CMessageSockets
 public import SystemPackage
 
-/// A descriptor that stands for a process (a pidfd): it never means another process, even when the number of the dead
-/// one is reused. The C name is `SCM_PIDFD` (Linux 6.5; pidfd_open(2)).
+/// A descriptor that stands for a process (a pidfd): it never means another process, even when the
+/// number of the dead one is reused. The C name is `SCM_PIDFD` (Linux 6.5; pidfd_open(2)).
 ///
 /// It becomes readable (poll(2)) when the process ends. Closed with the value.
 @frozen
@@ -18,7 +19,9 @@ public struct ProcessFd: ~Copyable, Sendable {
   /// A second descriptor for the same process, close-on-exec. The C name is `F_DUPFD_CLOEXEC`.
   ///
   /// - Throws: `EMFILE` when the process has no descriptor left.
-  public borrowing func duplicate() throws(Errno) -> ProcessFd { ProcessFd(adopting: try descriptor.duplicate()) }
+  public borrowing func duplicate() throws(Errno) -> ProcessFd {
+    ProcessFd(adopting: try descriptor.duplicate())
+  }
 
   /// Lends the raw descriptor, for poll(2), pidfd_send_signal(2), waitid(2) with `P_PIDFD`.
   public borrowing func withUnsafeFileDescriptor<R: ~Copyable, E: Error>(
@@ -27,11 +30,12 @@ public struct ProcessFd: ~Copyable, Sendable {
     try descriptor.withUnsafeFileDescriptor(body)
   }
 
-  /// The process's number in our PID namespace, as long as the process exists (ended but not waited for counts); nil afterwards, and for a process that our namespace does not
-  /// see. Reads /proc/self/fdinfo.
+  /// The process's number in our PID namespace, as long as the process exists (ended but not waited
+  /// for counts); nil afterwards, and for a process that our namespace does not see. Reads
+  /// /proc/self/fdinfo.
   ///
-  /// What was learnt from a number (/proc/N/exe, a name in a log) is true of *this* process if the number is still the same after it was learnt: numbers are
-  /// reused, descriptors are not.
+  /// What was learnt from a number (/proc/N/exe, a name in a log) is true of *this* process if the
+  /// number is still the same after it was learnt: numbers are reused, descriptors are not.
   public var processID: Int32? {
     var process: Int32 = 0
     let result = withUnsafeFileDescriptor { unsafe cms_process_of_pidfd($0.rawValue, &process) }

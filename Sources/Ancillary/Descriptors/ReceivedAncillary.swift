@@ -1,21 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
 public import SystemPackage
 
-/// What the control bytes of one receive carried: every descriptor owned, everything else decoded or left in place.
+/// What the control bytes of one receive carried: every descriptor owned, everything else decoded
+/// or left in place.
 ///
 /// This is the low-level form, for a recvmsg(2) of your own (or an io_uring completion).
 @frozen
 public struct ReceivedAncillary: ~Copyable, Sendable {
-  /// The descriptors of all `SCM_RIGHTS` messages, in order; what is not taken closes with this value.
+  /// The descriptors of all `SCM_RIGHTS` messages, in order; what is not taken closes with this
+  /// value.
   public var descriptors: OwnedFds
 
   /// Slots in which the kernel put an error instead of a descriptor.
   public var failures: [DescriptorFailure]
 
-  /// The sender's process (`SCM_PIDFD`): owned, or why the kernel could not make it (`ESRCH`: the sender is gone);
-  /// `nil` when there was none.
+  /// The sender's process (`SCM_PIDFD`): owned, or why the kernel could not make it (`ESRCH`: the
+  /// sender is gone); `nil` when there was none.
   public var process: Result<ProcessFd, Errno>?
 
-  /// The sender's process, user and group (`SCM_CREDENTIALS`); `nil` when there were none, or their length was wrong.
+  /// The sender's process, user and group (`SCM_CREDENTIALS`); `nil` when there were none, or their
+  /// length was wrong.
   public var credentials: Credentials?
 
   /// Nothing.
@@ -27,20 +31,22 @@ public struct ReceivedAncillary: ~Copyable, Sendable {
     credentials = nil
   }
 
-  /// Takes ownership of every descriptor in `control`, of `SCM_RIGHTS` and of `SCM_PIDFD`, and reads the credentials.
+  /// Takes ownership of every descriptor in `control`, of `SCM_RIGHTS` and of `SCM_PIDFD`, and
+  /// reads the credentials.
   ///
-  /// Each taken slot is overwritten with -1; all else stays in `control`, for ``ControlMessages``. Kinds that are not
-  /// known are walked over, so they hide nothing. Should there be several `SCM_PIDFD` (Linux sends one) the first is
-  /// kept and the others are closed. Allocates only for more than four descriptors, or for failures.
+  /// Each taken slot is overwritten with -1; all else stays in `control`, for ``ControlMessages``.
+  /// Kinds that are not known are walked over, so they hide nothing. Should there be several
+  /// `SCM_PIDFD` (Linux sends one) the first is kept and the others are closed. Allocates only for
+  /// more than four descriptors, or for failures.
   ///
-  /// - Parameter control: the first `msg_controllen` bytes of the buffer that recvmsg(2) filled; any alignment. Unsafe
-  ///   because the numbers in it are believed: they must come from the kernel, not from a peer, and nobody else may own
-  ///   them.
+  /// - Parameter control: the first `msg_controllen` bytes of the buffer that recvmsg(2) filled;
+  ///   any alignment. Unsafe because the numbers in it are believed: they must come from the
+  ///   kernel, not from a peer, and nobody else may own them.
   @unsafe
   @inlinable
   public init(takingFrom control: UnsafeMutableRawBufferPointer) {
-    // Inlined, so that the decoding fills the value where it will live: returned, it was copied twice, which took
-    // longer than the decoding.
+    // Inlined, so that the decoding fills the value where it will live: returned, it was copied
+    // twice, which took longer than the decoding.
     self.init()
     unsafe take(from: control)
   }
@@ -59,7 +65,9 @@ public struct ReceivedAncillary: ~Copyable, Sendable {
         let taken = unsafe Self.takeProcess(from: data)
         if process == nil { process = taken }
       case .credentials:
-        if credentials == nil, !extent.isTruncated { credentials = unsafe try? Credentials(decoding: data.bytes) }
+        if credentials == nil, !extent.isTruncated {
+          credentials = unsafe try? Credentials(decoding: data.bytes)
+        }
       default: break
       }
       offset = extent.next
@@ -67,7 +75,9 @@ public struct ReceivedAncillary: ~Copyable, Sendable {
   }
 
   /// The descriptor or error of an `SCM_PIDFD` payload; `nil` when it is too short to hold one.
-  private static func takeProcess(from data: UnsafeMutableRawBufferPointer) -> Result<ProcessFd, Errno>? {
+  private static func takeProcess(from data: UnsafeMutableRawBufferPointer) -> Result<
+    ProcessFd, Errno
+  >? {
     guard data.count >= MemoryLayout<Int32>.size else { return nil }
     // SAFETY: the length was checked above.
     let slot = unsafe data.loadUnaligned(as: Int32.self)

@@ -1,6 +1,8 @@
+// SPDX-License-Identifier: Apache-2.0
 internal import CMessageSockets
 
-/// What may be done with an open file, as it was opened. The C names are `O_ACCMODE` and `O_PATH` (fcntl(2), `F_GETFL`).
+/// What may be done with an open file, as it was opened. The C names are `O_ACCMODE` and `O_PATH`
+/// (fcntl(2), `F_GETFL`).
 public struct DescriptorAccess: OptionSet, Hashable, Sendable {
   public let rawValue: Int32
   public init(rawValue: Int32) { self.rawValue = rawValue }
@@ -9,7 +11,8 @@ public struct DescriptorAccess: OptionSet, Hashable, Sendable {
   public static var read: DescriptorAccess { DescriptorAccess(rawValue: 1) }
   /// `O_WRONLY` or `O_RDWR`.
   public static var write: DescriptorAccess { DescriptorAccess(rawValue: 2) }
-  /// It names a place in a file system, and is not open. Who receives it may be able to open it, with rights of its own. `O_PATH`.
+  /// It names a place in a file system, and is not open. Who receives it may be able to open it,
+  /// with rights of its own. `O_PATH`.
   public static var pathOnly: DescriptorAccess { DescriptorAccess(rawValue: 4) }
 
   /// From the status flags of `F_GETFL`.
@@ -28,7 +31,9 @@ public struct DescriptorAccess: OptionSet, Hashable, Sendable {
 
 extension DescriptorAccess: CustomStringConvertible {
   public var description: String {
-    let names: [(DescriptorAccess, String)] = [(.read, "read"), (.write, "write"), (.pathOnly, "path only")]
+    let names: [(DescriptorAccess, String)] = [
+      (.read, "read"), (.write, "write"), (.pathOnly, "path only"),
+    ]
     return names.filter { contains($0.0) }.map(\.1).joined(separator: ", ")
   }
 }

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 internal import CMessageSockets
 package import SystemPackage
 
@@ -23,18 +24,21 @@ extension DescriptorFacts: CustomStringConvertible {
 }
 
 extension OwnedFd {
-  /// Looks at what the descriptor leads to, without waiting for anybody: for descriptors from peers that are not trusted. About 1 µs; 5 µs for regular files and
-  /// kernel objects.
+  /// Looks at what the descriptor leads to, without waiting for anybody: for descriptors from peers
+  /// that are not trusted. About 1 µs; 5 µs for regular files and kernel objects.
   ///
-  /// `fstat(2)` is not used: of a FUSE file it waits for the file system's server, for ever if that wants it. Nothing here asks a file system or takes a lock of a pipe's or
-  /// socket's. (Proven for FUSE by a test with a server that does not answer. By their sources NFS, Ceph and AFS heed `AT_STATX_DONT_SYNC` too; 9P and OCFS2 do
-  /// not, but only an administrator mounts these.)
+  /// `fstat(2)` is not used: of a FUSE file it waits for the file system's server, for ever if that
+  /// wants it. Nothing here asks a file system or takes a lock of a pipe's or socket's. (Proven for
+  /// FUSE by a test with a server that does not answer. By their sources NFS, Ceph and AFS heed
+  /// `AT_STATX_DONT_SYNC` too; 9P and OCFS2 do not, but only an administrator mounts these.)
   public var facts: DescriptorFacts {
     let flags = cms_status_flags(number)
     guard flags >= 0 else { return DescriptorFacts(kind: .unknown, access: []) }
     let access = DescriptorAccess(statusFlags: flags)
     var status = cms_file_status()
-    guard unsafe cms_file_status_cached(number, &status) == 0 else { return DescriptorFacts(kind: .unknown, access: access) }
+    guard unsafe cms_file_status_cached(number, &status) == 0 else {
+      return DescriptorFacts(kind: .unknown, access: access)
+    }
     let kind: DescriptorKind
     switch status.mode & cms_mode_type {
     case cms_mode_regular: return regularFacts(access)
@@ -42,8 +46,10 @@ extension OwnedFd {
     case cms_mode_symbolic_link: kind = .symbolicLink
     case cms_mode_fifo: kind = .pipe
     case cms_mode_socket: kind = socketKind
-    case cms_mode_character_device: kind = .characterDevice(major: status.device_major, minor: status.device_minor)
-    case cms_mode_block_device: kind = .blockDevice(major: status.device_major, minor: status.device_minor)
+    case cms_mode_character_device:
+      kind = .characterDevice(major: status.device_major, minor: status.device_minor)
+    case cms_mode_block_device:
+      kind = .blockDevice(major: status.device_major, minor: status.device_minor)
     case 0: kind = Self.kernelObject(text)
     default: kind = .unknown
     }
@@ -89,12 +95,14 @@ extension OwnedFd {
 }
 
 extension FileDescriptor {
-  /// What /proc/self/fd shows: a path, or `anon_inode:[eventfd]`, `net:[4026531840]` … Empty if it cannot be had.
+  /// What /proc/self/fd shows: a path, or `anon_inode:[eventfd]`, `net:[4026531840]` … Empty if it
+  /// cannot be had.
   package var shownName: String {
     unsafe withUnsafeTemporaryAllocation(of: CChar.self, capacity: 64) { buffer in
       let length = unsafe cms_descriptor_text(rawValue, buffer.baseAddress, UInt32(buffer.count))
       // SAFETY: so many bytes were filled.
-      return unsafe String(decoding: UnsafeRawBufferPointer(buffer)[..<max(0, Int(length))], as: UTF8.self)
+      return unsafe String(
+        decoding: UnsafeRawBufferPointer(buffer)[..<max(0, Int(length))], as: UTF8.self)
     }
   }
 }

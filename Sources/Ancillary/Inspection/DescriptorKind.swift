@@ -1,9 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
 /// What a descriptor leads to. More kinds may be added: keep a `default` in every `switch`.
 public enum DescriptorKind: Hashable, Sendable {
-  /// A file. Also files of /proc and /sys, whose reading and writing has effects of its own; and files of FUSE, on which every call may wait for ever.
+  /// A file. Also files of /proc and /sys, whose reading and writing has effects of its own; and
+  /// files of FUSE, on which every call may wait for ever.
   case regularFile
-  /// A file in memory without a name. A file of a tmpfs can be made to look like one; its only seal is ``FileSeals/seal``, so ask for others. The C name is
-  /// memfd_create(2).
+  /// A file in memory without a name. A file of a tmpfs can be made to look like one; its only seal
+  /// is ``FileSeals/seal``, so ask for others. The C name is memfd_create(2).
   case memoryFile
   case directory
   /// A symbolic link itself, as only an `O_PATH` descriptor can be.
@@ -12,10 +14,12 @@ public enum DescriptorKind: Hashable, Sendable {
   case blockDevice(major: UInt32, minor: UInt32)
   /// A pipe, with or without a name (FIFO).
   case pipe
-  /// A socket. `AF_UNIX` is 1, `AF_INET` 2, `AF_INET6` 10; `SOCK_STREAM` is 1, `SOCK_DGRAM` 2, `SOCK_SEQPACKET` 5.
+  /// A socket. `AF_UNIX` is 1, `AF_INET` 2, `AF_INET6` 10; `SOCK_STREAM` is 1, `SOCK_DGRAM` 2,
+  /// `SOCK_SEQPACKET` 5.
   case socket(family: Int32, type: Int32)
-  /// An object of the kernel's that is no file: `eventfd`, `eventpoll`, `pidfd`, `inotify`, `io_uring`, `timerfd`, `signalfd`, `userfaultfd`, a namespace (`net`, `mnt`,
-  /// `user` …). The name is the one that /proc/self/fd shows.
+  /// An object of the kernel's that is no file: `eventfd`, `eventpoll`, `pidfd`, `inotify`,
+  /// `io_uring`, `timerfd`, `signalfd`, `userfaultfd`, a namespace (`net`, `mnt`, `user` …). The
+  /// name is the one that /proc/self/fd shows.
   case kernelObject(String)
   /// The kernel did not tell: a FUSE file of another user, or /proc is not mounted.
   case unknown

@@ -1,4 +1,6 @@
-/// What can no longer be done to a memory file, by anybody. The C names are `F_GET_SEALS` and `F_SEAL_…` (fcntl(2)).
+// SPDX-License-Identifier: Apache-2.0
+/// What can no longer be done to a memory file, by anybody. The C names are `F_GET_SEALS` and
+/// `F_SEAL_…` (fcntl(2)).
 public struct FileSeals: OptionSet, Hashable, Sendable {
   public let rawValue: Int32
   public init(rawValue: Int32) { self.rawValue = rawValue }
@@ -20,7 +22,8 @@ public struct FileSeals: OptionSet, Hashable, Sendable {
 extension FileSeals: CustomStringConvertible {
   public var description: String {
     let names: [(FileSeals, String)] = [
-      (.seal, "seal"), (.shrink, "shrink"), (.grow, "grow"), (.write, "write"), (.futureWrite, "future write"), (.executable, "executable"),
+      (.seal, "seal"), (.shrink, "shrink"), (.grow, "grow"), (.write, "write"),
+      (.futureWrite, "future write"), (.executable, "executable"),
     ]
     return names.filter { contains($0.0) }.map(\.1).joined(separator: ", ")
   }

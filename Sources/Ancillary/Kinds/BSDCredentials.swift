@@ -1,10 +1,12 @@
-/// A sender's credentials as FreeBSD and macOS lay them out, with groups. The C names are `SCM_CREDS` and `struct
-/// cmsgcred` (FreeBSD unix(4); macOS sys/socket.h).
+// SPDX-License-Identifier: Apache-2.0
+/// A sender's credentials as FreeBSD and macOS lay them out, with groups. The C names are
+/// `SCM_CREDS` and `struct cmsgcred` (FreeBSD unix(4); macOS sys/socket.h).
 ///
-/// A pure codec: it reads and writes bytes on every system, at the levels and types of those systems. It has been
-/// tested on byte vectors only, **not run on FreeBSD or macOS**.
+/// A pure codec: it reads and writes bytes on every system, at the levels and types of those
+/// systems. It has been tested on byte vectors only, **not run on FreeBSD or macOS**.
 ///
-/// FreeBSD fills the structure in when a sender attaches an empty one; on macOS the kernel does not deliver it today.
+/// FreeBSD fills the structure in when a sender attaches an empty one; on macOS the kernel does not
+/// deliver it today.
 public struct BSDCredentials: Hashable, Sendable {
   /// The C name is `cmcred_pid`.
   public var processID: Int32
@@ -14,11 +16,14 @@ public struct BSDCredentials: Hashable, Sendable {
   public var effectiveUserID: UInt32
   /// The real group. The C name is `cmcred_gid`.
   public var groupID: UInt32
-  /// The groups, at most 16, the effective one first. The C names are `cmcred_ngroups` and `cmcred_groups`.
+  /// The groups, at most 16, the effective one first. The C names are `cmcred_ngroups` and
+  /// `cmcred_groups`.
   public var groups: [UInt32]
 
   /// Any values; of the groups only the first ``maximumGroups`` are written.
-  public init(processID: Int32, userID: UInt32, effectiveUserID: UInt32, groupID: UInt32, groups: [UInt32]) {
+  public init(
+    processID: Int32, userID: UInt32, effectiveUserID: UInt32, groupID: UInt32, groups: [UInt32]
+  ) {
     self.processID = processID
     self.userID = userID
     self.effectiveUserID = effectiveUserID
@@ -34,8 +39,11 @@ public struct BSDCredentials: Hashable, Sendable {
 }
 
 extension ControlMessageKind {
-  /// The C names are `SOL_SOCKET` (0xFFFF on the BSDs) and `SCM_CREDS` (3). Not the numbers of Linux.
-  public static var bsdCredentials: ControlMessageKind { ControlMessageKind(level: 0xFFFF, type: 3) }
+  /// The C names are `SOL_SOCKET` (0xFFFF on the BSDs) and `SCM_CREDS` (3). Not the numbers of
+  /// Linux.
+  public static var bsdCredentials: ControlMessageKind {
+    ControlMessageKind(level: 0xFFFF, type: 3)
+  }
 }
 
 extension BSDCredentials: DecodableControlMessage, EncodableControlMessage {
@@ -44,8 +52,8 @@ extension BSDCredentials: DecodableControlMessage, EncodableControlMessage {
 
   /// Reads a `struct cmsgcred`.
   ///
-  /// - Throws: ``AncillaryError/Code/wrongKind``; ``AncillaryError/Code/malformedData`` for another length than 84, a
-  ///   truncated message, or a number of groups outside 0…16.
+  /// - Throws: ``AncillaryError/Code/wrongKind``; ``AncillaryError/Code/malformedData`` for another
+  ///   length than 84, a truncated message, or a number of groups outside 0…16.
   public init(decoding message: borrowing ControlMessage) throws(AncillaryError) {
     try message.check(Self.self, byteCount: Self.byteCount)
     let bytes = message.data

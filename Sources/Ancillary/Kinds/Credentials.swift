@@ -1,15 +1,17 @@
+// SPDX-License-Identifier: Apache-2.0
 internal import CMessageSockets
 
-/// Who sent a message: process, user and group, checked by the kernel. The C names are `SCM_CREDENTIALS` and `struct
-/// ucred` (unix(7)).
+/// Who sent a message: process, user and group, checked by the kernel. The C names are
+/// `SCM_CREDENTIALS` and `struct ucred` (unix(7)).
 ///
-/// Received only by a socket that has `SO_PASSCRED` set at the time of the *send*. For a message sent earlier the
-/// kernel fills in process 0 and the overflow user and group 65534: those read as `nil`, unknown. (So does a real
-/// process outside the receiver's PID namespace, which is 0, and a user that is not mapped in its user namespace.)
+/// Received only by a socket that has `SO_PASSCRED` set at the time of the *send*. For a message
+/// sent earlier the kernel fills in process 0 and the overflow user and group 65534: those read as
+/// `nil`, unknown. (So does a real process outside the receiver's PID namespace, which is 0, and a
+/// user that is not mapped in its user namespace.)
 ///
-/// To send them, a process without privileges may name its own PID and one of its real, effective and saved IDs;
-/// otherwise sendmsg(2) fails with `EPERM`. A privileged one may name any, but gets `ESRCH` for a process that does not
-/// exist.
+/// To send them, a process without privileges may name its own PID and one of its real, effective
+/// and saved IDs; otherwise sendmsg(2) fails with `EPERM`. A privileged one may name any, but gets
+/// `ESRCH` for a process that does not exist.
 public struct Credentials: Hashable, Sendable {
   /// The sender's process ID in the receiver's PID namespace; `nil` when unknown.
   public var processID: Int32?
@@ -27,14 +29,15 @@ public struct Credentials: Hashable, Sendable {
     self.groupID = groupID
   }
 
-  /// The kernel's `overflowuid` and `overflowgid`, as they stand unless an administrator changed them.
+  /// The kernel's `overflowuid` and `overflowgid`, as they stand unless an administrator changed
+  /// them.
   static var overflowID: UInt32 { 65534 }
 
   /// The payload's size: three 32-bit integers (`sizeof (struct ucred)`).
   static var byteCount: Int { 12 }
 
-  /// Reads the 12 bytes of a `struct ucred`, as in `SCM_CREDENTIALS` and as getsockopt(2) returns them for
-  /// `SO_PEERCRED`.
+  /// Reads the 12 bytes of a `struct ucred`, as in `SCM_CREDENTIALS` and as getsockopt(2) returns
+  /// them for `SO_PEERCRED`.
   ///
   /// - Throws: ``AncillaryError/Code/malformedData`` for another length.
   public init(decoding bytes: RawSpan) throws(AncillaryError) {
@@ -45,7 +48,8 @@ public struct Credentials: Hashable, Sendable {
     let user = bytes.load(UInt32.self, at: 4)
     let group = bytes.load(UInt32.self, at: 8)
     processID = process == 0 ? nil : process
-    // With a known process the overflow IDs are real users ("nobody") at least as often as unmapped ones: keep them.
+    // With a known process the overflow IDs are real users ("nobody") at least as often as unmapped
+    // ones: keep them.
     userID = process == 0 && user == Self.overflowID ? nil : user
     groupID = process == 0 && group == Self.overflowID ? nil : group
   }
@@ -64,8 +68,8 @@ extension Credentials: DecodableControlMessage, EncodableControlMessage {
 
   /// Reads the 12 bytes of a `struct ucred`.
   ///
-  /// - Throws: ``AncillaryError/Code/wrongKind``; ``AncillaryError/Code/malformedData`` for another length than 12, or a
-  ///   truncated message.
+  /// - Throws: ``AncillaryError/Code/wrongKind``; ``AncillaryError/Code/malformedData`` for another
+  ///   length than 12, or a truncated message.
   public init(decoding message: borrowing ControlMessage) throws(AncillaryError) {
     try message.check(Self.self, byteCount: Self.byteCount)
     try self.init(decoding: message.data)

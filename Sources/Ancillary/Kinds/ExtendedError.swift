@@ -1,11 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0
 internal import CMessageSockets
 public import SystemPackage
 
-/// An error about a packet that was sent, from the socket's error queue. The C names are `IP_RECVERR`, `IPV6_RECVERR`
-/// and `struct sock_extended_err` (Linux 2.2; ip(7)).
+/// An error about a packet that was sent, from the socket's error queue. The C names are
+/// `IP_RECVERR`, `IPV6_RECVERR` and `struct sock_extended_err` (Linux 2.2; ip(7)).
 ///
-/// Received with ``ReceiveOptions/errorQueue``, when the option `IP_RECVERR` or `IPV6_RECVERR` is set on the socket.
-/// The payload of that receive is the packet that caused the error, and its address the packet's destination.
+/// Received with ``ReceiveOptions/errorQueue``, when the option `IP_RECVERR` or `IPV6_RECVERR` is
+/// set on the socket. The payload of that receive is the packet that caused the error, and its
+/// address the packet's destination.
 public struct ExtendedError: Hashable, Sendable {
   /// Who reported the error. Linux adds origins: compare, don't enumerate.
   public struct Origin: RawRepresentable, Hashable, Sendable {
@@ -22,7 +24,8 @@ public struct ExtendedError: Hashable, Sendable {
     public static var icmp: Origin { Origin(rawValue: 2) }
     /// An ICMPv6 message. The C name is `SO_EE_ORIGIN_ICMP6`.
     public static var icmp6: Origin { Origin(rawValue: 3) }
-    /// No error but a time of sending (see ``PacketTimestamps``). The C name is `SO_EE_ORIGIN_TIMESTAMPING`.
+    /// No error but a time of sending (see ``PacketTimestamps``). The C name is
+    /// `SO_EE_ORIGIN_TIMESTAMPING`.
     public static var timestamping: Origin { Origin(rawValue: 4) }
     /// No error but the end of a send without copy. The C name is `SO_EE_ORIGIN_ZEROCOPY`.
     public static var zeroCopy: Origin { Origin(rawValue: 5) }
@@ -44,7 +47,8 @@ public struct ExtendedError: Hashable, Sendable {
   public let info: UInt32
   /// Up to the origin. The C name is `ee_data`.
   public let data: UInt32
-  /// The host that reported the error, with port 0; `nil` when it is not known. The C name is `SO_EE_OFFENDER`.
+  /// The host that reported the error, with port 0; `nil` when it is not known. The C name is
+  /// `SO_EE_OFFENDER`.
   public let offender: InternetAddress?
 }
 
@@ -68,10 +72,11 @@ extension ExtendedError: DecodableControlMessage {
     kind == .extendedErrorV4 || kind == .extendedErrorV6
   }
 
-  /// Reads a `struct sock_extended_err` and the address behind it. A message that was cut behind the error itself is read
-  /// without the offender.
+  /// Reads a `struct sock_extended_err` and the address behind it. A message that was cut behind
+  /// the error itself is read without the offender.
   ///
-  /// - Throws: ``AncillaryError/Code/wrongKind``; ``AncillaryError/Code/malformedData`` below 16 bytes.
+  /// - Throws: ``AncillaryError/Code/wrongKind``; ``AncillaryError/Code/malformedData`` below 16
+  ///   bytes.
   public init(decoding message: borrowing ControlMessage) throws(AncillaryError) {
     guard Self.matches(message.kind) else { throw AncillaryError(.wrongKind) }
     let bytes = message.data

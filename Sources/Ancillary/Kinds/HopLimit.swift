@@ -1,7 +1,9 @@
+// SPDX-License-Identifier: Apache-2.0
 internal import CMessageSockets
 
-/// How many more routers a packet may pass. The C names are `IP_TTL` (received with the option `IP_RECVTTL`, Linux 2.2;
-/// to send one: 3.13) and `IPV6_HOPLIMIT` (option `IPV6_RECVHOPLIMIT`, Linux 2.6.14).
+/// How many more routers a packet may pass. The C names are `IP_TTL` (received with the option
+/// `IP_RECVTTL`, Linux 2.2; to send one: 3.13) and `IPV6_HOPLIMIT` (option `IPV6_RECVHOPLIMIT`,
+/// Linux 2.6.14).
 public struct HopLimit: Hashable, Sendable {
   /// The protocol whose header it stands in.
   public var version: InternetProtocol
@@ -18,7 +20,9 @@ public struct HopLimit: Hashable, Sendable {
 
 extension ControlMessageKind {
   /// The C names are `IPPROTO_IP` and `IP_TTL`.
-  public static var hopLimitV4: ControlMessageKind { ControlMessageKind(level: CMS_IPPROTO_IP, type: CMS_IP_TTL) }
+  public static var hopLimitV4: ControlMessageKind {
+    ControlMessageKind(level: CMS_IPPROTO_IP, type: CMS_IP_TTL)
+  }
   /// The C names are `IPPROTO_IPV6` and `IPV6_HOPLIMIT`.
   public static var hopLimitV6: ControlMessageKind {
     ControlMessageKind(level: CMS_IPPROTO_IPV6, type: CMS_IPV6_HOPLIMIT)
@@ -27,12 +31,14 @@ extension ControlMessageKind {
 
 extension HopLimit: DecodableControlMessage, EncodableControlMessage {
   /// Reads both ``ControlMessageKind/hopLimitV4`` and ``ControlMessageKind/hopLimitV6``.
-  public static func matches(_ kind: ControlMessageKind) -> Bool { kind == .hopLimitV4 || kind == .hopLimitV6 }
+  public static func matches(_ kind: ControlMessageKind) -> Bool {
+    kind == .hopLimitV4 || kind == .hopLimitV6
+  }
 
   /// Reads an `int`, which Linux delivers for both.
   ///
-  /// - Throws: ``AncillaryError/Code/wrongKind``; ``AncillaryError/Code/malformedData`` for another length than 4, or a
-  ///   truncated message.
+  /// - Throws: ``AncillaryError/Code/wrongKind``; ``AncillaryError/Code/malformedData`` for another
+  ///   length than 4, or a truncated message.
   public init(decoding message: borrowing ControlMessage) throws(AncillaryError) {
     try message.check(Self.self, byteCount: 4)
     self.init(message.kind == .hopLimitV4 ? .v4 : .v6, message.data.load(at: 0))

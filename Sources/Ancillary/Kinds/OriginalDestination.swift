@@ -1,7 +1,9 @@
+// SPDX-License-Identifier: Apache-2.0
 internal import CMessageSockets
 
-/// Where a packet was addressed to before a firewall rule sent it here (transparent proxies). The C names are
-/// `IP_ORIGDSTADDR` (`IP_RECVORIGDSTADDR`, Linux 2.6.29) and `IPV6_ORIGDSTADDR` (2.6.37). Only received.
+/// Where a packet was addressed to before a firewall rule sent it here (transparent proxies). The C
+/// names are `IP_ORIGDSTADDR` (`IP_RECVORIGDSTADDR`, Linux 2.6.29) and `IPV6_ORIGDSTADDR` (2.6.37).
+/// Only received.
 public struct OriginalDestination: Hashable, Sendable {
   /// The address, with its port.
   public let address: InternetAddress
@@ -21,7 +23,8 @@ extension ControlMessageKind {
 }
 
 extension OriginalDestination: DecodableControlMessage {
-  /// Reads both ``ControlMessageKind/originalDestinationV4`` and ``ControlMessageKind/originalDestinationV6``.
+  /// Reads both ``ControlMessageKind/originalDestinationV4`` and
+  /// ``ControlMessageKind/originalDestinationV6``.
   public static func matches(_ kind: ControlMessageKind) -> Bool {
     kind == .originalDestinationV4 || kind == .originalDestinationV6
   }

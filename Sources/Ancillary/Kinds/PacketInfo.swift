@@ -1,34 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
 internal import CMessageSockets
 
-/// Where an IPv4 packet arrived, or where it shall leave. The C names are `IP_PKTINFO` and `struct in_pktinfo` (Linux
-/// 2.2; ip(7)).
+/// Where an IPv4 packet arrived, or where it shall leave. The C names are `IP_PKTINFO` and
+/// `struct in_pktinfo` (Linux 2.2; ip(7)).
 public struct PacketInfoV4: Hashable, Sendable {
   /// The network interface, by number; 0 leaves the choice to routing. The C name is `ipi_ifindex`.
   public var interfaceIndex: Int32
 
-  /// Received: the local address that the packet was delivered to. Sent: the source address to use. The C name is
-  /// `ipi_spec_dst`.
+  /// Received: the local address that the packet was delivered to. Sent: the source address to use.
+  /// The C name is `ipi_spec_dst`.
   public var localAddress: IPv4Address
 
-  /// Received: the destination in the packet's header, which may be a broadcast or multicast address. Ignored when
-  /// sent. The C name is `ipi_addr`.
+  /// Received: the destination in the packet's header, which may be a broadcast or multicast
+  /// address. Ignored when sent. The C name is `ipi_addr`.
   public var destination: IPv4Address
 
   /// To send, name an interface or a source address; the destination is for received ones.
-  public init(interfaceIndex: Int32 = 0, localAddress: IPv4Address = .any, destination: IPv4Address = .any) {
+  public init(
+    interfaceIndex: Int32 = 0, localAddress: IPv4Address = .any, destination: IPv4Address = .any
+  ) {
     self.interfaceIndex = interfaceIndex
     self.localAddress = localAddress
     self.destination = destination
   }
 }
 
-/// Where an IPv6 packet arrived, or where it shall leave. The C names are `IPV6_PKTINFO` and `struct in6_pktinfo` (RFC
-/// 3542; received with the option `IPV6_RECVPKTINFO`, Linux 2.6.14; ipv6(7)).
+/// Where an IPv6 packet arrived, or where it shall leave. The C names are `IPV6_PKTINFO` and
+/// `struct in6_pktinfo` (RFC 3542; received with the option `IPV6_RECVPKTINFO`, Linux 2.6.14;
+/// ipv6(7)).
 public struct PacketInfoV6: Hashable, Sendable {
-  /// Received: the destination in the packet's header. Sent: the source address to use. The C name is `ipi6_addr`.
+  /// Received: the destination in the packet's header. Sent: the source address to use. The C name
+  /// is `ipi6_addr`.
   public var address: IPv6Address
 
-  /// The network interface, by number; 0 leaves the choice to routing. The C name is `ipi6_ifindex`.
+  /// The network interface, by number; 0 leaves the choice to routing. The C name is
+  /// `ipi6_ifindex`.
   public var interfaceIndex: UInt32
 
   /// To send, name an interface or a source address.
@@ -40,7 +46,9 @@ public struct PacketInfoV6: Hashable, Sendable {
 
 extension ControlMessageKind {
   /// The C names are `IPPROTO_IP` and `IP_PKTINFO`.
-  public static var packetInfoV4: ControlMessageKind { ControlMessageKind(level: CMS_IPPROTO_IP, type: CMS_IP_PKTINFO) }
+  public static var packetInfoV4: ControlMessageKind {
+    ControlMessageKind(level: CMS_IPPROTO_IP, type: CMS_IP_PKTINFO)
+  }
   /// The C names are `IPPROTO_IPV6` and `IPV6_PKTINFO`.
   public static var packetInfoV6: ControlMessageKind {
     ControlMessageKind(level: CMS_IPPROTO_IPV6, type: CMS_IPV6_PKTINFO)
@@ -53,8 +61,8 @@ extension PacketInfoV4: DecodableControlMessage, EncodableControlMessage {
 
   /// Reads a `struct in_pktinfo`.
   ///
-  /// - Throws: ``AncillaryError/Code/wrongKind``; ``AncillaryError/Code/malformedData`` for another length than 12, or a
-  ///   truncated message.
+  /// - Throws: ``AncillaryError/Code/wrongKind``; ``AncillaryError/Code/malformedData`` for another
+  ///   length than 12, or a truncated message.
   public init(decoding message: borrowing ControlMessage) throws(AncillaryError) {
     try message.check(Self.self, byteCount: 12)
     self.init(
@@ -82,11 +90,12 @@ extension PacketInfoV6: DecodableControlMessage, EncodableControlMessage {
 
   /// Reads a `struct in6_pktinfo`.
   ///
-  /// - Throws: ``AncillaryError/Code/wrongKind``; ``AncillaryError/Code/malformedData`` for another length than 20, or a
-  ///   truncated message.
+  /// - Throws: ``AncillaryError/Code/wrongKind``; ``AncillaryError/Code/malformedData`` for another
+  ///   length than 20, or a truncated message.
   public init(decoding message: borrowing ControlMessage) throws(AncillaryError) {
     try message.check(Self.self, byteCount: 20)
-    self.init(address: IPv6Address(in: message.data, at: 0), interfaceIndex: message.data.load(at: 16))
+    self.init(
+      address: IPv6Address(in: message.data, at: 0), interfaceIndex: message.data.load(at: 16))
   }
 
   /// The level and type that it is written with.

@@ -1,7 +1,9 @@
+// SPDX-License-Identifier: Apache-2.0
 internal import CMessageSockets
 
-/// The times of one packet, by kernel and by network card. The C names are `SO_TIMESTAMPING`, `SCM_TIMESTAMPING` and
-/// `struct scm_timestamping` (Linux 2.6.30; `SO_TIMESTAMPING_NEW` 5.1; Documentation/networking/timestamping).
+/// The times of one packet, by kernel and by network card. The C names are `SO_TIMESTAMPING`,
+/// `SCM_TIMESTAMPING` and `struct scm_timestamping` (Linux 2.6.30; `SO_TIMESTAMPING_NEW` 5.1;
+/// Documentation/networking/timestamping).
 ///
 /// Received with a packet, or on the error queue for a packet that was sent.
 public struct PacketTimestamps: Hashable, Sendable {
@@ -37,8 +39,8 @@ extension PacketTimestamps: DecodableControlMessage {
 
   /// Reads a `struct scm_timestamping`; a time of zero is one that was not taken.
   ///
-  /// - Throws: ``AncillaryError/Code/wrongKind``; ``AncillaryError/Code/malformedData`` for another length than three times, or a
-  ///   truncated message.
+  /// - Throws: ``AncillaryError/Code/wrongKind``; ``AncillaryError/Code/malformedData`` for another
+  ///   length than three times, or a truncated message.
   public init(decoding message: borrowing ControlMessage) throws(AncillaryError) {
     let wide = message.kind == .packetTimestampsWide
     let pair = wide ? 16 : 2 * MemoryLayout<Int>.size
@@ -51,12 +53,14 @@ extension PacketTimestamps: DecodableControlMessage {
 
   private static func time(in data: RawSpan, at offset: Int, wide: Bool) -> Timestamp? {
     let (seconds, nanoseconds) = Timestamp.pair(in: data, at: offset, wide: wide)
-    return seconds == 0 && nanoseconds == 0 ? nil : Timestamp(seconds: seconds, nanoseconds: nanoseconds)
+    return seconds == 0 && nanoseconds == 0
+      ? nil : Timestamp(seconds: seconds, nanoseconds: nanoseconds)
   }
 }
 
-/// Asks for the times of the one packet that it is sent with. The C name is `SO_TIMESTAMPING` as a control message of a
-/// send (Linux 4.6). How they are reported is still up to the socket's own `SO_TIMESTAMPING` option.
+/// Asks for the times of the one packet that it is sent with. The C name is `SO_TIMESTAMPING` as a
+/// control message of a send (Linux 4.6). How they are reported is still up to the socket's own
+/// `SO_TIMESTAMPING` option.
 public struct TimestampRequest: OptionSet, Hashable, Sendable {
   /// The C names are `SOF_TIMESTAMPING_TX_…`.
   public let rawValue: UInt32

@@ -1,7 +1,8 @@
+// SPDX-License-Identifier: Apache-2.0
 internal import CMessageSockets
 
-/// The packet's firewall mark. The C name is `SO_MARK` (to send one: Linux 5.4, needs `CAP_NET_ADMIN`, or `CAP_NET_RAW`
-/// since 5.17; to receive it: option `SO_RCVMARK`, Linux 5.19).
+/// The packet's firewall mark. The C name is `SO_MARK` (to send one: Linux 5.4, needs
+/// `CAP_NET_ADMIN`, or `CAP_NET_RAW` since 5.17; to receive it: option `SO_RCVMARK`, Linux 5.19).
 public struct RoutingMark: Hashable, Sendable {
   /// The mark; 0 is none.
   public let value: UInt32
@@ -9,8 +10,9 @@ public struct RoutingMark: Hashable, Sendable {
   public init(_ value: UInt32) { self.value = value }
 }
 
-/// When the packet shall leave, in nanoseconds of the clock that the socket's option `SO_TXTIME` names. The C name is
-/// `SCM_TXTIME` (Linux 4.19; needs a packet scheduler that knows it: tc-etf(8), tc-fq(8)). Only sent.
+/// When the packet shall leave, in nanoseconds of the clock that the socket's option `SO_TXTIME`
+/// names. The C name is `SCM_TXTIME` (Linux 4.19; needs a packet scheduler that knows it:
+/// tc-etf(8), tc-fq(8)). Only sent.
 public struct TransmitTime: Hashable, Sendable {
   /// Nanoseconds.
   public let value: UInt64
@@ -20,9 +22,13 @@ public struct TransmitTime: Hashable, Sendable {
 
 extension ControlMessageKind {
   /// The C name is `SO_MARK`.
-  public static var routingMark: ControlMessageKind { ControlMessageKind(level: CMS_SOL_SOCKET, type: CMS_SO_MARK) }
+  public static var routingMark: ControlMessageKind {
+    ControlMessageKind(level: CMS_SOL_SOCKET, type: CMS_SO_MARK)
+  }
   /// The C name is `SCM_TXTIME`.
-  public static var transmitTime: ControlMessageKind { ControlMessageKind(level: CMS_SOL_SOCKET, type: CMS_SO_TXTIME) }
+  public static var transmitTime: ControlMessageKind {
+    ControlMessageKind(level: CMS_SOL_SOCKET, type: CMS_SO_TXTIME)
+  }
 }
 
 extension RoutingMark: DecodableControlMessage, EncodableControlMessage {
@@ -31,8 +37,8 @@ extension RoutingMark: DecodableControlMessage, EncodableControlMessage {
 
   /// Reads a 32-bit integer.
   ///
-  /// - Throws: ``AncillaryError/Code/wrongKind``; ``AncillaryError/Code/malformedData`` for another length than 4, or a
-  ///   truncated message.
+  /// - Throws: ``AncillaryError/Code/wrongKind``; ``AncillaryError/Code/malformedData`` for another
+  ///   length than 4, or a truncated message.
   public init(decoding message: borrowing ControlMessage) throws(AncillaryError) {
     try message.check(Self.self, byteCount: 4)
     self.init(message.data.load(at: 0))

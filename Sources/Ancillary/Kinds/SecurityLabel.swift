@@ -1,12 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
 internal import CMessageSockets
 
-/// The sender's security label (SELinux context, Smack label). The C name is `SCM_SECURITY` (Linux 2.6.18, with
-/// `SO_PASSSEC` set on the receiver).
+/// The sender's security label (SELinux context, Smack label). The C name is `SCM_SECURITY` (Linux
+/// 2.6.18, with `SO_PASSSEC` set on the receiver).
 ///
-/// The kernel attaches it; it cannot be sent. Without a security module that labels sockets there is none.
+/// The kernel attaches it; it cannot be sent. Without a security module that labels sockets there
+/// is none.
 public struct SecurityLabel: Hashable, Sendable {
-  /// The label, without the NUL that some modules put at its end. Its length has no fixed limit: reserve what your
-  /// policy needs.
+  /// The label, without the NUL that some modules put at its end. Its length has no fixed limit:
+  /// reserve what your policy needs.
   public let bytes: [UInt8]
 
   /// Any label.
@@ -29,12 +31,15 @@ extension SecurityLabel: DecodableControlMessage {
 
   /// Reads a label of any length.
   ///
-  /// - Throws: ``AncillaryError/Code/wrongKind``; ``AncillaryError/Code/malformedData`` for the beginning of a longer
-  ///   label (``ControlMessage/isTruncated``). Linux shortens the header as well, so there the flags of the receive must
-  ///   be looked at (``ReceiveFlags/controlTruncated``) before a label is believed.
+  /// - Throws: ``AncillaryError/Code/wrongKind``; ``AncillaryError/Code/malformedData`` for the
+  ///   beginning of a longer label (``ControlMessage/isTruncated``). Linux shortens the header as
+  ///   well, so there the flags of the receive must be looked at
+  ///   (``ReceiveFlags/controlTruncated``) before a label is believed.
   public init(decoding message: borrowing ControlMessage) throws(AncillaryError) {
     guard Self.matches(message.kind) else { throw AncillaryError(.wrongKind) }
-    guard !message.isTruncated else { throw AncillaryError(.malformedData, actual: message.data.byteCount) }
+    guard !message.isTruncated else {
+      throw AncillaryError(.malformedData, actual: message.data.byteCount)
+    }
     var bytes = message.data.copyToArray()
     if bytes.last == 0 { bytes.removeLast() }
     self.init(bytes: bytes)

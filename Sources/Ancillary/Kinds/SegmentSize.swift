@@ -1,9 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
 internal import CMessageSockets
 
-/// Sends one long payload as several datagrams of `value` bytes each, the last one shorter. The C name is `UDP_SEGMENT`
-/// (Linux 4.18; udp(7)). Only sent.
+/// Sends one long payload as several datagrams of `value` bytes each, the last one shorter. The C
+/// name is `UDP_SEGMENT` (Linux 4.18; udp(7)). Only sent.
 ///
-/// At most 64 segments (128 since Linux 6.9), and 65,507 bytes in all; otherwise `EINVAL` or `EMSGSIZE`.
+/// At most 64 segments (128 since Linux 6.9), and 65,507 bytes in all; otherwise `EINVAL` or
+/// `EMSGSIZE`.
 public struct SegmentSize: Hashable, Sendable {
   /// Bytes of payload in one datagram.
   public let value: UInt16
@@ -11,8 +13,9 @@ public struct SegmentSize: Hashable, Sendable {
   public init(_ value: UInt16) { self.value = value }
 }
 
-/// The payload is several datagrams of `value` bytes each, joined; the last may be shorter. The C name is `UDP_GRO`
-/// (Linux 5.0, with the option of the same name). Only received; a single datagram comes without it.
+/// The payload is several datagrams of `value` bytes each, joined; the last may be shorter. The C
+/// name is `UDP_GRO` (Linux 5.0, with the option of the same name). Only received; a single
+/// datagram comes without it.
 public struct CoalescedSegmentSize: Hashable, Sendable {
   /// Bytes of payload in one datagram.
   public let value: Int32
@@ -47,8 +50,8 @@ extension CoalescedSegmentSize: DecodableControlMessage {
 
   /// Linux delivers an `int`; two bytes, as the documentation once had it, are read as well.
   ///
-  /// - Throws: ``AncillaryError/Code/wrongKind``; ``AncillaryError/Code/malformedData`` for another length than 2 or 4, or a
-  ///   truncated message.
+  /// - Throws: ``AncillaryError/Code/wrongKind``; ``AncillaryError/Code/malformedData`` for another
+  ///   length than 2 or 4, or a truncated message.
   public init(decoding message: borrowing ControlMessage) throws(AncillaryError) {
     if message.data.byteCount == 2 {
       try message.check(Self.self, byteCount: 2)

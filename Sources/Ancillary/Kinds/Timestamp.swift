@@ -1,9 +1,10 @@
+// SPDX-License-Identifier: Apache-2.0
 internal import CMessageSockets
 
-/// When the kernel received a packet or message, by its wall clock. The C names are `SO_TIMESTAMP` (microseconds, Linux
-/// 2.2) and `SO_TIMESTAMPNS` (nanoseconds, Linux 2.6.22); socket(7). Both are read in their old form (`struct timeval`,
-/// `struct timespec` of this system) and in the form that has 64-bit seconds everywhere (`SO_TIMESTAMP_NEW`, Linux
-/// 5.1).
+/// When the kernel received a packet or message, by its wall clock. The C names are `SO_TIMESTAMP`
+/// (microseconds, Linux 2.2) and `SO_TIMESTAMPNS` (nanoseconds, Linux 2.6.22); socket(7). Both are
+/// read in their old form (`struct timeval`, `struct timespec` of this system) and in the form that
+/// has 64-bit seconds everywhere (`SO_TIMESTAMP_NEW`, Linux 5.1).
 public struct Timestamp: Hashable, Sendable {
   /// Seconds since the beginning of 1970 (UTC).
   public let seconds: Int64
@@ -24,7 +25,10 @@ public struct Timestamp: Hashable, Sendable {
   static func pair(in data: RawSpan, at offset: Int, wide: Bool) -> (Int64, Int64) {
     wide
       ? (data.load(at: offset), data.load(at: offset + 8))
-      : (Int64(data.load(Int.self, at: offset)), Int64(data.load(Int.self, at: offset + MemoryLayout<Int>.size)))
+      : (
+        Int64(data.load(Int.self, at: offset)),
+        Int64(data.load(Int.self, at: offset + MemoryLayout<Int>.size))
+      )
   }
 }
 
@@ -48,7 +52,8 @@ extension ControlMessageKind {
 }
 
 extension Timestamp: DecodableControlMessage {
-  /// Reads ``ControlMessageKind/timestamp``, ``ControlMessageKind/timestampNanoseconds`` and the wide form of each.
+  /// Reads ``ControlMessageKind/timestamp``, ``ControlMessageKind/timestampNanoseconds`` and the
+  /// wide form of each.
   public static func matches(_ kind: ControlMessageKind) -> Bool {
     switch kind {
     case .timestamp, .timestampWide, .timestampNanoseconds, .timestampNanosecondsWide: true
@@ -58,8 +63,8 @@ extension Timestamp: DecodableControlMessage {
 
   /// Reads a `struct timeval` or `struct timespec`, depending on the kind.
   ///
-  /// - Throws: ``AncillaryError/Code/wrongKind``; ``AncillaryError/Code/malformedData`` for another length than two integers, or a
-  ///   truncated message.
+  /// - Throws: ``AncillaryError/Code/wrongKind``; ``AncillaryError/Code/malformedData`` for another
+  ///   length than two integers, or a truncated message.
   public init(decoding message: borrowing ControlMessage) throws(AncillaryError) {
     let wide = message.kind == .timestampWide || message.kind == .timestampNanosecondsWide
     try message.check(Self.self, byteCount: wide ? 16 : 2 * MemoryLayout<Int>.size)

@@ -1,7 +1,9 @@
+// SPDX-License-Identifier: Apache-2.0
 internal import CMessageSockets
 
-/// A packet's differentiated-services byte, with its congestion mark. The C names are `IP_TOS` (received with the
-/// option `IP_RECVTOS`, Linux 2.2; to send one: 3.13) and `IPV6_TCLASS` (option `IPV6_RECVTCLASS`, Linux 2.6.14).
+/// A packet's differentiated-services byte, with its congestion mark. The C names are `IP_TOS`
+/// (received with the option `IP_RECVTOS`, Linux 2.2; to send one: 3.13) and `IPV6_TCLASS` (option
+/// `IPV6_RECVTCLASS`, Linux 2.6.14).
 public struct TrafficClass: Hashable, Sendable {
   /// Explicit congestion notification: the two low bits (RFC 3168). C names from `netinet/ip.h`.
   public enum CongestionMark: UInt8, Sendable {
@@ -42,7 +44,9 @@ public struct TrafficClass: Hashable, Sendable {
 
 extension ControlMessageKind {
   /// The C names are `IPPROTO_IP` and `IP_TOS`.
-  public static var trafficClassV4: ControlMessageKind { ControlMessageKind(level: CMS_IPPROTO_IP, type: CMS_IP_TOS) }
+  public static var trafficClassV4: ControlMessageKind {
+    ControlMessageKind(level: CMS_IPPROTO_IP, type: CMS_IP_TOS)
+  }
   /// The C names are `IPPROTO_IPV6` and `IPV6_TCLASS`.
   public static var trafficClassV6: ControlMessageKind {
     ControlMessageKind(level: CMS_IPPROTO_IPV6, type: CMS_IPV6_TCLASS)
@@ -51,12 +55,14 @@ extension ControlMessageKind {
 
 extension TrafficClass: DecodableControlMessage, EncodableControlMessage {
   /// Reads both ``ControlMessageKind/trafficClassV4`` and ``ControlMessageKind/trafficClassV6``.
-  public static func matches(_ kind: ControlMessageKind) -> Bool { kind == .trafficClassV4 || kind == .trafficClassV6 }
+  public static func matches(_ kind: ControlMessageKind) -> Bool {
+    kind == .trafficClassV4 || kind == .trafficClassV6
+  }
 
   /// Linux delivers one byte for IPv4 and an `int` for IPv6; either length is read for either.
   ///
-  /// - Throws: ``AncillaryError/Code/wrongKind``; ``AncillaryError/Code/malformedData`` for another length than 1 or 4, or a
-  ///   truncated message.
+  /// - Throws: ``AncillaryError/Code/wrongKind``; ``AncillaryError/Code/malformedData`` for another
+  ///   length than 1 or 4, or a truncated message.
   public init(decoding message: borrowing ControlMessage) throws(AncillaryError) {
     let version: InternetProtocol = message.kind == .trafficClassV4 ? .v4 : .v6
     if message.data.byteCount == 1 {

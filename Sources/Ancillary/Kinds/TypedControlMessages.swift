@@ -1,5 +1,6 @@
-/// A value that can be read from a control message. Third parties conform their own types for kinds this module does
-/// not know.
+// SPDX-License-Identifier: Apache-2.0
+/// A value that can be read from a control message. Third parties conform their own types for kinds
+/// this module does not know.
 ///
 /// Decoding must take any payload: peers and newer kernels send what they like.
 public protocol DecodableControlMessage: ~Copyable {
@@ -8,8 +9,8 @@ public protocol DecodableControlMessage: ~Copyable {
 
   /// Reads the value.
   ///
-  /// - Throws: ``AncillaryError/Code/malformedData`` when the payload has not the length or shape of this kind,
-  ///   ``AncillaryError/Code/wrongKind`` when the message is of another kind.
+  /// - Throws: ``AncillaryError/Code/malformedData`` when the payload has not the length or shape
+  ///   of this kind, ``AncillaryError/Code/wrongKind`` when the message is of another kind.
   init(decoding message: borrowing ControlMessage) throws(AncillaryError)
 }
 
@@ -27,21 +28,28 @@ public protocol EncodableControlMessage {
 }
 
 extension EncodableControlMessage {
-  /// How many bytes of buffer this message takes, with header and padding. The C name is `CMSG_SPACE`.
+  /// How many bytes of buffer this message takes, with header and padding. The C name is
+  /// `CMSG_SPACE`.
   public var space: Int { ControlMessages.space(for: encodedByteCount) }
 }
 
 extension ControlMessage {
   /// This message as a typed kind; `nil` when it is of another kind.
   ///
-  /// - Throws: ``AncillaryError/Code/malformedData`` when it is of that kind but its payload is not.
-  public func decode<T: DecodableControlMessage & ~Copyable>(as type: T.Type = T.self) throws(AncillaryError) -> T? {
+  /// - Throws: ``AncillaryError/Code/malformedData`` when it is of that kind but its payload is
+  ///   not.
+  public func decode<T: DecodableControlMessage & ~Copyable>(as type: T.Type = T.self)
+    throws(AncillaryError) -> T?
+  {
     guard T.matches(kind) else { return nil }
     return try T(decoding: self)
   }
 
-  /// Throws unless this message is of a kind that `T` reads and its payload has exactly `byteCount` bytes.
-  func check<T: DecodableControlMessage & ~Copyable>(_ type: T.Type, byteCount: Int) throws(AncillaryError) {
+  /// Throws unless this message is of a kind that `T` reads and its payload has exactly `byteCount`
+  /// bytes.
+  func check<T: DecodableControlMessage & ~Copyable>(_ type: T.Type, byteCount: Int)
+    throws(AncillaryError)
+  {
     guard T.matches(kind) else { throw AncillaryError(.wrongKind) }
     guard data.byteCount == byteCount, !isTruncated else {
       throw AncillaryError(.malformedData, actual: data.byteCount, limit: byteCount)
@@ -53,7 +61,9 @@ extension ControlMessages {
   /// The first message of a typed kind, decoded; `nil` when there is none.
   ///
   /// - Throws: ``AncillaryError/Code/malformedData`` when the first of that kind cannot be read.
-  public func first<T: DecodableControlMessage & ~Copyable>(_ type: T.Type = T.self) throws(AncillaryError) -> T? {
+  public func first<T: DecodableControlMessage & ~Copyable>(_ type: T.Type = T.self)
+    throws(AncillaryError) -> T?
+  {
     var iterator = makeIterator()
     while let message = iterator.next() {
       if T.matches(message.kind) { return try T(decoding: message) }

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #if canImport(Glibc)
   internal import Glibc
 #elseif canImport(Musl)
@@ -6,8 +7,8 @@
   internal import Darwin
 #endif
 
-/// Addresses and lengths for one system call (`struct iovec`); the first eight need no allocation. It keeps nothing alive:
-/// ``GatherBuffers`` and ``ScatterBuffers`` borrow the memory.
+/// Addresses and lengths for one system call (`struct iovec`); the first eight need no allocation.
+/// It keeps nothing alive: ``GatherBuffers`` and ``ScatterBuffers`` borrow the memory.
 @safe
 struct IOVector {
   private var inline: InlineArray<8, iovec>
@@ -41,13 +42,17 @@ struct IOVector {
   borrowing func forEachPiece(_ body: (UnsafeRawBufferPointer) -> Void) {
     unsafe withUnsafeEntries { entries in
       for index in entries.indices {
-        unsafe body(UnsafeRawBufferPointer(start: entries[index].iov_base, count: Int(entries[index].iov_len)))
+        unsafe body(
+          UnsafeRawBufferPointer(start: entries[index].iov_base, count: Int(entries[index].iov_len))
+        )
       }
     }
   }
 
   /// Lends the entries to a system call.
-  borrowing func withUnsafeEntries<R, E: Error>(_ body: (UnsafeBufferPointer<iovec>) throws(E) -> R) throws(E) -> R {
+  borrowing func withUnsafeEntries<R, E: Error>(_ body: (UnsafeBufferPointer<iovec>) throws(E) -> R)
+    throws(E) -> R
+  {
     // SAFETY: both hold `count` initialised entries.
     if count > Self.inlineCount { return try unsafe spill.span.withUnsafeBufferPointer(body) }
     return try unsafe inline.span.extracting(first: count).withUnsafeBufferPointer(body)

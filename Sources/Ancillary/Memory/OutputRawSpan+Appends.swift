@@ -1,6 +1,7 @@
+// SPDX-License-Identifier: Apache-2.0
 extension OutputRawSpan {
-  /// Appends an integer in the host's byte order, at any alignment. Traps when it does not fit: callers check
-  /// ``freeCapacity``.
+  /// Appends an integer in the host's byte order, at any alignment. Traps when it does not fit:
+  /// callers check ``freeCapacity``.
   @_lifetime(self: copy self)
   @inline(__always)
   public mutating func append<T: FixedWidthInteger & BitwiseCopyable>(integer value: T) {
@@ -22,7 +23,8 @@ extension OutputRawSpan {
   @_lifetime(self: copy self)
   public mutating func append(copying bytes: RawSpan) {
     precondition(freeCapacity >= bytes.byteCount, "no room for these bytes")
-    // SAFETY: the room was checked above; a span's initialised bytes never overlap another's free ones.
+    // SAFETY: the room was checked above; a span's initialised bytes never overlap another's free
+    // ones.
     unsafe withUnsafeMutableBytes { destination, count in
       unsafe bytes.withUnsafeBytes { source in
         guard let from = source.baseAddress, let to = destination.baseAddress else { return }

@@ -1,24 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
 extension RawSpan {
-  /// The integer at `offset`, in bytes, in the host's byte order; no alignment needed. Traps when it does not fit: check
-  /// lengths that come from a peer first.
+  /// The integer at `offset`, in bytes, in the host's byte order; no alignment needed. Traps when
+  /// it does not fit: check lengths that come from a peer first.
   @inline(__always)
-  public func load<T: FixedWidthInteger & BitwiseCopyable>(_ type: T.Type = T.self, at offset: Int) -> T {
-    precondition(offset >= 0 && byteCount >= MemoryLayout<T>.size && offset <= byteCount - MemoryLayout<T>.size)
+  public func load<T: FixedWidthInteger & BitwiseCopyable>(_ type: T.Type = T.self, at offset: Int)
+    -> T
+  {
+    precondition(
+      offset >= 0 && byteCount >= MemoryLayout<T>.size && offset <= byteCount - MemoryLayout<T>.size
+    )
     // SAFETY: the range was checked above; every bit pattern is an integer; the load is unaligned.
     return unsafe unsafeLoadUnaligned(fromByteOffset: offset, as: T.self)
   }
 
-  /// The integer at `offset`, in bytes, which is there in network byte order. Traps when it does not fit.
+  /// The integer at `offset`, in bytes, which is there in network byte order. Traps when it does
+  /// not fit.
   @inline(__always)
-  public func loadBigEndian<T: FixedWidthInteger & BitwiseCopyable>(_ type: T.Type = T.self, at offset: Int) -> T {
+  public func loadBigEndian<T: FixedWidthInteger & BitwiseCopyable>(
+    _ type: T.Type = T.self, at offset: Int
+  ) -> T {
     T(bigEndian: load(T.self, at: offset))
   }
 
   /// A copy of all bytes.
   func copyToArray() -> [UInt8] {
-    // SAFETY: the buffer has room for `byteCount` bytes, all of which are copied, and the two do not overlap.
+    // SAFETY: the buffer has room for `byteCount` bytes, all of which are copied, and the two do
+    // not overlap.
     unsafe [UInt8](unsafeUninitializedCapacity: byteCount) { buffer, count in
-      unsafe withUnsafeBytes { source in unsafe UnsafeMutableRawBufferPointer(buffer).copyMemory(from: source) }
+      unsafe withUnsafeBytes { source in
+        unsafe UnsafeMutableRawBufferPointer(buffer).copyMemory(from: source)
+      }
       count = byteCount
     }
   }

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Every system call of this module. No decisions here: numbers in, numbers or an Errno out.
 internal import SystemPackage
 
@@ -12,13 +13,14 @@ internal import SystemPackage
 /// The calling thread's `errno`, as a typed error.
 func currentErrno() -> Errno { Errno(rawValue: errno) }
 
-/// close(2), once. On Linux the number is free again even when the call reports EINTR: a second close could hit another
-/// thread's file.
+/// close(2), once. On Linux the number is free again even when the call reports EINTR: a second
+/// close could hit another thread's file.
 func closeNumber(_ number: Int32) -> Errno? {
   close(number) == 0 ? nil : currentErrno()
 }
 
-/// fcntl(2) with F_DUPFD_CLOEXEC: the lowest free number at or above 0, closed on exec from the start.
+/// fcntl(2) with F_DUPFD_CLOEXEC: the lowest free number at or above 0, closed on exec from the
+/// start.
 func duplicateNumber(_ number: Int32) throws(Errno) -> Int32 {
   let copy = fcntl(number, F_DUPFD_CLOEXEC, 0)
   guard copy >= 0 else { throw currentErrno() }
@@ -45,7 +47,8 @@ func isStream(_ number: Int32) -> Bool {
 
 /// sendmsg(2), again after EINTR.
 func sendMessageCall(
-  _ number: Int32, name: UnsafeRawBufferPointer, vector: UnsafeBufferPointer<iovec>, control: UnsafeRawBufferPointer,
+  _ number: Int32, name: UnsafeRawBufferPointer, vector: UnsafeBufferPointer<iovec>,
+  control: UnsafeRawBufferPointer,
   flags: Int32
 ) throws(Errno) -> Int {
   // SAFETY: the caller lends all of the memory for the call; the kernel only reads it.
@@ -54,7 +57,8 @@ func sendMessageCall(
   unsafe header.msg_namelen = numericCast(name.count)
   unsafe header.msg_iov = UnsafeMutablePointer(mutating: vector.baseAddress)
   unsafe header.msg_iovlen = numericCast(vector.count)
-  unsafe header.msg_control = control.count == 0 ? nil : UnsafeMutableRawPointer(mutating: control.baseAddress)
+  unsafe header.msg_control =
+    control.count == 0 ? nil : UnsafeMutableRawPointer(mutating: control.baseAddress)
   unsafe header.msg_controllen = numericCast(control.count)
   while true {
     let sent = unsafe sendmsg(number, &header, flags)
@@ -89,7 +93,8 @@ func receiveMessageCall(
     let received = unsafe recvmsg(number, &header, flags)
     if received >= 0 {
       return unsafe ReceiveOutcome(
-        byteCount: received, nameLength: Int(header.msg_namelen), controlLength: Int(header.msg_controllen),
+        byteCount: received, nameLength: Int(header.msg_namelen),
+        controlLength: Int(header.msg_controllen),
         flags: header.msg_flags)
     }
     let error = currentErrno()

@@ -1,6 +1,9 @@
-/// The numbers that a system gives to the flags of sendmsg(2) and recvmsg(2); 0 where it has no such flag.
+// SPDX-License-Identifier: Apache-2.0
+/// The numbers that a system gives to the flags of sendmsg(2) and recvmsg(2); 0 where it has no
+/// such flag.
 ///
-/// The tables of the other systems are data, tested everywhere; they have **not been run on FreeBSD or macOS**.
+/// The tables of the other systems are data, tested everywhere; they have **not been run on FreeBSD
+/// or macOS**.
 public struct MessageFlagNumbers: Hashable, Sendable {
   /// The C name is `MSG_OOB`.
   public var outOfBand: Int32 = 0x1
@@ -34,22 +37,26 @@ public struct MessageFlagNumbers: Hashable, Sendable {
   /// Linux, all architectures (include/linux/socket.h).
   public static var linux: MessageFlagNumbers {
     MessageFlagNumbers(
-      controlTruncated: 0x8, truncated: 0x20, doNotWait: 0x40, endOfRecord: 0x80, waitForAll: 0x100, confirm: 0x800,
+      controlTruncated: 0x8, truncated: 0x20, doNotWait: 0x40, endOfRecord: 0x80, waitForAll: 0x100,
+      confirm: 0x800,
       errorQueue: 0x2000, more: 0x8000, noSignal: 0x4000, closeOnExec: 0x4000_0000)
   }
 
   /// FreeBSD (sys/sys/socket.h).
   public static var freeBSD: MessageFlagNumbers {
     MessageFlagNumbers(
-      controlTruncated: 0x20, truncated: 0x10, doNotWait: 0x80, endOfRecord: 0x8, waitForAll: 0x40, endOfFile: 0x100,
+      controlTruncated: 0x20, truncated: 0x10, doNotWait: 0x80, endOfRecord: 0x8, waitForAll: 0x40,
+      endOfFile: 0x100,
       noSignal: 0x20000, closeOnExec: 0x40000)
   }
 
-  /// macOS (bsd/sys/socket.h). It has no atomic close-on-exec: set `FD_CLOEXEC` after the receive. Older releases have no
-  /// `MSG_NOSIGNAL` either: set the option `SO_NOSIGPIPE` on the socket there.
+  /// macOS (bsd/sys/socket.h). It has no atomic close-on-exec: set `FD_CLOEXEC` after the receive.
+  /// Older releases have no `MSG_NOSIGNAL` either: set the option `SO_NOSIGPIPE` on the socket
+  /// there.
   public static var macOS: MessageFlagNumbers {
     MessageFlagNumbers(
-      controlTruncated: 0x20, truncated: 0x10, doNotWait: 0x80, endOfRecord: 0x8, waitForAll: 0x40, endOfFile: 0x100,
+      controlTruncated: 0x20, truncated: 0x10, doNotWait: 0x80, endOfRecord: 0x8, waitForAll: 0x40,
+      endOfFile: 0x100,
       noSignal: 0x80000)
   }
 

@@ -1,7 +1,9 @@
-// Control-message arithmetic, and the numbers that Swift cannot see on Glibc or that Debian 12's headers lack.
+// SPDX-License-Identifier: Apache-2.0
+// Control-message arithmetic, and the numbers that Swift cannot see on Glibc or that Debian 12's
+// headers lack.
 //
-// The numbers are Linux's; ControlMessageLayout.c asserts at compile time that each equals the system header's, where
-// that has it.
+// The numbers are Linux's; ControlMessageLayout.c asserts at compile time that each equals the
+// system header's, where that has it.
 #ifndef CMESSAGESOCKETS_CONTROL_MESSAGE_LAYOUT_H
 #define CMESSAGESOCKETS_CONTROL_MESSAGE_LAYOUT_H
 #include <stddef.h>

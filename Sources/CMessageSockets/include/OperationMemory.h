@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #ifndef CMESSAGESOCKETS_OPERATION_MEMORY_H
 #define CMESSAGESOCKETS_OPERATION_MEMORY_H
 #include "Tasks.h"
@@ -5,7 +6,8 @@
 
 enum { cms_inline_vectors = 8 };
 
-// What one operation needs at an address that never changes, in one piece: the kernel's part first, in the order in which it is looked at.
+// What one operation needs at an address that never changes, in one piece: the kernel's part first,
+// in the order in which it is looked at.
 typedef struct cms_operation_memory {
   cms_msghdr header;
   cms_iovec vectors[cms_inline_vectors];
@@ -14,8 +16,15 @@ typedef struct cms_operation_memory {
   void *_Nullable name;
 } cms_operation_memory;
 
-static inline cms_msghdr *_Nonnull cms_header(cms_operation_memory *_Nonnull memory) { return &memory->header; }
-static inline cms_iovec *_Nonnull cms_vectors(cms_operation_memory *_Nonnull memory) { return memory->vectors; }
-static inline cms_cancellation_handler *_Nonnull cms_handler(cms_operation_memory *_Nonnull memory) { return &memory->cancellation_handler; }
+static inline cms_msghdr *_Nonnull cms_header(cms_operation_memory *_Nonnull memory) {
+  return &memory->header;
+}
+static inline cms_iovec *_Nonnull cms_vectors(cms_operation_memory *_Nonnull memory) {
+  return memory->vectors;
+}
+static inline cms_cancellation_handler *_Nonnull cms_handler(
+    cms_operation_memory *_Nonnull memory) {
+  return &memory->cancellation_handler;
+}
 
 #endif

@@ -1,4 +1,6 @@
-// Sockets, wake-up and readiness descriptors. All descriptors are created close-on-exec. Results are a value, or -errno.
+// SPDX-License-Identifier: Apache-2.0
+// Sockets, wake-up and readiness descriptors. All descriptors are created close-on-exec. Results
+// are a value, or -errno.
 #ifndef CMESSAGESOCKETS_SOCKETS_H
 #define CMESSAGESOCKETS_SOCKETS_H
 #include <stdbool.h>
@@ -37,7 +39,8 @@ enum : int32_t { cms_open_path = 0x200000 };
 int32_t cms_socket(int32_t family, int32_t type);
 int32_t cms_unix_socketpair(int32_t type, int32_t *first, int32_t *second);
 int32_t cms_bind(int32_t fd, const void *name, uint32_t name_length);
-// connect(2). Blocks unless the socket is O_NONBLOCK. EINTR is not retried: the connection goes on being made.
+// connect(2). Blocks unless the socket is O_NONBLOCK. EINTR is not retried: the connection goes on
+// being made.
 int32_t cms_connect(int32_t fd, const void *name, uint32_t name_length);
 int32_t cms_listen(int32_t fd, int32_t backlog);
 int32_t cms_shutdown(int32_t fd, bool read, bool write);
@@ -48,7 +51,7 @@ int32_t cms_get_option(int32_t fd, int32_t level, int32_t name, void *value, uin
 int32_t cms_set_option(int32_t fd, int32_t level, int32_t name, const void *value, uint32_t length);
 int32_t cms_set_close_on_exec(int32_t fd);
 int32_t cms_close(int32_t fd);
-uint32_t cms_effective_user(void);   // geteuid(2)
+uint32_t cms_effective_user(void); // geteuid(2)
 
 // An eventfd(2): close-on-exec, non-blocking.
 int32_t cms_eventfd(void);

@@ -1,9 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
 internal import Ancillary
 internal import Glibc
 internal import SocketEngine
 internal import SystemPackage
 
-/// The right to replace the file at a path, among all processes that ask for it: a file beside it, with a suffix of our own, that is locked by flock(2) and removed at the end of this value. One
+/// The right to replace the file at a path, among all processes that ask for it: a file beside it,
+/// with a suffix of our own, that is locked by flock(2) and removed at the end of this value. One
 /// that a killed process has left is used again. A file that is not like ours is left alone.
 struct PathLock: ~Copyable {
   /// PostgreSQL and others have files with the suffix `.lock` of their own beside their sockets.
@@ -15,26 +17,37 @@ struct PathLock: ~Copyable {
 
   /// Does not wait.
   ///
-  /// - Throws: ``SocketError``: `addressInUse` if another process has the lock, or what stands at its path is no lock; `notPermitted`.
+  /// - Throws: ``SocketError``: `addressInUse` if another process has the lock, or what stands at
+  ///   its path is no lock; `notPermitted`.
   init(_ address: UnixAddress) throws(SocketError) {
     // SAFETY: the array ends with a NUL.
     let path = unsafe FilePath(
-      platformString: (address.nameBytes + Array(Self.suffix.utf8)).map { CInterop.PlatformChar(bitPattern: $0) } + [0])
+      platformString: (address.nameBytes + Array(Self.suffix.utf8)).map {
+        CInterop.PlatformChar(bitPattern: $0)
+      } + [0])
     let file: OwnedFd
     do {
       let options: FileDescriptor.OpenOptions = [.create, .closeOnExec, .noFollow, .nonBlocking]
-      file = OwnedFd(adopting: try FileDescriptor.open(path, .readWrite, options: options, permissions: .ownerReadWrite))
+      file = OwnedFd(
+        adopting: try FileDescriptor.open(
+          path, .readWrite, options: options, permissions: .ownerReadWrite))
     } catch {
       throw SocketError(
-        result: -((error as? Errno)?.rawValue ?? EIO), .bind, address: AnySocketAddress(address), detail: "the lock file \(path)")
+        result: -((error as? Errno)?.rawValue ?? EIO), .bind, address: AnySocketAddress(address),
+        detail: "the lock file \(path)")
     }
     guard let status = file.withUnsafeFileDescriptor({ Self.status(of: $0) }),
       let identity = file.withUnsafeFileDescriptor({ FileIdentity($0) }),
       status.st_mode & S_IFMT == S_IFREG, status.st_size == 0
     else {
-      throw StaleFile.inUse(address, "\(path), which is to be the lock file, is not an empty file: move it away")
+      throw StaleFile.inUse(
+        address, "\(path), which is to be the lock file, is not an empty file: move it away")
     }
-    guard file.withUnsafeFileDescriptor({ flock($0.rawValue, LOCK_EX | LOCK_NB) == 0 && Self.status(of: $0)?.st_nlink ?? 0 > 0 }) else {
+    guard
+      file.withUnsafeFileDescriptor({
+        flock($0.rawValue, LOCK_EX | LOCK_NB) == 0 && Self.status(of: $0)?.st_nlink ?? 0 > 0
+      })
+    else {
       throw StaleFile.inUse(address, "another process is replacing it, with the lock file \(path)")
     }
     self.path = path
@@ -44,8 +57,8 @@ struct PathLock: ~Copyable {
 
   deinit {
     if FileIdentity(path: path) != identity { return }
-    // While it is locked: whoever has opened it meanwhile, and locks it next, finds that it has no name any more.
-    // SAFETY: the string ends with a NUL, and is not used after the call.
+    // While it is locked: whoever has opened it meanwhile, and locks it next, finds that it has no
+    // name any more. SAFETY: the string ends with a NUL, and is not used after the call.
     unsafe path.withPlatformString { path in _ = unsafe unlink(path) }
   }
 

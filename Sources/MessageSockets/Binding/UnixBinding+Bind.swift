@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 internal import Ancillary
 internal import CMessageSockets
 internal import Glibc
@@ -8,7 +9,8 @@ extension UnixBinding {
   /// bind(2), with the file as wanted. Returns the file, if it is to be removed with the socket.
   ///
   /// - Throws: ``SocketError``, with the address: `addressInUse`, `notPermitted`, `notFound`.
-  func bind(_ socket: borrowing OwnedFd, to address: UnixAddress) throws(SocketError) -> BoundFile? {
+  func bind(_ socket: borrowing OwnedFd, to address: UnixAddress) throws(SocketError) -> BoundFile?
+  {
     let name = AnySocketAddress(address)
     guard let path = address.path else {
       try socket.bind(to: name)
@@ -21,7 +23,9 @@ extension UnixBinding {
       try StaleFile.replace(path, address) { () throws(SocketError) in try socket.bind(to: name) }
     }
     guard let made = FileIdentity(path: path), made.isSocket else {
-      throw SocketError(.addressInUse, .bind, address: name, detail: "the file was taken away or replaced as soon as it was made")
+      throw SocketError(
+        .addressInUse, .bind, address: name,
+        detail: "the file was taken away or replaced as soon as it was made")
     }
     let file = BoundFile(path: path, identity: made)
     if made.permissions != permissions { try setPermissions(of: path, name) }
@@ -30,8 +34,11 @@ extension UnixBinding {
     return nil
   }
 
-  /// A new file gets what the socket itself has, less the umask (bind(2) of Linux): so it never has more than wanted.
-  private func limitPermissions(of socket: borrowing OwnedFd, _ name: AnySocketAddress) throws(SocketError) {
+  /// A new file gets what the socket itself has, less the umask (bind(2) of Linux): so it never has
+  /// more than wanted.
+  private func limitPermissions(of socket: borrowing OwnedFd, _ name: AnySocketAddress)
+    throws(SocketError)
+  {
     let result = socket.withUnsafeFileDescriptor { fchmod($0.rawValue, permissions.rawValue) }
     guard result == 0 else { throw SocketError(result: -errno, .bind, address: name) }
   }
@@ -42,6 +49,8 @@ extension UnixBinding {
     let result = unsafe path.withPlatformString { path in
       unsafe fchmodat(AT_FDCWD, path, permissions.rawValue, AT_SYMLINK_NOFOLLOW) == 0 ? 0 : -errno
     }
-    guard result == 0 else { throw SocketError(result: result, .bind, address: name, detail: "the permissions of the file") }
+    guard result == 0 else {
+      throw SocketError(result: result, .bind, address: name, detail: "the permissions of the file")
+    }
   }
 }

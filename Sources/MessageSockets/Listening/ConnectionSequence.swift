@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 internal import SocketEngine
 internal import SystemPackage
 
@@ -12,18 +13,22 @@ public struct ConnectionSequence<Listener: SocketListener>: AsyncSequence, Senda
 
   public func makeAsyncIterator() -> AsyncIterator { AsyncIterator(listener: listener) }
 
-  /// Accepts one connection a step. Ends when the listener is closed; after an error there is nothing more.
+  /// Accepts one connection a step. Ends when the listener is closed; after an error there is
+  /// nothing more.
   ///
-  /// When this process or the system has no descriptor or memory left (`EMFILE`, `ENFILE`, `ENOMEM`) the step waits, 10 ms at first and up to a second, and
-  /// tries again: the connections wait in the kernel meanwhile. So it does after the errors of a new connection that accept(2) reports (`EPROTO`, `ENETDOWN`, `EHOSTUNREACH`, `EPERM` of a
-  /// firewall …). A connection that its peer has given up already (`ECONNABORTED`) is passed over.
+  /// When this process or the system has no descriptor or memory left (`EMFILE`, `ENFILE`,
+  /// `ENOMEM`) the step waits, 10 ms at first and up to a second, and tries again: the connections
+  /// wait in the kernel meanwhile. So it does after the errors of a new connection that accept(2)
+  /// reports (`EPROTO`, `ENETDOWN`, `EHOSTUNREACH`, `EPERM` of a firewall …). A connection that its
+  /// peer has given up already (`ECONNABORTED`) is passed over.
   public struct AsyncIterator: AsyncIteratorProtocol {
     private let listener: Listener
     private var isFinished = false
 
     init(listener: Listener) { self.listener = listener }
 
-    public mutating func next(isolation: isolated (any Actor)?) async throws -> Listener.Connection? {
+    public mutating func next(isolation: isolated (any Actor)?) async throws -> Listener.Connection?
+    {
       if isFinished { return nil }
       do {
         let connection = try await nextConnection(isolation: isolation)
@@ -35,7 +40,9 @@ public struct ConnectionSequence<Listener: SocketListener>: AsyncSequence, Senda
       }
     }
 
-    private func nextConnection(isolation: isolated (any Actor)?) async throws -> Listener.Connection? {
+    private func nextConnection(isolation: isolated (any Actor)?) async throws -> Listener
+      .Connection?
+    {
       var pause = Duration.milliseconds(10)
       while true {
         do {
@@ -54,13 +61,14 @@ public struct ConnectionSequence<Listener: SocketListener>: AsyncSequence, Senda
 }
 
 extension SocketError {
-  /// Whether accept(2) may be tried again: there is nothing left, which others may give back; or what it says is an error of the connection, and not the
-  /// listener's.
+  /// Whether accept(2) may be tried again: there is nothing left, which others may give back; or
+  /// what it says is an error of the connection, and not the listener's.
   fileprivate var passes: Bool {
     switch errno {
     case .tooManyOpenFiles, .tooManyOpenFilesInSystem, .noMemory, .noBufferSpace: true
     // The last is ENONET.
-    case .networkDown, .protocolError, .protocolNotAvailable, .hostIsDown, .noRouteToHost, .notSupportedOnSocket, .networkUnreachable,
+    case .networkDown, .protocolError, .protocolNotAvailable, .hostIsDown, .noRouteToHost,
+      .notSupportedOnSocket, .networkUnreachable,
       .notPermitted, Errno(rawValue: 64):
       true
     default: false

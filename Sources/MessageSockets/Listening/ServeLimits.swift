@@ -1,12 +1,15 @@
+// SPDX-License-Identifier: Apache-2.0
 /// The limits of ``SocketListener/serve(_:onError:handler:)``.
 public struct ServeLimits: Sendable, Hashable {
-  /// How many connections are handled at once, 1 or more. Further ones wait in the kernel, as many as the listener's backlog has room for. Each takes at least one descriptor: stay below
+  /// How many connections are handled at once, 1 or more. Further ones wait in the kernel, as many
+  /// as the listener's backlog has room for. Each takes at least one descriptor: stay below
   /// `RLIMIT_NOFILE`.
   ///
   /// - Precondition: 1 or more.
   public var connections: Int { didSet { Self.check(connections) } }
 
-  /// How long handlers may go on after the task of `serve` was cancelled, before they are cancelled themselves. Zero: not at all.
+  /// How long handlers may go on after the task of `serve` was cancelled, before they are cancelled
+  /// themselves. Zero: not at all.
   public var graceTime: Duration
 
   /// 256 connections, 10 seconds.
@@ -16,5 +19,7 @@ public struct ServeLimits: Sendable, Hashable {
     self.graceTime = graceTime
   }
 
-  private static func check(_ connections: Int) { precondition(connections > 0, "A server has room for at least one connection") }
+  private static func check(_ connections: Int) {
+    precondition(connections > 0, "A server has room for at least one connection")
+  }
 }

@@ -1,8 +1,10 @@
+// SPDX-License-Identifier: Apache-2.0
 internal import SocketEngine
 
 /// One run of ``SocketListener/serve(_:onError:handler:)``.
 ///
-/// Two tasks: the caller's accepts, and ends at once when it is cancelled; the handlers' own, which is no child of it, is cancelled when the grace time has passed.
+/// Two tasks: the caller's accepts, and ends at once when it is cancelled; the handlers' own, which
+/// is no child of it, is cancelled when the grace time has passed.
 /// ```
 /// places ──▶ accept, authorize ──connections──▶ handlers ──▶ handle ▶ close
 ///    ▲                                                                │
@@ -18,7 +20,8 @@ struct Server<Listener: SocketListener>: Sendable {
 
   /// An element for each connection that may be accepted.
   private let places: (stream: AsyncStream<Void>, continuation: AsyncStream<Void>.Continuation)
-  private let connections: (stream: AsyncStream<Connection>, continuation: AsyncStream<Connection>.Continuation)
+  private let connections:
+    (stream: AsyncStream<Connection>, continuation: AsyncStream<Connection>.Continuation)
 
   init(
     listener: Listener, limits: ServeLimits, onError: @escaping @Sendable (any Error) -> Void,
@@ -58,7 +61,8 @@ struct Server<Listener: SocketListener>: Sendable {
     try outcome.get()
   }
 
-  /// Accepts while there are places. Ends, without an error, when the task is cancelled or the listener closed.
+  /// Accepts while there are places. Ends, without an error, when the task is cancelled or the
+  /// listener closed.
   private func acceptAll() async -> Result<Void, any Error> {
     var arrivals = listener.connections.makeAsyncIterator()
     do {

@@ -1,30 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
 internal import SocketEngine
 
 extension SocketListener {
-  /// Accepts connections and runs `handler` for each, until the task is cancelled or the listener is closed.
+  /// Accepts connections and runs `handler` for each, until the task is cancelled or the listener
+  /// is closed.
   ///
   /// ```swift
   /// try await listener.serve { connection in
   ///   for try await request in connection.messages { try await connection.sendMessage(request.payload) }
   /// }
   /// ```
-  /// Each handler runs in a task of its own, on its connection's loop (``IOLoop/run(_:)``), so that no message costs a thread hop; it must not block that thread. Its connection is closed when it
+  /// Each handler runs in a task of its own, on its connection's loop (``IOLoop/run(_:)``), so that
+  /// no message costs a thread hop; it must not block that thread. Its connection is closed when it
   /// returns or throws, whoever else refers to it. To keep one, ``LoopSocket/release()`` it.
   ///
-  /// **To stop, cancel the task.** The listener is then closed at once: who connects from now on is refused, and so is who waits to be accepted. Handlers go on as if nothing had happened for the grace
-  /// time of `limits`, and are then cancelled. The call returns, without an error, when the last has ended and its connection is closed. Handlers that never look at their cancellation, keep it waiting.
+  /// **To stop, cancel the task.** The listener is then closed at once: who connects from now on is
+  /// refused, and so is who waits to be accepted. Handlers go on as if nothing had happened for the
+  /// grace time of `limits`, and are then cancelled. The call returns, without an error, when the
+  /// last has ended and its connection is closed. Handlers that never look at their cancellation,
+  /// keep it waiting.
   ///
-  /// When ``close()`` is called on the listener, the call accepts no more and waits for the handlers, without a limit until the task is cancelled.
+  /// When ``close()`` is called on the listener, the call accepts no more and waits for the
+  /// handlers, without a limit until the task is cancelled.
   ///
-  /// When the process has no descriptor or memory left, it waits and tries again, as ``connections`` does.
+  /// When the process has no descriptor or memory left, it waits and tries again, as
+  /// ``connections`` does.
   ///
   /// - Parameters:
   ///   - limits: How many connections at once, and how long handlers may go on at the end.
-  ///   - onError: Is told what a handler has thrown. The server goes on. Not told: a `CancellationError` after the handler was cancelled. Runs on the connection's loop.
+  ///   - onError: Is told what a handler has thrown. The server goes on. Not told: a
+  ///     `CancellationError` after the handler was cancelled. Runs on the connection's loop.
   ///   - handler: Owns the connection while it runs.
-  /// - Throws: ``SocketError``: `loopShutDown`, `loopFailed`, and errors of accept(2) that do not pass. The handlers have ended then too, within the grace time. Cancellation is no error.
+  /// - Throws: ``SocketError``: `loopShutDown`, `loopFailed`, and errors of accept(2) that do not
+  ///   pass. The handlers have ended then too, within the grace time. Cancellation is no error.
   public nonisolated func serve(
-    _ limits: ServeLimits = ServeLimits(), onError: @escaping @Sendable (any Error) -> Void = { _ in },
+    _ limits: ServeLimits = ServeLimits(),
+    onError: @escaping @Sendable (any Error) -> Void = { _ in },
     handler: @escaping @Sendable (Connection) async throws -> Void
   ) async throws {
     try await withTaskExecutorPreference(loop.taskExecutor) {

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 internal import Ancillary
 internal import CMessageSockets
 public import SocketEngine
@@ -25,32 +26,44 @@ extension SocketListener {
   public nonisolated var receivePolicy: ReceivePolicy { ReceivePolicy() }
   public nonisolated var authorization: Authorization { .anyone }
 
-  /// Waits for the next connection whose peer is authorized. The C name is accept4(2), with `SOCK_CLOEXEC`.
+  /// Waits for the next connection whose peer is authorized. The C name is accept4(2), with
+  /// `SOCK_CLOEXEC`.
   ///
-  /// A peer that is not is closed before a byte of it is read, reported (``Authorization/reporting(_:)``), and the next one is waited for. When the task is cancelled while an
-  /// authorization looks at a peer, that connection is closed. While 64 refused
-  /// connections of the listener have not been closed yet, because of descriptors that their peers have left in them, none is accepted.
+  /// A peer that is not is closed before a byte of it is read, reported
+  /// (``Authorization/reporting(_:)``), and the next one is waited for. When the task is cancelled
+  /// while an authorization looks at a peer, that connection is closed. While 64 refused
+  /// connections of the listener have not been closed yet, because of descriptors that their peers
+  /// have left in them, none is accepted.
   ///
-  /// - Throws: ``SocketError``: `outOfDescriptors` (the connection keeps waiting in the kernel; try again when some are free), `closed`, `loopShutDown`, `loopFailed`.
-  ///   `CancellationError` when the task was cancelled: then no connection was taken. One that won the race is returned.
+  /// - Throws: ``SocketError``: `outOfDescriptors` (the connection keeps waiting in the kernel; try
+  ///   again when some are free), `closed`, `loopShutDown`, `loopFailed`. `CancellationError` when
+  ///   the task was cancelled: then no connection was taken. One that won the race is returned.
   public nonisolated func accept() async throws -> Connection {
     while true {
-      // Asked each time: a task that came to the loop's thread without preferring it goes on elsewhere after a wait.
-      if let connection = try await channel.isOnLoop ? acceptHere() : acceptOnLoop() { return connection }
+      // Asked each time: a task that came to the loop's thread without preferring it goes on
+      // elsewhere after a wait.
+      if let connection = try await channel.isOnLoop ? acceptHere() : acceptOnLoop() {
+        return connection
+      }
     }
   }
 
   /// The connections that arrive from now on; ends when the listener is closed.
   ///
-  /// A connection is accepted when it is asked for. Leaving the loop early, or cancelling its task, loses none: what was not returned waits in the kernel for the next iteration. Several iterations
-  /// at once share the connections out among them. An error is thrown once, after which the iteration is at its end. See ``serve(_:onError:handler:)`` for handling them.
-  public nonisolated var connections: ConnectionSequence<Self> { ConnectionSequence(listener: self) }
+  /// A connection is accepted when it is asked for. Leaving the loop early, or cancelling its task,
+  /// loses none: what was not returned waits in the kernel for the next iteration. Several
+  /// iterations at once share the connections out among them. An error is thrown once, after which
+  /// the iteration is at its end. See ``serve(_:onError:handler:)`` for handling them.
+  public nonisolated var connections: ConnectionSequence<Self> {
+    ConnectionSequence(listener: self)
+  }
 
   private func acceptOnLoop() async throws -> Connection? { try await acceptHere() }
 
   /// Nil if the peer was refused, or none was accepted because too many were.
   private nonisolated func acceptHere() async throws -> Connection? {
-    // Refused peers decide how long it takes to close their connections. What they hold open stays bounded.
+    // Refused peers decide how long it takes to close their connections. What they hold open stays
+    // bounded.
     if channel.refusedCount >= SocketChannel.maximumRefused {
       _ = try channel.number(for: .accept)
       try await loop.sleep(for: .milliseconds(10))
@@ -70,7 +83,9 @@ extension SocketListener {
       return nil
     }
     return Self.makeConnection(
-      SocketChannel(adopting: descriptor, kind: channel.kind, loop: connectionGroup?.next() ?? channel.loop, policy: receivePolicy))
+      SocketChannel(
+        adopting: descriptor, kind: channel.kind, loop: connectionGroup?.next() ?? channel.loop,
+        policy: receivePolicy))
   }
 }
 
@@ -79,7 +94,8 @@ extension SocketForm {
   ///
   /// - Throws: ``SocketError``: `addressInUse`, `notSupported`.
   func listen(
-    _ descriptor: consuming OwnedFd, boundTo file: consuming BoundFile? = nil, at address: AnySocketAddress, backlog: Int, on loop: IOLoop
+    _ descriptor: consuming OwnedFd, boundTo file: consuming BoundFile? = nil,
+    at address: AnySocketAddress, backlog: Int, on loop: IOLoop
   ) throws(SocketError) -> SocketChannel {
     let number = descriptor.withUnsafeFileDescriptor { $0.rawValue }
     // The socket is new and ours alone: no other process has the open file whose flag this is.
@@ -89,6 +105,7 @@ extension SocketForm {
     }
     let listening = cms_listen(number, Int32(clamping: backlog))
     guard listening == 0 else { throw SocketError(result: listening, .listen, address: address) }
-    return SocketChannel(adopting: descriptor, boundTo: file, kind: kind, loop: loop, hasUntrustedPeers: true)
+    return SocketChannel(
+      adopting: descriptor, boundTo: file, kind: kind, loop: loop, hasUntrustedPeers: true)
   }
 }

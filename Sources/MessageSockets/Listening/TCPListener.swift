@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 public import Ancillary
 internal import CMessageSockets
 public import SocketEngine
@@ -24,33 +25,48 @@ public actor TCPListener: SocketListener {
 
   public nonisolated var unownedExecutor: UnownedSerialExecutor { unsafe channel.unownedExecutor }
 
-  public static func makeConnection(_ channel: SocketChannel) -> TCPStream { TCPStream(channel: channel) }
-
-  /// Takes over a listening TCP socket that was made elsewhere; see ``UnixListener/init(adopting:authorization:policy:on:connectionsOn:)``.
-  ///
-  /// - Throws: ``SocketError``: `wrongSocketKind`, with what it is (also: it does not listen); then it is closed.
-  public init(adopting descriptor: consuming OwnedFd, on loop: IOLoop? = nil, connectionsOn group: IOLoopGroup? = nil) throws(SocketError) {
-    let (channel, name) = try TCPStream.form.adoptListener(descriptor, on: loop)
-    // The family was checked: the kernel names an Internet address.
-    self.init(channel: channel, address: name?.internet ?? InternetAddress(.any as IPv4Address, port: 0), group: group)
+  public static func makeConnection(_ channel: SocketChannel) -> TCPStream {
+    TCPStream(channel: channel)
   }
 
-  /// Binds a new socket and starts to listen. The C names are bind(2) and listen(2). An address whose last connections are still winding down can be bound at once
-  /// (`SO_REUSEADDR`).
+  /// Takes over a listening TCP socket that was made elsewhere; see
+  /// ``UnixListener/init(adopting:authorization:policy:on:connectionsOn:)``.
+  ///
+  /// - Throws: ``SocketError``: `wrongSocketKind`, with what it is (also: it does not listen); then
+  ///   it is closed.
+  public init(
+    adopting descriptor: consuming OwnedFd, on loop: IOLoop? = nil,
+    connectionsOn group: IOLoopGroup? = nil
+  ) throws(SocketError) {
+    let (channel, name) = try TCPStream.form.adoptListener(descriptor, on: loop)
+    // The family was checked: the kernel names an Internet address.
+    self.init(
+      channel: channel, address: name?.internet ?? InternetAddress(.any as IPv4Address, port: 0),
+      group: group)
+  }
+
+  /// Binds a new socket and starts to listen. The C names are bind(2) and listen(2). An address
+  /// whose last connections are still winding down can be bound at once (`SO_REUSEADDR`).
   ///
   /// - Parameters:
-  ///   - address: An address of this machine, ``IPv4Address/any`` or ``IPv6Address/any``; port 0 to have one chosen: ``address``.
-  ///   - backlog: How many connections may wait to be accepted; the kernel takes at most `net.core.somaxconn` (4,096).
-  ///   - settings: Options to set before it is bound, as ``SocketOption/reusePort``, ``SocketOption/onlyV6``, and buffer sizes, which accepted connections inherit.
+  ///   - address: An address of this machine, ``IPv4Address/any`` or ``IPv6Address/any``; port 0 to
+  ///     have one chosen: ``address``.
+  ///   - backlog: How many connections may wait to be accepted; the kernel takes at most
+  ///     `net.core.somaxconn` (4,096).
+  ///   - settings: Options to set before it is bound, as ``SocketOption/reusePort``,
+  ///     ``SocketOption/onlyV6``, and buffer sizes, which accepted connections inherit.
   ///   - group: Loops to spread the accepted connections over, in turn.
-  /// - Throws: ``SocketError``: `addressInUse`, `addressNotAvailable`, `notPermitted` (a port below 1024), `notSupported` (no IPv6), `outOfDescriptors`.
+  /// - Throws: ``SocketError``: `addressInUse`, `addressNotAvailable`, `notPermitted` (a port below
+  ///   1024), `notSupported` (no IPv6), `outOfDescriptors`.
   public static func bind(
-    to address: InternetAddress, backlog: Int = 1024, settings: [SocketSetting] = [], on loop: IOLoop? = nil,
+    to address: InternetAddress, backlog: Int = 1024, settings: [SocketSetting] = [],
+    on loop: IOLoop? = nil,
     connectionsOn group: IOLoopGroup? = nil
   ) throws(SocketError) -> TCPListener {
     let loop = try IOLoop.resolve(loop)
     let name = AnySocketAddress(address)
-    let descriptor = try TCPStream.form.make(family: address.family, settings: [SocketSetting(.reuseAddress, true)] + settings)
+    let descriptor = try TCPStream.form.make(
+      family: address.family, settings: [SocketSetting(.reuseAddress, true)] + settings)
     try descriptor.bind(to: name)
     let bound = try descriptor.localAddress()?.internet ?? address
     let channel = try TCPStream.form.listen(descriptor, at: name, backlog: backlog, on: loop)

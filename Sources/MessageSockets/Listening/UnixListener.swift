@@ -1,9 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
 public import Ancillary
 internal import CMessageSockets
 public import SocketEngine
 internal import SystemPackage
 
-/// A listening Unix socket, which makes connections of one kind: `UnixListener<UnixStream>` or `UnixListener<UnixSeqpacket>`.
+/// A listening Unix socket, which makes connections of one kind: `UnixListener<UnixStream>` or
+/// `UnixListener<UnixSeqpacket>`.
 /// ```swift
 /// let listener = try UnixListener<UnixSeqpacket>.bind(to: UnixAddress(path: "/run/app.sock"))
 /// for try await connection in listener.connections { … }
@@ -21,7 +23,8 @@ public actor UnixListener<Connection: UnixConnection>: SocketListener {
   public nonisolated let receivePolicy: ReceivePolicy
 
   private init(
-    channel: SocketChannel, address: UnixAddress, group: IOLoopGroup?, authorization: Authorization, policy: ReceivePolicy
+    channel: SocketChannel, address: UnixAddress, group: IOLoopGroup?, authorization: Authorization,
+    policy: ReceivePolicy
   ) {
     self.channel = channel
     self.address = address
@@ -32,53 +35,77 @@ public actor UnixListener<Connection: UnixConnection>: SocketListener {
 
   public nonisolated var unownedExecutor: UnownedSerialExecutor { unsafe channel.unownedExecutor }
 
-  public static func makeConnection(_ channel: SocketChannel) -> Connection { Connection(channel: channel) }
+  public static func makeConnection(_ channel: SocketChannel) -> Connection {
+    Connection(channel: channel)
+  }
 
-  /// Takes over a listening socket that was made elsewhere: by socket activation (descriptors 3 and up, `LISTEN_FDS`; sd_listen_fds(3)), by another library,
-  /// received in a message. It is set close-on-exec; its status flags stay as they are. A file that it is bound to is left alone.
+  /// Takes over a listening socket that was made elsewhere: by socket activation (descriptors 3 and
+  /// up, `LISTEN_FDS`; sd_listen_fds(3)), by another library, received in a message. It is set
+  /// close-on-exec; its status flags stay as they are. A file that it is bound to is left alone.
   ///
-  /// On epoll, make it `O_NONBLOCK` if another process may accept from it too: a connection that is gone before our turn would block the loop until the next comes.
+  /// On epoll, make it `O_NONBLOCK` if another process may accept from it too: a connection that is
+  /// gone before our turn would block the loop until the next comes.
   ///
   /// - Parameters:
   ///   - descriptor: A Unix socket of this type's kind that listens.
-  ///   - authorization: Who may connect: by default processes of this process's user, and root (``Authorization/sameUser``).
-  ///   - policy: What the peers may send: how many descriptors, of which kinds. Give one if peers are not trusted.
-  ///   - group: Loops to spread the accepted connections over, in turn. ``SocketListener/serve(_:onError:handler:)`` handles each where it lives.
-  /// - Throws: ``SocketError``: `wrongSocketKind`, with what it is (also: it does not listen); then it is closed.
+  ///   - authorization: Who may connect: by default processes of this process's user, and root
+  ///     (``Authorization/sameUser``).
+  ///   - policy: What the peers may send: how many descriptors, of which kinds. Give one if peers
+  ///     are not trusted.
+  ///   - group: Loops to spread the accepted connections over, in turn.
+  ///     ``SocketListener/serve(_:onError:handler:)`` handles each where it lives.
+  /// - Throws: ``SocketError``: `wrongSocketKind`, with what it is (also: it does not listen); then
+  ///   it is closed.
   public init(
-    adopting descriptor: consuming OwnedFd, authorization: Authorization = .sameUser, policy: ReceivePolicy = ReceivePolicy(),
+    adopting descriptor: consuming OwnedFd, authorization: Authorization = .sameUser,
+    policy: ReceivePolicy = ReceivePolicy(),
     on loop: IOLoop? = nil,
     connectionsOn group: IOLoopGroup? = nil
   ) throws(SocketError) {
     // A Unix socket listens only where it is bound.
     let (channel, name) = try Connection.form.adoptListener(descriptor, on: loop)
-    self.init(channel: channel, address: name?.unix ?? .unnamed, group: group, authorization: authorization, policy: policy)
+    self.init(
+      channel: channel, address: name?.unix ?? .unnamed, group: group, authorization: authorization,
+      policy: policy)
   }
 
   /// Binds a new socket and starts to listen. The C names are bind(2) and listen(2).
   ///
   /// - Parameters:
-  ///   - address: A path, whose directory must exist; or an abstract address, which ends with the listener.
-  ///   - backlog: How many connections may wait to be accepted; the kernel takes at most `net.core.somaxconn` (4,096).
-  ///   - binding: For a path: the file's permissions, and what becomes of it. By default only this user may connect, a dead socket's file is replaced, and the file is removed with the
+  ///   - address: A path, whose directory must exist; or an abstract address, which ends with the
   ///     listener.
-  ///   - authorization: Who may connect: by default processes of this process's user, and root (``Authorization/sameUser``).
-  ///   - policy: What the peers may send: how many descriptors, of which kinds. Give one if peers are not trusted.
-  ///   - settings: Options to set before it is bound, as ``SocketOption/passCredentials``, which accepted connections inherit from the first byte on.
-  ///   - group: Loops to spread the accepted connections over, in turn. ``SocketListener/serve(_:onError:handler:)`` handles each where it lives.
-  /// - Throws: ``SocketError``, with the address: `addressInUse` (also: what stands at the path may not be replaced; ``SocketError/detail`` says why), `notPermitted`,
-  ///   `notFound` (no such directory), `outOfDescriptors`.
+  ///   - backlog: How many connections may wait to be accepted; the kernel takes at most
+  ///     `net.core.somaxconn` (4,096).
+  ///   - binding: For a path: the file's permissions, and what becomes of it. By default only this
+  ///     user may connect, a dead socket's file is replaced, and the file is removed with the
+  ///     listener.
+  ///   - authorization: Who may connect: by default processes of this process's user, and root
+  ///     (``Authorization/sameUser``).
+  ///   - policy: What the peers may send: how many descriptors, of which kinds. Give one if peers
+  ///     are not trusted.
+  ///   - settings: Options to set before it is bound, as ``SocketOption/passCredentials``, which
+  ///     accepted connections inherit from the first byte on.
+  ///   - group: Loops to spread the accepted connections over, in turn.
+  ///     ``SocketListener/serve(_:onError:handler:)`` handles each where it lives.
+  /// - Throws: ``SocketError``, with the address: `addressInUse` (also: what stands at the path may
+  ///   not be replaced; ``SocketError/detail`` says why), `notPermitted`, `notFound` (no such
+  ///   directory), `outOfDescriptors`.
   public static func bind(
-    to address: UnixAddress, backlog: Int = 1024, binding: UnixBinding = UnixBinding(), authorization: Authorization = .sameUser,
-    policy: ReceivePolicy = ReceivePolicy(), settings: [SocketSetting] = [], on loop: IOLoop? = nil, connectionsOn group: IOLoopGroup? = nil
+    to address: UnixAddress, backlog: Int = 1024, binding: UnixBinding = UnixBinding(),
+    authorization: Authorization = .sameUser,
+    policy: ReceivePolicy = ReceivePolicy(), settings: [SocketSetting] = [], on loop: IOLoop? = nil,
+    connectionsOn group: IOLoopGroup? = nil
   ) throws(SocketError) -> UnixListener {
     let loop = try IOLoop.resolve(loop)
     let descriptor = try Connection.form.make(settings: settings)
     let file = try binding.bind(descriptor, to: address)
     // Connections inherit it: nothing can be sent to one that has not been accepted yet.
     if policy.descriptorsPerMessage == 0 { try descriptor.refuseDescriptors() }
-    let channel = try Connection.form.listen(descriptor, boundTo: file, at: AnySocketAddress(address), backlog: backlog, on: loop)
-    return UnixListener(channel: channel, address: address, group: group, authorization: authorization, policy: policy)
+    let channel = try Connection.form.listen(
+      descriptor, boundTo: file, at: AnySocketAddress(address), backlog: backlog, on: loop)
+    return UnixListener(
+      channel: channel, address: address, group: group, authorization: authorization, policy: policy
+    )
   }
 }
 

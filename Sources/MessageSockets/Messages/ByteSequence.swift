@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 internal import SocketEngine
 
 /// The bytes of a stream, as they arrive. See ``StreamSocket/bytes``.
@@ -15,9 +16,12 @@ public struct ByteSequence<Socket: StreamSocket>: AsyncSequence, Sendable {
     self.policy = policy
   }
 
-  public func makeAsyncIterator() -> AsyncIterator { AsyncIterator(unread: UnreadBytes(socket: socket, window: window, policy: policy)) }
+  public func makeAsyncIterator() -> AsyncIterator {
+    AsyncIterator(unread: UnreadBytes(socket: socket, window: window, policy: policy))
+  }
 
-  /// Returns a byte of those that have been received, and receives when there are none left. Copies of an iterator go on together.
+  /// Returns a byte of those that have been received, and receives when there are none left. Copies
+  /// of an iterator go on together.
   public struct AsyncIterator: AsyncIteratorProtocol {
     @usableFromInline let unread: UnreadBytes<Socket>
 

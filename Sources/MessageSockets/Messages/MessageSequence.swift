@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 internal import SocketEngine
 
 /// The messages of a socket, as they arrive. See ``MessageSocket/messages``.
@@ -15,9 +16,12 @@ public struct MessageSequence<Socket: MessageSocket>: AsyncSequence, Sendable {
     self.policy = policy
   }
 
-  public func makeAsyncIterator() -> AsyncIterator { AsyncIterator(socket: socket, window: window, policy: policy) }
+  public func makeAsyncIterator() -> AsyncIterator {
+    AsyncIterator(socket: socket, window: window, policy: policy)
+  }
 
-  /// Receives one message a step. After the end, or an error, there is nothing more; what arrives behind an error, a new iteration has.
+  /// Receives one message a step. After the end, or an error, there is nothing more; what arrives
+  /// behind an error, a new iteration has.
   public struct AsyncIterator: AsyncIteratorProtocol {
     private let socket: Socket
     private let window: ReceiveWindow

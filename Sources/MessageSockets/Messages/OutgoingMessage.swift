@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 public import Ancillary
 internal import SocketEngine
 internal import SystemPackage
@@ -34,9 +35,11 @@ public struct OutgoingMessage: ~Copyable, Sendable {
 }
 
 extension MessageSocket {
-  /// Sends a message that was put together before, which stays as it is; see ``sendMessage(_:control:options:)``.
+  /// Sends a message that was put together before, which stays as it is; see
+  /// ``sendMessage(_:control:options:)``.
   ///
-  /// - Throws: also ``SocketError``: `notSupported` if it has descriptors, and this is no ``UnixSocket``.
+  /// - Throws: also ``SocketError``: `notSupported` if it has descriptors, and this is no
+  ///   ``UnixSocket``.
   public nonisolated func sendMessage(_ message: borrowing OutgoingMessage) async throws {
     try message.requireNoDescriptors()
     try await sendMessage(message.payload, control: message.control, options: message.options)
@@ -45,30 +48,41 @@ extension MessageSocket {
 
 extension DatagramSocket {
   /// The same to an address; see ``sendMessage(_:to:control:options:)``.
-  public nonisolated func sendMessage(_ message: borrowing OutgoingMessage, to address: Address) async throws {
+  public nonisolated func sendMessage(_ message: borrowing OutgoingMessage, to address: Address)
+    async throws
+  {
     try message.requireNoDescriptors()
-    try await sendMessage(message.payload, to: address, control: message.control, options: message.options)
+    try await sendMessage(
+      message.payload, to: address, control: message.control, options: message.options)
   }
 }
 
 extension UnixDatagram {
-  /// Sends a message that was put together before to an address; see ``sendMessage(_:descriptors:to:control:options:)``.
-  public nonisolated func sendMessage(_ message: borrowing OutgoingMessage, to address: UnixAddress) async throws {
+  /// Sends a message that was put together before to an address; see
+  /// ``sendMessage(_:descriptors:to:control:options:)``.
+  public nonisolated func sendMessage(_ message: borrowing OutgoingMessage, to address: UnixAddress)
+    async throws
+  {
     try await sendMessage(
-      message.payload, descriptors: message.descriptors.span, to: address, control: message.control, options: message.options)
+      message.payload, descriptors: message.descriptors.span, to: address, control: message.control,
+      options: message.options)
   }
 }
 
 extension OutgoingMessage {
   fileprivate func requireNoDescriptors() throws(SocketError) {
-    guard descriptors.isEmpty else { throw SocketError(.notSupported, .send, detail: "only Unix sockets carry descriptors") }
+    guard descriptors.isEmpty else {
+      throw SocketError(.notSupported, .send, detail: "only Unix sockets carry descriptors")
+    }
   }
 }
 
 extension UnixSocket {
-  /// Sends a message that was put together before, which stays as it is; see ``sendMessage(_:descriptors:control:options:)``.
+  /// Sends a message that was put together before, which stays as it is; see
+  /// ``sendMessage(_:descriptors:control:options:)``.
   public nonisolated func sendMessage(_ message: borrowing OutgoingMessage) async throws {
     try await sendMessage(
-      message.payload, descriptors: message.descriptors.span, control: message.control, options: message.options)
+      message.payload, descriptors: message.descriptors.span, control: message.control,
+      options: message.options)
   }
 }

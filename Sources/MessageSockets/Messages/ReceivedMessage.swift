@@ -1,20 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
 public import Ancillary
 internal import SocketEngine
 internal import Synchronization
 public import SystemPackage
 
-/// One received message: its bytes, and the descriptors that came with them, which it owns until they are taken.
+/// One received message: its bytes, and the descriptors that came with them, which it owns until
+/// they are taken.
 ///
-/// The descriptors are given away once, as a whole by ``takeDescriptors()`` or one by one by ``takeDescriptor()``. What nobody has taken closes with the
-/// message. All descriptors are close-on-exec (`MSG_CMSG_CLOEXEC`).
+/// The descriptors are given away once, as a whole by ``takeDescriptors()`` or one by one by
+/// ``takeDescriptor()``. What nobody has taken closes with the message. All descriptors are
+/// close-on-exec (`MSG_CMSG_CLOEXEC`).
 public final class ReceivedMessage: Sendable, ControlMessageCarrier {
   /// The bytes.
   public let payload: [UInt8]
 
-  /// How many descriptors the message has brought, taken or not; under a policy, those that it has admitted.
+  /// How many descriptors the message has brought, taken or not; under a policy, those that it has
+  /// admitted.
   public let descriptorCount: Int
 
-  /// How many bytes arrived; with ``ReceiveOptions/fullLength`` how many the message had, also where ``payload`` has fewer.
+  /// How many bytes arrived; with ``ReceiveOptions/fullLength`` how many the message had, also
+  /// where ``payload`` has fewer.
   public let byteCount: Int
 
   private let messageFlags: Int32
@@ -46,19 +51,23 @@ public final class ReceivedMessage: Sendable, ControlMessageCarrier {
   /// Who sent it, if the socket asks for that (`SO_PASSCRED`). The C name is `SCM_CREDENTIALS`.
   public var credentials: Credentials? { extras?.credentials }
 
-  /// All control messages as they arrived, unknown kinds included, if there were others than descriptors; in the places of descriptors stands -1.
+  /// All control messages as they arrived, unknown kinds included, if there were others than
+  /// descriptors; in the places of descriptors stands -1.
   public var control: ControlMessageBuffer { extras?.control ?? ControlMessageBuffer() }
 
   /// What did not arrive.
   public var outcome: ReceiveOutcome { ReceiveOutcome(flags: messageFlags, extras) }
 
-  /// Flags of the message, as ``ReceiveFlags/endOfRecord``. What is missing, ``outcome`` says. The C name is `msg_flags`.
+  /// Flags of the message, as ``ReceiveFlags/endOfRecord``. What is missing, ``outcome`` says. The
+  /// C name is `msg_flags`.
   public var flags: ReceiveFlags { ReceiveFlags(systemFlags: messageFlags) }
 
-  /// Where a datagram came from; nil if its socket has no name, and on connections. The C name is `msg_name`.
+  /// Where a datagram came from; nil if its socket has no name, and on connections. The C name is
+  /// `msg_name`.
   public var sender: AnySocketAddress? { extras?.sender }
 
-  /// Gives away all descriptors that are left, in the order in which they were sent. A second call gets none.
+  /// Gives away all descriptors that are left, in the order in which they were sent. A second call
+  /// gets none.
   public func takeDescriptors() -> OwnedFds {
     descriptors.withLock { owned in
       var taken = OwnedFds()
@@ -68,8 +77,10 @@ public final class ReceivedMessage: Sendable, ControlMessageCarrier {
     }
   }
 
-  /// Gives away the descriptor of the sender's process, if the socket asks for it (``SocketOption/passProcessDescriptor``); nil if there is none, or it was taken
-  /// before. A failure says why the kernel could not make it: `ESRCH`, the sender has ended. The C name is `SCM_PIDFD`.
+  /// Gives away the descriptor of the sender's process, if the socket asks for it
+  /// (``SocketOption/passProcessDescriptor``); nil if there is none, or it was taken before. A
+  /// failure says why the kernel could not make it: `ESRCH`, the sender has ended. The C name is
+  /// `SCM_PIDFD`.
   public func takeProcess() -> Result<ProcessFd, Errno>? { extras?.takeProcess() }
 
   /// Gives away the first descriptor that is left.

@@ -1,12 +1,15 @@
+// SPDX-License-Identifier: Apache-2.0
 public import Ancillary
 internal import SocketEngine
 public import SystemPackage
 
-/// What came with a message whose bytes were received into the caller's own memory. Owns the descriptors: what is not taken closes with it.
+/// What came with a message whose bytes were received into the caller's own memory. Owns the
+/// descriptors: what is not taken closes with it.
 ///
 /// Control messages of other kinds are properties: ``ControlMessageCarrier``.
 public struct ReceivedParts: ~Copyable, Sendable, ControlMessageCarrier {
-  /// How many bytes were appended to the caller's memory; with ``ReceiveOptions/fullLength`` how many the message had, also where there was less room.
+  /// How many bytes were appended to the caller's memory; with ``ReceiveOptions/fullLength`` how
+  /// many the message had, also where there was less room.
   public let byteCount: Int
 
   /// The descriptors, in the order in which they were sent, close-on-exec. (`SCM_RIGHTS`)
@@ -32,16 +35,19 @@ public struct ReceivedParts: ~Copyable, Sendable, ControlMessageCarrier {
   /// Who sent it, if the socket asks for that. (`SCM_CREDENTIALS`)
   public var credentials: Credentials? { extras?.credentials }
 
-  /// All control messages, if there were others than descriptors; in the places of descriptors stands -1.
+  /// All control messages, if there were others than descriptors; in the places of descriptors
+  /// stands -1.
   public var control: ControlMessageBuffer { extras?.control ?? ControlMessageBuffer() }
 
   /// What did not arrive.
   public var outcome: ReceiveOutcome { ReceiveOutcome(flags: messageFlags, extras) }
 
-  /// Flags of the message, as ``ReceiveFlags/endOfRecord``. What is missing, ``outcome`` says. The C name is `msg_flags`.
+  /// Flags of the message, as ``ReceiveFlags/endOfRecord``. What is missing, ``outcome`` says. The
+  /// C name is `msg_flags`.
   public var flags: ReceiveFlags { ReceiveFlags(systemFlags: messageFlags) }
 
-  /// Where a datagram came from; nil if its socket has no name, and on connections. The C name is `msg_name`.
+  /// Where a datagram came from; nil if its socket has no name, and on connections. The C name is
+  /// `msg_name`.
   public var sender: AnySocketAddress? { extras?.sender }
 
   /// Gives away the descriptor of the sender's process; see ``ReceivedMessage/takeProcess()``.

@@ -1,6 +1,8 @@
+// SPDX-License-Identifier: Apache-2.0
 internal import SocketEngine
 
-/// What an iteration over bytes has received and not returned. At its end the socket gets the rest back.
+/// What an iteration over bytes has received and not returned. At its end the socket gets the rest
+/// back.
 @usableFromInline
 final class UnreadBytes<Socket: StreamSocket> {
   private let socket: Socket

@@ -1,7 +1,9 @@
+// SPDX-License-Identifier: Apache-2.0
 public import Ancillary
 
-/// A multicast group, and the interface on which a ``UDPSocket`` joins or leaves it: the value of ``SocketOption/joinGroupV4``, ``SocketOption/leaveGroupV4`` and the same for IPv6. Can only be set.
-/// The C name is `struct group_req`; see ip(7).
+/// A multicast group, and the interface on which a ``UDPSocket`` joins or leaves it: the value of
+/// ``SocketOption/joinGroupV4``, ``SocketOption/leaveGroupV4`` and the same for IPv6. Can only be
+/// set. The C name is `struct group_req`; see ip(7).
 public struct MulticastMembership: Hashable, Sendable, SocketOptionValue {
   /// The group's address, of the socket's family.
   public var group: InternetAddress.Host
@@ -21,7 +23,8 @@ public struct MulticastMembership: Hashable, Sendable, SocketOptionValue {
       case .v6(let group): InternetAddress(group, port: 0)
       }
     let name = AnySocketAddress(address).bytes
-    return interface.optionBytes + [0, 0, 0, 0] + name + [UInt8](repeating: 0, count: 128 - name.count)
+    return interface.optionBytes + [0, 0, 0, 0] + name
+      + [UInt8](repeating: 0, count: 128 - name.count)
   }
 
   public init?(optionBytes: [UInt8]) { nil }

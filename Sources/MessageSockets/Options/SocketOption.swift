@@ -1,9 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
 internal import CMessageSockets
 internal import SocketEngine
 
-/// An option of a socket, with the type of its value. The C names are getsockopt(2) and setsockopt(2).
+/// An option of a socket, with the type of its value. The C names are getsockopt(2) and
+/// setsockopt(2).
 ///
-/// The static members are those that users of these sockets reach for. Any other is made from its numbers:
+/// The static members are those that users of these sockets reach for. Any other is made from its
+/// numbers:
 /// ```swift
 /// try await socket.setOption(SocketOption<Int>(level: SOL_SOCKET, name: SO_BUSY_POLL), to: 50)
 /// ```
@@ -66,19 +69,27 @@ extension [UInt8]: SocketOptionValue {
 }
 
 extension SocketOption {
-  func get(_ number: Int32, _ operation: SocketError.Operation = .query) throws(SocketError) -> Value {
+  func get(_ number: Int32, _ operation: SocketError.Operation = .query) throws(SocketError)
+    -> Value
+  {
     var bytes = [UInt8](repeating: 0, count: 256)
     var length = UInt32(bytes.count)
-    let result = unsafe bytes.withUnsafeMutableBytes { unsafe cms_get_option(number, level, self.name, $0.baseAddress, &length) }
+    let result = unsafe bytes.withUnsafeMutableBytes {
+      unsafe cms_get_option(number, level, self.name, $0.baseAddress, &length)
+    }
     guard result == 0 else { throw SocketError(result: result, operation, detail: text) }
     guard let value = Value(optionBytes: Array(bytes.prefix(Int(length)))) else {
-      throw SocketError(.notSupported, operation, detail: "\(text) has \(length) bytes, not a value of type \(Value.self)")
+      throw SocketError(
+        .notSupported, operation,
+        detail: "\(text) has \(length) bytes, not a value of type \(Value.self)")
     }
     return value
   }
 
   func set(_ number: Int32, to value: Value) throws(SocketError) {
-    let result = unsafe value.optionBytes.withUnsafeBytes { unsafe cms_set_option(number, level, name, $0.baseAddress, UInt32($0.count)) }
+    let result = unsafe value.optionBytes.withUnsafeBytes {
+      unsafe cms_set_option(number, level, name, $0.baseAddress, UInt32($0.count))
+    }
     guard result == 0 else { throw SocketError(result: result, .configure, detail: text) }
   }
 
@@ -88,17 +99,25 @@ extension SocketOption {
 extension LoopSocket {
   /// Reads an option. The C name is getsockopt(2).
   ///
-  /// - Throws: ``SocketError``: `notSupported` (this kind of socket or this kernel does not have it, or it is of another size), `closed`.
-  public nonisolated func option<Value>(_ option: SocketOption<Value>) async throws -> Value { try await optionOnLoop(option) }
+  /// - Throws: ``SocketError``: `notSupported` (this kind of socket or this kernel does not have
+  ///   it, or it is of another size), `closed`.
+  public nonisolated func option<Value>(_ option: SocketOption<Value>) async throws -> Value {
+    try await optionOnLoop(option)
+  }
 
   /// Sets an option. The C name is setsockopt(2).
   ///
-  /// - Throws: ``SocketError``: `notSupported`, `notPermitted` (some need `CAP_NET_ADMIN`), `closed`; others as the option's manual page says.
-  public nonisolated func setOption<Value>(_ option: SocketOption<Value>, to value: Value) async throws {
+  /// - Throws: ``SocketError``: `notSupported`, `notPermitted` (some need `CAP_NET_ADMIN`),
+  ///   `closed`; others as the option's manual page says.
+  public nonisolated func setOption<Value>(_ option: SocketOption<Value>, to value: Value)
+    async throws
+  {
     try await setOptionOnLoop(option, to: value)
   }
 
-  private func optionOnLoop<Value>(_ option: SocketOption<Value>) throws -> Value { try option.get(channel.number(for: .query)) }
+  private func optionOnLoop<Value>(_ option: SocketOption<Value>) throws -> Value {
+    try option.get(channel.number(for: .query))
+  }
 
   private func setOptionOnLoop<Value>(_ option: SocketOption<Value>, to value: Value) throws {
     try option.set(channel.number(for: .configure), to: value)

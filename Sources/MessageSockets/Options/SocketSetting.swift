@@ -1,8 +1,9 @@
+// SPDX-License-Identifier: Apache-2.0
 internal import SocketEngine
 internal import SystemPackage
 
-/// An option and the value that it is to have, to be set on a new socket before it is bound, listens or connects: some options count from
-/// then on only.
+/// An option and the value that it is to have, to be set on a new socket before it is bound,
+/// listens or connects: some options count from then on only.
 /// ```swift
 /// let address = InternetAddress(.any as IPv6Address, port: 8080)
 /// let listener = try TCPListener.bind(to: address, settings: [SocketSetting(.onlyV6, true), SocketSetting(.receiveBufferSize, 1 << 20)])
@@ -18,5 +19,7 @@ public struct SocketSetting: Sendable {
   }
 
   /// setsockopt(2).
-  func apply(to socket: borrowing OwnedFd) throws(SocketError) { try apply(socket.withUnsafeFileDescriptor { $0.rawValue }) }
+  func apply(to socket: borrowing OwnedFd) throws(SocketError) {
+    try apply(socket.withUnsafeFileDescriptor { $0.rawValue })
+  }
 }

@@ -1,9 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
 internal import Ancillary
 internal import CMessageSockets
 internal import SocketEngine
 internal import SystemPackage
 
-/// Who may connect to a listener. The question is asked for each connection when it is accepted, before a byte of it is read.
+/// Who may connect to a listener. The question is asked for each connection when it is accepted,
+/// before a byte of it is read.
 /// ```swift
 /// let listener = try UnixListener<UnixStream>.bind(
 ///   to: address, authorization: .users([1000, 1001]).reporting { refusal in logger.warning("\(refusal)") })
@@ -20,22 +22,28 @@ public struct Authorization: Sendable {
 
   private init(_ rule: Rule) { self.rule = rule }
 
-  /// Whoever gets through: the permissions of a socket file still hold; an abstract address is open to all processes of the network namespace. Set a ``ReceivePolicy`` then.
+  /// Whoever gets through: the permissions of a socket file still hold; an abstract address is open
+  /// to all processes of the network namespace. Set a ``ReceivePolicy`` then.
   public static var anyone: Authorization { Authorization(.anyone) }
 
-  /// Processes of our own (effective) user, and those of root, who could become our user anyway. A peer whose user is unknown, or stands for users that are not mapped into our user namespace
+  /// Processes of our own (effective) user, and those of root, who could become our user anyway. A
+  /// peer whose user is unknown, or stands for users that are not mapped into our user namespace
   /// (65534), is refused, also if that is our own number.
   public static var sameUser: Authorization { Authorization(.sameUser) }
 
   /// Processes of these users, and no other: root and our own user only if they are named.
   public static func users(_ users: Set<UInt32>) -> Authorization { Authorization(.users(users)) }
 
-  /// Whoever `decide` says yes to. Throwing refuses, too, and is reported. The next connection is accepted after it has returned: let it be quick.
-  public static func custom(_ decide: @escaping @Sendable (PeerIdentity) async throws -> Bool) -> Authorization {
+  /// Whoever `decide` says yes to. Throwing refuses, too, and is reported. The next connection is
+  /// accepted after it has returned: let it be quick.
+  public static func custom(_ decide: @escaping @Sendable (PeerIdentity) async throws -> Bool)
+    -> Authorization
+  {
     Authorization(.custom(decide))
   }
 
-  /// The same, and tells `report` of each peer that was refused. Runs on the listener's loop: do not block.
+  /// The same, and tells `report` of each peer that was refused. Runs on the listener's loop: do
+  /// not block.
   public func reporting(_ report: @escaping @Sendable (PeerRefusal) -> Void) -> Authorization {
     var copy = self
     copy.report = report
@@ -82,5 +90,7 @@ public struct PeerRefusal: Sendable {
 }
 
 extension PeerRefusal: CustomStringConvertible {
-  public var description: String { "refused a connection of \(peer)" + (error.map { ": \($0)" } ?? "") }
+  public var description: String {
+    "refused a connection of \(peer)" + (error.map { ": \($0)" } ?? "")
+  }
 }

@@ -1,25 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
 public import Ancillary
 internal import CMessageSockets
 internal import SocketEngine
 
-/// Who is at the other end of a Unix connection, as the kernel noted it when the connection was made: the process that connected, or that called listen(2). Of a pair made by
+/// Who is at the other end of a Unix connection, as the kernel noted it when the connection was
+/// made: the process that connected, or that called listen(2). Of a pair made by
 /// ``UnixConnection/makePair(on:)`` both ends are this process.
 ///
-/// The process may have changed its user since, have handed the socket on, or have ended. What is not known is nil.
+/// The process may have changed its user since, have handed the socket on, or have ended. What is
+/// not known is nil.
 public struct PeerIdentity: Sendable, Hashable {
-  /// The process, in our PID namespace; nil if that does not have it. Numbers are reused: see ``UnixConnection/peerProcess()``.
+  /// The process, in our PID namespace; nil if that does not have it. Numbers are reused: see
+  /// ``UnixConnection/peerProcess()``.
   public let processID: Int32?
   /// The user. The C name is `SO_PEERCRED`.
   public let userID: UInt32?
   /// The group.
   public let groupID: UInt32?
-  /// The supplementary groups, sorted as the kernel has them. The C name is `SO_PEERGROUPS`, Linux 4.13.
+  /// The supplementary groups, sorted as the kernel has them. The C name is `SO_PEERGROUPS`, Linux
+  /// 4.13.
   public let supplementaryGroups: [UInt32]?
   /// The security label, where a security module labels sockets. The C name is `SO_PEERSEC`.
   public let securityLabel: SecurityLabel?
 
   public init(
-    processID: Int32?, userID: UInt32?, groupID: UInt32?, supplementaryGroups: [UInt32]? = nil, securityLabel: SecurityLabel? = nil
+    processID: Int32?, userID: UInt32?, groupID: UInt32?, supplementaryGroups: [UInt32]? = nil,
+    securityLabel: SecurityLabel? = nil
   ) {
     self.processID = processID
     self.userID = userID
@@ -29,20 +35,30 @@ public struct PeerIdentity: Sendable, Hashable {
   }
 
   /// Whether the peer's group or one of its supplementary groups is `group`.
-  public func isMember(of group: UInt32) -> Bool { groupID == group || supplementaryGroups?.contains(group) ?? false }
+  public func isMember(of group: UInt32) -> Bool {
+    groupID == group || supplementaryGroups?.contains(group) ?? false
+  }
 
   /// Asks about a socket: four system calls, none of which waits.
   init(ofPeerOf number: Int32) {
-    let credentials = PeerOption.credentials.bytes(number).flatMap { bytes in unsafe try? Credentials(decoding: bytes.span.bytes) }
+    let credentials = PeerOption.credentials.bytes(number).flatMap { bytes in
+      unsafe try? Credentials(decoding: bytes.span.bytes)
+    }
     processID = credentials?.processID
     // A socket without a peer has the user -1.
     let isKnown = credentials.map { $0.userID != .max } ?? false
     userID = isKnown ? credentials?.userID : nil
     groupID = isKnown ? credentials?.groupID : nil
     supplementaryGroups = PeerOption.groups.bytes(number).map { bytes in
-      unsafe bytes.withUnsafeBytes { raw in (0..<raw.count / 4).map { unsafe raw.loadUnaligned(fromByteOffset: $0 * 4, as: UInt32.self) } }
+      unsafe bytes.withUnsafeBytes { raw in
+        (0..<raw.count / 4).map {
+          unsafe raw.loadUnaligned(fromByteOffset: $0 * 4, as: UInt32.self)
+        }
+      }
     }
-    securityLabel = PeerOption.label.bytes(number).map { SecurityLabel(bytes: $0.last == 0 ? Array($0.dropLast()) : $0) }
+    securityLabel = PeerOption.label.bytes(number).map {
+      SecurityLabel(bytes: $0.last == 0 ? Array($0.dropLast()) : $0)
+    }
   }
 }
 
@@ -70,7 +86,9 @@ enum PeerOption: Int32 {
     var length: UInt32 = 256
     while true {
       var bytes = [UInt8](repeating: 0, count: Int(length))
-      let result = unsafe bytes.withUnsafeMutableBytes { unsafe cms_get_option(number, 1, rawValue, $0.baseAddress, &length) }
+      let result = unsafe bytes.withUnsafeMutableBytes {
+        unsafe cms_get_option(number, 1, rawValue, $0.baseAddress, &length)
+      }
       if result == 0 { return Array(bytes.prefix(Int(length))) }
       // ERANGE brings the length that is needed: 65,536 groups at most.
       guard result == -34, length > bytes.count, length <= 1 << 20 else { return nil }

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 public import Ancillary
 internal import CMessageSockets
 internal import SocketEngine
@@ -7,30 +8,41 @@ extension UnixConnection {
   /// Who is at the other end.
   ///
   /// - Throws: ``SocketError``: `closed`. Not an error: what this kernel does not tell is nil.
-  public nonisolated func peerIdentity() async throws -> PeerIdentity { try await peerIdentityOnLoop() }
+  public nonisolated func peerIdentity() async throws -> PeerIdentity {
+    try await peerIdentityOnLoop()
+  }
 
-  /// A descriptor for the process at the other end, which never means another one, even when the number is reused: to wait for its end, to signal it, to look at it
-  /// (``ProcessFd/processID``). The C name is `SO_PEERPIDFD`, Linux 6.5.
+  /// A descriptor for the process at the other end, which never means another one, even when the
+  /// number is reused: to wait for its end, to signal it, to look at it (``ProcessFd/processID``).
+  /// The C name is `SO_PEERPIDFD`, Linux 6.5.
   ///
-  /// Nil where the kernel does not have it: a pidfd made from the number of ``PeerIdentity`` could be another process's, and is not offered. A failure says why there is none: `ESRCH`, the
-  /// process has ended (some kernels give a descriptor all the same); `EMFILE`, we have no descriptor left.
+  /// Nil where the kernel does not have it: a pidfd made from the number of ``PeerIdentity`` could
+  /// be another process's, and is not offered. A failure says why there is none: `ESRCH`, the
+  /// process has ended (some kernels give a descriptor all the same); `EMFILE`, we have no
+  /// descriptor left.
   ///
   /// - Throws: ``SocketError``: `closed`.
-  public nonisolated func peerProcess() async throws -> Result<ProcessFd, Errno>? { try await peerProcessOnLoop() }
+  public nonisolated func peerProcess() async throws -> Result<ProcessFd, Errno>? {
+    try await peerProcessOnLoop()
+  }
 
-  private func peerIdentityOnLoop() throws -> PeerIdentity { PeerIdentity(ofPeerOf: try channel.number(for: .query)) }
+  private func peerIdentityOnLoop() throws -> PeerIdentity {
+    PeerIdentity(ofPeerOf: try channel.number(for: .query))
+  }
 
   private func peerProcessOnLoop() throws -> Result<ProcessFd, Errno>? {
     var descriptor: Int32 = -1
     var length: UInt32 = 4
-    let result = unsafe cms_get_option(try channel.number(for: .query), 1, PeerOption.process.rawValue, &descriptor, &length)
+    let result = unsafe cms_get_option(
+      try channel.number(for: .query), 1, PeerOption.process.rawValue, &descriptor, &length)
     if result == 0, descriptor >= 0 {
       return .success(ProcessFd(adopting: OwnedFd(adopting: FileDescriptor(rawValue: descriptor))))
     }
     let errno = Errno(rawValue: -result)
     switch errno {
     case .protocolNotAvailable, .notSupported: return nil
-    // What older kernels say of a process that was waited for, and of a pair's end that has no peer.
+    // What older kernels say of a process that was waited for, and of a pair's end that has no
+    // peer.
     case .invalidArgument, .noData: return .failure(.noSuchProcess)
     default: return .failure(errno)
     }
@@ -38,16 +50,23 @@ extension UnixConnection {
 }
 
 extension UnixSocket {
-  /// Asks the kernel to attach to each message who sent it: ``ReceivedMessage/credentials``. On a stream it also keeps apart what different senders wrote.
+  /// Asks the kernel to attach to each message who sent it: ``ReceivedMessage/credentials``. On a
+  /// stream it also keeps apart what different senders wrote.
   ///
-  /// For sockets that several processes send through, where ``UnixConnection/peerIdentity()`` only knows the one that connected; and for datagrams. Messages sent before come without: to know who sent a connection's first ones, give the listener
-  /// ``SocketOption/passCredentials`` and its neighbours as settings.
+  /// For sockets that several processes send through, where ``UnixConnection/peerIdentity()`` only
+  /// knows the one that connected; and for datagrams. Messages sent before come without: to know
+  /// who sent a connection's first ones, give the listener ``SocketOption/passCredentials`` and its
+  /// neighbours as settings.
   ///
   /// - Parameters:
-  ///   - process: also a descriptor for the sender's process: ``ReceivedMessage/takeProcess()``. Linux 6.5.
+  ///   - process: also a descriptor for the sender's process: ``ReceivedMessage/takeProcess()``.
+  ///     Linux 6.5.
   ///   - securityLabel: also its label: ``ControlMessageCarrier/securityLabel``.
-  /// - Throws: ``SocketError``: `notSupported` where the kernel cannot do what was asked for; `closed`.
-  public nonisolated func identifySenders(process: Bool = false, securityLabel: Bool = false) async throws {
+  /// - Throws: ``SocketError``: `notSupported` where the kernel cannot do what was asked for;
+  ///   `closed`.
+  public nonisolated func identifySenders(process: Bool = false, securityLabel: Bool = false)
+    async throws
+  {
     try await setOption(.passCredentials, to: true)
     if process { try await setOption(.passProcessDescriptor, to: true) }
     if securityLabel { try await setOption(.passSecurityLabel, to: true) }

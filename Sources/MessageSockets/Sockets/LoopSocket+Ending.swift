@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 public import Ancillary
 internal import SocketEngine
 
@@ -12,9 +13,11 @@ public enum ShutdownDirection: Sendable {
 }
 
 extension MessageSocket {
-  /// Ends one direction of the connection, or both, for every process that has the socket. The C name is shutdown(2).
+  /// Ends one direction of the connection, or both, for every process that has the socket. The C
+  /// name is shutdown(2).
   ///
-  /// - Throws: ``SocketError``: `closed`. A connection that the peer has closed already is not an error.
+  /// - Throws: ``SocketError``: `closed`. A connection that the peer has closed already is not an
+  ///   error.
   public nonisolated func shutdown(_ direction: ShutdownDirection) async throws {
     try await shutdownOnLoop(direction)
   }
@@ -25,24 +28,31 @@ extension MessageSocket {
 }
 
 extension LoopSocket {
-  /// Closes the socket: pending operations end with the error `closed`, except those that succeed first; then the descriptor is closed.
+  /// Closes the socket: pending operations end with the error `closed`, except those that succeed
+  /// first; then the descriptor is closed.
   ///
-  /// Returns when the kernel has let go of everything. Not cancellable; closing again is no error. A socket that is dropped without
-  /// being closed is closed by its last reference. The kernel closes a listener's connections that were not accepted.
+  /// Returns when the kernel has let go of everything. Not cancellable; closing again is no error.
+  /// A socket that is dropped without being closed is closed by its last reference. The kernel
+  /// closes a listener's connections that were not accepted.
   ///
-  /// With a ``ReceivePolicy``, and for a listener, another thread closes the descriptor: messages that nobody has received close with it, and a peer may have put descriptors there that take as long to
-  /// close as it likes. If they take longer than a second, the call returns, and the socket closes when it can.
+  /// With a ``ReceivePolicy``, and for a listener, another thread closes the descriptor: messages
+  /// that nobody has received close with it, and a peer may have put descriptors there that take as
+  /// long to close as it likes. If they take longer than a second, the call returns, and the socket
+  /// closes when it can.
   public nonisolated func close() async {
     await closeOnLoop()
   }
 
-  /// Gives the descriptor away, to hand it to another library or process: pending operations end with the error `closed`, and the socket counts as closed.
-  /// Status flags are as they were; a Unix socket's file stays. Not cancellable.
+  /// Gives the descriptor away, to hand it to another library or process: pending operations end
+  /// with the error `closed`, and the socket counts as closed. Status flags are as they were; a
+  /// Unix socket's file stays. Not cancellable.
   ///
-  /// An end, or an error, that was received ahead is no hindrance; whoever has the descriptor finds the end again, a connection's reset maybe as its end.
+  /// An end, or an error, that was received ahead is no hindrance; whoever has the descriptor finds
+  /// the end again, a connection's reset maybe as its end.
   ///
-  /// - Throws: ``SocketError``: `closed`; `messagesUnread` if messages that were received ahead (``messages``) have not been asked for: they could not be put back
-  ///   into the kernel's queue. The socket is open then: receive them, and try again.
+  /// - Throws: ``SocketError``: `closed`; `messagesUnread` if messages that were received ahead
+  ///   (``messages``) have not been asked for: they could not be put back into the kernel's queue.
+  ///   The socket is open then: receive them, and try again.
   public nonisolated func release() async throws -> OwnedFd { try await releaseOnLoop() }
 
   private func releaseOnLoop() async throws -> OwnedFd { try await channel.release() }

@@ -1,55 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
 public import Ancillary
 internal import CMessageSockets
 public import SocketEngine
 
 extension MessageSocket {
-  /// Receives the next message, or nil at the end: the peer has closed or shut down its sending side. The C name is recvmsg(2).
+  /// Receives the next message, or nil at the end: the peer has closed or shut down its sending
+  /// side. The C name is recvmsg(2).
   ///
-  /// The message owns the descriptors that came with it. Waits until something arrives; concurrent calls are served in the order in which they reached the
-  /// loop, one after the other.
+  /// The message owns the descriptors that came with it. Waits until something arrives; concurrent
+  /// calls are served in the order in which they reached the loop, one after the other.
   ///
-  /// On a stream a "message" is what one recvmsg(2) returns: bytes without boundaries, up to ``IOLoop/Configuration/receiveBufferSize``. Descriptors come with the
-  /// first byte of the send that carried them, and the read stops after that send; but plain bytes sent before may stand in front.
-  /// On seqpacket an empty message without descriptors cannot be told from the end, and reads as nil.
+  /// On a stream a "message" is what one recvmsg(2) returns: bytes without boundaries, up to
+  /// ``IOLoop/Configuration/receiveBufferSize``. Descriptors come with the first byte of the send
+  /// that carried them, and the read stops after that send; but plain bytes sent before may stand
+  /// in front. On seqpacket an empty message without descriptors cannot be told from the end, and
+  /// reads as nil.
   ///
-  /// - Throws: ``SocketError``: `connectionReset`, `closed`, `loopShutDown`, `loopFailed`, `outOfMemory`. `CancellationError` when the task was cancelled: then no message was taken
-  ///   from the socket. A message that won the race against the cancellation is returned.
-  ///   Not an error: truncation and descriptors that could not be delivered; see ``ReceivedMessage/outcome``.
+  /// - Throws: ``SocketError``: `connectionReset`, `closed`, `loopShutDown`, `loopFailed`,
+  ///   `outOfMemory`. `CancellationError` when the task was cancelled: then no message was taken
+  ///   from the socket. A message that won the race against the cancellation is returned. Not an
+  ///   error: truncation and descriptors that could not be delivered; see
+  ///   ``ReceivedMessage/outcome``.
   public nonisolated func receiveMessage() async throws -> ReceivedMessage? {
     try await receive(timeout: nil, [])
   }
 
   /// Receives with flags for this call; see ``receiveMessage()``.
   ///
-  /// - ``ReceiveOptions/peek`` returns a copy and leaves the message; the copy has descriptors of its own.
-  /// - ``ReceiveOptions/errorQueue`` waits for the next entry of the socket's error queue, which messages do not pass: ``ControlMessageCarrier/extendedError``
-  ///   (with ``SocketOption/errorQueueV4``).
-  /// - ``ReceiveOptions/outOfBand`` does not wait for messages, nor for a byte that nobody has announced: then it fails (`EINVAL`). The kernel drops the byte when the stream is read past
-  ///   it, as receiving ahead does (``messages``, on io_uring): iterate in a window of fewer than 253 descriptors where such bytes matter.
-  /// - ``ReceiveOptions/waitForAll`` is not kept: Linux returns what is there from a receive that has room for control messages.
+  /// - ``ReceiveOptions/peek`` returns a copy and leaves the message; the copy has descriptors of
+  ///   its own.
+  /// - ``ReceiveOptions/errorQueue`` waits for the next entry of the socket's error queue, which
+  ///   messages do not pass: ``ControlMessageCarrier/extendedError`` (with
+  ///   ``SocketOption/errorQueueV4``).
+  /// - ``ReceiveOptions/outOfBand`` does not wait for messages, nor for a byte that nobody has
+  ///   announced: then it fails (`EINVAL`). The kernel drops the byte when the stream is read past
+  ///   it, as receiving ahead does (``messages``, on io_uring): iterate in a window of fewer than
+  ///   253 descriptors where such bytes matter.
+  /// - ``ReceiveOptions/waitForAll`` is not kept: Linux returns what is there from a receive that
+  ///   has room for control messages.
   ///
-  /// - Throws: as ``receiveMessage()``, and ``SocketError``: `wouldBlock` with ``ReceiveOptions/doNotWait``.
+  /// - Throws: as ``receiveMessage()``, and ``SocketError``: `wouldBlock` with
+  ///   ``ReceiveOptions/doNotWait``.
   public nonisolated func receiveMessage(options: ReceiveOptions) async throws -> ReceivedMessage? {
     try await receive(timeout: nil, options)
   }
 
-  /// Receives with flags for this call, or gives up at `deadline`. See ``receiveMessage(options:)``, ``receiveMessage(deadline:)``.
-  public nonisolated func receiveMessage(options: ReceiveOptions, deadline: ContinuousClock.Instant) async throws -> ReceivedMessage? {
+  /// Receives with flags for this call, or gives up at `deadline`. See
+  /// ``receiveMessage(options:)``, ``receiveMessage(deadline:)``.
+  public nonisolated func receiveMessage(options: ReceiveOptions, deadline: ContinuousClock.Instant)
+    async throws -> ReceivedMessage?
+  {
     try await receive(timeout: deadline - .now, options)
   }
 
-  /// Receives what there is, at most `maximum` messages, in one wait: it waits for the first, and takes those that have arrived with it. Empty at the end.
+  /// Receives what there is, at most `maximum` messages, in one wait: it waits for the first, and
+  /// takes those that have arrived with it. Empty at the end.
   ///
-  /// On io_uring the messages arrive as for ``messages(window:)``, in a window of `maximum` messages; elsewhere each costs a system call.
+  /// On io_uring the messages arrive as for ``messages(window:)``, in a window of `maximum`
+  /// messages; elsewhere each costs a system call.
   ///
   /// - Precondition: `maximum` is 1 or more.
-  /// - Throws: as ``receiveMessage()``, while there is no message yet. An error or end behind the first message is found by the next receive.
+  /// - Throws: as ``receiveMessage()``, while there is no message yet. An error or end behind the
+  ///   first message is found by the next receive.
   public nonisolated func receiveMessages(max maximum: Int) async throws -> [ReceivedMessage] {
     precondition(maximum > 0, "A batch has room for at least one message")
-    // Each step looks anew where it is: a task that is on the loop's thread without preferring it (`Task.immediate`) goes on elsewhere after a wait.
-    guard let first = try await nextMessage(window: ReceiveWindow(messages: maximum)) else { return [] }
+    // Each step looks anew where it is: a task that is on the loop's thread without preferring it
+    // (`Task.immediate`) goes on elsewhere after a wait.
+    guard let first = try await nextMessage(window: ReceiveWindow(messages: maximum)) else {
+      return []
+    }
     var batch = [first]
-    while batch.count < maximum, let message = await channel.isOnLoop ? messageIfThere() : messageIfThereOnLoop() { batch.append(message) }
+    while batch.count < maximum,
+      let message = await channel.isOnLoop ? messageIfThere() : messageIfThereOnLoop()
+    { batch.append(message) }
     return batch
   }
 
@@ -62,15 +85,21 @@ extension MessageSocket {
 
   /// Receives the next message, or gives up at `deadline`. See ``receiveMessage()``.
   ///
-  /// - Throws: as ``receiveMessage()``, and ``SocketError`` with the code `deadlineExceeded`: then no message was taken from the socket. A message that has
-  ///   arrived is returned, also if the deadline has passed meanwhile, or had passed before the call.
-  public nonisolated func receiveMessage(deadline: ContinuousClock.Instant) async throws -> ReceivedMessage? {
+  /// - Throws: as ``receiveMessage()``, and ``SocketError`` with the code `deadlineExceeded`: then
+  ///   no message was taken from the socket. A message that has arrived is returned, also if the
+  ///   deadline has passed meanwhile, or had passed before the call.
+  public nonisolated func receiveMessage(deadline: ContinuousClock.Instant) async throws
+    -> ReceivedMessage?
+  {
     try await receive(timeout: deadline - .now, [])
   }
 
-  /// Receives the next message into memory of the caller's, without an allocation (but for more than four descriptors, or control messages of other kinds).
+  /// Receives the next message into memory of the caller's, without an allocation (but for more
+  /// than four descriptors, or control messages of other kinds).
   ///
-  /// The bytes are appended to `payload`, at most as many as it has room for: of a stream the rest comes with the next receive (the descriptors of what had been received ahead, for ``messages``, with its first piece), of a seqpacket message it is lost and
+  /// The bytes are appended to `payload`, at most as many as it has room for: of a stream the rest
+  /// comes with the next receive (the descriptors of what had been received ahead, for
+  /// ``messages``, with its first piece), of a seqpacket message it is lost and
   /// ``ReceivedParts/outcome`` says so. Nil at the end, as ``receiveMessage()``.
   /// ```swift
   /// let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: 65536, alignment: 1)
@@ -85,14 +114,19 @@ extension MessageSocket {
   /// - Parameters:
   ///   - payload: Where the bytes go, behind those that it has.
   ///   - options: Flags for this call, as for ``receiveMessage(options:)``.
-  /// - Throws: as ``receiveMessage(options:)``, and ``SocketError``: `noRoom` if `payload` is full; then nothing was appended.
-  public nonisolated func receiveMessage(into payload: inout OutputRawSpan, options: ReceiveOptions = []) async throws -> ReceivedParts? {
+  /// - Throws: as ``receiveMessage(options:)``, and ``SocketError``: `noRoom` if `payload` is full;
+  ///   then nothing was appended.
+  public nonisolated func receiveMessage(
+    into payload: inout OutputRawSpan, options: ReceiveOptions = []
+  ) async throws -> ReceivedParts? {
     try await receive(into: &payload, timeout: nil, options)
   }
 
-  /// Receives the next message into memory of the caller's, or gives up at `deadline`. See ``receiveMessage(into:options:)``, ``receiveMessage(deadline:)``.
+  /// Receives the next message into memory of the caller's, or gives up at `deadline`. See
+  /// ``receiveMessage(into:options:)``, ``receiveMessage(deadline:)``.
   public nonisolated func receiveMessage(
-    into payload: inout OutputRawSpan, options: ReceiveOptions = [], deadline: ContinuousClock.Instant
+    into payload: inout OutputRawSpan, options: ReceiveOptions = [],
+    deadline: ContinuousClock.Instant
   ) async throws -> ReceivedParts? {
     try await receive(into: &payload, timeout: deadline - .now, options)
   }
@@ -104,9 +138,12 @@ extension MessageSocket {
     let memory = unsafe try Self.freePart(of: &payload)
     let channel = channel
     guard channel.isOnLoop else {
-      return Self.add(unsafe try await receiveOnLoop(into: SendableMemory(memory), timeout: timeout, options), to: &payload)
+      return Self.add(
+        unsafe try await receiveOnLoop(into: SendableMemory(memory), timeout: timeout, options),
+        to: &payload)
     }
-    let received = unsafe try await channel.receive(into: memory, flags: options.rawValue, timeout: timeout)
+    let received = unsafe try await channel.receive(
+      into: memory, flags: options.rawValue, timeout: timeout)
     return Self.add(ReceivedParts(received, channel), to: &payload)
   }
 
@@ -114,55 +151,81 @@ extension MessageSocket {
 
   @unsafe
   @inline(never)
-  private static func freePart(of payload: inout OutputRawSpan) throws(SocketError) -> UnsafeMutableRawBufferPointer {
+  private static func freePart(of payload: inout OutputRawSpan) throws(SocketError)
+    -> UnsafeMutableRawBufferPointer
+  {
     // A stream would report its end.
     guard payload.freeCapacity > 0 else { throw SocketError(.noRoom, .receive) }
-    // SAFETY: the free part of the span stays where it is, and is touched by nobody else, while `payload` is borrowed by the call that receives.
-    return unsafe payload.withUnsafeMutableBytes { bytes, used in unsafe UnsafeMutableRawBufferPointer(rebasing: bytes[used...]) }
+    // SAFETY: the free part of the span stays where it is, and is touched by nobody else, while
+    // `payload` is borrowed by the call that receives.
+    return unsafe payload.withUnsafeMutableBytes { bytes, used in
+      unsafe UnsafeMutableRawBufferPointer(rebasing: bytes[used...])
+    }
   }
 
   @inline(never)
-  private static func add(_ parts: consuming ReceivedParts?, to payload: inout OutputRawSpan) -> ReceivedParts? {
+  private static func add(_ parts: consuming ReceivedParts?, to payload: inout OutputRawSpan)
+    -> ReceivedParts?
+  {
     guard let parts else { return nil }
     // SAFETY: the kernel has filled so many bytes, or all there was room for.
-    unsafe payload.withUnsafeMutableBytes { bytes, used in used += min(parts.byteCount, bytes.count - used) }
+    unsafe payload.withUnsafeMutableBytes { bytes, used in
+      used += min(parts.byteCount, bytes.count - used)
+    }
     return parts
   }
 
-  private func receiveOnLoop(into memory: SendableMemory, timeout: Duration?, _ options: ReceiveOptions) async throws -> ReceivedParts? {
-    ReceivedParts(unsafe try await channel.receive(into: memory.bytes, flags: options.rawValue, timeout: timeout), channel)
+  private func receiveOnLoop(
+    into memory: SendableMemory, timeout: Duration?, _ options: ReceiveOptions
+  ) async throws -> ReceivedParts? {
+    ReceivedParts(
+      unsafe try await channel.receive(
+        into: memory.bytes, flags: options.rawValue, timeout: timeout), channel)
   }
 
   /// The messages that arrive from now on; ends when the peer has closed.
   ///
-  /// The kernel delivers ahead of demand, within a window of 32 messages or 256 descriptors (``messages(window:)``); what is beyond stays in the socket's
-  /// queue, and slows the sender down. Leaving the loop early, or cancelling its task, loses nothing: what was received ahead is what the next
-  /// receive returns. Several iterations at once share the messages out among them.
+  /// The kernel delivers ahead of demand, within a window of 32 messages or 256 descriptors
+  /// (``messages(window:)``); what is beyond stays in the socket's queue, and slows the sender
+  /// down. Leaving the loop early, or cancelling its task, loses nothing: what was received ahead
+  /// is what the next receive returns. Several iterations at once share the messages out among
+  /// them.
   public nonisolated var messages: MessageSequence<Self> { messages(window: ReceiveWindow()) }
 
-  /// The same with a window of your own. It holds for the socket: of several iterations the last to ask sets it.
+  /// The same with a window of your own. It holds for the socket: of several iterations the last to
+  /// ask sets it.
   ///
-  /// Beyond the window the socket may hold what was on its way when the window became full: at most ``IOLoop/Configuration/receiveBuffers`` messages, before Linux 6.1
-  /// twice as many.
+  /// Beyond the window the socket may hold what was on its way when the window became full: at most
+  /// ``IOLoop/Configuration/receiveBuffers`` messages, before Linux 6.1 twice as many.
   public nonisolated func messages(window: ReceiveWindow) -> MessageSequence<Self> {
     MessageSequence(socket: self, window: window, policy: nil)
   }
 
-  /// The same under a policy, which the socket has from the first step on (``setReceivePolicy(_:)``).
+  /// The same under a policy, which the socket has from the first step on
+  /// (``setReceivePolicy(_:)``).
   ///
-  /// A message that the policy answers with an error ends the iteration with that error. What came after it is not lost: iterate again to go on.
-  public nonisolated func messages(window: ReceiveWindow = ReceiveWindow(), policy: ReceivePolicy) -> MessageSequence<Self> {
+  /// A message that the policy answers with an error ends the iteration with that error. What came
+  /// after it is not lost: iterate again to go on.
+  public nonisolated func messages(window: ReceiveWindow = ReceiveWindow(), policy: ReceivePolicy)
+    -> MessageSequence<Self>
+  {
     MessageSequence(socket: self, window: window, policy: policy)
   }
 
-  /// Sets what peers may send from now on, however it is received. What has been received ahead was judged when it arrived.
+  /// Sets what peers may send from now on, however it is received. What has been received ahead was
+  /// judged when it arrived.
   ///
-  /// With a limit of ``ReceivePolicy/descriptorsHeld`` it returns when nothing is received ahead any more.
+  /// With a limit of ``ReceivePolicy/descriptorsHeld`` it returns when nothing is received ahead
+  /// any more.
   ///
   /// - Throws: ``SocketError``: `closed`.
-  public nonisolated func setReceivePolicy(_ policy: ReceivePolicy) async throws { try await setReceivePolicyOnLoop(policy) }
+  public nonisolated func setReceivePolicy(_ policy: ReceivePolicy) async throws {
+    try await setReceivePolicyOnLoop(policy)
+  }
 
-  private func setReceivePolicyOnLoop(_ policy: ReceivePolicy) async throws { try await channel.setPolicy(policy) }
+  private func setReceivePolicyOnLoop(_ policy: ReceivePolicy) async throws {
+    try await channel.setPolicy(policy)
+  }
 
   /// One step of an iteration. Without a window the socket's stays as it is.
   nonisolated func nextMessage(window: ReceiveWindow?) async throws -> ReceivedMessage? {
@@ -176,18 +239,27 @@ extension MessageSocket {
   }
 
   @inline(__always)
-  private nonisolated func receive(timeout: Duration?, _ options: ReceiveOptions) async throws -> ReceivedMessage? {
+  private nonisolated func receive(timeout: Duration?, _ options: ReceiveOptions) async throws
+    -> ReceivedMessage?
+  {
     let channel = channel
     guard channel.isOnLoop else { return try await receiveOnLoop(timeout: timeout, options) }
-    return ReceivedMessage(unsafe try await channel.receive(into: nil, flags: options.rawValue, timeout: timeout), channel)
+    return ReceivedMessage(
+      unsafe try await channel.receive(into: nil, flags: options.rawValue, timeout: timeout),
+      channel)
   }
 
-  private func receiveOnLoop(timeout: Duration?, _ options: ReceiveOptions) async throws -> ReceivedMessage? {
-    ReceivedMessage(unsafe try await channel.receive(into: nil, flags: options.rawValue, timeout: timeout), channel)
+  private func receiveOnLoop(timeout: Duration?, _ options: ReceiveOptions) async throws
+    -> ReceivedMessage?
+  {
+    ReceivedMessage(
+      unsafe try await channel.receive(into: nil, flags: options.rawValue, timeout: timeout),
+      channel)
   }
 }
 
-/// The caller's memory, on its way to the loop's thread. `@unchecked Sendable`: the caller awaits, and does not touch it meanwhile.
+/// The caller's memory, on its way to the loop's thread. `@unchecked Sendable`: the caller awaits,
+/// and does not touch it meanwhile.
 @unsafe
 private struct SendableMemory: @unchecked Sendable {
   let bytes: UnsafeMutableRawBufferPointer

@@ -1,9 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
 internal import SocketEngine
 
 /// A socket that sends and receives messages with control data.
 ///
-/// The sockets of this package are such sockets: ``UnixStream``, ``UnixSeqpacket`` and ``UnixDatagram``, which also carry descriptors (``UnixSocket``), ``TCPStream`` and
-/// ``UDPSocket``. A type of your own (netlink, vsock, raw IP) becomes one by being an actor that holds a channel and runs on its loop:
+/// The sockets of this package are such sockets: ``UnixStream``, ``UnixSeqpacket`` and
+/// ``UnixDatagram``, which also carry descriptors (``UnixSocket``), ``TCPStream`` and
+/// ``UDPSocket``. A type of your own (netlink, vsock, raw IP) becomes one by being an actor that
+/// holds a channel and runs on its loop:
 /// ```swift
 /// actor NetlinkSocket: MessageSocket {
 ///   nonisolated let channel: SocketChannel
@@ -16,6 +19,7 @@ internal import SocketEngine
 ///   }
 /// }
 /// ```
-/// All methods may be called from anywhere. In a task that prefers the socket's loop (``IOLoop/run(_:)``) they never leave its thread;
-/// elsewhere a call costs one hop to the loop and one back.
+/// All methods may be called from anywhere. In a task that prefers the socket's loop
+/// (``IOLoop/run(_:)``) they never leave its thread; elsewhere a call costs one hop to the loop and
+/// one back.
 public protocol MessageSocket: LoopSocket {}

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 internal import Ancillary
 internal import CMessageSockets
 internal import SocketEngine
@@ -5,15 +6,19 @@ internal import SystemPackage
 
 extension SocketChannel {
   /// Two Unix sockets that are connected to each other. The C name is socketpair(2).
-  static func makePair(_ kind: SocketKind, on loop: IOLoop?) throws(SocketError) -> (SocketChannel, SocketChannel) {
+  static func makePair(_ kind: SocketKind, on loop: IOLoop?) throws(SocketError) -> (
+    SocketChannel, SocketChannel
+  ) {
     let loop = try IOLoop.resolve(loop)
     var first: Int32 = -1
     var second: Int32 = -1
     let result = unsafe cms_unix_socketpair(kind.type, &first, &second)
     guard result == 0 else { throw SocketError(result: result, .createSocket) }
     return (
-      SocketChannel(adopting: OwnedFd(adopting: FileDescriptor(rawValue: first)), kind: kind, loop: loop),
-      SocketChannel(adopting: OwnedFd(adopting: FileDescriptor(rawValue: second)), kind: kind, loop: loop)
+      SocketChannel(
+        adopting: OwnedFd(adopting: FileDescriptor(rawValue: first)), kind: kind, loop: loop),
+      SocketChannel(
+        adopting: OwnedFd(adopting: FileDescriptor(rawValue: second)), kind: kind, loop: loop)
     )
   }
 }

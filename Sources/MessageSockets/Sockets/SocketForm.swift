@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 internal import Ancillary
 internal import CMessageSockets
 internal import SocketEngine
@@ -15,14 +16,17 @@ struct SocketForm {
 
   /// A new socket of this form, with these options set.
   ///
-  /// - Throws: ``SocketError``: `outOfDescriptors`, `outOfMemory`, `notSupported`; and what setting the options throws.
+  /// - Throws: ``SocketError``: `outOfDescriptors`, `outOfMemory`, `notSupported`; and what setting
+  ///   the options throws.
   func make(family: Int32? = nil, settings: [SocketSetting] = []) throws(SocketError) -> OwnedFd {
-    let descriptor = try OwnedFd(adoptingResult: cms_socket(family ?? families[0], kind.type), operation: .createSocket)
+    let descriptor = try OwnedFd(
+      adoptingResult: cms_socket(family ?? families[0], kind.type), operation: .createSocket)
     for setting in settings { try setting.apply(to: descriptor) }
     return descriptor
   }
 
-  /// Checks that a descriptor from elsewhere is such a socket, and sets it close-on-exec. Its status flags stay as they are.
+  /// Checks that a descriptor from elsewhere is such a socket, and sets it close-on-exec. Its
+  /// status flags stay as they are.
   ///
   /// - Throws: ``SocketError``: `wrongSocketKind`, with what it is; `badDescriptor`.
   func check(_ descriptor: borrowing OwnedFd) throws(SocketError) {
@@ -34,31 +38,48 @@ struct SocketForm {
     guard families.contains(family), type == kind.type, isListening == self.isListening else {
       throw SocketError(
         .wrongSocketKind, .adopt,
-        detail: "it is \(Self.describe(family, type, isListening)); expected \(Self.describe(families[0], kind.type, self.isListening))")
+        detail:
+          "it is \(Self.describe(family, type, isListening)); expected \(Self.describe(families[0], kind.type, self.isListening))"
+      )
     }
     guard protocols.isEmpty || protocols.contains(protocolNumber) else {
-      throw SocketError(.wrongSocketKind, .adopt, detail: "it speaks protocol \(protocolNumber); expected \(protocols[0])")
+      throw SocketError(
+        .wrongSocketKind, .adopt,
+        detail: "it speaks protocol \(protocolNumber); expected \(protocols[0])")
     }
     let result = cms_set_close_on_exec(number)
     guard result == 0 else { throw SocketError(result: result, .adopt) }
   }
 
-  /// Takes over a socket from elsewhere that listens for sockets of this form, with the address that it is bound to.
+  /// Takes over a socket from elsewhere that listens for sockets of this form, with the address
+  /// that it is bound to.
   ///
   /// - Throws: As ``check(_:)``; then it is closed.
-  func adoptListener(_ descriptor: consuming OwnedFd, on loop: IOLoop?) throws(SocketError) -> (SocketChannel, AnySocketAddress?) {
+  func adoptListener(_ descriptor: consuming OwnedFd, on loop: IOLoop?) throws(SocketError) -> (
+    SocketChannel, AnySocketAddress?
+  ) {
     var form = self
     form.isListening = true
     try form.check(descriptor)
     let address = try descriptor.localAddress()
     let loop = try IOLoop.resolve(loop)
-    return (SocketChannel(adopting: descriptor, boundTo: nil, kind: kind, loop: loop, hasUntrustedPeers: true), address)
+    return (
+      SocketChannel(
+        adopting: descriptor, boundTo: nil, kind: kind, loop: loop, hasUntrustedPeers: true),
+      address
+    )
   }
 
   private static func describe(_ family: Int32, _ type: Int32, _ isListening: Bool) -> String {
-    let families = [cms_family_unix: "Unix", cms_family_internet_v4: "IPv4", cms_family_internet_v6: "IPv6"]
-    let types = [cms_socket_stream: "stream", cms_socket_seqpacket: "seqpacket", cms_socket_datagram: "datagram"]
-    return "a \(families[family] ?? "family \(family)") \(types[type] ?? "type \(type)") \(isListening ? "listener" : "socket")"
+    let families = [
+      cms_family_unix: "Unix", cms_family_internet_v4: "IPv4", cms_family_internet_v6: "IPv6",
+    ]
+    let types = [
+      cms_socket_stream: "stream", cms_socket_seqpacket: "seqpacket",
+      cms_socket_datagram: "datagram",
+    ]
+    return
+      "a \(families[family] ?? "family \(family)") \(types[type] ?? "type \(type)") \(isListening ? "listener" : "socket")"
   }
 }
 
@@ -66,7 +87,9 @@ extension OwnedFd {
   /// bind(2).
   func bind(to address: AnySocketAddress) throws(SocketError) {
     let number = withUnsafeFileDescriptor { $0.rawValue }
-    let result = unsafe address.bytes.withUnsafeBytes { unsafe cms_bind(number, $0.baseAddress, UInt32($0.count)) }
+    let result = unsafe address.bytes.withUnsafeBytes {
+      unsafe cms_bind(number, $0.baseAddress, UInt32($0.count))
+    }
     guard result == 0 else { throw SocketError(result: result, .bind, address: address) }
   }
 

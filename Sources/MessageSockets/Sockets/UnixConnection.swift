@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 public import Ancillary
 internal import CMessageSockets
 public import SocketEngine
@@ -15,33 +16,42 @@ public protocol UnixConnection: UnixSocket {
 extension UnixConnection {
   static var form: SocketForm { SocketForm(families: [cms_family_unix], kind: kind) }
 
-  /// Takes over a socket that was made elsewhere: by socket activation, by another library, received in a message. It is set close-on-exec; its status flags stay
-  /// as they are.
+  /// Takes over a socket that was made elsewhere: by socket activation, by another library,
+  /// received in a message. It is set close-on-exec; its status flags stay as they are.
   ///
   /// - Throws: ``SocketError``: `wrongSocketKind`, with what it is; then it is closed.
   public init(adopting descriptor: consuming OwnedFd, on loop: IOLoop? = nil) throws(SocketError) {
     try Self.form.check(descriptor)
-    self.init(channel: SocketChannel(adopting: descriptor, kind: Self.kind, loop: try IOLoop.resolve(loop)))
+    self.init(
+      channel: SocketChannel(adopting: descriptor, kind: Self.kind, loop: try IOLoop.resolve(loop)))
   }
 
   /// Two sockets that are connected to each other. The C name is socketpair(2).
   ///
-  /// - Parameter loop: where both live; by default the loop of the current task, or the process's shared one.
-  /// - Throws: ``SocketError``: `outOfDescriptors`, `outOfMemory`; and as `IOLoop` does when the shared loop cannot be started.
+  /// - Parameter loop: where both live; by default the loop of the current task, or the process's
+  ///   shared one.
+  /// - Throws: ``SocketError``: `outOfDescriptors`, `outOfMemory`; and as `IOLoop` does when the
+  ///   shared loop cannot be started.
   public static func makePair(on loop: IOLoop? = nil) throws(SocketError) -> (Self, Self) {
     let (first, second) = try SocketChannel.makePair(kind, on: loop)
     return (Self(channel: first), Self(channel: second))
   }
 
-  /// Connects to the listener at `address`. The C name is connect(2). Waits while the listener's queue is full.
+  /// Connects to the listener at `address`. The C name is connect(2). Waits while the listener's
+  /// queue is full.
   ///
   /// - Parameters:
   ///   - address: The listener's.
   ///   - settings: Options to set before it connects, as ``SocketOption/passCredentials``.
-  /// - Throws: ``SocketError``: `notFound` (no such file), `connectionRefused` (nobody listens), `notPermitted` (write permission on the socket file is
-  ///   needed), `wrongSocketKind` (the listener is of the other kind; at an abstract address that is `connectionRefused`). `CancellationError` when the task was cancelled first.
-  public static func connect(to address: UnixAddress, settings: [SocketSetting] = [], on loop: IOLoop? = nil) async throws -> Self {
-    let channel = SocketChannel(adopting: try form.make(settings: settings), kind: kind, loop: try IOLoop.resolve(loop))
+  /// - Throws: ``SocketError``: `notFound` (no such file), `connectionRefused` (nobody listens),
+  ///   `notPermitted` (write permission on the socket file is needed), `wrongSocketKind` (the
+  ///   listener is of the other kind; at an abstract address that is `connectionRefused`).
+  ///   `CancellationError` when the task was cancelled first.
+  public static func connect(
+    to address: UnixAddress, settings: [SocketSetting] = [], on loop: IOLoop? = nil
+  ) async throws -> Self {
+    let channel = SocketChannel(
+      adopting: try form.make(settings: settings), kind: kind, loop: try IOLoop.resolve(loop))
     let socket = Self(channel: channel)
     try await socket.connectOnLoop(to: AnySocketAddress(address))
     return socket

@@ -1,11 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
 public import Ancillary
 internal import CMessageSockets
 public import SocketEngine
 public import SystemPackage
 
-/// A Unix socket for messages without a connection: each goes to an address, whole and in order, and may carry descriptors. The C names are `AF_UNIX`, `SOCK_DGRAM`.
+/// A Unix socket for messages without a connection: each goes to an address, whole and in order,
+/// and may carry descriptors. The C names are `AF_UNIX`, `SOCK_DGRAM`.
 ///
-/// Nothing is lost on the way: a sender waits while the receiver's queue is full (`net.unix.max_dgram_qlen`, 512 messages or fewer).
+/// Nothing is lost on the way: a sender waits while the receiver's queue is full
+/// (`net.unix.max_dgram_qlen`, 512 messages or fewer).
 public actor UnixDatagram: UnixSocket, DatagramSocket {
   public typealias Address = UnixAddress
 
@@ -17,97 +20,131 @@ public actor UnixDatagram: UnixSocket, DatagramSocket {
 
   public nonisolated var unownedExecutor: UnownedSerialExecutor { unsafe channel.unownedExecutor }
 
-  /// A socket without a name: it can send, and be answered only if it is connected by ``makePair(on:)``.
+  /// A socket without a name: it can send, and be answered only if it is connected by
+  /// ``makePair(on:)``.
   ///
-  /// - Throws: ``SocketError``: `outOfDescriptors`; and as `IOLoop` does when the shared loop cannot be started.
+  /// - Throws: ``SocketError``: `outOfDescriptors`; and as `IOLoop` does when the shared loop
+  ///   cannot be started.
   public init(on loop: IOLoop? = nil) throws(SocketError) {
-    self.init(channel: SocketChannel(adopting: try Self.form.make(), kind: .datagram, loop: try IOLoop.resolve(loop)))
+    self.init(
+      channel: SocketChannel(
+        adopting: try Self.form.make(), kind: .datagram, loop: try IOLoop.resolve(loop)))
   }
 
   /// A socket bound to an address, where others send to. The C name is bind(2).
   ///
   /// - Parameters:
-  ///   - address: A path, whose directory must exist; an abstract address; or ``UnixAddress/autobind``, to have one chosen: ``LoopSocket/localAddress()``.
-  ///   - binding: For a path: the file's permissions, and what becomes of it. By default only this user may send, a dead socket's file is replaced, and the file is removed with the
-  ///     socket.
+  ///   - address: A path, whose directory must exist; an abstract address; or
+  ///     ``UnixAddress/autobind``, to have one chosen: ``LoopSocket/localAddress()``.
+  ///   - binding: For a path: the file's permissions, and what becomes of it. By default only this
+  ///     user may send, a dead socket's file is replaced, and the file is removed with the socket.
   ///   - settings: Options to set before it is bound, as ``SocketOption/passCredentials``.
-  /// - Throws: ``SocketError``, with the address: `addressInUse` (also: what stands at the path may not be replaced; ``SocketError/detail`` says why), `notPermitted`,
-  ///   `notFound` (no such directory), `outOfDescriptors`.
-  public init(boundTo address: UnixAddress, binding: UnixBinding = UnixBinding(), settings: [SocketSetting] = [], on loop: IOLoop? = nil)
+  /// - Throws: ``SocketError``, with the address: `addressInUse` (also: what stands at the path may
+  ///   not be replaced; ``SocketError/detail`` says why), `notPermitted`, `notFound` (no such
+  ///   directory), `outOfDescriptors`.
+  public init(
+    boundTo address: UnixAddress, binding: UnixBinding = UnixBinding(),
+    settings: [SocketSetting] = [], on loop: IOLoop? = nil
+  )
     throws(SocketError)
   {
     let loop = try IOLoop.resolve(loop)
     let descriptor = try Self.form.make(settings: settings)
     let file = try binding.bind(descriptor, to: address)
-    self.init(channel: SocketChannel(adopting: descriptor, boundTo: file, kind: .datagram, loop: loop))
+    self.init(
+      channel: SocketChannel(adopting: descriptor, boundTo: file, kind: .datagram, loop: loop))
   }
 
-  /// Takes over a socket that was made elsewhere: by socket activation, by another library, received in a message. It is set close-on-exec; its status flags stay
-  /// as they are.
+  /// Takes over a socket that was made elsewhere: by socket activation, by another library,
+  /// received in a message. It is set close-on-exec; its status flags stay as they are.
   ///
   /// - Throws: ``SocketError``: `wrongSocketKind`, with what it is; then it is closed.
   public init(adopting descriptor: consuming OwnedFd, on loop: IOLoop? = nil) throws(SocketError) {
     try Self.form.check(descriptor)
-    self.init(channel: SocketChannel(adopting: descriptor, kind: .datagram, loop: try IOLoop.resolve(loop)))
+    self.init(
+      channel: SocketChannel(adopting: descriptor, kind: .datagram, loop: try IOLoop.resolve(loop)))
   }
 
   /// Two sockets that are connected to each other. The C name is socketpair(2).
   ///
-  /// - Throws: ``SocketError``: `outOfDescriptors`, `outOfMemory`; and as `IOLoop` does when the shared loop cannot be started.
-  public static func makePair(on loop: IOLoop? = nil) throws(SocketError) -> (UnixDatagram, UnixDatagram) {
+  /// - Throws: ``SocketError``: `outOfDescriptors`, `outOfMemory`; and as `IOLoop` does when the
+  ///   shared loop cannot be started.
+  public static func makePair(on loop: IOLoop? = nil) throws(SocketError) -> (
+    UnixDatagram, UnixDatagram
+  ) {
     let (first, second) = try SocketChannel.makePair(.datagram, on: loop)
     return (UnixDatagram(channel: first), UnixDatagram(channel: second))
   }
 
-  /// Sends one message with descriptors to an address; see ``UnixSocket/sendMessage(_:descriptors:control:options:)``.
+  /// Sends one message with descriptors to an address; see
+  /// ``UnixSocket/sendMessage(_:descriptors:control:options:)``.
   ///
-  /// - Throws: also ``SocketError``, with the address: `connectionRefused`, `notFound`, `notPermitted`.
+  /// - Throws: also ``SocketError``, with the address: `connectionRefused`, `notFound`,
+  ///   `notPermitted`.
   public nonisolated func sendMessage(
-    _ payload: RawSpan, descriptors: Span<OwnedFd>, to address: UnixAddress, control: ControlMessageBuffer = ControlMessageBuffer(),
+    _ payload: RawSpan, descriptors: Span<OwnedFd>, to address: UnixAddress,
+    control: ControlMessageBuffer = ControlMessageBuffer(),
     options: SendOptions = []
   ) async throws {
     let name = AnySocketAddress(address).bytes
-    // SAFETY: the descriptors are borrowed, and so open, until this call returns; an array of bytes has no padding.
-    try await send(payload, numbers: unsafe descriptors.fileDescriptors, control: control, to: unsafe name.span.bytes, options)
+    // SAFETY: the descriptors are borrowed, and so open, until this call returns; an array of bytes
+    // has no padding.
+    try await send(
+      payload, numbers: unsafe descriptors.fileDescriptors, control: control,
+      to: unsafe name.span.bytes, options)
   }
 
-  /// Sends bytes and descriptors to an address; see ``sendMessage(_:descriptors:to:control:options:)``.
+  /// Sends bytes and descriptors to an address; see
+  /// ``sendMessage(_:descriptors:to:control:options:)``.
   public nonisolated func sendMessage(
-    _ payload: [UInt8], descriptors: Span<OwnedFd>, to address: UnixAddress, control: ControlMessageBuffer = ControlMessageBuffer(),
+    _ payload: [UInt8], descriptors: Span<OwnedFd>, to address: UnixAddress,
+    control: ControlMessageBuffer = ControlMessageBuffer(),
     options: SendOptions = []
   ) async throws {
     // SAFETY: an array of bytes has no padding.
-    try await sendMessage(unsafe payload.span.bytes, descriptors: descriptors, to: address, control: control, options: options)
+    try await sendMessage(
+      unsafe payload.span.bytes, descriptors: descriptors, to: address, control: control,
+      options: options)
   }
 
-  /// Sends bytes and one descriptor to an address; see ``sendMessage(_:descriptors:to:control:options:)``.
+  /// Sends bytes and one descriptor to an address; see
+  /// ``sendMessage(_:descriptors:to:control:options:)``.
   public nonisolated func sendMessage(
-    _ payload: [UInt8], descriptor: borrowing OwnedFd, to address: UnixAddress, control: ControlMessageBuffer = ControlMessageBuffer(),
+    _ payload: [UInt8], descriptor: borrowing OwnedFd, to address: UnixAddress,
+    control: ControlMessageBuffer = ControlMessageBuffer(),
     options: SendOptions = []
   ) async throws {
     let name = AnySocketAddress(address).bytes
     // SAFETY: as above.
-    let numbers = InlineArray<1, FileDescriptor>(repeating: descriptor.withUnsafeFileDescriptor { $0 })
-    try await send(unsafe payload.span.bytes, numbers: numbers.span, control: control, to: unsafe name.span.bytes, options)
+    let numbers = InlineArray<1, FileDescriptor>(
+      repeating: descriptor.withUnsafeFileDescriptor { $0 })
+    try await send(
+      unsafe payload.span.bytes, numbers: numbers.span, control: control,
+      to: unsafe name.span.bytes, options)
   }
 
-  /// Sends bytes gathered from several buffers, and descriptors, to an address; see ``sendMessage(_:descriptors:to:control:options:)``.
+  /// Sends bytes gathered from several buffers, and descriptors, to an address; see
+  /// ``sendMessage(_:descriptors:to:control:options:)``.
   public nonisolated func sendMessage(
     gathering pieces: borrowing GatherBuffers, descriptors: Span<OwnedFd>, to address: UnixAddress,
     control: ControlMessageBuffer = ControlMessageBuffer(), options: SendOptions = []
   ) async throws {
     let name = AnySocketAddress(address).bytes
     // SAFETY: as above.
-    try await send(gathering: pieces, numbers: unsafe descriptors.fileDescriptors, control: control, to: unsafe name.span.bytes, options)
+    try await send(
+      gathering: pieces, numbers: unsafe descriptors.fileDescriptors, control: control,
+      to: unsafe name.span.bytes, options)
   }
 
-  /// Sends bytes and duplicates of descriptors that somebody else owns to an address; see ``UnixSocket/sendMessage(_:duplicating:control:options:)``.
+  /// Sends bytes and duplicates of descriptors that somebody else owns to an address; see
+  /// ``UnixSocket/sendMessage(_:duplicating:control:options:)``.
   public nonisolated func sendMessage(
     _ payload: [UInt8], duplicating descriptors: [FileDescriptor], to address: UnixAddress,
     control: ControlMessageBuffer = ControlMessageBuffer(),
     options: SendOptions = []
   ) async throws {
     let copies = try OwnedFds(duplicating: descriptors)
-    try await sendMessage(payload, descriptors: copies.span, to: address, control: control, options: options)
+    try await sendMessage(
+      payload, descriptors: copies.span, to: address, control: control, options: options)
   }
 }

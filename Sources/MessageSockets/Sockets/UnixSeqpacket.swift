@@ -1,9 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
 public import SocketEngine
 
-/// A connected Unix socket that keeps message boundaries: each receive returns one send, with its descriptors. The C names are `AF_UNIX`,
-/// `SOCK_SEQPACKET`.
+/// A connected Unix socket that keeps message boundaries: each receive returns one send, with its
+/// descriptors. The C names are `AF_UNIX`, `SOCK_SEQPACKET`.
 ///
-/// The kind to choose when both ends are yours: no framing, and no doubt which descriptors belong to which message.
+/// The kind to choose when both ends are yours: no framing, and no doubt which descriptors belong
+/// to which message.
 public actor UnixSeqpacket: UnixConnection {
   public static var kind: SocketKind { .seqpacket }
 

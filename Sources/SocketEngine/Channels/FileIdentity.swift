@@ -1,14 +1,17 @@
+// SPDX-License-Identifier: Apache-2.0
 internal import Glibc
 package import SystemPackage
 
-/// Which file something is, and whether it is a socket: as long as somebody has the file open, no other has the same numbers.
+/// Which file something is, and whether it is a socket: as long as somebody has the file open, no
+/// other has the same numbers.
 package struct FileIdentity: Equatable, Sendable {
   private let device: UInt64
   private let inode: UInt64
   package let isSocket: Bool
   package let permissions: FilePermissions
 
-  /// What stands at a path; a symbolic link is not followed. Nil if that cannot be told, as when there is nothing. The C name is lstat(2).
+  /// What stands at a path; a symbolic link is not followed. Nil if that cannot be told, as when
+  /// there is nothing. The C name is lstat(2).
   package init?(path: FilePath) {
     var status = stat()
     // SAFETY: the string ends with a NUL; both arguments are not used after the call.
@@ -32,5 +35,7 @@ package struct FileIdentity: Equatable, Sendable {
     permissions = FilePermissions(rawValue: status.st_mode & 0o7777)
   }
 
-  package static func == (left: FileIdentity, right: FileIdentity) -> Bool { left.device == right.device && left.inode == right.inode }
+  package static func == (left: FileIdentity, right: FileIdentity) -> Bool {
+    left.device == right.device && left.inode == right.inode
+  }
 }

@@ -1,23 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
 internal import Ancillary
 internal import CMessageSockets
 internal import Synchronization
 internal import SystemPackage
 
-/// The loop's side of a socket: the descriptor, one queue of operations for each direction, and the messages received ahead.
+/// The loop's side of a socket: the descriptor, one queue of operations for each direction, and the
+/// messages received ahead.
 ///
-/// `@unchecked Sendable`: apart from what is constant and from ``isReceivingAhead`` all members are used on the loop's thread only.
+/// `@unchecked Sendable`: apart from what is constant and from ``isReceivingAhead`` all members are
+/// used on the loop's thread only.
 final class OpenSocket: @unchecked Sendable {
   let kind: SocketKind
   /// Whether received messages are to say where they came from.
   let namesSenders: Bool
-  /// SAFETY: the core outlives the loop's handle and its thread, one of which holds whoever holds this object.
+  /// SAFETY: the core outlives the loop's handle and its thread, one of which holds whoever holds
+  /// this object.
   let core: LoopCore
   /// The descriptor's number. Means nothing once the socket is closed.
   let number: Int32
 
-  /// Closed when this object ends, or by ``startClosing()``, in both cases after the last operation: operations hold this object.
+  /// Closed when this object ends, or by ``startClosing()``, in both cases after the last
+  /// operation: operations hold this object.
   private var descriptor: OwnedFd?
-  /// Whether others than peers that are trusted can have left descriptors in the socket, which close with it: then it is closed by another thread.
+  /// Whether others than peers that are trusted can have left descriptors in the socket, which
+  /// close with it: then it is closed by another thread.
   private let hasUntrustedPeers: Bool
   /// Another thread has the descriptor, and has not closed it yet.
   private var isBeingClosed = false
@@ -37,7 +43,8 @@ final class OpenSocket: @unchecked Sendable {
   private var isReleasing = false
   /// By this process, through this object.
   private(set) var isShutDownForReceiving = false
-  /// The last receive took all there was, as far as the kernel tells (on Unix streams since 6.17): the next one probably waits. False until the first.
+  /// The last receive took all there was, as far as the kernel tells (on Unix streams since 6.17):
+  /// the next one probably waits. False until the first.
   @safe @exclusivity(unchecked) var wasEmptied = false
   @safe @exclusivity(unchecked) var answersInTurn = TurnHistory()
   /// The socket's handle is gone.
@@ -46,14 +53,16 @@ final class OpenSocket: @unchecked Sendable {
   /// Nil: everything is admitted.
   @safe @exclusivity(unchecked) private(set) var policy: PolicyEnforcer?
   private let receivesAhead = Atomic(false)
-  /// Unix datagrams: whether the peer is connected to this socket too, so that room in its queue is an event here. Nil for all other sockets.
+  /// Unix datagrams: whether the peer is connected to this socket too, so that room in its queue is
+  /// an event here. Nil for all other sockets.
   private var isConnectedBothWays: Bool?
 
   /// The readiness driver's; dropped before the descriptor is closed.
   var registration: EpollRegistration?
 
   init(
-    adopting descriptor: consuming OwnedFd, file: consuming BoundFile?, kind: SocketKind, namesSenders: Bool, policy: ReceivePolicy,
+    adopting descriptor: consuming OwnedFd, file: consuming BoundFile?, kind: SocketKind,
+    namesSenders: Bool, policy: ReceivePolicy,
     hasUntrustedPeers: Bool, core: LoopCore
   ) {
     self.kind = kind
@@ -75,7 +84,8 @@ final class OpenSocket: @unchecked Sendable {
     assert(receiver.isIdle, "A socket ended with messages received ahead")
   }
 
-  /// Whether a multishot receive is under way, or messages wait that it has brought. May be read on any thread.
+  /// Whether a multishot receive is under way, or messages wait that it has brought. May be read on
+  /// any thread.
   var isReceivingAhead: Bool {
     get { receivesAhead.load(ordering: .acquiring) }
     set { receivesAhead.store(newValue, ordering: .releasing) }
@@ -85,9 +95,10 @@ final class OpenSocket: @unchecked Sendable {
 
   /// An operation of this socket's, ready to be filled.
   ///
-  /// - Throws: `CancellationError` if the task is cancelled already, ``SocketError/Code/closed``, ``SocketError/Code/loopShutDown``,
-  ///   ``SocketError/Code/loopFailed``.
-  func makeOperation(_ request: OperationRequest, _ name: SocketError.Operation) throws -> Operation {
+  /// - Throws: `CancellationError` if the task is cancelled already, ``SocketError/Code/closed``,
+  ///   ``SocketError/Code/loopShutDown``, ``SocketError/Code/loopFailed``.
+  func makeOperation(_ request: OperationRequest, _ name: SocketError.Operation) throws -> Operation
+  {
     try checkStart(name)
     return core.makeOperation(request, socket: self)
   }
@@ -103,7 +114,9 @@ final class OpenSocket: @unchecked Sendable {
     if cms_task_is_cancelled() { throw CancellationError() }
     guard isOpen else { throw SocketError(.closed, name) }
     if let policy, policy.hasTooManyUnclosed, case .receive = name {
-      throw SocketError(.policyViolated, name, detail: "\(policy.closing.count) descriptors of this peer wait to be closed")
+      throw SocketError(
+        .policyViolated, name,
+        detail: "\(policy.closing.count) descriptors of this peer wait to be closed")
     }
     // Messages that had been received ahead when the loop was shut down are still to be had.
     guard core.isRunning || !receiver.readAhead.isEmpty else { throw core.endError(name) }
@@ -112,8 +125,11 @@ final class OpenSocket: @unchecked Sendable {
   /// Whether a receive, or an accept, is under way or waits for its turn.
   var isReceiving: Bool { !incoming.isEmpty }
 
-  /// Whether a send may find the receiver's queue full, which the kernel does not wait for properly: see ``SendPause``.
-  func mayFindReceiverFull(hasAddress: Bool) -> Bool { isConnectedBothWays.map { hasAddress || !$0 } ?? false }
+  /// Whether a send may find the receiver's queue full, which the kernel does not wait for
+  /// properly: see ``SendPause``.
+  func mayFindReceiverFull(hasAddress: Bool) -> Bool {
+    isConnectedBothWays.map { hasAddress || !$0 } ?? false
+  }
 
   /// A Unix datagram socket gets another peer: one that need not know of it.
   func connectsElsewhere() { if isConnectedBothWays != nil { isConnectedBothWays = false } }
@@ -121,14 +137,19 @@ final class OpenSocket: @unchecked Sendable {
   private static func isConnectedBothWays(_ number: Int32) -> Bool? {
     var family: Int32 = 0
     var length: UInt32 = 4
-    guard unsafe cms_get_option(number, 1, 39, &family, &length) == 0, family == cms_family_unix else { return nil }
+    guard unsafe cms_get_option(number, 1, 39, &family, &length) == 0, family == cms_family_unix
+    else { return nil }
     // Whoever is connected by an address has a peer with a name; that of a pair has none.
-    do { return try AnySocketAddress.peer(of: number).map { $0.unix == .unnamed } ?? true } catch { return false }
+    do { return try AnySocketAddress.peer(of: number).map { $0.unix == .unnamed } ?? true } catch {
+      return false
+    }
   }
 
   /// Sends a filled operation on its way: to the kernel, or to the end of its queue.
   func start(_ operation: Operation) {
-    if withQueue(of: operation, { $0.join(operation) }) { operation.withCore { $0.submit(operation) } }
+    if withQueue(of: operation, { $0.join(operation) }) {
+      operation.withCore { $0.submit(operation) }
+    }
   }
 
   /// An operation has ended: the next of its direction goes to the kernel.
@@ -163,8 +184,11 @@ final class OpenSocket: @unchecked Sendable {
 
   /// Sets what peers may send from now on.
   func setPolicy(_ policy: ReceivePolicy) {
-    // Left alone where the policy has nothing to say about it: it is also an option that the user may have set.
-    if policy.admitsDescriptors != self.policy?.policy.admitsDescriptors ?? true { setPassesDescriptors(policy.admitsDescriptors) }
+    // Left alone where the policy has nothing to say about it: it is also an option that the user
+    // may have set.
+    if policy.admitsDescriptors != self.policy?.policy.admitsDescriptors ?? true {
+      setPassesDescriptors(policy.admitsDescriptors)
+    }
     if let current = self.policy {
       // Messages that it has let through still count.
       current.policy = policy
@@ -200,7 +224,9 @@ final class OpenSocket: @unchecked Sendable {
     guard isOpen else { throw SocketError(.closed, .shutdown) }
     let result = cms_shutdown(number, read, write)
     // A connection that the peer has closed already is shut down as well as can be.
-    guard result >= 0 || -result == Errno.socketNotConnected.rawValue else { throw SocketError(result: result, .shutdown) }
+    guard result >= 0 || -result == Errno.socketNotConnected.rawValue else {
+      throw SocketError(result: result, .shutdown)
+    }
     if read { endReceiving() }
     core.driver.socketWasShutDown(number)
   }
@@ -212,10 +238,12 @@ final class OpenSocket: @unchecked Sendable {
     for operation in incoming.allFromTheBack { core.stop(operation, .receivingEnded) }
   }
 
-  /// A datagram socket that was shut down for receiving: the kernel does not tell those who wait, and goes on answering `EAGAIN`.
+  /// A datagram socket that was shut down for receiving: the kernel does not tell those who wait,
+  /// and goes on answering `EAGAIN`.
   var hasNoEndOfItsOwn: Bool { kind == .datagram && isShutDownForReceiving }
 
-  /// Stops all operations. Returns what to wait for until the descriptor is closed; nil if it is closed.
+  /// Stops all operations. Returns what to wait for until the descriptor is closed; nil if it is
+  /// closed.
   func startClosing() -> Operation? {
     precondition(core.isCurrent, "A socket was used outside its loop")
     isOpen = false
@@ -235,8 +263,8 @@ final class OpenSocket: @unchecked Sendable {
     return isReleasing ? waitForClosing() : nil
   }
 
-  /// The descriptor of a socket whose operations have ended; nil if messages received ahead are left: then the socket stays open. Also nil if it was closed
-  /// meanwhile.
+  /// The descriptor of a socket whose operations have ended; nil if messages received ahead are
+  /// left: then the socket stays open. Also nil if it was closed meanwhile.
   func takeDescriptor() -> OwnedFd? {
     guard descriptor != nil, !isOpen else { return nil }
     registration = nil
@@ -260,7 +288,9 @@ final class OpenSocket: @unchecked Sendable {
   }
 
   private func finishClosing() {
-    guard outgoing.isEmpty, incoming.isEmpty, errors.isEmpty, urgent.isEmpty, !isBeingClosed else { return }
+    guard outgoing.isEmpty, incoming.isEmpty, errors.isEmpty, urgent.isEmpty, !isBeingClosed else {
+      return
+    }
     if isReleasing {
       isReleasing = false
       isOpen = receiver.readAhead.hasMessage
@@ -283,11 +313,13 @@ final class OpenSocket: @unchecked Sendable {
 
   // MARK: Closing elsewhere
 
-  /// How long ``SocketChannel/close()`` waits for another thread to close the descriptor. Almost always that takes microseconds, and the address is free then; but
-  /// peers decide what is left in the socket, and must not decide how long somebody waits for it.
+  /// How long ``SocketChannel/close()`` waits for another thread to close the descriptor. Almost
+  /// always that takes microseconds, and the address is free then; but peers decide what is left in
+  /// the socket, and must not decide how long somebody waits for it.
   private static let patience = Duration.seconds(1)
 
-  /// Messages that nobody has received close with the socket, and so do the connections that wait in a listener, with theirs.
+  /// Messages that nobody has received close with the socket, and so do the connections that wait
+  /// in a listener, with theirs.
   private var closesElsewhere: Bool { policy != nil || hasUntrustedPeers }
 
   /// In a queue of its own: what the socket's messages have brought may be held up.
@@ -295,7 +327,9 @@ final class OpenSocket: @unchecked Sendable {
     isBeingClosed = true
     let deadline = LoopTime(after: Self.patience)
     for closer in closers { core.addDeadline(deadline, to: closer) }
-    ClosingQueue(whenEmpty: { [weak self, inbox = core.inbox] in inbox.send(.closed { [weak self] in self }) }).close(descriptor)
+    ClosingQueue(whenEmpty: { [weak self, inbox = core.inbox] in
+      inbox.send(.closed { [weak self] in self })
+    }).close(descriptor)
   }
 
   /// Another thread has closed the descriptor.

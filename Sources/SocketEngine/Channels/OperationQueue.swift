@@ -1,7 +1,8 @@
+// SPDX-License-Identifier: Apache-2.0
 internal import DequeModule
 
-/// The operations of one direction of a socket, first come, first served: at most one is in the kernel, because unlinked requests on one
-/// socket complete in no particular order.
+/// The operations of one direction of a socket, first come, first served: at most one is in the
+/// kernel, because unlinked requests on one socket complete in no particular order.
 struct OperationQueue {
   private(set) var active: Operation?
   private var waiting: Deque<Operation> = []
@@ -20,7 +21,8 @@ struct OperationQueue {
     return false
   }
 
-  /// Removes an operation that has ended. Returns the one whose turn it is now, if it was the active one that left.
+  /// Removes an operation that has ended. Returns the one whose turn it is now, if it was the
+  /// active one that left.
   mutating func leave(_ operation: Operation) -> Operation? {
     guard active == operation else {
       waiting.removeAll { $0 == operation }

@@ -1,15 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
 internal import Ancillary
 internal import DequeModule
 
-/// How many messages a socket may receive before they are asked for. What is beyond stays in the kernel, and slows the sender down.
+/// How many messages a socket may receive before they are asked for. What is beyond stays in the
+/// kernel, and slows the sender down.
 public struct ReceiveWindow: Sendable, Equatable {
   /// Messages. 1 or more.
   public var messages: Int
   /// Descriptors in those messages. 1 or more.
   ///
-  /// Below 253, the most that one message can carry, nothing is received ahead: one message at a time, when it is asked for. From 253 on the window is looked at after each message,
-  /// while the kernel may have delivered more: at most ``IOLoop/Configuration/receiveBuffers`` messages beyond it (before Linux 6.1 twice as many), with up to 253 descriptors each. Where peers are not
-  /// trusted and descriptors scarce, choose a smaller window or fewer buffers.
+  /// Below 253, the most that one message can carry, nothing is received ahead: one message at a
+  /// time, when it is asked for. From 253 on the window is looked at after each message, while the
+  /// kernel may have delivered more: at most ``IOLoop/Configuration/receiveBuffers`` messages
+  /// beyond it (before Linux 6.1 twice as many), with up to 253 descriptors each. Where peers are
+  /// not trusted and descriptors scarce, choose a smaller window or fewer buffers.
   public var descriptors: Int
 
   /// 32 messages, or 256 descriptors, whichever comes first.
@@ -22,8 +26,8 @@ public struct ReceiveWindow: Sendable, Equatable {
   var permitsReadAhead: Bool { descriptors >= ControlMessages.maximumDescriptors }
 }
 
-/// Messages that have arrived and that nobody has asked for yet, in order, within a window. Each is an operation that is done and that no task
-/// awaits: its outcome owns the message.
+/// Messages that have arrived and that nobody has asked for yet, in order, within a window. Each is
+/// an operation that is done and that no task awaits: its outcome owns the message.
 struct ReadAhead {
   private var messages: Deque<Operation> = []
   private var descriptors = 0

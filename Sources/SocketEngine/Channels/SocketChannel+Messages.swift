@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 package import Ancillary
 internal import CMessageSockets
 package import SystemPackage
@@ -5,16 +6,18 @@ package import SystemPackage
 // What a socket does with messages. All of it runs on the loop's thread, in the caller's isolation.
 
 extension SocketChannel {
-  /// Sends one message: all of it, or an error that says how much of it went out. The caller keeps payload and descriptors as they
-  /// are until this returns.
+  /// Sends one message: all of it, or an error that says how much of it went out. The caller keeps
+  /// payload and descriptors as they are until this returns.
   ///
   /// - Parameter name: the address to send to, encoded; empty for the peer of a connected socket.
   package nonisolated(nonsending) func send(
-    _ payload: RawSpan, numbers: Span<FileDescriptor>, control: ControlMessageBuffer, to name: RawSpan = RawSpan(), flags: Int32
+    _ payload: RawSpan, numbers: Span<FileDescriptor>, control: ControlMessageBuffer,
+    to name: RawSpan = RawSpan(), flags: Int32
   ) async throws {
     guard
       let operation = try makeSend(
-        byteCount: payload.byteCount, numbers: numbers, control: control, hasAddress: name.byteCount > 0, flags: flags)
+        byteCount: payload.byteCount, numbers: numbers, control: control,
+        hasAddress: name.byteCount > 0, flags: flags)
     else { return }
     operation.setPayload(payload)
     try startSend(operation, numbers: numbers, control: control, name: name)
@@ -24,14 +27,18 @@ extension SocketChannel {
 
   /// The same for a payload that is gathered from several pieces.
   package nonisolated(nonsending) func send(
-    gathering pieces: borrowing GatherBuffers, numbers: Span<FileDescriptor>, control: ControlMessageBuffer, to name: RawSpan, flags: Int32
+    gathering pieces: borrowing GatherBuffers, numbers: Span<FileDescriptor>,
+    control: ControlMessageBuffer, to name: RawSpan, flags: Int32
   ) async throws {
     guard pieces.count <= OperationMemory.maximumVectors else {
-      throw SocketError(.messageTooLarge, .send, detail: "\(pieces.count) buffers of at most \(OperationMemory.maximumVectors)")
+      throw SocketError(
+        .messageTooLarge, .send,
+        detail: "\(pieces.count) buffers of at most \(OperationMemory.maximumVectors)")
     }
     guard
       let operation = try makeSend(
-        byteCount: pieces.byteCount, numbers: numbers, control: control, hasAddress: name.byteCount > 0, flags: flags)
+        byteCount: pieces.byteCount, numbers: numbers, control: control,
+        hasAddress: name.byteCount > 0, flags: flags)
     else { return }
     operation.setPayload(pieces)
     try startSend(operation, numbers: numbers, control: control, name: name)
@@ -39,15 +46,21 @@ extension SocketChannel {
     if result.errno != nil { throw sendError(result, name: name, numbers: numbers) }
   }
 
-  private func sendError(_ result: OperationResult, name: RawSpan, numbers: Span<FileDescriptor>) -> any Error {
+  private func sendError(_ result: OperationResult, name: RawSpan, numbers: Span<FileDescriptor>)
+    -> any Error
+  {
     let address = unsafe AnySocketAddress(systemBytes: name.withUnsafeBytes { unsafe Array($0) })
     // EINVAL has other causes as well: a control message that is none, flags.
-    return naming(result.failure(.send, address: address, hadRing: result.errno == .invalidArgument && numbers.containsRing)!)
+    return naming(
+      result.failure(
+        .send, address: address, hadRing: result.errno == .invalidArgument && numbers.containsRing)!
+    )
   }
 
   /// Nil if there is nothing to send.
   private func makeSend(
-    byteCount: Int, numbers: Span<FileDescriptor>, control: ControlMessageBuffer, hasAddress: Bool, flags: Int32
+    byteCount: Int, numbers: Span<FileDescriptor>, control: ControlMessageBuffer, hasAddress: Bool,
+    flags: Int32
   ) throws -> Operation? {
     if socket.kind == .stream, byteCount == 0 {
       guard numbers.isEmpty, control.isEmpty else { throw SocketError(.emptyPayload, .send) }
@@ -56,19 +69,25 @@ extension SocketChannel {
       return nil
     }
     if numbers.count > ControlMessages.maximumDescriptors {
-      throw SocketError(.tooManyDescriptors, .send, detail: "\(numbers.count) of at most \(ControlMessages.maximumDescriptors)")
+      throw SocketError(
+        .tooManyDescriptors, .send,
+        detail: "\(numbers.count) of at most \(ControlMessages.maximumDescriptors)")
     }
-    let pause: SendPause? = socket.mayFindReceiverFull(hasAddress: hasAddress) && flags & cms_msg_dontwait == 0 ? .first : nil
+    let pause: SendPause? =
+      socket.mayFindReceiverFull(hasAddress: hasAddress) && flags & cms_msg_dontwait == 0
+      ? .first : nil
     return try socket.makeOperation(.send(flags: flags | cms_msg_nosignal, pause: pause), .send)
   }
 
   private func startSend(
-    _ operation: Operation, numbers: Span<FileDescriptor>, control: ControlMessageBuffer, name: RawSpan
+    _ operation: Operation, numbers: Span<FileDescriptor>, control: ControlMessageBuffer,
+    name: RawSpan
   ) throws {
     do {
       // The unnamed address: for a socket without a name, or a bind(2) that is to choose one.
       if name.byteCount == 2 {
-        try unsafe checkDestination(AnySocketAddress(systemBytes: name.withUnsafeBytes { unsafe Array($0) }), .send)
+        try unsafe checkDestination(
+          AnySocketAddress(systemBytes: name.withUnsafeBytes { unsafe Array($0) }), .send)
       }
       try operation.prepareSend(numbers: numbers, control: control, name: name, on: socket.core)
     } catch {
@@ -79,16 +98,21 @@ extension SocketChannel {
   }
 
   /// What to throw, if an operation has failed.
-  private func failure(of ended: borrowing EndedOperation, _ operation: SocketError.Operation, address: AnySocketAddress? = nil) -> (
+  private func failure(
+    of ended: borrowing EndedOperation, _ operation: SocketError.Operation,
+    address: AnySocketAddress? = nil
+  ) -> (
     any Error
   )? {
     ended.failure(operation, address: address).map { naming($0) }
   }
 
-  /// The error with the socket's name, if it is still open; but for those that are no faults, and may be many. May be called from any thread, as by a task that does not belong to
-  /// the loop.
+  /// The error with the socket's name, if it is still open; but for those that are no faults, and
+  /// may be many. May be called from any thread, as by a task that does not belong to the loop.
   private func naming(_ error: any Error) -> any Error {
-    guard isOnLoop, socket.isOpen, var error = error as? SocketError, error.code != .wouldBlock, error.code != .deadlineExceeded else {
+    guard isOnLoop, socket.isOpen, var error = error as? SocketError, error.code != .wouldBlock,
+      error.code != .deadlineExceeded
+    else {
       return error
     }
     error.socket = SocketIdentity(socket.number, kind: kind)
@@ -96,17 +120,24 @@ extension SocketChannel {
     return error
   }
 
-  private func checkDestination(_ address: AnySocketAddress?, _ operation: SocketError.Operation) throws(SocketError) {
+  private func checkDestination(_ address: AnySocketAddress?, _ operation: SocketError.Operation)
+    throws(SocketError)
+  {
     guard let address, address.unix == .unnamed else { return }
-    throw SocketError(.addressNotAvailable, operation, address: address, detail: "a socket without a name cannot be reached by an address")
+    throw SocketError(
+      .addressNotAvailable, operation, address: address,
+      detail: "a socket without a name cannot be reached by an address")
   }
 
-  // What a task keeps while it waits for a message stays small: all that can be done without waiting is in functions of its own.
+  // What a task keeps while it waits for a message stays small: all that can be done without
+  // waiting is in functions of its own.
 
   /// Receives one message, by a multishot receive that goes on receiving within `window`.
   ///
   /// - Parameter window: nil leaves it as it is.
-  package nonisolated(nonsending) func receiveAhead(window: ReceiveWindow?) async throws -> EndedOperation {
+  package nonisolated(nonsending) func receiveAhead(window: ReceiveWindow?) async throws
+    -> EndedOperation
+  {
     let ended = await (try startReceiveAhead(window: window)).ended()
     try unsafe settle(ended, in: nil, flags: 0)
     return ended
@@ -115,7 +146,9 @@ extension SocketChannel {
   @inline(never)
   private func startReceiveAhead(window: ReceiveWindow?) throws -> Operation {
     if let window { socket.setWindow(window) }
-    guard socket.mayReceiveAhead else { return unsafe try startReceive(into: nil, flags: 0, timeout: nil) }
+    guard socket.mayReceiveAhead else {
+      return unsafe try startReceive(into: nil, flags: 0, timeout: nil)
+    }
     try socket.checkUse(.receive)
     return nextMessage(flags: 0, timeout: nil, room: .max)
   }
@@ -129,8 +162,9 @@ extension SocketChannel {
     return waiter
   }
 
-  /// A message that can be had without waiting: one received ahead, or where nothing is received ahead, one from the socket's queue. Nil also for the end and
-  /// for errors, which the next receive finds.
+  /// A message that can be had without waiting: one received ahead, or where nothing is received
+  /// ahead, one from the socket's queue. Nil also for the end and for errors, which the next
+  /// receive finds.
   package nonisolated(nonsending) func receiveIfThere() async -> EndedOperation? {
     guard let operation = startReceiveIfThere() else { return nil }
     let ended = await operation.ended()
@@ -141,21 +175,26 @@ extension SocketChannel {
 
   private func startReceiveIfThere() -> Operation? {
     if socket.receivesInOrderAhead {
-      return socket.isOpen && socket.hasMessageAhead ? socket.nextAhead(copying: false, room: .max) : nil
+      return socket.isOpen && socket.hasMessageAhead
+        ? socket.nextAhead(copying: false, room: .max) : nil
     }
     // Behind a receive that waits it would have to wait, too.
-    return socket.isReceiving ? nil : unsafe try? startReceiveNow(into: nil, flags: cms_msg_dontwait, isTry: true)
+    return socket.isReceiving
+      ? nil : unsafe try? startReceiveNow(into: nil, flags: cms_msg_dontwait, isTry: true)
   }
 
-  /// Receives one message into the caller's memory, if it brings some, which stays as it is until this returns; what has been received ahead is copied there. Without, into memory that the
+  /// Receives one message into the caller's memory, if it brings some, which stays as it is until
+  /// this returns; what has been received ahead is copied there. Without, into memory that the
   /// engine lends, and the payload is copied out.
   ///
-  /// - Parameter timeout: how long to wait; a message that has arrived wins also against a time that has passed.
+  /// - Parameter timeout: how long to wait; a message that has arrived wins also against a time
+  ///   that has passed.
   @unsafe
   package nonisolated(nonsending) func receive(
     into memory: UnsafeMutableRawBufferPointer?, flags: Int32, timeout: Duration? = nil
   ) async throws -> EndedOperation {
-    let ended = await (unsafe try startReceive(into: memory, flags: flags, timeout: timeout)).ended()
+    let ended = await (unsafe try startReceive(into: memory, flags: flags, timeout: timeout))
+      .ended()
     try unsafe settle(ended, in: memory, flags: flags)
     return ended
   }
@@ -163,10 +202,14 @@ extension SocketChannel {
   /// Starts a receive, or takes a message that has been received ahead.
   @unsafe
   @inline(never)
-  private func startReceive(into memory: UnsafeMutableRawBufferPointer?, flags: Int32, timeout: Duration?) throws -> Operation {
+  private func startReceive(
+    into memory: UnsafeMutableRawBufferPointer?, flags: Int32, timeout: Duration?
+  ) throws -> Operation {
     if socket.receivesInOrderAhead, flags & (cms_msg_errqueue | cms_msg_oob) == 0 {
       try socket.checkUse(.receive)
-      if flags & cms_msg_dontwait != 0, !socket.isNextAhead { throw SocketError(.wouldBlock, .receive) }
+      if flags & cms_msg_dontwait != 0, !socket.isNextAhead {
+        throw SocketError(.wouldBlock, .receive)
+      }
       return nextMessage(flags: flags, timeout: timeout, room: unsafe memory?.count ?? .max)
     }
     let operation = unsafe try startReceiveNow(into: memory, flags: flags)
@@ -175,20 +218,27 @@ extension SocketChannel {
   }
 
   @unsafe
-  private func startReceiveNow(into memory: UnsafeMutableRawBufferPointer?, flags: Int32, isTry: Bool = false) throws -> Operation {
+  private func startReceiveNow(
+    into memory: UnsafeMutableRawBufferPointer?, flags: Int32, isTry: Bool = false
+  ) throws -> Operation {
     let flags = flags | cms_msg_cmsg_cloexec | (socket.hasNoEndOfItsOwn ? cms_msg_dontwait : 0)
     let operation = try socket.makeOperation(socket.core.receiveRequest(flags: flags), .receive)
     operation.isTry = isTry
     unsafe operation.prepareReceive(into: memory)
-    if case .receive = operation.request, socket.core.lendsReceiveMemoryEarly { operation.lendReceiveMemory() }
+    if case .receive = operation.request, socket.core.lendsReceiveMemoryEarly {
+      operation.lendReceiveMemory()
+    }
     socket.start(operation)
     return operation
   }
 
-  /// A receive has ended: with a message, whose bytes are put where they belong, or with the end; or it throws.
+  /// A receive has ended: with a message, whose bytes are put where they belong, or with the end;
+  /// or it throws.
   @unsafe
   @inline(never)
-  private func settle(_ ended: borrowing EndedOperation, in memory: UnsafeMutableRawBufferPointer?, flags: Int32) throws {
+  private func settle(
+    _ ended: borrowing EndedOperation, in memory: UnsafeMutableRawBufferPointer?, flags: Int32
+  ) throws {
     if let error = failure(of: ended, .receive) { throw error }
     unsafe ended.settleMessage(in: memory, flags: flags)
   }
@@ -203,15 +253,20 @@ extension SocketChannel {
     return outcome.descriptors.takeFirst()!
   }
 
-  /// Connects to an address; while the listener's queue is full it tries again, after 1, 2, 4 … 32 ms: the kernel does not tell when there is room.
+  /// Connects to an address; while the listener's queue is full it tries again, after 1, 2, 4 … 32
+  /// ms: the kernel does not tell when there is room.
   ///
-  /// A ring would wait for room on a kernel thread for each connection, and a cancellation that comes before that thread sleeps is lost (seen on Linux 6.18). With `O_NONBLOCK` on
-  /// the socket it says `EAGAIN` instead. Such a socket is new and nobody else's, and the flag is off again before anyone gets it. Datagram sockets, which may come from elsewhere, have no
-  /// queue to wait for, and keep their flags.
+  /// A ring would wait for room on a kernel thread for each connection, and a cancellation that
+  /// comes before that thread sleeps is lost (seen on Linux 6.18). With `O_NONBLOCK` on the socket
+  /// it says `EAGAIN` instead. Such a socket is new and nobody else's, and the flag is off again
+  /// before anyone gets it. Datagram sockets, which may come from elsewhere, have no queue to wait
+  /// for, and keep their flags.
   package nonisolated(nonsending) func connect(to address: AnySocketAddress) async throws {
     try checkDestination(address, .connect)
     socket.connectsElsewhere()
-    guard address.family == cms_family_unix, kind != .datagram else { return try await connectOnce(to: address) }
+    guard address.family == cms_family_unix, kind != .datagram else {
+      return try await connectOnce(to: address)
+    }
     var pause = Duration.milliseconds(1)
     _ = cms_set_nonblocking(try number(for: .connect), true)
     // Its number is another's once it is closed.
@@ -227,7 +282,8 @@ extension SocketChannel {
   }
 
   private nonisolated(nonsending) func connectOnce(to address: AnySocketAddress) async throws {
-    let operation = try socket.makeOperation(.connect(nameLength: UInt32(address.bytes.count)), .connect)
+    let operation = try socket.makeOperation(
+      .connect(nameLength: UInt32(address.bytes.count)), .connect)
     // SAFETY: an array of bytes has no padding.
     unsafe operation.setName(address.bytes.span.bytes)
     socket.start(operation)

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 internal import CMessageSockets
 
 /// How a socket delivers; decides what an empty message and a short send mean.

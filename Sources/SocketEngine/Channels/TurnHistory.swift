@@ -1,5 +1,8 @@
-/// Whether the last messages of a socket came in the very turn of the loop in which they were asked for, as where both ends are on one busy loop. Then a task
-/// waits for that turn without saying what its cancellation is to do; should the message not come, it says so then (Docs/Decisions/0006).
+// SPDX-License-Identifier: Apache-2.0
+/// Whether the last messages of a socket came in the very turn of the loop in which they were asked
+/// for, as where both ends are on one busy loop. Then a task waits for that turn without saying
+/// what its cancellation is to do; should the message not come, it says so then
+/// (Docs/Decisions/0006).
 struct TurnHistory {
   private var inARow: UInt8 = 0
 

@@ -1,12 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
 public import Ancillary
 internal import CMessageSockets
 internal import Synchronization
 
-/// Descriptors on their way to be closed by a thread of their own, because close(2) may wait for whoever is behind them: the server of a FUSE file, a socket that lingers, a network file
-/// system. (Docs/Decisions/closing-elsewhere.md)
+/// Descriptors on their way to be closed by a thread of their own, because close(2) may wait for
+/// whoever is behind them: the server of a FUSE file, a socket that lingers, a network file system.
+/// (Docs/Decisions/closing-elsewhere.md)
 ///
-/// A thread starts with the first descriptor and ends with the last, so that most programs never have one. Each socket with a policy has a queue, so that a descriptor that cannot be closed
-/// holds up only those of the same peer; a thread that is held up has at least one descriptor open, which bounds how many there can be. A queue for several peers has several threads.
+/// A thread starts with the first descriptor and ends with the last, so that most programs never
+/// have one. Each socket with a policy has a queue, so that a descriptor that cannot be closed
+/// holds up only those of the same peer; a thread that is held up has at least one descriptor open,
+/// which bounds how many there can be. A queue for several peers has several threads.
 package final class ClosingQueue: Sendable {
   private struct State: ~Copyable, Sendable {
     var descriptors = OwnedFds()
@@ -81,7 +85,8 @@ package final class ClosingQueue: Sendable {
 }
 
 extension OwnedFd {
-  /// Closes on another thread, and returns at once: for a descriptor of a peer that is not trusted, on a loop's thread, which close(2) may keep waiting. Errors are ignored.
+  /// Closes on another thread, and returns at once: for a descriptor of a peer that is not trusted,
+  /// on a loop's thread, which close(2) may keep waiting. Errors are ignored.
   public consuming func closeElsewhere() {
     ClosingQueue.shared.close(self)
   }

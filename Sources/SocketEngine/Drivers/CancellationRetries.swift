@@ -1,8 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
 /// The operations that the kernel was asked to cancel and that have not ended.
 ///
-/// One request may not do. A request that is on its way from one of the kernel's queues to another is found in neither (`-ENOENT`), and one that a
-/// kernel thread is about to block for cannot be interrupted yet (`-EALREADY`): seen with connect(2) to a Unix listener whose queue is full, which
-/// would wait until somebody accepts. So whoever has not ended is cancelled again after a moment.
+/// One request may not do. A request that is on its way from one of the kernel's queues to another
+/// is found in neither (`-ENOENT`), and one that a kernel thread is about to block for cannot be
+/// interrupted yet (`-EALREADY`): seen with connect(2) to a Unix listener whose queue is full,
+/// which would wait until somebody accepts. So whoever has not ended is cancelled again after a
+/// moment.
 struct CancellationRetries: ~Copyable {
   private(set) var pending: Set<OperationID> = []
   /// When to ask again, if the kernel has found nothing to cancel and operations are left.

@@ -1,7 +1,9 @@
+// SPDX-License-Identifier: Apache-2.0
 internal import CMessageSockets
 internal import SystemPackage
 
-/// The driver of a loop that was shut down, or whose driver has failed: no operation is started on it any more, it only waits for jobs.
+/// The driver of a loop that was shut down, or whose driver has failed: no operation is started on
+/// it any more, it only waits for jobs.
 final class ClosedDriver: Driver {
   private let wakeNumber: Int32
   let counters = DriverCounters()
@@ -15,7 +17,9 @@ final class ClosedDriver: Driver {
     self.orphans = orphans
   }
 
-  func start(_ operation: Operation) { preconditionFailure("An operation was started on a closed loop") }
+  func start(_ operation: Operation) {
+    preconditionFailure("An operation was started on a closed loop")
+  }
   /// Its end is on its way.
   func cancel(_ operation: Operation) { assert(orphans.contains(operation.id)) }
 
@@ -32,7 +36,8 @@ final class ClosedDriver: Driver {
   func reap(into completions: UnsafeMutableBufferPointer<cms_completion>) -> Int {
     let count = min(orphans.count, completions.count)
     for index in 0..<count {
-      unsafe completions[index] = cms_completion(user_data: orphans.removeLast().userData, result: -Errno.canceled.rawValue, flags: 0)
+      unsafe completions[index] = cms_completion(
+        user_data: orphans.removeLast().userData, result: -Errno.canceled.rawValue, flags: 0)
     }
     return count
   }

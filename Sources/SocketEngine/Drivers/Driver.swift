@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 internal import CMessageSockets
 internal import SystemPackage
 
@@ -11,10 +12,12 @@ enum Wait: Sendable, Equatable {
   case nanoseconds(Int64)
 }
 
-/// The thin shell between operations and the kernel. Two of them run for real: `RingDriver` on io_uring, `ReadinessDriver` on epoll.
+/// The thin shell between operations and the kernel. Two of them run for real: `RingDriver` on
+/// io_uring, `ReadinessDriver` on epoll.
 ///
-/// A driver is created, used and closed on its loop's thread. For each operation that was started it delivers completions, of which the
-/// last lacks `cms_completion_more`; that one comes exactly once, also for an operation that was cancelled.
+/// A driver is created, used and closed on its loop's thread. For each operation that was started
+/// it delivers completions, of which the last lacks `cms_completion_more`; that one comes exactly
+/// once, also for an operation that was cancelled.
 protocol Driver: AnyObject {
   /// Hands the operation to the kernel, now or in the next ``turn(_:)``.
   func start(_ operation: Operation)
@@ -24,17 +27,21 @@ protocol Driver: AnyObject {
   ///
   /// What the kernel says if it will never let the driver do that again; else nil.
   func turn(_ wait: Wait) -> Errno?
-  /// Whether a turn costs one system call, whatever it submits. Then a request that nobody else would share it with may as well be submitted at once.
+  /// Whether a turn costs one system call, whatever it submits. Then a request that nobody else
+  /// would share it with may as well be submitted at once.
   var submitsByOneCall: Bool { get }
   /// Moves completions out, at most as many as there is room for; 0 when there are no more for now.
   func reap(into completions: UnsafeMutableBufferPointer<cms_completion>) -> Int
-  /// Where multishot receives put their messages; nil if this driver, or this kernel, has none of them.
+  /// Where multishot receives put their messages; nil if this driver, or this kernel, has none of
+  /// them.
   var receiveBuffers: ReceiveBuffers? { get }
-  /// The loop has called shutdown(2) on a socket of its own: what waits on it may have come to its end.
+  /// The loop has called shutdown(2) on a socket of its own: what waits on it may have come to its
+  /// end.
   func socketWasShutDown(_ number: Int32)
   /// Lets go of the kernel's side. All operations have had their final completion.
   func close()
-  /// The same after a ``turn(_:)`` that was refused, with operations under way: when this returns the kernel reads and writes no memory of theirs any more.
+  /// The same after a ``turn(_:)`` that was refused, with operations under way: when this returns
+  /// the kernel reads and writes no memory of theirs any more.
   func abandon()
 
   var counters: DriverCounters { get }

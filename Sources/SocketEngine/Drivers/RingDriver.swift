@@ -1,9 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
 internal import CMessageSockets
 internal import DequeModule
 internal import SystemPackage
 
-/// The driver on io_uring: every request is a submission entry, and one `io_uring_enter` a turn submits all of them, waits, and brings
-/// the completions. (io_uring(7); set-up flags and opcodes: Docs/KERNELS.md.)
+/// The driver on io_uring: every request is a submission entry, and one `io_uring_enter` a turn
+/// submits all of them, waits, and brings the completions. (io_uring(7); set-up flags and opcodes:
+/// Docs/KERNELS.md.)
 @safe
 final class RingDriver: Driver {
   /// The `user_data` of what is not an operation. No operation has the index `UInt32.max`.
@@ -31,14 +33,16 @@ final class RingDriver: Driver {
     case watchWake
   }
 
-  /// Takes over a ring that the calling thread has set up (``RingSetup``), and that nobody else uses.
+  /// Takes over a ring that the calling thread has set up (``RingSetup``), and that nobody else
+  /// uses.
   init(ring: OpaquePointer, configuration: IOLoop.Configuration, wakeNumber: Int32) {
     unsafe self.ring = ring
     let hasMultishotReceives = unsafe cms_ring_supports(ring, cms_opcode_send_zc) == 1
     receiveBuffers =
       hasMultishotReceives
       ? unsafe ReceiveBuffers(
-        ring: ring, count: configuration.receiveBuffers, controlSize: configuration.controlBufferSize,
+        ring: ring, count: configuration.receiveBuffers,
+        controlSize: configuration.controlBufferSize,
         payloadSize: configuration.receiveBufferSize) : nil
     canPollFirst = hasMultishotReceives
     self.wakeNumber = wakeNumber
@@ -75,28 +79,33 @@ final class RingDriver: Driver {
   private func prepare(_ operation: Operation) -> Bool {
     let id = operation.id.userData
     let number = operation.descriptor
-    // SAFETY: the operation owns the memory that these entries point to until its final completion, and holds the channel whose
-    // descriptor the number is.
+    // SAFETY: the operation owns the memory that these entries point to until its final completion,
+    // and holds the channel whose descriptor the number is.
     return switch operation.request {
     case .send(let flags, let pause):
       unsafe cms_ring_prepare_sendmsg(
-        ring, id, number, operation.header, UInt32(bitPattern: pause == nil ? flags : flags | cms_msg_dontwait))
+        ring, id, number, operation.header,
+        UInt32(bitPattern: pause == nil ? flags : flags | cms_msg_dontwait))
     case .pauseSending(_, let pause): unsafe cms_ring_prepare_pause(ring, id, pause.exponent)
     case .receive(let flags):
       unsafe cms_ring_prepare_recvmsg(
-        ring, id, number, operation.header, UInt32(bitPattern: flags), canPollFirst && expectsToWait(operation, flags))
+        ring, id, number, operation.header, UInt32(bitPattern: flags),
+        canPollFirst && expectsToWait(operation, flags))
     case .receiveWhenReadable: unsafe cms_ring_prepare_poll(ring, id, number)
     case .accept: unsafe cms_ring_prepare_accept(ring, id, number)
-    case .connect(let length): unsafe cms_ring_prepare_connect(ring, id, number, operation.header.pointee.name!, length)
+    case .connect(let length):
+      unsafe cms_ring_prepare_connect(ring, id, number, operation.header.pointee.name!, length)
     case .receiveAhead:
       unsafe cms_ring_prepare_recvmsg_multishot(
-        ring, id, number, operation.header, UInt32(bitPattern: operation.receiveAheadFlags), ReceiveBuffers.group)
+        ring, id, number, operation.header, UInt32(bitPattern: operation.receiveAheadFlags),
+        ReceiveBuffers.group)
     case .waitForMessage, .event, .timer: preconditionFailure("Not a request to the kernel")
     }
   }
 
-  /// Whether a receive probably comes before its message: then the kernel's first try is in vain, which is a tenth of what a message costs. Only for plain
-  /// receives: others do not wait, or for something else.
+  /// Whether a receive probably comes before its message: then the kernel's first try is in vain,
+  /// which is a tenth of what a message costs. Only for plain receives: others do not wait, or for
+  /// something else.
   private func expectsToWait(_ operation: Operation, _ flags: Int32) -> Bool {
     flags == cms_msg_cmsg_cloexec && operation.withSocket { $0.wasEmptied } == true
   }
@@ -119,8 +128,8 @@ final class RingDriver: Driver {
 
   private func refusal(_ errno: Errno) -> Errno? {
     switch errno {
-    // A signal; the time ran out; completions must be reaped first, which comes next; no memory for a moment. What was not submitted stays in the queue for the
-    // next turn.
+    // A signal; the time ran out; completions must be reaped first, which comes next; no memory for
+    // a moment. What was not submitted stays in the queue for the next turn.
     case .interrupted, .timeout, .resourceBusy, .resourceTemporarilyUnavailable, .noMemory: nil
     default: errno
     }
@@ -138,14 +147,17 @@ final class RingDriver: Driver {
 
   func reap(into completions: UnsafeMutableBufferPointer<cms_completion>) -> Int {
     while true {
-      let reaped = Int(unsafe cms_ring_reap(ring, completions.baseAddress!, UInt32(completions.count)))
+      let reaped = Int(
+        unsafe cms_ring_reap(ring, completions.baseAddress!, UInt32(completions.count)))
       let kept = unsafe keepOperations(completions, count: reaped)
       if kept > 0 || reaped == 0 { return kept }
     }
   }
 
   /// Handles what is not an operation's, and closes the gaps.
-  private func keepOperations(_ completions: UnsafeMutableBufferPointer<cms_completion>, count: Int) -> Int {
+  private func keepOperations(_ completions: UnsafeMutableBufferPointer<cms_completion>, count: Int)
+    -> Int
+  {
     var kept = 0
     for index in 0..<count {
       let completion = unsafe completions[index]
@@ -157,10 +169,13 @@ final class RingDriver: Driver {
           submit(.watchWake)
         }
       case Reserved.cancel:
-        // 0, -ENOENT or -EALREADY: the operation's own completion says what became of it, if there is one.
+        // 0, -ENOENT or -EALREADY: the operation's own completion says what became of it, if there
+        // is one.
         if completion.result < 0 { cancellations.missed() }
       default:
-        if completion.flags & cms_completion_more == 0 { cancellations.ended(OperationID(userData: completion.user_data)) }
+        if completion.flags & cms_completion_more == 0 {
+          cancellations.ended(OperationID(userData: completion.user_data))
+        }
         unsafe completions[kept] = completion
         kept += 1
       }
@@ -168,13 +183,16 @@ final class RingDriver: Driver {
     return kept
   }
 
-  /// To close a ring is not to end its requests: the kernel cancels them later, and some versions of Linux carry out what was ready to be. So they are cancelled before, by a
-  /// call that is not `io_uring_enter`.
+  /// To close a ring is not to end its requests: the kernel cancels them later, and some versions
+  /// of Linux carry out what was ready to be. So they are cancelled before, by a call that is not
+  /// `io_uring_enter`.
   func abandon() {
     DriverSelection.ringWasRefused()
     if unsafe cms_ring_cancel_all(ring) == 0 { return close() }
-    // That call is refused, too, or not known (before Linux 6.0). Where requests are carried out in io_uring_enter only, the ring and its buffers stay as they are until the process ends, and
-    // nothing happens any more. No peer can bring it here: only a process that restricts itself, or a kernel that has lost completions for want of memory.
+    // That call is refused, too, or not known (before Linux 6.0). Where requests are carried out in
+    // io_uring_enter only, the ring and its buffers stay as they are until the process ends, and
+    // nothing happens any more. No peer can bring it here: only a process that restricts itself, or
+    // a kernel that has lost completions for want of memory.
     guard unsafe cms_ring_works_in_enter_only(ring) else {
       fatalError(
         "The kernel refuses io_uring_enter since the loop was started, as a seccomp filter does, and the loop's requests cannot be cancelled otherwise: this kernel (before 6.1) may still "

@@ -1,26 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
 package import SystemPackage
 
 extension SocketError {
   /// The cause of a ``SocketError``.
   public struct Code: Hashable, Sendable {
     private enum Name: String {
-      case addressInUse, badDescriptor, cannotPassRing, closed, connectionRefused, connectionReset, deadlineExceeded
-      case emptyPayload, invalidConfiguration, ioUringUnavailable, loopFailed, loopShutDown, messageTooLarge, notFound, notPermitted,
+      case addressInUse, badDescriptor, cannotPassRing, closed, connectionRefused, connectionReset,
+        deadlineExceeded
+      case emptyPayload, invalidConfiguration, ioUringUnavailable, loopFailed, loopShutDown,
+        messageTooLarge, notFound, notPermitted,
         outOfDescriptors
-      case outOfMemory, partialSend, peerClosed, system, tooManyDescriptors, tooManyInFlight, notConnected, wrongSocketKind
-      case addressNotAvailable, hostUnreachable, messagesUnread, noRoom, notSupported, policyViolated, timedOut, wouldBlock
+      case outOfMemory, partialSend, peerClosed, system, tooManyDescriptors, tooManyInFlight,
+        notConnected, wrongSocketKind
+      case addressNotAvailable, hostUnreachable, messagesUnread, noRoom, notSupported,
+        policyViolated, timedOut, wouldBlock
     }
 
     private let name: Name
 
-    /// Another socket is bound to the address, or what stands at the path may not be replaced: ``SocketError/detail`` says what it is. (The file of a dead socket is replaced, unless
-    /// that was turned off.) `EADDRINUSE`.
+    /// Another socket is bound to the address, or what stands at the path may not be replaced:
+    /// ``SocketError/detail`` says what it is. (The file of a dead socket is replaced, unless that
+    /// was turned off.) `EADDRINUSE`.
     public static var addressInUse: Code { Code(name: .addressInUse) }
-    /// The address is none of this machine's, `EADDRNOTAVAIL`; or nothing can be sent to it, as to an unnamed socket.
+    /// The address is none of this machine's, `EADDRNOTAVAIL`; or nothing can be sent to it, as to
+    /// an unnamed socket.
     public static var addressNotAvailable: Code { Code(name: .addressNotAvailable) }
     /// A descriptor to be sent is not open; nothing was sent. `EBADF`.
     public static var badDescriptor: Code { Code(name: .badDescriptor) }
-    /// An io_uring descriptor cannot be sent (Linux 6.7 refuses it: the reference cycle could not be broken). `EINVAL`.
+    /// An io_uring descriptor cannot be sent (Linux 6.7 refuses it: the reference cycle could not
+    /// be broken). `EINVAL`.
     public static var cannotPassRing: Code { Code(name: .cannotPassRing) }
     /// The socket was closed on this side.
     public static var closed: Code { Code(name: .closed) }
@@ -30,24 +38,31 @@ extension SocketError {
     public static var connectionReset: Code { Code(name: .connectionReset) }
     /// The deadline passed first; nothing was lost.
     public static var deadlineExceeded: Code { Code(name: .deadlineExceeded) }
-    /// Descriptors need at least one byte of payload on a stream: Linux would report success and drop them.
+    /// Descriptors need at least one byte of payload on a stream: Linux would report success and
+    /// drop them.
     public static var emptyPayload: Code { Code(name: .emptyPayload) }
     /// No route leads to the host or its network. `EHOSTUNREACH`, `ENETUNREACH`.
     public static var hostUnreachable: Code { Code(name: .hostUnreachable) }
     /// A limit of the configuration is out of its range.
     public static var invalidConfiguration: Code { Code(name: .invalidConfiguration) }
-    /// The machine refuses io_uring, and nothing else was to be used; the description names the reason.
+    /// The machine refuses io_uring, and nothing else was to be used; the description names the
+    /// reason.
     public static var ioUringUnavailable: Code { Code(name: .ioUringUnavailable) }
-    /// The kernel refuses the loop's own system call since the loop was started (io_uring_enter(2), epoll_pwait2(2); mostly `EPERM` or `ENOSYS`, from a seccomp filter that was set
-    /// meanwhile). All operations of the loop have ended; its sockets can be closed, and what was received ahead can be received. A new loop chooses its driver by what is allowed now;
-    /// the shared group (``IOLoopGroup/shared()``) is not made anew. Where `io_uring_register` is refused, too, sockets on which something was under way stay open in the kernel until the loop's
-    /// thread ends, when nothing refers to the loop any more; before Linux 6.1 the process ends instead, because memory could not be given back.
+    /// The kernel refuses the loop's own system call since the loop was started (io_uring_enter(2),
+    /// epoll_pwait2(2); mostly `EPERM` or `ENOSYS`, from a seccomp filter that was set meanwhile).
+    /// All operations of the loop have ended; its sockets can be closed, and what was received
+    /// ahead can be received. A new loop chooses its driver by what is allowed now; the shared
+    /// group (``IOLoopGroup/shared()``) is not made anew. Where `io_uring_register` is refused,
+    /// too, sockets on which something was under way stay open in the kernel until the loop's
+    /// thread ends, when nothing refers to the loop any more; before Linux 6.1 the process ends
+    /// instead, because memory could not be given back.
     public static var loopFailed: Code { Code(name: .loopFailed) }
     /// The loop was shut down.
     public static var loopShutDown: Code { Code(name: .loopShutDown) }
     /// The message is larger than the socket's send buffer (datagram and seqpacket). `EMSGSIZE`.
     public static var messageTooLarge: Code { Code(name: .messageTooLarge) }
-    /// The socket cannot be given away yet: messages that were received ahead have not been asked for. Receive them first.
+    /// The socket cannot be given away yet: messages that were received ahead have not been asked
+    /// for. Receive them first.
     public static var messagesUnread: Code { Code(name: .messagesUnread) }
     /// Nothing exists at the path. `ENOENT`.
     public static var notFound: Code { Code(name: .notFound) }
@@ -55,30 +70,37 @@ extension SocketError {
     public static var notConnected: Code { Code(name: .notConnected) }
     /// The memory to receive into has no room for a byte. No system call was made.
     public static var noRoom: Code { Code(name: .noRoom) }
-    /// Not allowed: file permissions, forged credentials, a peer that refuses descriptors, a security module. `EACCES`, `EPERM`.
+    /// Not allowed: file permissions, forged credentials, a peer that refuses descriptors, a
+    /// security module. `EACCES`, `EPERM`.
     public static var notPermitted: Code { Code(name: .notPermitted) }
-    /// This kind of socket, or this kernel, does not have the option or operation. `EOPNOTSUPP`, `ENOPROTOOPT`, `EAFNOSUPPORT`, `EPROTONOSUPPORT`.
+    /// This kind of socket, or this kernel, does not have the option or operation. `EOPNOTSUPP`,
+    /// `ENOPROTOOPT`, `EAFNOSUPPORT`, `EPROTONOSUPPORT`.
     public static var notSupported: Code { Code(name: .notSupported) }
     /// This process (`EMFILE`) or the system (`ENFILE`) has no descriptor left.
     public static var outOfDescriptors: Code { Code(name: .outOfDescriptors) }
     /// `ENOMEM`, `ENOBUFS`.
     public static var outOfMemory: Code { Code(name: .outOfMemory) }
-    /// A stream send ended after some of its bytes, and with all of its descriptors: ``SocketError/bytesSent``. It was stopped; or it was asked not to wait, and no more had room (`EAGAIN`). The
-    /// stream's framing is broken unless the rest is sent.
+    /// A stream send ended after some of its bytes, and with all of its descriptors:
+    /// ``SocketError/bytesSent``. It was stopped; or it was asked not to wait, and no more had room
+    /// (`EAGAIN`). The stream's framing is broken unless the rest is sent.
     public static var partialSend: Code { Code(name: .partialSend) }
     /// The peer has closed the connection or will not read any more. `EPIPE`.
     public static var peerClosed: Code { Code(name: .peerClosed) }
-    /// A message was dropped that the socket's ``ReceivePolicy`` does not admit: ``SocketError/outcome``. Or too many descriptors of this peer could not be closed yet.
+    /// A message was dropped that the socket's ``ReceivePolicy`` does not admit:
+    /// ``SocketError/outcome``. Or too many descriptors of this peer could not be closed yet.
     public static var policyViolated: Code { Code(name: .policyViolated) }
     /// Any other error of the system: ``SocketError/errno``.
     public static var system: Code { Code(name: .system) }
-    /// The peer did not answer in time (TCP). `ETIMEDOUT`. A deadline of yours is ``deadlineExceeded``.
+    /// The peer did not answer in time (TCP). `ETIMEDOUT`. A deadline of yours is
+    /// ``deadlineExceeded``.
     public static var timedOut: Code { Code(name: .timedOut) }
     /// More than 253 descriptors in one message (`SCM_MAX_FD`); nothing was sent.
     public static var tooManyDescriptors: Code { Code(name: .tooManyDescriptors) }
-    /// This user has too many descriptors in messages that nobody has received yet; try again when some were. `ETOOMANYREFS`.
+    /// This user has too many descriptors in messages that nobody has received yet; try again when
+    /// some were. `ETOOMANYREFS`.
     public static var tooManyInFlight: Code { Code(name: .tooManyInFlight) }
-    /// The call was asked not to wait, and would have had to; nothing was sent or received. `EAGAIN`.
+    /// The call was asked not to wait, and would have had to; nothing was sent or received.
+    /// `EAGAIN`.
     public static var wouldBlock: Code { Code(name: .wouldBlock) }
     /// The descriptor is not a socket of the kind that was asked for. `ENOTSOCK`, `EPROTOTYPE`.
     public static var wrongSocketKind: Code { Code(name: .wrongSocketKind) }
@@ -106,7 +128,8 @@ extension SocketError.Code {
     case .networkUnreachable, .noRouteToHost: self = .hostUnreachable
     case .timedOut: self = .timedOut
     case .wouldBlock: self = .wouldBlock
-    case .notSupported, .protocolNotAvailable, .addressFamilyNotSupported, .protocolNotSupported: self = .notSupported
+    case .notSupported, .protocolNotAvailable, .addressFamilyNotSupported, .protocolNotSupported:
+      self = .notSupported
     default: self = .system
     }
   }
@@ -119,7 +142,8 @@ extension SocketError.Code {
     case .badDescriptor: "a descriptor is not open; nothing was sent"
     case .cannotPassRing: "an io_uring descriptor cannot be sent"
     case .closed: "the socket is closed"
-    case .connectionRefused: "nobody listens there; is the server running, and of this kind of socket?"
+    case .connectionRefused:
+      "nobody listens there; is the server running, and of this kind of socket?"
     case .connectionReset: "the peer closed the connection with data unread"
     case .deadlineExceeded: "the deadline passed"
     case .emptyPayload: "descriptors need at least one byte of payload on a stream"
@@ -136,7 +160,8 @@ extension SocketError.Code {
     case .notConnected: "the socket is not connected"
     case .notPermitted:
       "not permitted; look at the permissions of the socket file and its directory, or at the privilege that the call needs"
-    case .notSupported: "this kind of socket, or this kernel, does not support that; see Docs/KERNELS.md for what needs which version"
+    case .notSupported:
+      "this kind of socket, or this kernel, does not support that; see Docs/KERNELS.md for what needs which version"
     case .outOfDescriptors: "no descriptor left; raise RLIMIT_NOFILE or close some"
     case .outOfMemory: "out of memory"
     case .partialSend: "only a part was sent"

@@ -1,10 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
 public import Ancillary
 public import SystemPackage
 
 /// Why an operation of a socket, a listener or a loop failed.
 ///
-/// A cancelled task gets a `CancellationError` instead, but for one case: a stream send that was cancelled after some of its bytes had
-/// gone out (``Code/partialSend``).
+/// A cancelled task gets a `CancellationError` instead, but for one case: a stream send that was
+/// cancelled after some of its bytes had gone out (``Code/partialSend``).
 ///
 /// Compare ``code``; more codes may be added, so keep a `default` in every `switch`.
 public struct SocketError: Error, Sendable {
@@ -16,8 +17,9 @@ public struct SocketError: Error, Sendable {
   public let operation: Operation
   /// The address in question, for binding, connecting, and sending to an address.
   public let address: AnySocketAddress?
-  /// For a stream send: how many bytes had gone out. More than none for ``Code/partialSend``, and when the connection ended half-way (``Code/peerClosed``,
-  /// ``Code/connectionReset``). The descriptors and control messages of a send travel with its first byte.
+  /// For a stream send: how many bytes had gone out. More than none for ``Code/partialSend``, and
+  /// when the connection ended half-way (``Code/peerClosed``, ``Code/connectionReset``). The
+  /// descriptors and control messages of a send travel with its first byte.
   public let bytesSent: Int
   /// More about the cause, where the code leaves something open: counts, limits, indices.
   public let detail: String?
@@ -25,12 +27,13 @@ public struct SocketError: Error, Sendable {
   /// For ``Code/policyViolated``: what was wrong with the message. Its descriptors are closed.
   public let outcome: ReceiveOutcome?
 
-  /// The socket, where an open one was used: what it is bound and connected to. Nil for errors of making one, of a closed one, and for
-  /// ``Code/wouldBlock`` and ``Code/deadlineExceeded``.
+  /// The socket, where an open one was used: what it is bound and connected to. Nil for errors of
+  /// making one, of a closed one, and for ``Code/wouldBlock`` and ``Code/deadlineExceeded``.
   public package(set) var socket: SocketIdentity?
 
   package init(
-    _ code: Code, _ operation: Operation, errno: Errno? = nil, address: AnySocketAddress? = nil, bytesSent: Int = 0,
+    _ code: Code, _ operation: Operation, errno: Errno? = nil, address: AnySocketAddress? = nil,
+    bytesSent: Int = 0,
     detail: String? = nil, outcome: ReceiveOutcome? = nil
   ) {
     self.code = code

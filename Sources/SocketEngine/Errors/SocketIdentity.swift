@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 public import Ancillary
 internal import CMessageSockets
 
@@ -21,7 +22,9 @@ public struct SocketIdentity: Hashable, Sendable {
 extension SocketIdentity: CustomStringConvertible {
   /// `stream socket at /run/app.sock`, `datagram socket connected to 127.0.0.1:53`.
   public var description: String {
-    func isNamed(_ address: AnySocketAddress?) -> Bool { address != nil && address?.unix != .unnamed }
+    func isNamed(_ address: AnySocketAddress?) -> Bool {
+      address != nil && address?.unix != .unnamed
+    }
     var text = "\(kind) socket"
     if isNamed(localAddress), let localAddress { text += " at \(localAddress)" }
     if isNamed(peerAddress), let peerAddress { text += " connected to \(peerAddress)" }

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 internal import Synchronization
 
 /// How many descriptors have been taken out of a loop's messages, on whichever thread.

@@ -1,10 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
 extension IOLoop {
-  /// Runs `body` on the loop, and cancels it at `deadline`: for a connect, an accept, a send, or several calls together. A single receive has a form of its own,
-  /// which costs less: ``MessageSocket/receiveMessage(deadline:)``.
+  /// Runs `body` on the loop, and cancels it at `deadline`: for a connect, an accept, a send, or
+  /// several calls together. A single receive has a form of its own, which costs less:
+  /// ``MessageSocket/receiveMessage(deadline:)``.
   ///
-  /// What `body` returns wins also against a deadline that has passed: nothing that it took from a socket is lost.
+  /// What `body` returns wins also against a deadline that has passed: nothing that it took from a
+  /// socket is lost.
   ///
-  /// - Throws: what `body` throws; ``SocketError`` with the code `deadlineExceeded` where that is a `CancellationError` that the deadline has caused.
+  /// - Throws: what `body` throws; ``SocketError`` with the code `deadlineExceeded` where that is a
+  ///   `CancellationError` that the deadline has caused.
   public nonisolated func withDeadline<R: Sendable>(
     _ deadline: ContinuousClock.Instant, _ body: @escaping @Sendable () async throws -> R
   ) async throws -> R {

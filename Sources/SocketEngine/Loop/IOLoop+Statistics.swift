@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 extension IOLoop {
   /// What a loop has done since it started. Counting costs an addition each, and is always on.
   public struct Statistics: Sendable, Equatable {
@@ -12,7 +13,8 @@ extension IOLoop {
     public internal(set) var jobs: UInt64 = 0
     /// Jobs that came from another thread: each is a thread hop of a task to the loop.
     public internal(set) var hops: UInt64 = 0
-    /// Jobs that the runtime enqueued on the loop's own thread: switches between the two faces of the loop, no hops.
+    /// Jobs that the runtime enqueued on the loop's own thread: switches between the two faces of
+    /// the loop, no hops.
     public internal(set) var localEnqueues: UInt64 = 0
 
     /// Messages sent whole.
@@ -22,14 +24,18 @@ extension IOLoop {
     /// Messages received.
     public internal(set) var messagesReceived: UInt64 = 0
     public internal(set) var bytesReceived: UInt64 = 0
-    /// Descriptors that arrived, and got an owner; those of a message that was peeked at count again.
+    /// Descriptors that arrived, and got an owner; those of a message that was peeked at count
+    /// again.
     public internal(set) var descriptorsReceived: UInt64 = 0
-    /// Of these: closed on arrival by a ``ReceivePolicy``, as surplus, as not admitted, or with the message that it dropped.
+    /// Of these: closed on arrival by a ``ReceivePolicy``, as surplus, as not admitted, or with the
+    /// message that it dropped.
     public internal(set) var descriptorsRefused: UInt64 = 0
-    /// Of these: taken out of their messages, or handed over with ``ReceivedParts``. What is neither claimed nor refused has closed with its message, or is still in it.
+    /// Of these: taken out of their messages, or handed over with ``ReceivedParts``. What is
+    /// neither claimed nor refused has closed with its message, or is still in it.
     public internal(set) var descriptorsClaimed: UInt64 = 0
 
-    /// Operations that were asked to stop while the kernel had them, or waited for a message that it receives ahead; and sleeps.
+    /// Operations that were asked to stop while the kernel had them, or waited for a message that
+    /// it receives ahead; and sleeps.
     public internal(set) var cancellations: UInt64 = 0
     /// Of these: ended without having done anything.
     public internal(set) var cancelled: UInt64 = 0
@@ -42,9 +48,11 @@ extension IOLoop {
 
     /// Multishot receives that were armed.
     public internal(set) var multishotStarts: UInt64 = 0
-    /// Multishot receives that ended: their window was full, the socket or the kernel had enough, or the stream was at its end.
+    /// Multishot receives that ended: their window was full, the socket or the kernel had enough,
+    /// or the stream was at its end.
     public internal(set) var multishotEnds: UInt64 = 0
-    /// Of these: were stopped, because their window was full or their socket was closed. Not counted among the cancellations.
+    /// Of these: were stopped, because their window was full or their socket was closed. Not
+    /// counted among the cancellations.
     public internal(set) var multishotStops: UInt64 = 0
 
     init() {}

@@ -1,11 +1,15 @@
+// SPDX-License-Identifier: Apache-2.0
 internal import Ancillary
 internal import CMessageSockets
 internal import SystemPackage
 
-/// A thread that waits for the kernel on behalf of many sockets, and an executor for the tasks that use them.
+/// A thread that waits for the kernel on behalf of many sockets, and an executor for the tasks that
+/// use them.
 ///
-/// A loop owns one io_uring (io_uring(7)), or where that is not allowed one epoll instance: ``driver``. Sockets belong to one loop for life; the loop is the executor of their actors, and a task that
-/// prefers it, as all code inside ``run(_:)`` does, sends and receives without any thread hop:
+/// A loop owns one io_uring (io_uring(7)), or where that is not allowed one epoll instance:
+/// ``driver``. Sockets belong to one loop for life; the loop is the executor of their actors, and a
+/// task that prefers it, as all code inside ``run(_:)`` does, sends and receives without any thread
+/// hop:
 /// ```swift
 /// let loop = try IOLoop()
 /// try await loop.run {
@@ -15,10 +19,13 @@ internal import SystemPackage
 /// }
 /// await loop.shutdown()
 /// ```
-/// Code that blocks the thread stops all of the loop's sockets: await, or do long work elsewhere. Signals are blocked on it, but for those of faults (`SIGSEGV` …), so that the program's handlers run on
-/// its own threads; a child process that is spawned from code on the loop inherits that mask unless it is given another (`posix_spawnattr_setsigmask`).
+/// Code that blocks the thread stops all of the loop's sockets: await, or do long work elsewhere.
+/// Signals are blocked on it, but for those of faults (`SIGSEGV` …), so that the program's handlers
+/// run on its own threads; a child process that is spawned from code on the loop inherits that mask
+/// unless it is given another (`posix_spawnattr_setsigmask`).
 ///
-/// A loop ends by ``shutdown()``, or by itself when nothing refers to it any more: no socket, no handle, no task that prefers it.
+/// A loop ends by ``shutdown()``, or by itself when nothing refers to it any more: no socket, no
+/// handle, no task that prefers it.
 public final class IOLoop: Sendable {
   private let thread: LoopThread
   private let serial: LoopSerialExecutor
@@ -27,9 +34,10 @@ public final class IOLoop: Sendable {
 
   /// Starts a loop with a thread of its own; takes about 200 µs.
   ///
-  /// - Throws: ``SocketError`` with the code `invalidConfiguration` (also for an unknown value of `MESSAGE_SOCKETS_DRIVER`), `outOfDescriptors` or
-  ///   `outOfMemory`; where io_uring is insisted on, `ioUringUnavailable` (containers, `kernel.io_uring_disabled`, old kernels: the description
-  ///   names the reason).
+  /// - Throws: ``SocketError`` with the code `invalidConfiguration` (also for an unknown value of
+  ///   `MESSAGE_SOCKETS_DRIVER`), `outOfDescriptors` or `outOfMemory`; where io_uring is insisted
+  ///   on, `ioUringUnavailable` (containers, `kernel.io_uring_disabled`, old kernels: the
+  ///   description names the reason).
   public convenience init(_ configuration: Configuration = Configuration()) throws(SocketError) {
     try configuration.validate()
     self.init(thread: try LoopThread(configuration: configuration))
@@ -45,8 +53,9 @@ public final class IOLoop: Sendable {
     thread.core.bind(serial: serial, task: task)
   }
 
-  /// The executor of actors that live on this loop. An actor of yours that has it as its `unownedExecutor` calls its sockets without
-  /// switching; it must hold the loop, because unowned executors retain nothing:
+  /// The executor of actors that live on this loop. An actor of yours that has it as its
+  /// `unownedExecutor` calls its sockets without switching; it must hold the loop, because unowned
+  /// executors retain nothing:
   /// ```swift
   /// actor Session {
   ///   nonisolated let unownedExecutor: UnownedSerialExecutor
@@ -61,17 +70,20 @@ public final class IOLoop: Sendable {
   /// Its tasks need no preference for the loop, and take fewer instructions without one.
   public var serialExecutor: any SerialExecutor { serial }
 
-  /// The executor to prefer in tasks that use this loop's sockets: `Task(executorPreference: loop.taskExecutor) { … }`.
+  /// The executor to prefer in tasks that use this loop's sockets:
+  /// `Task(executorPreference: loop.taskExecutor) { … }`.
   public var taskExecutor: any TaskExecutor { task }
 
   /// Whether the caller runs on the loop's thread.
   public var isCurrent: Bool { thread.isCurrent }
 
-  /// Runs `body`, and the child tasks that it makes, on the loop's thread. Unstructured tasks (`Task { }`) do not inherit the preference.
-  /// Sockets made inside belong to this loop unless another is named.
+  /// Runs `body`, and the child tasks that it makes, on the loop's thread. Unstructured tasks
+  /// (`Task { }`) do not inherit the preference. Sockets made inside belong to this loop unless
+  /// another is named.
   ///
-  /// A closure that is written in code of an actor, also in `main()`, which is on the main actor, stays on that actor by Swift's rules, and its calls hop to the loop
-  /// and back. Pass a nonisolated function instead: `try await loop.run(serve)`.
+  /// A closure that is written in code of an actor, also in `main()`, which is on the main actor,
+  /// stays on that actor by Swift's rules, and its calls hop to the loop and back. Pass a
+  /// nonisolated function instead: `try await loop.run(serve)`.
   public func run<R>(_ body: @concurrent () async throws -> R) async rethrows -> R {
     try await IOLoop.$current.withValue(self) {
       try await withTaskExecutorPreference(task) { try await body() }
@@ -81,7 +93,8 @@ public final class IOLoop: Sendable {
   /// The loop whose ``run(_:)`` the current task is in.
   @TaskLocal public static var current: IOLoop?
 
-  /// The loop for sockets made without naming one: ``current``, or else the next of the process's shared group (``IOLoopGroup/shared()``).
+  /// The loop for sockets made without naming one: ``current``, or else the next of the process's
+  /// shared group (``IOLoopGroup/shared()``).
   ///
   /// - Throws: ``SocketError`` as ``init(_:)`` does, when the group cannot be started.
   public static func currentOrShared() throws(SocketError) -> IOLoop {
@@ -103,8 +116,9 @@ public final class IOLoop: Sendable {
     get async { await visitor.statistics }
   }
 
-  /// Waits for at least `duration`, on the loop's own clock (`CLOCK_MONOTONIC`): a task that prefers the loop stays on its thread, where `Task.sleep` would
-  /// visit the global pool. The loop's wait in the kernel is cut to the earliest deadline; no system call is made for it.
+  /// Waits for at least `duration`, on the loop's own clock (`CLOCK_MONOTONIC`): a task that
+  /// prefers the loop stays on its thread, where `Task.sleep` would visit the global pool. The
+  /// loop's wait in the kernel is cut to the earliest deadline; no system call is made for it.
   ///
   /// - Throws: `CancellationError`; ``SocketError`` with the code `loopShutDown` or `loopFailed`.
   public nonisolated func sleep(for duration: Duration) async throws {
@@ -115,11 +129,13 @@ public final class IOLoop: Sendable {
     }
   }
 
-  /// Ends the loop's work and returns when nothing of it is left in the kernel: pending operations are cancelled, and descriptors that arrive
-  /// in their last moments are closed. From then on operations on its sockets throw `loopShutDown` (or, if it had ended by itself, `loopFailed`); sockets may still be closed.
+  /// Ends the loop's work and returns when nothing of it is left in the kernel: pending operations
+  /// are cancelled, and descriptors that arrive in their last moments are closed. From then on
+  /// operations on its sockets throw `loopShutDown` (or, if it had ended by itself, `loopFailed`);
+  /// sockets may still be closed.
   ///
-  /// Calling it again, or from several tasks, waits for the same end. It is not cancellable. Do not call it from a task whose own
-  /// receive must end first: that one ends with `loopShutDown`.
+  /// Calling it again, or from several tasks, waits for the same end. It is not cancellable. Do not
+  /// call it from a task whose own receive must end first: that one ends with `loopShutDown`.
   public func shutdown() async {
     await visitor.shutdown()
   }
@@ -138,9 +154,11 @@ public final class IOLoop: Sendable {
 
   var core: LoopCore { thread.core }
 
-  /// Whether listeners that this process makes are to be `O_NONBLOCK`: accept4(2) has no flag that means "do not block". A ring needs none, and on
-  /// old kernels would not wait on such a listener.
+  /// Whether listeners that this process makes are to be `O_NONBLOCK`: accept4(2) has no flag that
+  /// means "do not block". A ring needs none, and on old kernels would not wait on such a listener.
   package var wantsNonblockingListeners: Bool { driver.kind == .readiness }
 
-  package var unownedSerialExecutor: UnownedSerialExecutor { unsafe serial.asUnownedSerialExecutor() }
+  package var unownedSerialExecutor: UnownedSerialExecutor {
+    unsafe serial.asUnownedSerialExecutor()
+  }
 }

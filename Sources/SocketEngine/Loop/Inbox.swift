@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 internal import CMessageSockets
 internal import Synchronization
 
@@ -14,7 +15,8 @@ final class Inbox: Sendable {
     case abandon(OpenSocket)
     /// Give back to a stream what was received from it and not used.
     case putBack(SocketChannel, ArraySlice<UInt8>)
-    /// Another thread has closed the socket's descriptor. Weakly: who waits for it holds the socket, and an item that is never taken must not.
+    /// Another thread has closed the socket's descriptor. Weakly: who waits for it holds the
+    /// socket, and an item that is never taken must not.
     case closed(@Sendable () -> OpenSocket?)
     /// Nobody can reach the loop any more: end the thread.
     case exit

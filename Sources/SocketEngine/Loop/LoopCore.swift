@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 internal import Ancillary
 internal import CMessageSockets
 internal import DequeModule
@@ -5,8 +6,8 @@ internal import SystemPackage
 
 /// Everything that only the loop's thread touches: jobs, operations, timers, memory, the driver.
 ///
-/// `@unchecked Sendable`: apart from ``isCurrent`` and what is constant, every member is used on the loop's thread, on which all of its
-/// entry points insist. Other threads use the ``Inbox``.
+/// `@unchecked Sendable`: apart from ``isCurrent`` and what is constant, every member is used on
+/// the loop's thread, on which all of its entry points insist. Other threads use the ``Inbox``.
 @safe
 final class LoopCore: @unchecked Sendable {
   enum Phase {
@@ -22,7 +23,8 @@ final class LoopCore: @unchecked Sendable {
   @safe @exclusivity(unchecked) private(set) var driver: (any Driver)!
   /// Which driver ``open()`` has chosen, and why; does not change afterwards.
   private(set) var driverInUse: IOLoop.Driver!
-  /// A ring's receive is handed to the kernel with its memory; the readiness driver lends it for each try.
+  /// A ring's receive is handed to the kernel with its memory; the readiness driver lends it for
+  /// each try.
   @safe @exclusivity(unchecked) private(set) var lendsReceiveMemoryEarly = false
   @safe @exclusivity(unchecked) private var submitsWithinTurn = false
   /// The driver's; nil once it is closed.
@@ -81,8 +83,10 @@ final class LoopCore: @unchecked Sendable {
   init(configuration: IOLoop.Configuration, inbox: Inbox) {
     self.configuration = configuration
     self.inbox = inbox
-    controlBuffers = MemoryPool(blockSize: configuration.controlBufferSize, keeping: configuration.pooledBuffers)
-    payloadBuffers = MemoryPool(blockSize: configuration.receiveBufferSize, keeping: configuration.pooledBuffers)
+    controlBuffers = MemoryPool(
+      blockSize: configuration.controlBufferSize, keeping: configuration.pooledBuffers)
+    payloadBuffers = MemoryPool(
+      blockSize: configuration.receiveBufferSize, keeping: configuration.pooledBuffers)
     // SAFETY: freed in deinit; used on the loop's thread only.
     unsafe completions = .allocate(capacity: 256)
     unsafe completions.initialize(repeating: cms_completion())
@@ -90,7 +94,8 @@ final class LoopCore: @unchecked Sendable {
 
   deinit { unsafe completions.deallocate() }
 
-  /// Whether the caller runs on the loop's thread. May be asked from any thread: `thread` is set before the core is shared.
+  /// Whether the caller runs on the loop's thread. May be asked from any thread: `thread` is set
+  /// before the core is shared.
   var isCurrent: Bool { thread == cms_thread_self() }
 
   // MARK: The thread
@@ -116,7 +121,8 @@ final class LoopCore: @unchecked Sendable {
     let serial = unsafe serial.asUnownedSerialExecutor()
     unsafe state.value.serialExecutor = serial
     unsafe state.value.taskExecutor = task.asUnownedTaskExecutor()
-    unsafe state.value.taskExecutorObject = UnsafeRawPointer(Unmanaged.passUnretained(task).toOpaque())
+    unsafe state.value.taskExecutorObject = UnsafeRawPointer(
+      Unmanaged.passUnretained(task).toOpaque())
     unsafe executorIdentity = serial
   }
 
@@ -131,8 +137,9 @@ final class LoopCore: @unchecked Sendable {
     retireDriver().close()
   }
 
-  /// One turn: jobs, then other threads' requests, then the loop's end if it was asked for, then the kernel, then completions, then deadlines, against which what has arrived wins, then who waited for this turn. Completions make jobs ready; they
-  /// never run them.
+  /// One turn: jobs, then other threads' requests, then the loop's end if it was asked for, then
+  /// the kernel, then completions, then deadlines, against which what has arrived wins, then who
+  /// waited for this turn. Completions make jobs ready; they never run them.
   private func turn() {
     turnNumber &+= 1
     runReadyJobs()
@@ -161,7 +168,8 @@ final class LoopCore: @unchecked Sendable {
     switch ready.state {
     case .serial: unsafe ready.job.runSynchronously(on: state.value.serialExecutor!)
     case .serialPreferring:
-      unsafe ready.job.runSynchronously(isolatedTo: state.value.serialExecutor!, taskExecutor: state.value.taskExecutor!)
+      unsafe ready.job.runSynchronously(
+        isolatedTo: state.value.serialExecutor!, taskExecutor: state.value.taskExecutor!)
     case .task: unsafe ready.job.runSynchronously(on: state.value.taskExecutor!)
     }
   }
@@ -186,7 +194,9 @@ final class LoopCore: @unchecked Sendable {
 
   private func waitForKernel() {
     // Nor may it sleep while a task waits for this turn only.
-    guard state.value.ready.isEmpty, state.value.untilEndOfTurn.isEmpty, !mustExit || state.value.inKernel > 0 else {
+    guard state.value.ready.isEmpty, state.value.untilEndOfTurn.isEmpty,
+      !mustExit || state.value.inKernel > 0
+    else {
       return turnDriver(.none)
     }
     guard inbox.fallAsleep() else { return turnDriver(.none) }
@@ -222,7 +232,8 @@ final class LoopCore: @unchecked Sendable {
   /// The state in which the current task will want to go on after a wait.
   func returnState() -> ExecutorState {
     if state.value.currentState == .task { return .task }
-    return unsafe cms_task_preferred_executor() == state.value.taskExecutorObject ? .serialPreferring : .serial
+    return unsafe cms_task_preferred_executor() == state.value.taskExecutorObject
+      ? .serialPreferring : .serial
   }
 
   /// The task of `operation` is to go on at the end of this turn, done or not.
@@ -234,7 +245,9 @@ final class LoopCore: @unchecked Sendable {
   private func resumeWhoWaitedForTheTurn() {
     state.value.hasSendsUntilEndOfTurn = false
     while let id = state.value.untilEndOfTurn.popLast() {
-      if let operation = operations.find(id), operation.life.state != .done { operation.resumeTaskForTurn(on: self) }
+      if let operation = operations.find(id), operation.life.state != .done {
+        operation.resumeTaskForTurn(on: self)
+      }
     }
   }
 
@@ -271,10 +284,12 @@ final class LoopCore: @unchecked Sendable {
   /// A task that only sends must not keep the loop from all else.
   private static let maximumSubmissionsWithinTurn = 64
 
-  /// Submits an operation that probably need not wait, from the job that has started it, where nobody else would share the system call: then its task goes on without being suspended.
+  /// Submits an operation that probably need not wait, from the job that has started it, where
+  /// nobody else would share the system call: then its task goes on without being suspended.
   /// Whether the operation has ended.
   func finishesAtOnce(_ operation: Operation) -> Bool {
-    guard submitsWithinTurn, state.value.ready.isEmpty, !state.value.hasSendsUntilEndOfTurn, state.value.submissionsWithinTurn > 0,
+    guard submitsWithinTurn, state.value.ready.isEmpty, !state.value.hasSendsUntilEndOfTurn,
+      state.value.submissionsWithinTurn > 0,
       operation.life.state == .inKernel
     else { return false }
     state.value.submissionsWithinTurn -= 1
@@ -284,7 +299,8 @@ final class LoopCore: @unchecked Sendable {
     return operation.life.state == .done
   }
 
-  /// Asks an operation to end early. Nothing happens if it has ended already or its slot is in another use.
+  /// Asks an operation to end early. Nothing happens if it has ended already or its slot is in
+  /// another use.
   func stop(_ id: OperationID, _ reason: StopReason) {
     guard let operation = operations.find(id) else { return }
     stop(operation, reason)
@@ -375,16 +391,26 @@ final class LoopCore: @unchecked Sendable {
 
   /// Takes a message out of its buffer, and gives the buffer back.
   private func message(of operation: Operation, in completion: cms_completion) -> OperationOutcome {
-    guard let buffers = receiveBuffers else { preconditionFailure("A completion names a buffer, but there are none") }
+    guard let buffers = receiveBuffers else {
+      preconditionFailure("A completion names a buffer, but there are none")
+    }
     let id = UInt16(truncatingIfNeeded: completion.flags >> 16)
     defer { buffers.provide(id) }
-    // SAFETY: the kernel has filled the buffer, and has no business with it until it is provided again.
+    // SAFETY: the kernel has filled the buffer, and has no business with it until it is provided
+    // again.
     let received = unsafe ReceivedBuffer(
-      buffers.bytes(of: id), filled: Int(completion.result), nameSize: operation.receivedNameSize, controlSize: buffers.controlSize)
-    guard let received = unsafe received else { preconditionFailure("The kernel has filled a buffer in a way it does not do") }
-    var outcome = unsafe OperationOutcome(received, controlSize: buffers.controlSize, on: operation.descriptor)
-    // A stream's messages have no length of their own, and none of no bytes but the end: what is there counts. So it does where nothing is there, whatever length that is said to have.
-    if operation.withSocket({ $0.kind }) == .stream || outcome.payload.isEmpty { outcome.byteCount = outcome.payload.count }
+      buffers.bytes(of: id), filled: Int(completion.result), nameSize: operation.receivedNameSize,
+      controlSize: buffers.controlSize)
+    guard let received = unsafe received else {
+      preconditionFailure("The kernel has filled a buffer in a way it does not do")
+    }
+    var outcome = unsafe OperationOutcome(
+      received, controlSize: buffers.controlSize, on: operation.descriptor)
+    // A stream's messages have no length of their own, and none of no bytes but the end: what is
+    // there counts. So it does where nothing is there, whatever length that is said to have.
+    if operation.withSocket({ $0.kind }) == .stream || outcome.payload.isEmpty {
+      outcome.byteCount = outcome.payload.count
+    }
     return outcome
   }
 
@@ -405,9 +431,11 @@ final class LoopCore: @unchecked Sendable {
     return message
   }
 
-  /// How to receive one message: with memory from the start, which is fastest, until that many receives have some; then without, until there is something.
+  /// How to receive one message: with memory from the start, which is fastest, until that many
+  /// receives have some; then without, until there is something.
   func receiveRequest(flags: Int32) -> OperationRequest {
-    let mayWaitWithoutMemory = lendsReceiveMemoryEarly && flags & (cms_msg_errqueue | cms_msg_oob | cms_msg_dontwait) == 0
+    let mayWaitWithoutMemory =
+      lendsReceiveMemoryEarly && flags & (cms_msg_errqueue | cms_msg_oob | cms_msg_dontwait) == 0
     return mayWaitWithoutMemory && controlBuffers.lent >= configuration.waitingReceiveBuffers
       ? .receiveWhenReadable(flags: flags) : .receive(flags: flags)
   }
@@ -425,7 +453,9 @@ final class LoopCore: @unchecked Sendable {
 
   /// The outcome is known: the socket's next operation may start, and the task may go on.
   private func finish(_ operation: Operation) {
-    if case .receiveAhead = operation.request { return endReceiveAhead(operation, operation.outcome.errno) }
+    if case .receiveAhead = operation.request {
+      return endReceiveAhead(operation, operation.outcome.errno)
+    }
     operation.withSocket { $0.leave(operation) }
     operation.resumeTask(on: self)
   }
@@ -448,7 +478,8 @@ final class LoopCore: @unchecked Sendable {
     }
   }
 
-  /// An operation that nobody but ``signal(_:)`` finishes: a task can wait for something in this process.
+  /// An operation that nobody but ``signal(_:)`` finishes: a task can wait for something in this
+  /// process.
   func makeEvent() -> Operation {
     let event = makeOperation(.event, socket: nil)
     event.life.submit()
@@ -483,7 +514,9 @@ final class LoopCore: @unchecked Sendable {
   }
 
   /// Stops `operation` at `deadline`, if it has not ended by then.
-  func addDeadline(_ deadline: LoopTime, to operation: Operation) { addDeadline(deadline, to: operation.id) }
+  func addDeadline(_ deadline: LoopTime, to operation: Operation) {
+    addDeadline(deadline, to: operation.id)
+  }
 
   func addDeadline(_ deadline: LoopTime, to operation: OperationID) {
     state.value.timers.add(operation, deadline: deadline, action: .stop)
@@ -514,7 +547,8 @@ final class LoopCore: @unchecked Sendable {
 
   // MARK: Shutdown
 
-  /// Asks for the end: everything is cancelled, the driver closed, and the loop goes on as an executor only. What to wait for until that is done; nil if it is.
+  /// Asks for the end: everything is cancelled, the driver closed, and the loop goes on as an
+  /// executor only. What to wait for until that is done; nil if it is.
   func startShutdown() -> Operation? {
     if case .closed = phase { return nil }
     let ended = makeEvent()
@@ -522,8 +556,9 @@ final class LoopCore: @unchecked Sendable {
     return ended
   }
 
-  /// Between the jobs and the kernel, so that what jobs have started is the kernel's before a task can tell that the loop ends: a socket that it then drops is no
-  /// reason for its peer's send to fail. (But for requests that a ring had no entries for, which come later.)
+  /// Between the jobs and the kernel, so that what jobs have started is the kernel's before a task
+  /// can tell that the loop ends: a socket that it then drops is no reason for its peer's send to
+  /// fail. (But for requests that a ring had no entries for, which come later.)
   private func endIfAsked() {
     if !closers.isEmpty { startDraining() }
     finishDraining()
@@ -538,7 +573,8 @@ final class LoopCore: @unchecked Sendable {
 
   private func stopEverything(_ reason: StopReason) {
     for operation in operations.allInUse {
-      // What waits for a socket to close goes on waiting for that: it is this very stop that brings it about.
+      // What waits for a socket to close goes on waiting for that: it is this very stop that brings
+      // it about.
       if case .event = operation.request { continue }
       stop(operation, reason)
     }
@@ -556,11 +592,14 @@ final class LoopCore: @unchecked Sendable {
 
   /// Nothing can be submitted any more, nor waited for: everything ends.
   private func endWithoutKernel(_ errno: Errno) {
-    // What has completed stands. (What had found no room in the completion queue cannot be had any more.)
+    // What has completed stands. (What had found no room in the completion queue cannot be had any
+    // more.)
     reapCompletions()
     failure = errno
     retireDriver().abandon()
-    driver = ClosedDriver(wakeNumber: inbox.wakeDescriptor.number, orphans: operations.allInUse.filter(\.isInKernel).map(\.id))
+    driver = ClosedDriver(
+      wakeNumber: inbox.wakeDescriptor.number,
+      orphans: operations.allInUse.filter(\.isInKernel).map(\.id))
     startDraining()
   }
 
@@ -569,10 +608,12 @@ final class LoopCore: @unchecked Sendable {
 
   /// Why no operation can be started any more.
   func endError(_ operation: SocketError.Operation) -> SocketError {
-    failure.map { SocketError(.loopFailed, operation, errno: $0) } ?? SocketError(.loopShutDown, operation)
+    failure.map { SocketError(.loopFailed, operation, errno: $0) }
+      ?? SocketError(.loopShutDown, operation)
   }
 
-  /// The driver, which is to be closed: what it has counted is kept, and its buffers are not used any more.
+  /// The driver, which is to be closed: what it has counted is kept, and its buffers are not used
+  /// any more.
   private func retireDriver() -> any Driver {
     statistics.add(driver.counters)
     receiveBuffers = nil

@@ -1,10 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0
 internal import CMessageSockets
 internal import SystemPackage
 
-/// A loop's thread, as the objects that may hand it jobs see it. When the last of them is gone the thread ends.
+/// A loop's thread, as the objects that may hand it jobs see it. When the last of them is gone the
+/// thread ends.
 ///
-/// It is retained by the loop and by both executors: a task retains the executor that it prefers, so that a loop outlives its handle
-/// while a task can still come back to it. The thread itself retains the core, never this object.
+/// It is retained by the loop and by both executors: a task retains the executor that it prefers,
+/// so that a loop outlives its handle while a task can still come back to it. The thread itself
+/// retains the core, never this object.
 final class LoopThread: Sendable {
   let inbox: Inbox
   let core: LoopCore
@@ -33,8 +36,8 @@ final class LoopThread: Sendable {
   }
 }
 
-/// The handshake between the thread that starts a loop and the loop's own. `@unchecked Sendable`: the new thread writes `failure`
-/// before it opens the gate, the other reads it after.
+/// The handshake between the thread that starts a loop and the loop's own. `@unchecked Sendable`:
+/// the new thread writes `failure` before it opens the gate, the other reads it after.
 @safe
 private final class Start: @unchecked Sendable {
   private let core: LoopCore
@@ -50,7 +53,8 @@ private final class Start: @unchecked Sendable {
   deinit { unsafe cms_gate_destroy(gate) }
 
   func await(name: String) throws(SocketError) {
-    // SAFETY: the new thread takes this reference over and releases it; no completion or task depends on it.
+    // SAFETY: the new thread takes this reference over and releases it; no completion or task
+    // depends on it.
     let context = unsafe Unmanaged.passRetained(self)
     let status = unsafe cms_thread_start({ unsafe Start.threadBody($0) }, context.toOpaque(), name)
     guard status == 0 else {

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 internal import Glibc
 
 /// A point on the loop's clock, `CLOCK_MONOTONIC`, in nanoseconds.
@@ -11,7 +12,8 @@ struct LoopTime: Comparable, Sendable {
     return LoopTime(nanoseconds: Int64(time.tv_sec) * 1_000_000_000 + Int64(time.tv_nsec))
   }
 
-  /// The time `duration` from now; the end of time if that is further away than the clock can tell (292 years).
+  /// The time `duration` from now; the end of time if that is further away than the clock can tell
+  /// (292 years).
   init(after duration: Duration) {
     let (seconds, attoseconds) = duration.components
     let (whole, overflow) = seconds.multipliedReportingOverflow(by: 1_000_000_000)
@@ -26,7 +28,9 @@ struct LoopTime: Comparable, Sendable {
 
   private init(nanoseconds: Int64) { self.nanoseconds = nanoseconds }
 
-  var nanosecondsFromNow: Int64 { nanoseconds.subtractingReportingOverflow(LoopTime.now.nanoseconds).partialValue }
+  var nanosecondsFromNow: Int64 {
+    nanoseconds.subtractingReportingOverflow(LoopTime.now.nanoseconds).partialValue
+  }
 
   static func < (left: LoopTime, right: LoopTime) -> Bool { left.nanoseconds < right.nanoseconds }
 }

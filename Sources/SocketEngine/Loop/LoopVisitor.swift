@@ -1,4 +1,6 @@
-/// A place to visit the loop's thread from elsewhere. Whoever awaits holds the loop, and so the executor.
+// SPDX-License-Identifier: Apache-2.0
+/// A place to visit the loop's thread from elsewhere. Whoever awaits holds the loop, and so the
+/// executor.
 actor LoopVisitor {
   private let core: LoopCore
 

@@ -1,5 +1,7 @@
-/// Which executor a job believes to run on. The loop is one thread with two faces: the serial executor of the actors bound to it, and
-/// the task executor of the tasks that prefer it. The runtime compares these states, not threads, to tell whether it must switch.
+// SPDX-License-Identifier: Apache-2.0
+/// Which executor a job believes to run on. The loop is one thread with two faces: the serial
+/// executor of the actors bound to it, and the task executor of the tasks that prefer it. The
+/// runtime compares these states, not threads, to tell whether it must switch.
 enum ExecutorState: Sendable {
   /// On the loop's serial executor: isolated to its actors.
   case serial

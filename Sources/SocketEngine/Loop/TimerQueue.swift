@@ -1,10 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
 internal import HeapModule
 
-/// The deadlines of a loop, earliest first. The loop waits in the kernel no longer than until the first (the ring's own wait takes a
-/// time-out), so that a deadline costs no system call of its own.
+/// The deadlines of a loop, earliest first. The loop waits in the kernel no longer than until the
+/// first (the ring's own wait takes a time-out), so that a deadline costs no system call of its
+/// own.
 ///
-/// An entry whose operation ended before its time is not searched for: it is dropped when its time comes, or when such entries
-/// have become the majority.
+/// An entry whose operation ended before its time is not searched for: it is dropped when its time
+/// comes, or when such entries have become the majority.
 struct TimerQueue: ~Copyable {
   enum Action: Sendable {
     /// The operation was waiting for this: finish it.

@@ -1,8 +1,10 @@
+// SPDX-License-Identifier: Apache-2.0
 internal import Ancillary
 internal import CMessageSockets
 internal import SystemPackage
 
-/// An eventfd(2) that wakes a waiting loop. Its count is never read: drivers watch it edge-triggered, so that each signal is one event.
+/// An eventfd(2) that wakes a waiting loop. Its count is never read: drivers watch it
+/// edge-triggered, so that each signal is one event.
 struct WakeDescriptor: ~Copyable, Sendable {
   private let descriptor: OwnedFd
 

@@ -1,12 +1,16 @@
-/// Blocks of one size, lent and returned on the loop's thread; the last returned is the first lent, while it is in the cache.
+// SPDX-License-Identifier: Apache-2.0
+/// Blocks of one size, lent and returned on the loop's thread; the last returned is the first lent,
+/// while it is in the cache.
 ///
-/// Idle sockets hold no block. A block beyond `keeping` is freed when it comes back, so that a burst does not stay in memory.
+/// Idle sockets hold no block. A block beyond `keeping` is freed when it comes back, so that a
+/// burst does not stay in memory.
 @safe
 final class MemoryPool {
   /// Rounded up to the alignment, 8 bytes.
   let blockSize: Int
   private let keeping: Int
-  // Only the loop's thread uses these, in short accesses that do not nest: a check at run time would cost as much as the work itself.
+  // Only the loop's thread uses these, in short accesses that do not nest: a check at run time
+  // would cost as much as the work itself.
   /// The first free block; each begins with the address of the next.
   @safe @exclusivity(unchecked) private var free: UnsafeMutableRawPointer?
   @safe @exclusivity(unchecked) private var kept = 0

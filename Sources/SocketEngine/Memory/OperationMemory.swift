@@ -1,9 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
 internal import CMessageSockets
 
-/// What the kernel reads and writes for one operation, at an address that never changes: message header, vectors, address. The C struct is `cms_operation_memory`.
+/// What the kernel reads and writes for one operation, at an address that never changes: message
+/// header, vectors, address. The C struct is `cms_operation_memory`.
 ///
-/// Allocated once per slot and kept for the slot's life, so that a late write of the kernel always finds memory. Control and
-/// payload bytes are lent per use: control from the loop's ``MemoryPool``, payload by the caller or from a pool.
+/// Allocated once per slot and kept for the slot's life, so that a late write of the kernel always
+/// finds memory. Control and payload bytes are lent per use: control from the loop's
+/// ``MemoryPool``, payload by the caller or from a pool.
 @safe
 struct OperationMemory: ~Copyable {
   /// How many buffers one message may be gathered from without an allocation.
@@ -16,7 +19,8 @@ struct OperationMemory: ~Copyable {
   private let block: UnsafeMutablePointer<cms_operation_memory>
 
   init() {
-    // SAFETY: allocated here, freed in deinit only; the owner keeps this value until the kernel's final completion.
+    // SAFETY: allocated here, freed in deinit only; the owner keeps this value until the kernel's
+    // final completion.
     unsafe block = .allocate(capacity: 1)
     unsafe block.initialize(to: cms_operation_memory())
   }
@@ -24,8 +28,11 @@ struct OperationMemory: ~Copyable {
   // SAFETY (these three): parts of the block, which stays where it is.
   var header: UnsafeMutablePointer<cms_msghdr> { unsafe cms_header(block) }
   var vectors: UnsafeMutablePointer<cms_iovec> { unsafe cms_vectors(block) }
-  /// What the runtime calls when the awaiting task is cancelled; not the kernel's, but in need of a stable address too.
-  var cancellationHandler: UnsafeMutablePointer<cms_cancellation_handler> { unsafe cms_handler(block) }
+  /// What the runtime calls when the awaiting task is cancelled; not the kernel's, but in need of a
+  /// stable address too.
+  var cancellationHandler: UnsafeMutablePointer<cms_cancellation_handler> {
+    unsafe cms_handler(block)
+  }
 
   /// Room for an address: ``nameCapacity`` bytes.
   func reserveName() -> UnsafeMutableRawPointer {
@@ -75,7 +82,9 @@ struct OperationMemory: ~Copyable {
       unsafe header.pointee.vector_count -= 1
     }
     var remaining = 0
-    for index in 0..<(unsafe header.pointee.vector_count) { unsafe remaining += header.pointee.vectors[index].length }
+    for index in 0..<(unsafe header.pointee.vector_count) {
+      unsafe remaining += header.pointee.vectors[index].length
+    }
     return remaining
   }
 

@@ -1,9 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0
 internal import CMessageSockets
 
-/// The buffers that the kernel fills for multishot receives, shared by all sockets of a loop: an idle socket holds none.
+/// The buffers that the kernel fills for multishot receives, shared by all sockets of a loop: an
+/// idle socket holds none.
 ///
-/// A buffer is filled as: header, the sender's name if the socket asks for it, control, payload. It is read when its completion is reaped, and given back at once, so that the kernel runs
-/// short only when more messages arrive between two turns than there are buffers; the messages then wait in their sockets.
+/// A buffer is filled as: header, the sender's name if the socket asks for it, control, payload. It
+/// is read when its completion is reaped, and given back at once, so that the kernel runs short
+/// only when more messages arrive between two turns than there are buffers; the messages then wait
+/// in their sockets.
 @safe
 class ReceiveBuffers {
   static let group: UInt16 = 0
@@ -19,26 +23,36 @@ class ReceiveBuffers {
   /// Nil if the kernel has no provided-buffer rings (before Linux 5.19), or no memory for one.
   convenience init?(ring: OpaquePointer, count: Int, controlSize: Int, payloadSize: Int) {
     var buffers: OpaquePointer?
-    guard unsafe cms_buffer_ring_create(ring, Self.group, UInt32(count), &buffers) == 0, let buffers = unsafe buffers else { return nil }
-    unsafe self.init(ring, buffers, count: count, controlSize: controlSize, payloadSize: payloadSize)
+    guard unsafe cms_buffer_ring_create(ring, Self.group, UInt32(count), &buffers) == 0,
+      let buffers = unsafe buffers
+    else { return nil }
+    unsafe self.init(
+      ring, buffers, count: count, controlSize: controlSize, payloadSize: payloadSize)
     for id in 0..<count { provide(UInt16(id)) }
   }
 
-  /// Only the memory; without a ring it is a simulated kernel's, which overrides what speaks to the real one.
-  init(_ ring: OpaquePointer?, _ buffers: OpaquePointer?, count: Int, controlSize: Int, payloadSize: Int) {
+  /// Only the memory; without a ring it is a simulated kernel's, which overrides what speaks to the
+  /// real one.
+  init(
+    _ ring: OpaquePointer?, _ buffers: OpaquePointer?, count: Int, controlSize: Int,
+    payloadSize: Int
+  ) {
     self.controlSize = controlSize
     self.count = count
-    bufferSize = (Self.headerSize + OperationMemory.nameCapacity + controlSize + payloadSize + 63) / 64 * 64
+    bufferSize =
+      (Self.headerSize + OperationMemory.nameCapacity + controlSize + payloadSize + 63) / 64 * 64
     unsafe self.ring = ring
     unsafe self.buffers = buffers
-    // SAFETY: freed in `close()`, after the last operation of the ring. Pages that no message reaches are never touched.
+    // SAFETY: freed in `close()`, after the last operation of the ring. Pages that no message
+    // reaches are never touched.
     unsafe slab = .allocate(byteCount: bufferSize * count, alignment: 64)
   }
 
   /// The whole of a buffer. Valid until it is given back.
   @unsafe
   func bytes(of id: UInt16) -> UnsafeMutableRawBufferPointer {
-    unsafe UnsafeMutableRawBufferPointer(rebasing: slab[Int(id) * bufferSize..<(Int(id) + 1) * bufferSize])
+    unsafe UnsafeMutableRawBufferPointer(
+      rebasing: slab[Int(id) * bufferSize..<(Int(id) + 1) * bufferSize])
   }
 
   /// Gives a buffer to the kernel.

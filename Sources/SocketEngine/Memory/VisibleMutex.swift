@@ -1,6 +1,8 @@
+// SPDX-License-Identifier: Apache-2.0
 internal import Synchronization
 
-/// A `Mutex` for what threads really contend for. `Mutex` takes a contended lock in the kernel (`FUTEX_LOCK_PI`), where ThreadSanitizer does not look, and which it then reports as a race; an
+/// A `Mutex` for what threads really contend for. `Mutex` takes a contended lock in the kernel
+/// (`FUTEX_LOCK_PI`), where ThreadSanitizer does not look, and which it then reports as a race; an
 /// atomic makes the order of the critical sections visible to it.
 struct VisibleMutex<Value: ~Copyable>: ~Copyable {
   private let mutex: Mutex<Value>

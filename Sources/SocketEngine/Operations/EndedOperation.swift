@@ -1,8 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
 internal import Ancillary
 
-/// An operation that has ended. Its outcome is the holder's alone, on whichever thread; with this value ends what is left of the outcome, and the slot is free again.
+/// An operation that has ended. Its outcome is the holder's alone, on whichever thread; with this
+/// value ends what is left of the outcome, and the slot is free again.
 ///
-/// So small that tasks can keep it while they wait: what the kernel delivered stays in the slot until it is taken.
+/// So small that tasks can keep it while they wait: what the kernel delivered stays in the slot
+/// until it is taken.
 package struct EndedOperation: ~Copyable {
   private let operation: Operation
 
@@ -37,7 +40,10 @@ package struct EndedOperation: ~Copyable {
     operation.failure(name, address: address)
   }
 
-  /// Puts a message that was received elsewhere into `memory`, if there is some, and counts its bytes.
+  /// Puts a message that was received elsewhere into `memory`, if there is some, and counts its
+  /// bytes.
   @unsafe
-  func settleMessage(in memory: UnsafeMutableRawBufferPointer?, flags: Int32) { unsafe operation.settleMessage(in: memory, flags: flags) }
+  func settleMessage(in memory: UnsafeMutableRawBufferPointer?, flags: Int32) {
+    unsafe operation.settleMessage(in: memory, flags: flags)
+  }
 }

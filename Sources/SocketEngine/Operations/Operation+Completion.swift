@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 internal import Ancillary
 internal import CMessageSockets
 internal import SystemPackage
@@ -9,7 +10,8 @@ extension Operation {
     case finished
   }
 
-  /// Takes in what one completion says. From here on every descriptor that came with it has an owner: the outcome.
+  /// Takes in what one completion says. From here on every descriptor that came with it has an
+  /// owner: the outcome.
   func absorb(_ completion: cms_completion) -> Progress {
     guard completion.result >= 0 else { return absorb(Errno(rawValue: -completion.result)) }
     let count = Int(completion.result)
@@ -20,7 +22,8 @@ extension Operation {
       withSocket { socket in
         if mayBeAnAnswer(on: socket) { socket.answersInTurn.note(wasStartedInThisTurn) }
         socket.wasEmptied = completion.flags & cms_completion_socket_nonempty == 0
-        outcome.noteEnd(on: socket.kind, wasStopped: life.stopReason != nil && socket.hasNoEndOfItsOwn)
+        outcome.noteEnd(
+          on: socket.kind, wasStopped: life.stopReason != nil && socket.hasNoEndOfItsOwn)
         if let policy = socket.policy { policy.judge(&outcome) }
       }
     case .receiveWhenReadable(let flags):
@@ -32,24 +35,33 @@ extension Operation {
       request = .receive(flags: flags)
       lendReceiveMemory()
       return .again
-    case .accept: outcome.descriptors.append(OwnedFd(adopting: FileDescriptor(rawValue: completion.result)))
+    case .accept:
+      outcome.descriptors.append(OwnedFd(adopting: FileDescriptor(rawValue: completion.result)))
     case .connect: break
-    case .pauseSending, .receiveAhead, .waitForMessage, .event, .timer: preconditionFailure("Not a request with one completion")
+    case .pauseSending, .receiveAhead, .waitForMessage, .event, .timer:
+      preconditionFailure("Not a request with one completion")
     }
     return .finished
   }
 
-  /// Whether it is a receive that was started where there was nothing, and that waits for something.
+  /// Whether it is a receive that was started where there was nothing, and that waits for
+  /// something.
   private func mayBeAnAnswer(on socket: OpenSocket) -> Bool {
-    if case .receive(let flags) = request { socket.wasEmptied && flags & cms_msg_dontwait == 0 } else { false }
+    if case .receive(let flags) = request {
+      socket.wasEmptied && flags & cms_msg_dontwait == 0
+    } else {
+      false
+    }
   }
 
   /// Moves the outcome of a receive out, with the bytes also where they are in the caller's memory.
   func takeBroughtOutcome() -> OperationOutcome {
     var brought = takeOutcome()
     if unsafe loan.payload == nil, let start = unsafe memory.payloadStart {
-      // SAFETY: the caller keeps its memory, of which the kernel has filled so much, until the task goes on.
-      brought.payload = unsafe [UInt8](UnsafeRawBufferPointer(start: start, count: min(brought.byteCount, receiveRoom)))
+      // SAFETY: the caller keeps its memory, of which the kernel has filled so much, until the task
+      // goes on.
+      brought.payload = unsafe [UInt8](
+        UnsafeRawBufferPointer(start: start, count: min(brought.byteCount, receiveRoom)))
     }
     return brought
   }
@@ -75,7 +87,8 @@ extension Operation {
     return .finished
   }
 
-  /// The operation has failed with `errno`, unless that is how it comes to the end of what can be received.
+  /// The operation has failed with `errno`, unless that is how it comes to the end of what can be
+  /// received.
   func fail(_ errno: Errno) {
     let isEnd =
       switch (errno, request) {
@@ -85,7 +98,11 @@ extension Operation {
       }
     outcome.isEnd = isEnd
     // Whatever it was that ended a pause.
-    if case .pauseSending = request { outcome.errno = .canceled } else { outcome.errno = isEnd ? nil : errno }
+    if case .pauseSending = request {
+      outcome.errno = .canceled
+    } else {
+      outcome.errno = isEnd ? nil : errno
+    }
   }
 
   private func absorbSent(_ count: Int) -> Progress {
@@ -93,7 +110,8 @@ extension Operation {
     // SAFETY: the completion has come: the kernel does not read the header at the moment.
     let remaining = memory.advanceVectors(by: count)
     if remaining == 0 { return .finished }
-    // Only streams send short, and what has gone out has taken the control messages along: the rest goes without.
+    // Only streams send short, and what has gone out has taken the control messages along: the rest
+    // goes without.
     unsafe header.pointee.control = nil
     unsafe header.pointee.control_length = 0
     if count > 0, life.mayContinue { return .again }
@@ -105,26 +123,35 @@ extension Operation {
     let header = unsafe header
     outcome.byteCount = count
     outcome.messageFlags = unsafe header.pointee.flags & ~cms_msg_cmsg_cloexec
-    // SAFETY: the kernel has filled this many bytes of the operation's own memory; more did not fit.
+    // SAFETY: the kernel has filled this many bytes of the operation's own memory; more did not
+    // fit.
     if unsafe header.pointee.name_length > 0 {
       unsafe outcome.noteSender(
-        UnsafeRawBufferPointer(start: header.pointee.name, count: min(Int(header.pointee.name_length), OperationMemory.nameCapacity)))
+        UnsafeRawBufferPointer(
+          start: header.pointee.name,
+          count: min(Int(header.pointee.name_length), OperationMemory.nameCapacity)))
     }
-    // SAFETY: the kernel has filled this many bytes of the control block that was lent for this operation.
+    // SAFETY: the kernel has filled this many bytes of the control block that was lent for this
+    // operation.
     if let control = unsafe loan.control {
-      outcome.noteControlLoss(free: unsafe control.count - header.pointee.control_length, on: descriptor)
-      unsafe outcome.absorb(control: UnsafeMutableRawBufferPointer(rebasing: control[..<min(header.pointee.control_length, control.count)]))
+      outcome.noteControlLoss(
+        free: unsafe control.count - header.pointee.control_length, on: descriptor)
+      unsafe outcome.absorb(
+        control: UnsafeMutableRawBufferPointer(
+          rebasing: control[..<min(header.pointee.control_length, control.count)]))
     }
     // SAFETY: as above, for the payload block.
     if let payload = unsafe loan.payload {
       // The kernel may say how long the message was, and not how much of it there is.
-      outcome.payload = unsafe [UInt8](UnsafeRawBufferPointer(rebasing: payload[..<min(count, payload.count, receiveRoom)]))
+      outcome.payload = unsafe [UInt8](
+        UnsafeRawBufferPointer(rebasing: payload[..<min(count, payload.count, receiveRoom)]))
     }
   }
 }
 
 extension OperationOutcome {
-  /// Takes ownership of everything in the control data of a message; keeps a copy of it if there is more in it than descriptors.
+  /// Takes ownership of everything in the control data of a message; keeps a copy of it if there is
+  /// more in it than descriptors.
   @unsafe
   mutating func absorb(control: UnsafeMutableRawBufferPointer) {
     if unsafe control.isEmpty || descriptors.adopt(whole: control) { return }
@@ -138,7 +165,8 @@ extension OperationOutcome {
     self.extras = extras
   }
 
-  /// Asks why control data is missing, if any is: before the descriptors that came are closed or used.
+  /// Asks why control data is missing, if any is: before the descriptors that came are closed or
+  /// used.
   mutating func noteControlLoss(free: @autoclosure () -> Int, on number: Int32) {
     if messageFlags & cms_msg_ctrunc == 0 { return }
     let loss = ControlLoss(free: free(), number: number)

@@ -1,13 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
 internal import Ancillary
 internal import CMessageSockets
 internal import SystemPackage
 
 /// One slot of the loop's operation table, by reference.
 ///
-/// A plain pointer, so that handing operations about costs no reference counting, and looking into one no run-time exclusivity check: both were
-/// as expensive as the system call's own share (Docs/Decisions/0002). What makes it safe: slots are made and freed by the
-/// ``OperationTable`` only, which lives as long as the loop's core; and all use is on the loop's thread, but for the outcome of an operation that has ended, which is its waiting task's
-/// alone. That is also why `@unchecked Sendable` is true.
+/// A plain pointer, so that handing operations about costs no reference counting, and looking into
+/// one no run-time exclusivity check: both were as expensive as the system call's own share
+/// (Docs/Decisions/0002). What makes it safe: slots are made and freed by the ``OperationTable``
+/// only, which lives as long as the loop's core; and all use is on the loop's thread, but for the
+/// outcome of an operation that has ended, which is its waiting task's alone. That is also why
+/// `@unchecked Sendable` is true.
 @safe
 struct Operation: @unchecked Sendable {
   private let slot: UnsafeMutablePointer<OperationSlot>
@@ -17,7 +20,8 @@ struct Operation: @unchecked Sendable {
     // SAFETY: freed in `deallocate()`, which the table calls when it ends.
     unsafe slot = .allocate(capacity: 1)
     let id = OperationID(index: index, generation: 0)
-    unsafe slot.initialize(to: OperationSlot(id: id, parking: ParkingSpot(operation: self), core: .passUnretained(core)))
+    unsafe slot.initialize(
+      to: OperationSlot(id: id, parking: ParkingSpot(operation: self), core: .passUnretained(core)))
   }
 
   func deallocate() {
@@ -41,15 +45,22 @@ struct Operation: @unchecked Sendable {
   var parking: ParkingSpot { unsafe slot.pointee.parking }
   var header: UnsafeMutablePointer<cms_msghdr> { unsafe slot.pointee.memory.header }
   /// Whether it is a send to an address of its own.
-  var sendsToAddress: Bool { if case .send = request { unsafe header.pointee.name != nil } else { false } }
+  var sendsToAddress: Bool {
+    if case .send = request { unsafe header.pointee.name != nil } else { false }
+  }
 
   var core: LoopCore { unsafe slot.pointee.core.takeUnretainedValue() }
 
   /// Lends the core without retaining it.
-  func withCore<R>(_ body: (LoopCore) -> R) -> R { unsafe slot.pointee.core._withUnsafeGuaranteedRef(body) }
+  func withCore<R>(_ body: (LoopCore) -> R) -> R {
+    unsafe slot.pointee.core._withUnsafeGuaranteedRef(body)
+  }
 
-  /// Lends the socket, if there is one, without retaining it. The operation must not be recycled meanwhile.
-  func withSocket<R>(_ body: (OpenSocket) -> R) -> R? { unsafe slot.pointee.socket?._withUnsafeGuaranteedRef(body) }
+  /// Lends the socket, if there is one, without retaining it. The operation must not be recycled
+  /// meanwhile.
+  func withSocket<R>(_ body: (OpenSocket) -> R) -> R? {
+    unsafe slot.pointee.socket?._withUnsafeGuaranteedRef(body)
+  }
 
   var life: OperationLife {
     get { unsafe slot.pointee.life }
@@ -92,7 +103,8 @@ struct Operation: @unchecked Sendable {
     unsafe slot.pointee.task = ParkedTask()
   }
 
-  /// Ends the use of the slot: returns what was lent, and renews the identifier, so that nobody finds this use any more.
+  /// Ends the use of the slot: returns what was lent, and renews the identifier, so that nobody
+  /// finds this use any more.
   func recycle(on core: LoopCore) {
     loan.giveBack(to: core)
     life.recycle()
@@ -101,8 +113,8 @@ struct Operation: @unchecked Sendable {
     core.operations.giveBack(self)
   }
 
-  /// Frees the slot of an operation whose outcome was taken. A task that came to the loop's thread without preferring it (`Task.immediate`) goes on elsewhere
-  /// after its wait.
+  /// Frees the slot of an operation whose outcome was taken. A task that came to the loop's thread
+  /// without preferring it (`Task.immediate`) goes on elsewhere after its wait.
   func recycleFromAnywhere() {
     withCore { core in
       if core.isCurrent {
@@ -113,7 +125,8 @@ struct Operation: @unchecked Sendable {
     }
   }
 
-  /// Ends the use of an operation that nobody awaits: one that was prepared but not started, or a message that nobody has asked for.
+  /// Ends the use of an operation that nobody awaits: one that was prepared but not started, or a
+  /// message that nobody has asked for.
   func discard(on core: LoopCore) {
     _ = life.stop(.taskCancelled)
     outcome = OperationOutcome()
@@ -123,7 +136,8 @@ struct Operation: @unchecked Sendable {
   /// How many descriptors came with a received message.
   var receivedDescriptors: Int { unsafe slot.pointee.outcome.descriptors.count }
 
-  /// Moves the outcome out. Called once, by whoever has waited for it; then the slot is to be recycled.
+  /// Moves the outcome out. Called once, by whoever has waited for it; then the slot is to be
+  /// recycled.
   func takeOutcome() -> OperationOutcome {
     // SAFETY: moved out and initialised anew in one go.
     var taken = unsafe withUnsafeMutablePointer(to: &slot.pointee.outcome) { outcome in
@@ -140,7 +154,8 @@ struct Operation: @unchecked Sendable {
     unsafe slot.pointee.outcome.failure(name, address: address, stopReason: life.stopReason)
   }
 
-  /// Puts a message that was received elsewhere into `memory`, if there is some. What counts of a message is what the caller gets, unless the flags ask for its full length.
+  /// Puts a message that was received elsewhere into `memory`, if there is some. What counts of a
+  /// message is what the caller gets, unless the flags ask for its full length.
   @unsafe
   func settleMessage(in memory: UnsafeMutableRawBufferPointer?, flags: Int32) {
     let payload = unsafe slot.pointee.outcome.payload
@@ -183,7 +198,8 @@ struct Operation: @unchecked Sendable {
     if let ready = unsafe slot.pointee.task.resume() { core.makeReady(ready) }
   }
 
-  /// The turn is over and the operation is not done: lets a task that parked for the turn only look at that.
+  /// The turn is over and the operation is not done: lets a task that parked for the turn only look
+  /// at that.
   func resumeTaskForTurn(on core: LoopCore) {
     if case .send = request {} else { withSocket { $0.answersInTurn.note(false) } }
     if let ready = unsafe slot.pointee.task.resumeForTurn() { core.makeReady(ready) }
@@ -191,8 +207,9 @@ struct Operation: @unchecked Sendable {
 
   // MARK: Cancellation
 
-  /// Lets the cancellation of the current task stop this operation, until the registration is removed. The slot must not be recycled before.
-  /// Nil if the task was cancelled already: the operation has been asked to stop then.
+  /// Lets the cancellation of the current task stop this operation, until the registration is
+  /// removed. The slot must not be recycled before. Nil if the task was cancelled already: the
+  /// operation has been asked to stop then.
   @unsafe
   func addCancellationHandler() -> UnsafeMutableRawPointer? {
     let handler = unsafe memory.cancellationHandler

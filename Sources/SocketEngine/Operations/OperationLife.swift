@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /// The life of one operation, as a pure state machine: events in, the action to perform out.
 ///
 /// ```
@@ -5,8 +6,8 @@
 ///                    │                   └─stop─▶ stopping ──final completion──▶ done
 ///                    └──────────stop────────────────────────────────────────────▶ done
 /// ```
-/// There is no way from `inKernel` or `stopping` to `done` but the kernel's final completion: whatever the kernel may still
-/// read or write stays alive until then.
+/// There is no way from `inKernel` or `stopping` to `done` but the kernel's final completion:
+/// whatever the kernel may still read or write stays alive until then.
 package struct OperationLife: Sendable {
   package enum State: Sendable, Equatable {
     /// In the pool.
@@ -59,16 +60,20 @@ package struct OperationLife: Sendable {
     case .stopping, .done:
       return .none
     case .free:
-      preconditionFailure("An operation was stopped while it was free: its identifier should not have matched")
+      preconditionFailure(
+        "An operation was stopped while it was free: its identifier should not have matched")
     }
   }
 
-  /// Whether a completed part may be followed by another submission (the rest of a short send): not once it was stopped.
+  /// Whether a completed part may be followed by another submission (the rest of a short send): not
+  /// once it was stopped.
   package var mayContinue: Bool { state == .inKernel }
 
   /// The final completion was seen.
   package mutating func finish() {
-    precondition(state == .inKernel || state == .stopping, "A completion arrived for an operation that was \(state)")
+    precondition(
+      state == .inKernel || state == .stopping,
+      "A completion arrived for an operation that was \(state)")
     state = .done
   }
 

@@ -1,6 +1,8 @@
+// SPDX-License-Identifier: Apache-2.0
 internal import CMessageSockets
 
-/// Memory that an operation has only for one use: control bytes, a payload buffer, vectors beyond the inline ones.
+/// Memory that an operation has only for one use: control bytes, a payload buffer, vectors beyond
+/// the inline ones.
 @safe
 struct OperationLoan: ~Copyable {
   /// From the loop's control pool.

@@ -1,9 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0
 internal import Ancillary
 internal import SystemPackage
 
 extension OperationOutcome {
-  /// What to throw, if the operation, which was asked to stop for `stopReason`, failed or its message is not admitted.
-  borrowing func failure(_ operation: SocketError.Operation, address: AnySocketAddress?, stopReason: StopReason?) -> (any Error)? {
+  /// What to throw, if the operation, which was asked to stop for `stopReason`, failed or its
+  /// message is not admitted.
+  borrowing func failure(
+    _ operation: SocketError.Operation, address: AnySocketAddress?, stopReason: StopReason?
+  ) -> (any Error)? {
     var result = result
     result.stopReason = stopReason
     return result.failure(operation, address: address) ?? judgement?.error
@@ -14,7 +18,9 @@ extension OperationResult {
   /// What to throw, if the operation failed.
   ///
   /// - Parameter hadRing: A descriptor to be sent was an io_uring.
-  func failure(_ operation: SocketError.Operation, address: AnySocketAddress? = nil, hadRing: Bool = false) -> (any Error)? {
+  func failure(
+    _ operation: SocketError.Operation, address: AnySocketAddress? = nil, hadRing: Bool = false
+  ) -> (any Error)? {
     guard let errno else { return nil }
     if errno == .canceled, let stopReason { return stopped(stopReason, operation) }
     let code: SocketError.Code =
@@ -29,7 +35,8 @@ extension OperationResult {
 
   private func stopped(_ reason: StopReason, _ operation: SocketError.Operation) -> any Error {
     if byteCount > 0 {
-      return SocketError(.partialSend, operation, bytesSent: byteCount, detail: "stopped after \(byteCount) bytes")
+      return SocketError(
+        .partialSend, operation, bytesSent: byteCount, detail: "stopped after \(byteCount) bytes")
     }
     return switch reason {
     case .taskCancelled: CancellationError()
@@ -37,7 +44,8 @@ extension OperationResult {
     case .socketClosed: SocketError(.closed, operation)
     case .loopShutdown: SocketError(.loopShutDown, operation)
     case .loopFailed: SocketError(.loopFailed, operation)
-    case .windowFull, .bytesPutBack, .receivingEnded: preconditionFailure("These ends of receives are no failures")
+    case .windowFull, .bytesPutBack, .receivingEnded:
+      preconditionFailure("These ends of receives are no failures")
     }
   }
 }

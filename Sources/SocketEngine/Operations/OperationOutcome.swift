@@ -1,8 +1,10 @@
+// SPDX-License-Identifier: Apache-2.0
 package import Ancillary
 internal import CMessageSockets
 package import SystemPackage
 
-/// What became of an operation: the kernel's last word, and all that it delivered. Owned by whoever awaits it.
+/// What became of an operation: the kernel's last word, and all that it delivered. Owned by whoever
+/// awaits it.
 package struct OperationOutcome: ~Copyable, Sendable {
   /// What the kernel said.
   package var result = OperationResult()
@@ -60,19 +62,23 @@ package struct OperationOutcome: ~Copyable, Sendable {
     var failures = extras?.failures ?? []
     copy.descriptors = OwnedFds(duplicating: descriptors, failures: &failures)
     if extras != nil || !failures.isEmpty {
-      copy.extras = (extras ?? MessageExtras()).copy(holding: copy.descriptors.count, failures: failures)
+      copy.extras = (extras ?? MessageExtras()).copy(
+        holding: copy.descriptors.count, failures: failures)
     }
     copy.isEnd = isEnd
     return copy
   }
 
-  /// A receive of nothing is the end: of a stream always, whatever the kernel attached to it (credentials, `SCM_INQ`), unless descriptors came with it. Of a
-  /// seqpacket socket it may also be an empty message; that cannot be told from the end, unless somebody's credentials or a control message came with it. A
-  /// datagram socket has none of its own.
+  /// A receive of nothing is the end: of a stream always, whatever the kernel attached to it
+  /// (credentials, `SCM_INQ`), unless descriptors came with it. Of a seqpacket socket it may also
+  /// be an empty message; that cannot be told from the end, unless somebody's credentials or a
+  /// control message came with it. A datagram socket has none of its own.
   ///
   /// - Parameter wasStopped: and its socket is shut down for receiving.
   mutating func noteEnd(on kind: SocketKind, wasStopped: Bool = false) {
-    guard byteCount == 0, descriptors.isEmpty, extras?.failures.isEmpty ?? true, messageFlags & cms_msg_errqueue == 0 else { return }
+    guard byteCount == 0, descriptors.isEmpty, extras?.failures.isEmpty ?? true,
+      messageFlags & cms_msg_errqueue == 0
+    else { return }
     let hasControl = !(extras?.control.isEmpty ?? true)
     switch kind {
     case .stream: isEnd = true

@@ -1,9 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
 internal import CMessageSockets
 
 /// How long a send waits for room in a receiver's queue before it tries again: 1, 2, 4 … 32 ms.
 ///
-/// For Unix datagrams. Nothing tells that there is room, and io_uring does not wait for it: Linux copies the payload before it looks at the queue, and io_uring
-/// goes on where the copy ended, with nothing (seen on 6.18).
+/// For Unix datagrams. Nothing tells that there is room, and io_uring does not wait for it: Linux
+/// copies the payload before it looks at the queue, and io_uring goes on where the copy ended, with
+/// nothing (seen on 6.18).
 package struct SendPause: Sendable {
   /// 2 to the power of this, in milliseconds.
   package let exponent: UInt32
@@ -14,18 +16,21 @@ package struct SendPause: Sendable {
 
 /// What an operation asks of the kernel.
 package enum OperationRequest: Sendable {
-  /// sendmsg(2): `IORING_OP_SENDMSG`. With a pause, the receiver's queue may be full, which the kernel does not wait for properly: then it is tried again after
-  /// that pause.
+  /// sendmsg(2): `IORING_OP_SENDMSG`. With a pause, the receiver's queue may be full, which the
+  /// kernel does not wait for properly: then it is tried again after that pause.
   case send(flags: Int32, pause: SendPause?)
   /// Nothing but the pause: `IORING_OP_TIMEOUT`.
   case pauseSending(flags: Int32, pause: SendPause)
   /// recvmsg(2): `IORING_OP_RECVMSG`.
   case receive(flags: Int32)
-  /// The same, but nothing is received, and no memory held, before there is something: `IORING_OP_POLL_ADD` first.
+  /// The same, but nothing is received, and no memory held, before there is something:
+  /// `IORING_OP_POLL_ADD` first.
   case receiveWhenReadable(flags: Int32)
-  /// recvmsg(2), again and again, into the loop's shared buffers: `IORING_OP_RECVMSG` with `IORING_RECV_MULTISHOT`.
+  /// recvmsg(2), again and again, into the loop's shared buffers: `IORING_OP_RECVMSG` with
+  /// `IORING_RECV_MULTISHOT`.
   case receiveAhead
-  /// The next message of the socket's `receiveAhead`, or of a stream so many bytes of it, or a copy; not a request of its own to the kernel.
+  /// The next message of the socket's `receiveAhead`, or of a stream so many bytes of it, or a
+  /// copy; not a request of its own to the kernel.
   case waitForMessage(copying: Bool, room: Int)
   /// accept4(2) with `SOCK_CLOEXEC`: `IORING_OP_ACCEPT`.
   case accept
@@ -38,7 +43,8 @@ package enum OperationRequest: Sendable {
 }
 
 extension OperationRequest {
-  /// Whether it receives one message: not an entry of the error queue, nor out-of-band bytes, which have queues of their own.
+  /// Whether it receives one message: not an entry of the error queue, nor out-of-band bytes, which
+  /// have queues of their own.
   var receivesMessages: Bool {
     switch self {
     case .receive(let flags): flags & (cms_msg_errqueue | cms_msg_oob) == 0

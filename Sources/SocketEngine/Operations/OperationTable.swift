@@ -1,4 +1,6 @@
-/// All operations of a loop, found by index and checked by generation. Slots are reused, last freed first, and never move.
+// SPDX-License-Identifier: Apache-2.0
+/// All operations of a loop, found by index and checked by generation. Slots are reused, last freed
+/// first, and never move.
 struct OperationTable: ~Copyable {
   private var slots: [Operation] = []
   private var free: [UInt32] = []

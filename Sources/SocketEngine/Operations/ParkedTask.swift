@@ -1,4 +1,6 @@
-/// The task that awaits an operation, as the operation's slot keeps it: whoever comes first, the task or the outcome, waits for the other.
+// SPDX-License-Identifier: Apache-2.0
+/// The task that awaits an operation, as the operation's slot keeps it: whoever comes first, the
+/// task or the outcome, waits for the other.
 struct ParkedTask: Sendable {
   private enum State {
     /// No task waits, or not yet.
@@ -37,7 +39,8 @@ struct ParkedTask: Sendable {
     }
   }
 
-  /// The turn is over and the operation is not done: a task that parked for the turn only may look at that, and park again.
+  /// The turn is over and the operation is not done: a task that parked for the turn only may look
+  /// at that, and park again.
   mutating func resumeForTurn() -> ReadyJob? {
     guard case .waiting(let job) = state else { return nil }
     state = .none

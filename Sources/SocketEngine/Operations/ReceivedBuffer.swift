@@ -1,7 +1,9 @@
+// SPDX-License-Identifier: Apache-2.0
 internal import Ancillary
 internal import CMessageSockets
 
-/// One message as a multishot receive leaves it in a buffer, taken apart. Every length is checked against the buffer's.
+/// One message as a multishot receive leaves it in a buffer, taken apart. Every length is checked
+/// against the buffer's.
 @unsafe
 struct ReceivedBuffer {
   let messageFlags: Int32
@@ -13,7 +15,8 @@ struct ReceivedBuffer {
 
   /// - Parameters:
   ///   - buffer: the whole buffer.
-  ///   - filled: the completion's result: header, the room reserved for name and control data, and the payload's bytes.
+  ///   - filled: the completion's result: header, the room reserved for name and control data, and
+  ///     the payload's bytes.
   ///   - nameSize: the room reserved for the sender's address.
   ///   - controlSize: the room reserved for control data, whatever of it was used.
   init?(_ buffer: UnsafeMutableRawBufferPointer, filled: Int, nameSize: Int, controlSize: Int) {
@@ -25,9 +28,12 @@ struct ReceivedBuffer {
     // The name's length is what there would have been, too.
     let nameEnd = ReceiveBuffers.headerSize + min(Int(header.name_length), nameSize)
     // SAFETY: all three ranges lie inside the buffer, as checked.
-    unsafe name = UnsafeMutableRawBufferPointer(rebasing: buffer[ReceiveBuffers.headerSize..<nameEnd])
-    unsafe control = UnsafeMutableRawBufferPointer(rebasing: buffer[controlStart..<(controlStart + Int(header.control_length))])
-    // The payload's length is what is there; the header's is what there would have been (MSG_TRUNC).
+    unsafe name = UnsafeMutableRawBufferPointer(
+      rebasing: buffer[ReceiveBuffers.headerSize..<nameEnd])
+    unsafe control = UnsafeMutableRawBufferPointer(
+      rebasing: buffer[controlStart..<(controlStart + Int(header.control_length))])
+    // The payload's length is what is there; the header's is what there would have been
+    // (MSG_TRUNC).
     unsafe payload = UnsafeMutableRawBufferPointer(rebasing: buffer[payloadStart..<filled])
     unsafe fullLength = max(payload.count, Int(header.payload_length))
     unsafe messageFlags = Int32(bitPattern: header.flags) & ~cms_msg_cmsg_cloexec

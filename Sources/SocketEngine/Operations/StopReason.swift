@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /// Why an operation was asked to end before the kernel finished it.
 package enum StopReason: Sendable {
   /// The awaiting task was cancelled.
@@ -14,6 +15,7 @@ package enum StopReason: Sendable {
   case windowFull
   /// Bytes that come before all that a receive can still bring were put back. It takes them.
   case bytesPutBack
-  /// The socket was shut down for receiving, which the kernel does not tell a datagram socket's receives. They find the end.
+  /// The socket was shut down for receiving, which the kernel does not tell a datagram socket's
+  /// receives. They find the end.
   case receivingEnded
 }

@@ -1,13 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
 public import Ancillary
 internal import CMessageSockets
 
-/// A rule of a ``ReceivePolicy``: one kind of descriptor that a peer may send, and how it may be open.
+/// A rule of a ``ReceivePolicy``: one kind of descriptor that a peer may send, and how it may be
+/// open.
 /// ```swift
 /// .regularFile.requiring(.read).forbidding(.write)
 /// .memoryFile(sealed: [.shrink, .grow])
 /// .socket(family: .unix, kind: .stream)
 /// ```
-/// `O_PATH` descriptors are refused unless a rule asks for ``DescriptorAccess/pathOnly``: whoever has one may be able to open what it names, with rights that the sender does not have.
+/// `O_PATH` descriptors are refused unless a rule asks for ``DescriptorAccess/pathOnly``: whoever
+/// has one may be able to open what it names, with rights that the sender does not have.
 public struct AllowedDescriptor: Sendable, Hashable {
   private enum Pattern: Hashable {
     case any, regularFile, directory, characterDevice, blockDevice, pipe
@@ -37,7 +40,9 @@ public struct AllowedDescriptor: Sendable, Hashable {
   public static var blockDevice: AllowedDescriptor { AllowedDescriptor(.blockDevice) }
 
   /// ``DescriptorKind/memoryFile`` with at least these seals.
-  public static func memoryFile(sealed seals: FileSeals = []) -> AllowedDescriptor { AllowedDescriptor(.memoryFile(seals)) }
+  public static func memoryFile(sealed seals: FileSeals = []) -> AllowedDescriptor {
+    AllowedDescriptor(.memoryFile(seals))
+  }
 
   /// One character device: `/dev/null` is 1, 3.
   public static func characterDevice(major: UInt32, minor: UInt32) -> AllowedDescriptor {
@@ -45,12 +50,17 @@ public struct AllowedDescriptor: Sendable, Hashable {
   }
 
   /// A socket, by family and type; nil admits all.
-  public static func socket(family: SocketFamily? = nil, kind: SocketKind? = nil) -> AllowedDescriptor {
+  public static func socket(family: SocketFamily? = nil, kind: SocketKind? = nil)
+    -> AllowedDescriptor
+  {
     AllowedDescriptor(.socket(family: family?.rawValue, type: kind?.type))
   }
 
-  /// An object of the kernel's, by the name of ``DescriptorKind/kernelObject(_:)``: `eventfd`, `pidfd`, `eventpoll` …
-  public static func kernelObject(_ name: String) -> AllowedDescriptor { AllowedDescriptor(.kernelObject(name)) }
+  /// An object of the kernel's, by the name of ``DescriptorKind/kernelObject(_:)``: `eventfd`,
+  /// `pidfd`, `eventpoll` …
+  public static func kernelObject(_ name: String) -> AllowedDescriptor {
+    AllowedDescriptor(.kernelObject(name))
+  }
 
   /// The same rule, for descriptors that permit all of `access`.
   public func requiring(_ access: DescriptorAccess) -> AllowedDescriptor {
@@ -70,14 +80,20 @@ public struct AllowedDescriptor: Sendable, Hashable {
   /// Why the rule does not admit a descriptor; nil if it does.
   func objection(to facts: DescriptorFacts) -> RefusedDescriptor.Reason? {
     guard matches(facts.kind) else { return .kind }
-    guard facts.access.isSuperset(of: required), facts.access.isDisjoint(with: forbidden) else { return .access }
-    if case .memoryFile(let seals) = pattern, !(facts.seals ?? []).isSuperset(of: seals) { return .seals }
+    guard facts.access.isSuperset(of: required), facts.access.isDisjoint(with: forbidden) else {
+      return .access
+    }
+    if case .memoryFile(let seals) = pattern, !(facts.seals ?? []).isSuperset(of: seals) {
+      return .seals
+    }
     return nil
   }
 
   private func matches(_ kind: DescriptorKind) -> Bool {
     switch (pattern, kind) {
-    case (.any, _), (.regularFile, .regularFile), (.memoryFile, .memoryFile), (.directory, .directory), (.pipe, .pipe): true
+    case (.any, _), (.regularFile, .regularFile), (.memoryFile, .memoryFile),
+      (.directory, .directory), (.pipe, .pipe):
+      true
     case (.characterDevice, .characterDevice), (.blockDevice, .blockDevice): true
     case (.device(let one), _): one == kind
     case (.socket(let family, let type), .socket(let itsFamily, let itsType)):

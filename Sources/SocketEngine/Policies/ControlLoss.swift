@@ -1,12 +1,15 @@
+// SPDX-License-Identifier: Apache-2.0
 internal import CMessageSockets
 
 /// Why control data of a message is missing, as far as it can be told.
 public enum ControlLoss: Sendable, Hashable {
   /// The control buffer was full: raise ``IOLoop/Configuration/controlBufferSize``.
   case bufferFull
-  /// This process had no free descriptor left when it was looked at, just after the message had arrived (`EMFILE`): raise `RLIMIT_NOFILE`, or hold fewer.
+  /// This process had no free descriptor left when it was looked at, just after the message had
+  /// arrived (`EMFILE`): raise `RLIMIT_NOFILE`, or hold fewer.
   case outOfDescriptors
-  /// Neither: a security module refused a descriptor, or the shortage of descriptors was over when it was looked at.
+  /// Neither: a security module refused a descriptor, or the shortage of descriptors was over when
+  /// it was looked at.
   case unknown
 
   /// Looks for the reason.

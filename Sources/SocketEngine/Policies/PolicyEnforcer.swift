@@ -1,10 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
 internal import Ancillary
 internal import CMessageSockets
 internal import Synchronization
 
 /// A socket's policy at work.
 ///
-/// `@unchecked Sendable`: ``policy`` is used on the loop's thread only; the rest may be used from any, by messages that end there.
+/// `@unchecked Sendable`: ``policy`` is used on the loop's thread only; the rest may be used from
+/// any, by messages that end there.
 final class PolicyEnforcer: @unchecked Sendable {
   var policy: ReceivePolicy
   let closing = ClosingQueue()
@@ -34,18 +36,23 @@ final class PolicyEnforcer: @unchecked Sendable {
       _ = outcome.extras?.takeProcess()
     }
     outcome.judgement = PolicyJudgement(
-      self, surplus: surplus, refused: refused, error: error, closed: doomed.count, held: outcome.descriptors.count)
+      self, surplus: surplus, refused: refused, error: error, closed: doomed.count,
+      held: outcome.descriptors.count)
     closing.close(&doomed)
   }
 
-  /// A message that had arrived whole was cut on its way to the caller's memory. How many descriptors are closed for that.
+  /// A message that had arrived whole was cut on its way to the caller's memory. How many
+  /// descriptors are closed for that.
   func judgeTruncation(_ outcome: inout OperationOutcome) -> Int {
     let surplus = outcome.judgement?.surplus ?? 0
     let refused = outcome.judgement?.refused ?? []
-    guard let error = violation(outcome.report(surplus: surplus, refused: refused)) else { return 0 }
+    guard let error = violation(outcome.report(surplus: surplus, refused: refused)) else {
+      return 0
+    }
     let closed = outcome.descriptors.count
     closing.close(&outcome.descriptors)
-    outcome.judgement = PolicyJudgement(self, surplus: surplus, refused: refused, error: error, closed: 0, held: 0)
+    outcome.judgement = PolicyJudgement(
+      self, surplus: surplus, refused: refused, error: error, closed: 0, held: 0)
     return closed
   }
 
@@ -56,7 +63,9 @@ final class PolicyEnforcer: @unchecked Sendable {
     return surplus
   }
 
-  private func moveRefused(from descriptors: inout OwnedFds, to doomed: inout OwnedFds) -> [RefusedDescriptor] {
+  private func moveRefused(from descriptors: inout OwnedFds, to doomed: inout OwnedFds)
+    -> [RefusedDescriptor]
+  {
     guard policy.allowed != nil else { return [] }
     var admitted = OwnedFds()
     var refused: [RefusedDescriptor] = []
@@ -77,16 +86,20 @@ final class PolicyEnforcer: @unchecked Sendable {
 
   private func violation(_ outcome: ReceiveOutcome) -> SocketError? {
     let isViolated =
-      outcome.surplus > 0 && policy.surplus == .throwError || !outcome.refused.isEmpty && policy.refused == .throwError
+      outcome.surplus > 0 && policy.surplus == .throwError
+      || !outcome.refused.isEmpty && policy.refused == .throwError
       || outcome.isPayloadTruncated && policy.payloadTruncation == .throwError
-      || (outcome.isControlTruncated || !outcome.failures.isEmpty) && policy.controlTruncation == .throwError
-    return isViolated ? SocketError(.policyViolated, .receive, detail: outcome.description, outcome: outcome) : nil
+      || (outcome.isControlTruncated || !outcome.failures.isEmpty)
+        && policy.controlTruncation == .throwError
+    return isViolated
+      ? SocketError(.policyViolated, .receive, detail: outcome.description, outcome: outcome) : nil
   }
 }
 
 extension OperationOutcome {
   borrowing func report(surplus: Int, refused: [RefusedDescriptor]) -> ReceiveOutcome {
     ReceiveOutcome(
-      flags: messageFlags, failures: extras?.failures ?? [], loss: extras?.controlLoss, surplus: surplus, refused: refused)
+      flags: messageFlags, failures: extras?.failures ?? [], loss: extras?.controlLoss,
+      surplus: surplus, refused: refused)
   }
 }

@@ -1,7 +1,9 @@
+// SPDX-License-Identifier: Apache-2.0
 package import Ancillary
 internal import Synchronization
 
-/// What a policy has said about one message, and the message's share of what its socket's messages hold. Ends with the message.
+/// What a policy has said about one message, and the message's share of what its socket's messages
+/// hold. Ends with the message.
 package final class PolicyJudgement: Sendable {
   /// Descriptors that were closed because they were too many.
   package let surplus: Int
@@ -15,7 +17,10 @@ package final class PolicyJudgement: Sendable {
   private let enforcer: PolicyEnforcer
   private let held: Atomic<Int>
 
-  init(_ enforcer: PolicyEnforcer, surplus: Int, refused: [RefusedDescriptor], error: SocketError?, closed: Int, held: Int) {
+  init(
+    _ enforcer: PolicyEnforcer, surplus: Int, refused: [RefusedDescriptor], error: SocketError?,
+    closed: Int, held: Int
+  ) {
     self.enforcer = enforcer
     self.surplus = surplus
     self.refused = refused
@@ -29,7 +34,8 @@ package final class PolicyJudgement: Sendable {
 
   /// The same for a copy of the message, with `count` descriptors of its own.
   func copy(holding count: Int) -> PolicyJudgement {
-    PolicyJudgement(enforcer, surplus: surplus, refused: refused, error: error, closed: 0, held: count)
+    PolicyJudgement(
+      enforcer, surplus: surplus, refused: refused, error: error, closed: 0, held: count)
   }
 
   /// So many of the message's descriptors have been taken.

@@ -1,14 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
 internal import Ancillary
 
-/// What a peer may send: how many descriptors, of which kinds, and what becomes of messages that do not keep to it.
+/// What a peer may send: how many descriptors, of which kinds, and what becomes of messages that do
+/// not keep to it.
 ///
-/// Given to a socket (``MessageSocket/setReceivePolicy(_:)``, ``MessageSocket/messages(window:policy:)``), or to a listener for all of its connections. It holds
-/// for every way of receiving, from the moment a message arrives: what it does not admit is closed before anybody sees it.
+/// Given to a socket (``MessageSocket/setReceivePolicy(_:)``,
+/// ``MessageSocket/messages(window:policy:)``), or to a listener for all of its connections. It
+/// holds for every way of receiving, from the moment a message arrives: what it does not admit is
+/// closed before anybody sees it.
 /// ```swift
 /// let policy = ReceivePolicy(descriptorsPerMessage: 1, allowed: [.regularFile.requiring(.read).forbidding(.write)])
 /// ```
-/// What a socket with a policy closes, and what nobody took of its messages, is closed on another thread: close(2) of a hostile descriptor (a FUSE file, a lingering socket) may wait for
-/// as long as the peer likes. While 1,024 descriptors of one socket wait to be closed, its receives throw `policyViolated`.
+/// What a socket with a policy closes, and what nobody took of its messages, is closed on another
+/// thread: close(2) of a hostile descriptor (a FUSE file, a lingering socket) may wait for as long
+/// as the peer likes. While 1,024 descriptors of one socket wait to be closed, its receives throw
+/// `policyViolated`.
 ///
 /// The default, `ReceivePolicy()`, admits everything, and costs nothing.
 public struct ReceivePolicy: Sendable, Hashable {
@@ -16,45 +22,58 @@ public struct ReceivePolicy: Sendable, Hashable {
   public enum Reaction: Sendable {
     /// It is delivered without what is not admitted, and ``ReceiveOutcome`` says so.
     case report
-    /// It is dropped with all of its descriptors, and the receive throws ``SocketError`` with the code `policyViolated` and the ``SocketError/outcome``. Later messages are not touched.
+    /// It is dropped with all of its descriptors, and the receive throws ``SocketError`` with the
+    /// code `policyViolated` and the ``SocketError/outcome``. Later messages are not touched.
     case throwError
   }
 
   /// How many descriptors a message may carry, 0 to 253; more are closed, from the end.
   ///
-  /// With 0 the kernel is asked to refuse them, so that the sender gets `EPERM` (`SO_PASSRIGHTS`, Linux 6.16); older kernels deliver them, and so does any with
-  /// what was sent before; they are closed then.
+  /// With 0 the kernel is asked to refuse them, so that the sender gets `EPERM` (`SO_PASSRIGHTS`,
+  /// Linux 6.16); older kernels deliver them, and so does any with what was sent before; they are
+  /// closed then.
   public var descriptorsPerMessage: Int
 
-  /// How many descriptors the socket's messages may hold together: those in messages that were handed out and from which they have not been taken, and in messages received ahead. Nil:
-  /// no limit. What goes beyond is surplus of the message that brings it.
+  /// How many descriptors the socket's messages may hold together: those in messages that were
+  /// handed out and from which they have not been taken, and in messages received ahead. Nil: no
+  /// limit. What goes beyond is surplus of the message that brings it.
   ///
-  /// A message holds until its descriptors are taken or it is dropped. With this limit nothing is received ahead (``MessageSocket/messages``), so that a fast sender alone
-  /// cannot exceed it. What is received into the caller's memory (``ReceivedParts``) counts as taken at once.
+  /// A message holds until its descriptors are taken or it is dropped. With this limit nothing is
+  /// received ahead (``MessageSocket/messages``), so that a fast sender alone cannot exceed it.
+  /// What is received into the caller's memory (``ReceivedParts``) counts as taken at once.
   public var descriptorsHeld: Int?
 
   /// What to do with a message that has more descriptors than admitted.
   public var surplus: Reaction = .report
 
-  /// Which descriptors are admitted: those that any of the rules admits. Nil: all. Looking costs about 1 to 5 µs for each descriptor, on the loop, and never waits (``OwnedFd/facts``).
+  /// Which descriptors are admitted: those that any of the rules admits. Nil: all. Looking costs
+  /// about 1 to 5 µs for each descriptor, on the loop, and never waits (``OwnedFd/facts``).
   public var allowed: [AllowedDescriptor]?
 
-  /// What to do with a message that has a descriptor that is not admitted. With ``Reaction/report`` the descriptors behind it move up, so that positions change their meaning: look at
+  /// What to do with a message that has a descriptor that is not admitted. With ``Reaction/report``
+  /// the descriptors behind it move up, so that positions change their meaning: look at
   /// ``ReceiveOutcome/refused`` then.
   public var refused: Reaction = .throwError
 
-  /// What to do with a message whose payload is longer than the buffer. (`MSG_TRUNC`; not on streams.)
+  /// What to do with a message whose payload is longer than the buffer. (`MSG_TRUNC`; not on
+  /// streams.)
   public var payloadTruncation: Reaction = .report
 
-  /// What to do with a message of which control data is missing: ``ReceiveOutcome/controlLoss`` and ``ReceiveOutcome/failures``. (`MSG_CTRUNC`)
+  /// What to do with a message of which control data is missing: ``ReceiveOutcome/controlLoss`` and
+  /// ``ReceiveOutcome/failures``. (`MSG_CTRUNC`)
   public var controlTruncation: Reaction = .report
 
   /// A policy about descriptors; what happens on a violation can be set afterwards.
   ///
-  /// - Precondition: `descriptorsHeld` is not negative. `descriptorsPerMessage` is brought into its range.
-  public init(descriptorsPerMessage: Int = 253, descriptorsHeld: Int? = nil, allowed: [AllowedDescriptor]? = nil) {
+  /// - Precondition: `descriptorsHeld` is not negative. `descriptorsPerMessage` is brought into its
+  ///   range.
+  public init(
+    descriptorsPerMessage: Int = 253, descriptorsHeld: Int? = nil,
+    allowed: [AllowedDescriptor]? = nil
+  ) {
     precondition(descriptorsHeld ?? 0 >= 0, "A negative number of descriptors cannot be held")
-    self.descriptorsPerMessage = min(max(0, descriptorsPerMessage), ControlMessages.maximumDescriptors)
+    self.descriptorsPerMessage = min(
+      max(0, descriptorsPerMessage), ControlMessages.maximumDescriptors)
     self.descriptorsHeld = descriptorsHeld
     self.allowed = allowed
   }
@@ -65,7 +84,8 @@ public struct ReceivePolicy: Sendable, Hashable {
   var isUnrestricted: Bool { self == ReceivePolicy() }
   package var admitsDescriptors: Bool { descriptorsPerMessage > 0 }
 
-  /// What is wrong with a descriptor; nil if a rule admits it. Of several objections the one that was nearest to admitting.
+  /// What is wrong with a descriptor; nil if a rule admits it. Of several objections the one that
+  /// was nearest to admitting.
   func objection(to facts: DescriptorFacts) -> RefusedDescriptor.Reason? {
     guard let allowed else { return nil }
     var nearest = RefusedDescriptor.Reason.kind

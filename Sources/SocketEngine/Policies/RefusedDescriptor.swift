@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 public import Ancillary
 
 /// A descriptor that a peer sent and the ``ReceivePolicy`` does not admit. It has been closed.
@@ -12,7 +13,8 @@ public struct RefusedDescriptor: Sendable, Hashable {
   public enum Reason: String, Sendable {
     /// No rule admits this kind.
     case kind = "not of a kind that is admitted"
-    /// A rule admits the kind, but it may be read, written, or only named, other than the rule says.
+    /// A rule admits the kind, but it may be read, written, or only named, other than the rule
+    /// says.
     case access = "opened in a way that is not admitted"
     /// A rule admits it, but with more seals.
     case seals = "not sealed as is required"

@@ -1,13 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
 import Ancillary
 import SystemPackage
 import Testing
 
 @Suite struct UnixAddressTests {
-  static func encoded(_ address: some SocketAddress) -> [UInt8] { address.withSocketAddressBytes { $0.array } }
+  static func encoded(_ address: some SocketAddress) -> [UInt8] {
+    address.withSocketAddressBytes { $0.array }
+  }
   static func decoded(_ bytes: [UInt8]) throws(AncillaryError) -> UnixAddress {
     try withSpan(bytes) { (span) throws(AncillaryError) in try UnixAddress(decoding: span) }
   }
-  static func path(_ length: Int) -> [UInt8] { [UInt8](repeating: UInt8(ascii: "p"), count: length) }
+  static func path(_ length: Int) -> [UInt8] {
+    [UInt8](repeating: UInt8(ascii: "p"), count: length)
+  }
 
   @Test(arguments: [1, 2, 50, 106, 107]) func pathsCarryTheirNUL(_ length: Int) throws {
     let address = try UnixAddress(pathBytes: Self.path(length))
@@ -36,7 +41,9 @@ import Testing
 
   @Test func malformedPaths() {
     #expect(throws: AncillaryError(code: .malformedAddress)) { try UnixAddress(path: "") }
-    #expect(throws: AncillaryError(code: .malformedAddress)) { try UnixAddress(pathBytes: [65, 0, 66]) }
+    #expect(throws: AncillaryError(code: .malformedAddress)) {
+      try UnixAddress(pathBytes: [65, 0, 66])
+    }
   }
 
   @Test(arguments: [[], [0], [65, 0, 66], [65, 0, 0], path(107)] as [[UInt8]])
@@ -61,7 +68,9 @@ import Testing
     #expect(unix.unix?.description == "@name")
     #expect(unix.internet == nil)
     #expect(unix.family == 1)
-    #expect(throws: AncillaryError(code: .wrongFamily, actual: 1, limit: 2)) { try unix.decode(as: InternetAddress.self) }
+    #expect(throws: AncillaryError(code: .wrongFamily, actual: 1, limit: 2)) {
+      try unix.decode(as: InternetAddress.self)
+    }
     let internet = AnySocketAddress(InternetAddress(.loopback, port: 80))
     #expect(internet.internet == InternetAddress(.loopback, port: 80))
     #expect(internet.unix == nil)
@@ -69,14 +78,18 @@ import Testing
   }
 
   @Test func otherFamiliesAndFragments() {
-    #expect(throws: AncillaryError(code: .wrongFamily, actual: 2, limit: 1)) { try Self.decoded([2, 0, 0, 80]) }
+    #expect(throws: AncillaryError(code: .wrongFamily, actual: 2, limit: 1)) {
+      try Self.decoded([2, 0, 0, 80])
+    }
     #expect(throws: AncillaryError(code: .malformedAddress)) { try Self.decoded([1]) }
     #expect(throws: AncillaryError.self) { try Self.decoded([1, 0] + Self.path(200)) }
   }
 
   @Test(arguments: [
-    ("/run/app.sock", "/run/app.sock"), ("relative", "relative"), ("@name", "@name"), ("*", "*"), ("@", "@"),
-    ("\\x40path", "\\x40path"), ("\\x2a", "\\x2a"), ("@a\\x00b", "@a\\x00b"), ("/back\\x5cslash", "/back\\x5cslash"),
+    ("/run/app.sock", "/run/app.sock"), ("relative", "relative"), ("@name", "@name"), ("*", "*"),
+    ("@", "@"),
+    ("\\x40path", "\\x40path"), ("\\x2a", "\\x2a"), ("@a\\x00b", "@a\\x00b"),
+    ("/back\\x5cslash", "/back\\x5cslash"),
     ("/grün", "/grün"), ("@@", "@@"),
   ])
   func textBothWays(_ text: String, _ description: String) throws {
@@ -85,7 +98,10 @@ import Testing
     #expect(UnixAddress(address.description) == address)
   }
 
-  @Test(arguments: ["", "\\", "\\x", "\\x4", "\\xzz", "\\n", "\\x+1", "@\\x-0", "\\x 1", "\\x4g", "\\xé", "/a\\x00b"]) func brokenText(
+  @Test(arguments: [
+    "", "\\", "\\x", "\\x4", "\\xzz", "\\n", "\\x+1", "@\\x-0", "\\x 1", "\\x4g", "\\xé",
+    "/a\\x00b",
+  ]) func brokenText(
     _ text: String
   ) {
     #expect(UnixAddress(text) == nil)

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import Ancillary
 import SystemPackage
 import Testing
@@ -21,7 +22,9 @@ extension OpeningDescriptors {
       try data.append(Credentials(processID: 1, userID: 2, groupID: 3))
       let count = data.controlMessages.count
       #expect(count == 2)
-      #expect(throws: AncillaryError(code: .noCapacity, actual: 24, limit: 0)) { try data.append(HopLimit(.v4, 1)) }
+      #expect(throws: AncillaryError(code: .noCapacity, actual: 24, limit: 0)) {
+        try data.append(HopLimit(.v4, 1))
+      }
       #expect(data.descriptors.count == 0)
     }
 
@@ -32,9 +35,17 @@ extension OpeningDescriptors {
       var data = AncillaryData(unsafe span.mutableBytes)
       var buffer = AncillaryDataBuffer()
       var errors: [AncillaryError] = []
-      do throws(AncillaryError) { try data.append(descriptors: canaries.writers.span) } catch { errors.append(error) }
-      do throws(AncillaryError) { try buffer.append(descriptors: canaries.writers.span) } catch { errors.append(error) }
-      #expect(errors == Array(repeating: AncillaryError(code: .tooManyDescriptors, actual: 254, limit: 253), count: 2))
+      do throws(AncillaryError) { try data.append(descriptors: canaries.writers.span) } catch {
+        errors.append(error)
+      }
+      do throws(AncillaryError) { try buffer.append(descriptors: canaries.writers.span) } catch {
+        errors.append(error)
+      }
+      #expect(
+        errors
+          == Array(
+            repeating: AncillaryError(code: .tooManyDescriptors, actual: 254, limit: 253), count: 2)
+      )
     }
 
     @Test func receivedDescriptorsAreOwnedAndTakenOnce() {
@@ -101,7 +112,9 @@ extension OpeningDescriptors {
       var span = memory.mutableSpan
       var data = AncillaryData(unsafe span.mutableBytes)
       Self.receive(control, into: &data)
-      #expect(data.credentials == Credentials(processID: 0x0101_0101, userID: 0x0101_0101, groupID: 0x0101_0101))
+      #expect(
+        data.credentials
+          == Credentials(processID: 0x0101_0101, userID: 0x0101_0101, groupID: 0x0101_0101))
       let outgoing = unsafe data.withUnsafeOutgoingBytes { $0.count }
       #expect(outgoing == 0)
       try data.append(HopLimit(.v4, 1))

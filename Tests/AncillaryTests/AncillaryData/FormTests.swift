@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import Ancillary
 import SystemPackage
 import Testing
@@ -43,7 +44,8 @@ extension OpeningDescriptors {
       #expect(try BlockingTests.send([1, 2, 3, 4, 5], OwnedFds(), on: sender) == 5)
       var memory = [UInt8](repeating: 0, count: 2)
       var span = memory.mutableSpan
-      let result = try MessageReceiver(unsafe span.mutableBytes).options(.fullLength).receive(on: receiver)
+      let result = try MessageReceiver(unsafe span.mutableBytes).options(.fullLength).receive(
+        on: receiver)
       #expect(result.byteCount == 5)
       #expect(result.flags == .payloadTruncated)
     }
@@ -62,7 +64,8 @@ extension OpeningDescriptors {
       }
 
       func receiveMessage(
-        into buffers: borrowing ScatterBuffers, ancillary: inout AncillaryData, options: ReceiveOptions
+        into buffers: borrowing ScatterBuffers, ancillary: inout AncillaryData,
+        options: ReceiveOptions
       ) throws(Errno) -> ReceiveResult {
         guard !messages.isEmpty else { throw .resourceTemporarilyUnavailable }
         let control = messages.removeFirst().bytes
@@ -78,12 +81,14 @@ extension OpeningDescriptors {
       var outgoing = AncillaryDataBuffer()
       outgoing.append(RoutingMark(7))
       let payload: [UInt8] = [1, 2, 3]
-      _ = try MessageSender(unsafe payload.span.bytes).ancillaryData(outgoing.ancillaryData()).send(on: socket)
+      _ = try MessageSender(unsafe payload.span.bytes).ancillaryData(outgoing.ancillaryData()).send(
+        on: socket)
       var buffer = AncillaryDataBuffer(capacity: 64)
       var data = buffer.ancillaryData()
       var memory = [UInt8](repeating: 0, count: 8)
       var span = memory.mutableSpan
-      let result = try MessageReceiver(unsafe span.mutableBytes).receive(on: socket, ancillary: &data)
+      let result = try MessageReceiver(unsafe span.mutableBytes).receive(
+        on: socket, ancillary: &data)
       #expect(result.byteCount == 3)
       let mark = try data.controlMessages.first(RoutingMark.self)
       #expect(mark == RoutingMark(7))

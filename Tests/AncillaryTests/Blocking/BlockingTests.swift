@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import Ancillary
 import Glibc
 import SystemPackage
@@ -5,11 +6,15 @@ import Testing
 
 extension OpeningDescriptors {
   @Suite struct BlockingTests {
-    static func send(_ payload: [UInt8], _ descriptors: borrowing OwnedFds, on socket: borrowing OwnedFd) throws -> Int {
+    static func send(
+      _ payload: [UInt8], _ descriptors: borrowing OwnedFds, on socket: borrowing OwnedFd
+    ) throws -> Int {
       try socket.send(payload, descriptors: descriptors.span)
     }
 
-    static func receive(_ size: Int, upTo maximum: Int, on socket: borrowing OwnedFd) throws -> ReceivedDescriptors {
+    static func receive(_ size: Int, upTo maximum: Int, on socket: borrowing OwnedFd) throws
+      -> ReceivedDescriptors
+    {
       var memory = [UInt8](repeating: 0, count: size)
       var span = memory.mutableSpan
       return try socket.receive(into: &span, upTo: maximum)
@@ -102,12 +107,16 @@ extension OpeningDescriptors {
       let canaries = Canaries(1)
       var pair = socketPair(.stream)
       let sender = pair.takeFirst()!
-      #expect(throws: AncillaryError(code: .emptyPayload)) { _ = try Self.send([], canaries.writers, on: sender) }
+      #expect(throws: AncillaryError(code: .emptyPayload)) {
+        _ = try Self.send([], canaries.writers, on: sender)
+      }
       var buffer = AncillaryDataBuffer()
       try buffer.append(descriptors: canaries.writers.span)
       let data = buffer.ancillaryData()
       var failure: Errno?
-      do throws(Errno) { _ = try sender.sendMessage(GatherBuffers(), ancillary: data, options: []) } catch {
+      do throws(Errno) {
+        _ = try sender.sendMessage(GatherBuffers(), ancillary: data, options: [])
+      } catch {
         failure = error
       }
       #expect(failure == .invalidArgument)
@@ -127,11 +136,15 @@ extension OpeningDescriptors {
       var pair = socketPair(.stream)
       let sender = pair.takeFirst()!
       do { _ = pair.takeFirst() }
-      #expect(throws: AncillaryError.systemCall(.brokenPipe)) { _ = try Self.send([1], OwnedFds(), on: sender) }
+      #expect(throws: AncillaryError.systemCall(.brokenPipe)) {
+        _ = try Self.send([1], OwnedFds(), on: sender)
+      }
     }
 
     /// Room for one descriptor has room for two in its padding: both are owned.
-    @Test(arguments: [(0, 0), (1, 0), (15, 0), (16, 0), (17, 0), (20, 1), (23, 1), (24, 2), (28, 3)])
+    @Test(arguments: [
+      (0, 0), (1, 0), (15, 0), (16, 0), (17, 0), (20, 1), (23, 1), (24, 2), (28, 3),
+    ])
     func smallControlMemory(_ room: Int, _ expected: Int) throws {
       var canaries = Canaries(3)
       var pair = socketPair(.stream)
@@ -145,7 +158,8 @@ extension OpeningDescriptors {
         var span = memory.mutableSpan
         var data = AncillaryData(unsafe span.mutableBytes)
         var payloadSpan = payload.mutableSpan
-        let result = try MessageReceiver(unsafe payloadSpan.mutableBytes).receive(on: receiver, ancillary: &data)
+        let result = try MessageReceiver(unsafe payloadSpan.mutableBytes).receive(
+          on: receiver, ancillary: &data)
         #expect(result.byteCount == 1)
         #expect(result.flags.contains(.controlTruncated) == (expected < 3))
         #expect(data.descriptors.count == expected)
@@ -164,7 +178,8 @@ extension OpeningDescriptors {
       for (byte, index) in [(UInt8(ascii: "A"), -1), (66, 0), (67, -1), (68, 1), (69, -1)] {
         let payload = [byte]
         _ = try sender.send(
-          unsafe payload.span.bytes, descriptors: index < 0 ? Span() : span.extracting(index..<index + 1))
+          unsafe payload.span.bytes,
+          descriptors: index < 0 ? Span() : span.extracting(index..<index + 1))
       }
       var outcomes: [[Int]] = []
       for _ in 0..<3 {

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import Ancillary
 import Glibc
 import SystemPackage
@@ -9,7 +10,8 @@ extension OpeningDescriptors {
     static func enable(_ option: Int32, on socket: borrowing OwnedFd) -> Bool {
       var on: Int32 = 1
       return socket.withUnsafeFileDescriptor {
-        unsafe setsockopt($0.rawValue, SOL_SOCKET, option, &on, socklen_t(MemoryLayout<Int32>.size)) == 0
+        unsafe setsockopt($0.rawValue, SOL_SOCKET, option, &on, socklen_t(MemoryLayout<Int32>.size))
+          == 0
       }
     }
 
@@ -25,10 +27,12 @@ extension OpeningDescriptors {
       var data = buffer.ancillaryData()
       var memory = [UInt8](repeating: 0, count: 8)
       var span = memory.mutableSpan
-      let result = try MessageReceiver(unsafe span.mutableBytes).receive(on: receiver, ancillary: &data)
+      let result = try MessageReceiver(unsafe span.mutableBytes).receive(
+        on: receiver, ancillary: &data)
       #expect(result.flags.isEmpty)
       #expect(data.descriptors.count == 253)
-      #expect(data.credentials == Credentials(processID: getpid(), userID: getuid(), groupID: getgid()))
+      #expect(
+        data.credentials == Credentials(processID: getpid(), userID: getuid(), groupID: getgid()))
     }
 
     @Test func credentialsFromBeforeTheOptionAreUnknown() throws {
@@ -46,7 +50,9 @@ extension OpeningDescriptors {
       #expect(data.credentials == Credentials(processID: nil, userID: nil, groupID: nil))
     }
 
-    @Test(arguments: SocketKind.allCases, [true, false]) func twoKindsInEitherOrder(_ kind: SocketKind, _ rightsFirst: Bool) throws {
+    @Test(arguments: SocketKind.allCases, [true, false]) func twoKindsInEitherOrder(
+      _ kind: SocketKind, _ rightsFirst: Bool
+    ) throws {
       let canaries = Canaries(2)
       let expected = OwnedFdsTests.identities(of: canaries.writers)
       var pair = socketPair(kind)
@@ -65,7 +71,8 @@ extension OpeningDescriptors {
       var data = buffer.ancillaryData()
       var memory = [UInt8](repeating: 0, count: 8)
       var span = memory.mutableSpan
-      let result = try MessageReceiver(unsafe span.mutableBytes).receive(on: receiver, ancillary: &data)
+      let result = try MessageReceiver(unsafe span.mutableBytes).receive(
+        on: receiver, ancillary: &data)
       #expect(!result.flags.contains(.controlTruncated))
       #expect(data.credentials == credentials)
       let arrived = data.takeDescriptors()
@@ -73,7 +80,10 @@ extension OpeningDescriptors {
     }
 
     /// Credentials that the sender names itself: a privileged one may name any user.
-    @Test(.enabled(if: hasCapabilities(.setUser, .setGroup), "only a privileged process may name another user"))
+    @Test(
+      .enabled(
+        if: hasCapabilities(.setUser, .setGroup), "only a privileged process may name another user")
+    )
     func namedCredentials() throws {
       var pair = socketPair(.seqpacket)
       let sender = pair.takeFirst()!
@@ -96,7 +106,10 @@ extension OpeningDescriptors {
       return enable(84, on: socket)
     }
 
-    @Test(.enabled(if: Self.hasQueuedByteCounts, "the kernel has no SO_INQ for Unix-domain streams (Linux 6.17)"))
+    @Test(
+      .enabled(
+        if: Self.hasQueuedByteCounts,
+        "the kernel has no SO_INQ for Unix-domain streams (Linux 6.17)"))
     func queuedBytesAreCounted() throws {
       var pair = socketPair(.stream)
       let sender = pair.takeFirst()!
@@ -137,9 +150,12 @@ extension OpeningDescriptors {
       return (try? sender.send([1], descriptors: Span(), options: .outOfBand)) == 1
     }
 
-    /// On a Unix-domain stream a descriptor that goes with the out-of-band byte alone does not arrive. The kernel holds it
-    /// a while longer, but not beyond the socket.
-    @Test(.enabled(if: Self.hasOutOfBand, "the kernel has no out-of-band data on Unix-domain streams (Linux 5.15)"))
+    /// On a Unix-domain stream a descriptor that goes with the out-of-band byte alone does not
+    /// arrive. The kernel holds it a while longer, but not beyond the socket.
+    @Test(
+      .enabled(
+        if: Self.hasOutOfBand,
+        "the kernel has no out-of-band data on Unix-domain streams (Linux 5.15)"))
     func descriptorsOfTheOutOfBandByteAreLost() throws {
       var canary = Canary()
       do {
@@ -171,19 +187,31 @@ extension OpeningDescriptors {
       } catch { return error }
     }
 
-    @Test(.enabled(if: hasCapabilities(.administer), "without privileges every other process is refused alike"))
+    @Test(
+      .enabled(
+        if: hasCapabilities(.administer), "without privileges every other process is refused alike")
+    )
     func deadProcessCannotBeNamed() {
       let dead = Credentials(processID: .max, userID: getuid(), groupID: getgid())
       #expect(Self.refusal(of: dead) == .noSuchProcess)
     }
 
-    @Test(.enabled(if: geteuid() != 0 && !hasCapabilities(.administer), "a privileged process may name others"))
+    @Test(
+      .enabled(
+        if: geteuid() != 0 && !hasCapabilities(.administer), "a privileged process may name others")
+    )
     func othersCannotBeNamed() {
       let own = Credentials(processID: getpid(), userID: getuid(), groupID: getgid())
       #expect(Self.refusal(of: own) == nil)
-      #expect(Self.refusal(of: Credentials(processID: getppid(), userID: getuid(), groupID: getgid())) == .notPermitted)
-      #expect(Self.refusal(of: Credentials(processID: getpid(), userID: 0, groupID: getgid())) == .notPermitted)
-      #expect(Self.refusal(of: Credentials(processID: getpid(), userID: getuid(), groupID: 0)) == .notPermitted)
+      #expect(
+        Self.refusal(of: Credentials(processID: getppid(), userID: getuid(), groupID: getgid()))
+          == .notPermitted)
+      #expect(
+        Self.refusal(of: Credentials(processID: getpid(), userID: 0, groupID: getgid()))
+          == .notPermitted)
+      #expect(
+        Self.refusal(of: Credentials(processID: getpid(), userID: getuid(), groupID: 0))
+          == .notPermitted)
     }
 
     /// `SO_PASSPIDFD` (76), Linux 6.5.
@@ -193,7 +221,8 @@ extension OpeningDescriptors {
       return enable(76, on: socket)
     }
 
-    @Test(.enabled(if: Self.hasProcessDescriptors, "the kernel has no SO_PASSPIDFD")) func processDescriptorIsOwned() throws {
+    @Test(.enabled(if: Self.hasProcessDescriptors, "the kernel has no SO_PASSPIDFD"))
+    func processDescriptorIsOwned() throws {
       var pair = socketPair(.stream)
       let sender = pair.takeFirst()!
       let receiver = pair.takeFirst()!

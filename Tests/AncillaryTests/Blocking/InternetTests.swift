@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import Ancillary
 import Glibc
 import SystemPackage
@@ -8,7 +9,8 @@ extension OpeningDescriptors {
   @Suite struct InternetTests {
     /// Whether there is IPv6 on the loopback interface.
     static var hasIPv6: Bool {
-      let number = Glibc.socket(AF_INET6, Int32(bitPattern: SOCK_DGRAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
+      let number = Glibc.socket(
+        AF_INET6, Int32(bitPattern: SOCK_DGRAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
       guard number >= 0 else { return false }
       let socket = OwnedFd(adopting: FileDescriptor(rawValue: number))
       return withSystemAddress(InternetAddress(IPv6Address.loopback, port: 0)) { name, length in
@@ -30,7 +32,9 @@ extension OpeningDescriptors {
       outgoing.append(TrafficClass(.v4, 0x2E))
       outgoing.append(PacketInfoV4(localAddress: .loopback))
       let payload: [UInt8] = [1, 2, 3]
-      let sent = try MessageSender(unsafe payload.span.bytes).ancillaryData(outgoing.ancillaryData()).send(
+      let sent = try MessageSender(unsafe payload.span.bytes).ancillaryData(
+        outgoing.ancillaryData()
+      ).send(
         to: address, on: sender)
       #expect(sent == 3)
 
@@ -38,7 +42,8 @@ extension OpeningDescriptors {
       var data = buffer.ancillaryData()
       var memory = [UInt8](repeating: 0, count: 8)
       var span = memory.mutableSpan
-      let (result, from) = try MessageReceiver(unsafe span.mutableBytes).receiveFrom(on: receiver, ancillary: &data)
+      let (result, from) = try MessageReceiver(unsafe span.mutableBytes).receiveFrom(
+        on: receiver, ancillary: &data)
       #expect(result.byteCount == 3)
       #expect(from == source)
       let messages = data.controlMessages
@@ -52,7 +57,9 @@ extension OpeningDescriptors {
       #expect(time.seconds > 1_600_000_000)
     }
 
-    @Test(.enabled(if: Self.hasIPv6, "no IPv6 on the loopback interface")) func kindsOfV6BothWays() throws {
+    @Test(.enabled(if: Self.hasIPv6, "no IPv6 on the loopback interface")) func kindsOfV6BothWays()
+      throws
+    {
       let receiver = internetSocket(AF_INET6)
       let sender = internetSocket(AF_INET6)
       let address = bind(receiver, to: InternetAddress(IPv6Address.loopback, port: 0))
@@ -86,7 +93,9 @@ extension OpeningDescriptors {
       var outgoing = AncillaryDataBuffer()
       outgoing.append(SegmentSize(100))
       let payload = [UInt8](repeating: 5, count: 450)
-      let sent = try MessageSender(unsafe payload.span.bytes).ancillaryData(outgoing.ancillaryData()).send(
+      let sent = try MessageSender(unsafe payload.span.bytes).ancillaryData(
+        outgoing.ancillaryData()
+      ).send(
         to: address, on: sender)
       #expect(sent == 450)
       var received = 0
@@ -95,7 +104,8 @@ extension OpeningDescriptors {
         var data = buffer.ancillaryData()
         var memory = [UInt8](repeating: 0, count: 2000)
         var span = memory.mutableSpan
-        let result = try MessageReceiver(unsafe span.mutableBytes).receive(on: receiver, ancillary: &data)
+        let result = try MessageReceiver(unsafe span.mutableBytes).receive(
+          on: receiver, ancillary: &data)
         received += result.byteCount
         let size = try data.controlMessages.first(CoalescedSegmentSize.self)
         #expect(result.byteCount <= 100 || size == CoalescedSegmentSize(100))
@@ -133,14 +143,16 @@ extension OpeningDescriptors {
       try refusal(from: sender, at: InternetAddress(.loopback, port: 0))
     }
 
-    @Test(.enabled(if: Self.hasIPv6, "no IPv6 on the loopback interface")) func errorQueueOfV6() throws {
+    @Test(.enabled(if: Self.hasIPv6, "no IPv6 on the loopback interface")) func errorQueueOfV6()
+      throws
+    {
       let sender = internetSocket(AF_INET6)
       set(41, 25, on: sender)  // IPV6_RECVERR
       try refusal(from: sender, at: InternetAddress(IPv6Address.loopback, port: 0))
     }
 
-    /// Control memory of every length, with real messages of the kernel's in it: what is whole is right, what is cut is
-    /// an error, and nothing is read beyond.
+    /// Control memory of every length, with real messages of the kernel's in it: what is whole is
+    /// right, what is cut is an error, and nothing is read beyond.
     @Test func everyLengthOfControlMemory() throws {
       let receiver = internetSocket(AF_INET)
       let sender = internetSocket(AF_INET)
@@ -154,14 +166,17 @@ extension OpeningDescriptors {
         let arrived = try arrival(on: receiver, room: room)
         #expect(arrived.payload == [UInt8(room)])
         var whole = 0
-        if Self.isWhole(arrived.control, PacketInfoV4.self, { $0.destination == .loopback }) { whole += 1 }
+        if Self.isWhole(arrived.control, PacketInfoV4.self, { $0.destination == .loopback }) {
+          whole += 1
+        }
         if Self.isWhole(arrived.control, HopLimit.self, { $0.value == 7 }) { whole += 1 }
         if Self.isWhole(arrived.control, TrafficClass.self, { $0.value == 0x2E }) { whole += 1 }
         #expect(arrived.flags.contains(.controlTruncated) == (whole < 3), "room for \(room)")
       }
     }
 
-    /// Whether the message is there and can be read; if so it has to be right, and if it is cut that is the error.
+    /// Whether the message is there and can be read; if so it has to be right, and if it is cut
+    /// that is the error.
     static func isWhole<T: DecodableControlMessage>(
       _ control: ControlMessageBuffer, _ type: T.Type, _ isRight: (T) -> Bool
     ) -> Bool {
@@ -188,7 +203,8 @@ extension OpeningDescriptors {
       var data = AncillaryData(&controlSpan)
       var memory = [UInt8](repeating: 0, count: 2)
       var span = memory.mutableSpan
-      let result = try MessageReceiver(&span).options(.waitForAll).receive(on: server, ancillary: &data)
+      let result = try MessageReceiver(&span).options(.waitForAll).receive(
+        on: server, ancillary: &data)
       #expect(result.byteCount == 2)
       let queued = try data.controlMessages.first(QueuedByteCount.self)
       #expect(queued == QueuedByteCount(3))
@@ -203,8 +219,11 @@ extension OpeningDescriptors {
       let source = try UnixAddress(abstract: Array("ancillary\0source\0\(getpid())".utf8))
       for (socket, isReceiver) in [(address, true), (source, false)] {
         let result = withSystemAddress(socket) { name, length in
-          let bind = { (descriptor: FileDescriptor) in unsafe Glibc.bind(descriptor.rawValue, name, length) }
-          return isReceiver ? receiver.withUnsafeFileDescriptor(bind) : sender.withUnsafeFileDescriptor(bind)
+          let bind = { (descriptor: FileDescriptor) in
+            unsafe Glibc.bind(descriptor.rawValue, name, length)
+          }
+          return isReceiver
+            ? receiver.withUnsafeFileDescriptor(bind) : sender.withUnsafeFileDescriptor(bind)
         }
         #expect(result == 0)
       }
@@ -213,12 +232,14 @@ extension OpeningDescriptors {
       var none = AncillaryData()
       var memory = [UInt8](repeating: 0, count: 8)
       var span = memory.mutableSpan
-      let (_, from) = try MessageReceiver(unsafe span.mutableBytes).receiveFrom(on: receiver, ancillary: &none)
+      let (_, from) = try MessageReceiver(unsafe span.mutableBytes).receiveFrom(
+        on: receiver, ancillary: &none)
       #expect(from == source)
     }
 
     static func unixDatagram() -> OwnedFd {
-      let number = Glibc.socket(AF_UNIX, Int32(bitPattern: SOCK_DGRAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
+      let number = Glibc.socket(
+        AF_UNIX, Int32(bitPattern: SOCK_DGRAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
       precondition(number >= 0, "socket: \(errno)")
       return OwnedFd(adopting: FileDescriptor(rawValue: number))
     }

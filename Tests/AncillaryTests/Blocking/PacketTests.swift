@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import Ancillary
 import Glibc
 import SystemPackage
@@ -6,10 +7,12 @@ import Testing
 extension OpeningDescriptors {
   /// What the kernel says about packets, over UDP on the loopback interface.
   @Suite struct PacketTests {
-    /// A datagram with this payload and control data, sent and received, and the kernel's wall clock before and after.
+    /// A datagram with this payload and control data, sent and received, and the kernel's wall
+    /// clock before and after.
     static func exchange(
       _ payload: [UInt8], _ control: ControlMessageBuffer = ControlMessageBuffer(),
-      from sender: borrowing InternetSocket, to address: InternetAddress, on receiver: borrowing InternetSocket
+      from sender: borrowing InternetSocket, to address: InternetAddress,
+      on receiver: borrowing InternetSocket
     ) throws -> Arrival {
       try send(payload, control, to: address, on: sender)
       let arrived = try arrival(on: receiver)
@@ -24,7 +27,9 @@ extension OpeningDescriptors {
       return Int64(now.tv_sec) * 1_000_000_000 + Int64(now.tv_nsec)
     }
 
-    static func nanoseconds(_ time: Timestamp) -> Int64 { time.seconds * 1_000_000_000 + time.nanoseconds }
+    static func nanoseconds(_ time: Timestamp) -> Int64 {
+      time.seconds * 1_000_000_000 + time.nanoseconds
+    }
 
     /// SO_TIMESTAMP, SO_TIMESTAMPNS, and the forms with wide seconds (Linux 5.1).
     @Test(arguments: [(29, 1000), (35, 1), (63, 1000), (64, 1)] as [(Int32, Int64)])
@@ -50,7 +55,9 @@ extension OpeningDescriptors {
       for _ in 0..<100_000 {
         let before = Self.now()
         let arrived = try Self.exchange([2], from: sender, to: address, on: receiver)
-        guard let times = try arrived.control.messages.first(PacketTimestamps.self) else { continue }
+        guard let times = try arrived.control.messages.first(PacketTimestamps.self) else {
+          continue
+        }
         let time = Self.nanoseconds(try #require(times.software))
         #expect(time >= before && time <= Self.now())
         #expect(times.hardware == nil)
@@ -59,8 +66,8 @@ extension OpeningDescriptors {
       Issue.record("no time in all of these packets")
     }
 
-    /// A time asked for by one message alone comes back on the error queue: when it was sent (0), and when it entered the
-    /// scheduler (1).
+    /// A time asked for by one message alone comes back on the error queue: when it was sent (0),
+    /// and when it entered the scheduler (1).
     @Test(arguments: [(.sendSoftware, 0), (.schedule, 1)] as [(TimestampRequest, UInt32)])
     func timeOfSending(_ request: TimestampRequest, _ report: UInt32) throws {
       let receiver = internetSocket()
@@ -98,7 +105,9 @@ extension OpeningDescriptors {
       for _ in 0..<count { try send([UInt8](repeating: 1, count: 100), to: address, on: sender) }
       var received = 0
       while true {
-        do { _ = try arrival(on: receiver, options: .doNotWait) } catch Errno.resourceTemporarilyUnavailable { break }
+        do { _ = try arrival(on: receiver, options: .doNotWait) } catch Errno
+          .resourceTemporarilyUnavailable
+        { break }
         received += 1
       }
       try send([2], to: address, on: sender)
@@ -140,8 +149,8 @@ extension OpeningDescriptors {
       var flags: UInt32 = 0
     }
 
-    /// The kernel takes the time only on a socket that has the option, which shows that it reads it. Loopback has no
-    /// scheduler, so the packet leaves at once.
+    /// The kernel takes the time only on a socket that has the option, which shows that it reads
+    /// it. Loopback has no scheduler, so the packet leaves at once.
     @Test(.enabled(if: knows(61, TransmitTimeOption()), "the kernel has no SO_TXTIME (Linux 4.19)"))
     func transmitTimeIsTaken() throws {
       let receiver = internetSocket()
@@ -150,7 +159,8 @@ extension OpeningDescriptors {
       var now = timespec()
       _ = unsafe clock_gettime(CLOCK_MONOTONIC, &now)
       var control = ControlMessageBuffer()
-      control.append(TransmitTime(nanoseconds: UInt64(now.tv_sec) * 1_000_000_000 + UInt64(now.tv_nsec)))
+      control.append(
+        TransmitTime(nanoseconds: UInt64(now.tv_sec) * 1_000_000_000 + UInt64(now.tv_nsec)))
       #expect(throws: Errno.invalidArgument) { try send([6], control, to: address, on: sender) }
       let isSet = setOption(SOL_SOCKET, 61, to: TransmitTimeOption(), on: sender)
       #expect(isSet)
@@ -161,11 +171,14 @@ extension OpeningDescriptors {
     static let rawProtocol: Int32 = 253
 
     static var hasRawSockets: Bool {
-      let number = socket(AF_INET, Int32(bitPattern: SOCK_RAW.rawValue | SOCK_CLOEXEC.rawValue), rawProtocol)
+      let number = socket(
+        AF_INET, Int32(bitPattern: SOCK_RAW.rawValue | SOCK_CLOEXEC.rawValue), rawProtocol)
       return number >= 0 && close(number) == 0
     }
 
-    @Test(.enabled(if: hasRawSockets, "may not open raw sockets (CAP_NET_RAW)")) func rawSockets() throws {
+    @Test(.enabled(if: hasRawSockets, "may not open raw sockets (CAP_NET_RAW)")) func rawSockets()
+      throws
+    {
       let receiver = internetSocket(AF_INET, SOCK_RAW, protocol: Self.rawProtocol)
       let sender = internetSocket(AF_INET, SOCK_RAW, protocol: Self.rawProtocol)
       for option in [8, 12] as [Int32] { set(0, option, on: receiver) }  // IP_PKTINFO, IP_RECVTTL
@@ -176,7 +189,9 @@ extension OpeningDescriptors {
       #expect(try send(payload, control, to: loopback, on: sender) == 12)
       // Raw sockets see the packets of all processes.
       var arrived: Arrival
-      repeat { arrived = try arrival(on: receiver) } while Array(arrived.payload.dropFirst(20)) != payload
+      repeat {
+        arrived = try arrival(on: receiver)
+      } while Array(arrived.payload.dropFirst(20)) != payload
       #expect(arrived.payload[0] == 0x45)
       #expect((arrived.payload[8], arrived.payload[9]) == (3, UInt8(Self.rawProtocol)))
       #expect(try arrived.control.messages.first(HopLimit.self) == HopLimit(.v4, 3))

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import Ancillary
 import Testing
 
@@ -16,7 +17,9 @@ import Testing
     }
   }
 
-  static func append(_ payload: [UInt8], to builder: inout ControlMessageBuilder) throws(AncillaryError) {
+  static func append(_ payload: [UInt8], to builder: inout ControlMessageBuilder)
+    throws(AncillaryError)
+  {
     try builder.append(level: 1, type: 9, bytes: unsafe payload.span.bytes)
   }
 

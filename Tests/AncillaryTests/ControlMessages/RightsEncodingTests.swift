@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import Ancillary
 import SystemPackage
 import Testing
@@ -9,7 +10,9 @@ extension OpeningDescriptors {
       let span = canaries.writers.span
       let numbers = span.indices.map { span[$0].withUnsafeFileDescriptor(\.rawValue) }
       var memory = [UInt8](repeating: 0xDD, count: 2048)
-      let used = try unsafe memory.withUnsafeMutableBytes { try unsafe ControlMessages.encodeRights(span, into: $0) }
+      let used = try unsafe memory.withUnsafeMutableBytes {
+        try unsafe ControlMessages.encodeRights(span, into: $0)
+      }
       #expect(used == (count == 0 ? 0 : ControlMessages.space(forDescriptors: count)))
       let payloads = WalkerTests.Walk(Array(memory[..<used])).payloads
       #expect(payloads == (count == 0 ? [] : [numbers.flatMap(littleEndian)]))
@@ -29,14 +32,17 @@ extension OpeningDescriptors {
     }
 
     @Test func rawDescriptorsEncodeTheSame() throws {
-      let descriptors = [FileDescriptor(rawValue: 5), FileDescriptor(rawValue: 9), FileDescriptor(rawValue: 700)]
+      let descriptors = [
+        FileDescriptor(rawValue: 5), FileDescriptor(rawValue: 9), FileDescriptor(rawValue: 700),
+      ]
       var memory = [UInt8](repeating: 0xDD, count: 64)
       let used = try unsafe memory.withUnsafeMutableBytes {
         try unsafe ControlMessages.encodeRights(descriptors.span, into: $0)
       }
       var expected = RawControl()
       expected.add(
-        level: 1, type: 1, payload: [5, 9, 700].flatMap { littleEndian(Int32($0)) } + [0, 0, 0, 0], statedLength: 28)
+        level: 1, type: 1,
+        payload: [5, 9, 700].flatMap { littleEndian(Int32($0)) } + [0, 0, 0, 0], statedLength: 28)
       #expect(Array(memory[..<used]) == expected.bytes)
     }
 

@@ -1,9 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
 import Ancillary
 import CMessageSockets
 import Testing
 
 @Suite struct WalkerTests {
-  /// What a walk over `bytes` yields: kind and payload of each message, whether it was cut, and the rest.
+  /// What a walk over `bytes` yields: kind and payload of each message, whether it was cut, and the
+  /// rest.
   struct Walk: Equatable {
     var payloads: [[UInt8]] = []
     var truncated: [Bool] = []
@@ -21,7 +23,8 @@ import Testing
     }
   }
 
-  static func message(_ payload: [UInt8], statedLength: UInt? = nil, padded: Bool = true) -> [UInt8] {
+  static func message(_ payload: [UInt8], statedLength: UInt? = nil, padded: Bool = true) -> [UInt8]
+  {
     var control = RawControl()
     control.add(level: 1, type: 99, payload: payload, statedLength: statedLength, padded: padded)
     return control.bytes
@@ -53,7 +56,8 @@ import Testing
     }
   }
 
-  /// The C macros hide a last message whose buffer is not a multiple of eight; the kernel makes such buffers.
+  /// The C macros hide a last message whose buffer is not a multiple of eight; the kernel makes
+  /// such buffers.
   @Test func lastMessageWithoutPadding() {
     let walk = Walk(Self.message([1, 2, 3, 4]) + Self.message([5], padded: false))
     #expect(walk.payloads == [[1, 2, 3, 4], [5]])
@@ -116,8 +120,10 @@ import Testing
         UInt8.random(in: 0...255, using: &generator)
       }
       // Make headers plausible, or nothing would ever be walked.
-      for start in stride(from: 0, to: bytes.count - 8, by: 24) where Bool.random(using: &generator) {
-        bytes.replaceSubrange(start..<start + 8, with: littleEndian(UInt64.random(in: 0...40, using: &generator)))
+      for start in stride(from: 0, to: bytes.count - 8, by: 24) where Bool.random(using: &generator)
+      {
+        bytes.replaceSubrange(
+          start..<start + 8, with: littleEndian(UInt64.random(in: 0...40, using: &generator)))
       }
       let walk = Walk(bytes)
       let walked = walk.payloads.reduce(0) { $0 + 16 + $1.count }

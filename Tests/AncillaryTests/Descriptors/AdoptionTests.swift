@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import Ancillary
 import SystemPackage
 import Testing
@@ -29,7 +30,9 @@ extension OpeningDescriptors {
     @Test func unalignedBytes() {
       var canaries = Canaries(2)
       var control = RawControl()
-      control.addRights([rawNumber(canaries.writers.takeFirst()!), rawNumber(canaries.writers.takeFirst()!)])
+      control.addRights([
+        rawNumber(canaries.writers.takeFirst()!), rawNumber(canaries.writers.takeFirst()!),
+      ])
       var bytes = [0] + control.bytes
       unsafe bytes.withUnsafeMutableBytes { buffer in
         let rest = unsafe UnsafeMutableRawBufferPointer(rebasing: buffer[1...])
@@ -46,7 +49,9 @@ extension OpeningDescriptors {
       control.add(level: 0x7FFF, type: -1, payload: [1, 2, 3])
       control.addRights([rawNumber(canaries.writers.takeFirst()!)])
       control.add(level: 1, type: 84, payload: littleEndian(Int32(7)))
-      control.addRights([rawNumber(canaries.writers.takeFirst()!), rawNumber(canaries.writers.takeFirst()!)])
+      control.addRights([
+        rawNumber(canaries.writers.takeFirst()!), rawNumber(canaries.writers.takeFirst()!),
+      ])
       unsafe control.bytes.withUnsafeMutableBytes { buffer in
         let received = unsafe ReceivedAncillary(takingFrom: buffer)
         #expect(received.descriptors.count == 3)
@@ -59,7 +64,8 @@ extension OpeningDescriptors {
       var canaries = Canaries(2)
       var control = RawControl()
       control.addRights([
-        rawNumber(canaries.writers.takeFirst()!), -13, rawNumber(canaries.writers.takeFirst()!), Int32.min,
+        rawNumber(canaries.writers.takeFirst()!), -13, rawNumber(canaries.writers.takeFirst()!),
+        Int32.min,
       ])
       unsafe control.bytes.withUnsafeMutableBytes { buffer in
         let received = unsafe ReceivedAncillary(takingFrom: buffer)
@@ -71,8 +77,8 @@ extension OpeningDescriptors {
       #expect(released == 2)
     }
 
-    /// Places are counted over all slots of the message, also where another slot had failed before. (Numbers that are not
-    /// open cannot be duplicated.)
+    /// Places are counted over all slots of the message, also where another slot had failed before.
+    /// (Numbers that are not open cannot be duplicated.)
     @Test func failedDuplicatesKeepTheirPlaces() {
       var canaries = Canaries(1)
       var control = RawControl()
@@ -83,7 +89,10 @@ extension OpeningDescriptors {
         let copy = OwnedFds(duplicating: received.descriptors, failures: &failures)
         #expect(received.failures.map(\.position) == [0, 2])
         #expect(failures.map(\.position) == [0, 2, 1, 3])
-        #expect(failures.map(\.errno) == [.permissionDenied, .ioError, .badFileDescriptor, .badFileDescriptor])
+        #expect(
+          failures.map(\.errno) == [
+            .permissionDenied, .ioError, .badFileDescriptor, .badFileDescriptor,
+          ])
         let copied = copy.count
         #expect(copied == 1)
       }
@@ -95,9 +104,11 @@ extension OpeningDescriptors {
       var canaries = Canaries(2)
       var control = RawControl()
       control.addRights([rawNumber(canaries.writers.takeFirst()!)])
-      control.add(level: 1, type: 4, payload: littleEndian(rawNumber(canaries.writers.takeFirst()!)))
       control.add(
-        level: 1, type: 2, payload: littleEndian(Int32(7)) + littleEndian(UInt32(8)) + littleEndian(UInt32(9)))
+        level: 1, type: 4, payload: littleEndian(rawNumber(canaries.writers.takeFirst()!)))
+      control.add(
+        level: 1, type: 2,
+        payload: littleEndian(Int32(7)) + littleEndian(UInt32(8)) + littleEndian(UInt32(9)))
       unsafe control.bytes.withUnsafeMutableBytes { buffer in
         var received = unsafe ReceivedAncillary(takingFrom: buffer)
         #expect(received.descriptors.count == 1)
@@ -112,7 +123,10 @@ extension OpeningDescriptors {
     @Test func everyExtraProcessDescriptorIsClosed() {
       var canaries = Canaries(2)
       var control = RawControl()
-      for _ in 0..<2 { control.add(level: 1, type: 4, payload: littleEndian(rawNumber(canaries.writers.takeFirst()!))) }
+      for _ in 0..<2 {
+        control.add(
+          level: 1, type: 4, payload: littleEndian(rawNumber(canaries.writers.takeFirst()!)))
+      }
       unsafe control.bytes.withUnsafeMutableBytes { buffer in
         let received = unsafe ReceivedAncillary(takingFrom: buffer)
         let released = canaries.released(expecting: 1)
@@ -138,7 +152,9 @@ extension OpeningDescriptors {
     @Test func oddLengths() {
       var canaries = Canaries(1)
       var control = RawControl()
-      control.add(level: 1, type: 1, payload: littleEndian(rawNumber(canaries.writers.takeFirst()!)) + [0, 0, 0])
+      control.add(
+        level: 1, type: 1,
+        payload: littleEndian(rawNumber(canaries.writers.takeFirst()!)) + [0, 0, 0])
       unsafe control.bytes.withUnsafeMutableBytes { buffer in
         let descriptors = unsafe OwnedFds(adoptingRightsIn: buffer)
         #expect(descriptors.count == 1)
@@ -157,7 +173,9 @@ extension OpeningDescriptors {
         var numbers: [Int32] = []
         while let writer = canaries.writers.takeFirst() { numbers.append(rawNumber(writer)) }
         control.addRights(numbers)
-        let adopted = unsafe control.bytes.withUnsafeMutableBytes { unsafe descriptors.adopt(rightsIn: $0) }
+        let adopted = unsafe control.bytes.withUnsafeMutableBytes {
+          unsafe descriptors.adopt(rightsIn: $0)
+        }
         #expect(adopted == 253)
         #expect(descriptors.capacity == capacity)
         descriptors.closeAll()

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import Ancillary
 import Glibc
 import SystemPackage
@@ -57,7 +58,9 @@ extension OpeningDescriptors {
     }
 
     @Test func negativeNumbersAreMisuse() async {
-      await #expect(processExitsWith: .failure) { _ = OwnedFd(adopting: FileDescriptor(rawValue: -1)) }
+      await #expect(processExitsWith: .failure) {
+        _ = OwnedFd(adopting: FileDescriptor(rawValue: -1))
+      }
     }
 
     @Test func typedErrorsPassThrough() {

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import Ancillary
 import Testing
 
@@ -13,7 +14,8 @@ import Testing
   @Test func kernelsUnknownIsNil() throws {
     var buffer = ControlMessageBuffer()
     buffer.append(Credentials(processID: nil, userID: nil, groupID: nil))
-    #expect(buffer.bytes.suffix(16) == [0, 0, 0, 0, 0xFE, 0xFF, 0, 0, 0xFE, 0xFF, 0, 0, 0, 0, 0, 0])
+    #expect(
+      buffer.bytes.suffix(16) == [0, 0, 0, 0, 0xFE, 0xFF, 0, 0, 0xFE, 0xFF, 0, 0, 0, 0, 0, 0])
     let decoded = try buffer.messages.first(Credentials.self)
     #expect(decoded == Credentials(processID: nil, userID: nil, groupID: nil))
   }
@@ -25,10 +27,12 @@ import Testing
     #expect(decoded == Credentials(processID: 12, userID: 65534, groupID: 65534))
   }
 
-  /// Twelve bytes are there, but the header promises more: who sent it is not to be guessed from a fragment.
+  /// Twelve bytes are there, but the header promises more: who sent it is not to be guessed from a
+  /// fragment.
   @Test func truncatedIsNotBelieved() {
     var control = RawControl()
-    control.add(level: 1, type: 2, payload: [UInt8](repeating: 1, count: 12), statedLength: 40, padded: false)
+    control.add(
+      level: 1, type: 2, payload: [UInt8](repeating: 1, count: 12), statedLength: 40, padded: false)
     withSpan(control.bytes) { span in
       _ = #expect(throws: AncillaryError(code: .malformedData, actual: 12, limit: 12)) {
         _ = try ControlMessages(span).first(Credentials.self)

@@ -1,8 +1,10 @@
+// SPDX-License-Identifier: Apache-2.0
 import Ancillary
 import SystemPackage
 import Testing
 
-/// Every kind against bytes written by hand, as the kernel lays them out on a 64-bit little-endian machine.
+/// Every kind against bytes written by hand, as the kernel lays them out on a 64-bit little-endian
+/// machine.
 @Suite struct KindTests {
   /// One message with this payload, decoded.
   static func decode<T: DecodableControlMessage>(
@@ -10,7 +12,9 @@ import Testing
   ) throws(AncillaryError) -> T? {
     var control = RawControl()
     control.add(level: kind.level, type: kind.type, payload: payload)
-    return try withSpan(control.bytes) { (span) throws(AncillaryError) in try ControlMessages(span).first(type) }
+    return try withSpan(control.bytes) { (span) throws(AncillaryError) in
+      try ControlMessages(span).first(type)
+    }
   }
 
   /// The payload that a value writes.
@@ -23,22 +27,28 @@ import Testing
   @Test func numbersOfTheKinds() {
     let kinds: [(ControlMessageKind, Int32, Int32)] = [
       (.rights, 1, 1), (.credentials, 1, 2), (.securityLabel, 1, 3), (.processDescriptor, 1, 4),
-      (.timestamp, 1, 29), (.timestampNanoseconds, 1, 35), (.routingMark, 1, 36), (.packetTimestamps, 1, 37),
+      (.timestamp, 1, 29), (.timestampNanoseconds, 1, 35), (.routingMark, 1, 36),
+      (.packetTimestamps, 1, 37),
       (.droppedMessageCount, 1, 40), (.transmitTime, 1, 61), (.timestampWide, 1, 63),
       (.timestampNanosecondsWide, 1, 64),
       (.packetTimestampsWide, 1, 65), (.queuedByteCount, 1, 84), (.queuedByteCountTCP, 6, 36),
-      (.trafficClassV4, 0, 1), (.hopLimitV4, 0, 2), (.packetInfoV4, 0, 8), (.extendedErrorV4, 0, 11),
-      (.originalDestinationV4, 0, 20), (.extendedErrorV6, 41, 25), (.packetInfoV6, 41, 50), (.hopLimitV6, 41, 52),
+      (.trafficClassV4, 0, 1), (.hopLimitV4, 0, 2), (.packetInfoV4, 0, 8),
+      (.extendedErrorV4, 0, 11),
+      (.originalDestinationV4, 0, 20), (.extendedErrorV6, 41, 25), (.packetInfoV6, 41, 50),
+      (.hopLimitV6, 41, 52),
       (.trafficClassV6, 41, 67), (.originalDestinationV6, 41, 74), (.segmentSize, 17, 103),
       (.coalescedSegmentSize, 17, 104),
       (.bsdCredentials, 0xFFFF, 3),
     ]
-    for (kind, level, type) in kinds { #expect(kind == ControlMessageKind(level: level, type: type)) }
+    for (kind, level, type) in kinds {
+      #expect(kind == ControlMessageKind(level: level, type: type))
+    }
     #expect(Set(kinds.map(\.0)).count == kinds.count)
   }
 
   @Test func securityLabels() throws {
-    let label = try Self.decode(SecurityLabel.self, .securityLabel, Array("user_u:role_r".utf8) + [0])
+    let label = try Self.decode(
+      SecurityLabel.self, .securityLabel, Array("user_u:role_r".utf8) + [0])
     #expect(label?.text == "user_u:role_r")
     #expect(try Self.decode(SecurityLabel.self, .securityLabel, [])?.bytes == [])
   }
@@ -46,7 +56,9 @@ import Testing
   @Test func truncatedLabelIsNotBelieved() {
     withSpan(Array("user_u:role_r".utf8)) { data in
       let message = ControlMessage(kind: .securityLabel, data: data, isTruncated: true)
-      #expect(throws: AncillaryError(code: .malformedData, actual: 13)) { _ = try SecurityLabel(decoding: message) }
+      #expect(throws: AncillaryError(code: .malformedData, actual: 13)) {
+        _ = try SecurityLabel(decoding: message)
+      }
     }
   }
 
@@ -58,7 +70,9 @@ import Testing
       #expect(time.sinceEpoch == .seconds(1_700_000_000) + .microseconds(123_456))
     }
     for kind in [ControlMessageKind.timestampNanoseconds, .timestampNanosecondsWide] {
-      #expect(try Self.decode(Timestamp.self, kind, pair) == Timestamp(seconds: 1_700_000_000, nanoseconds: 123_456))
+      #expect(
+        try Self.decode(Timestamp.self, kind, pair)
+          == Timestamp(seconds: 1_700_000_000, nanoseconds: 123_456))
     }
     let wild = littleEndian(Int64.min) + littleEndian(Int64.max)
     #expect(try Self.decode(Timestamp.self, .timestamp, wild) != nil)
@@ -69,28 +83,39 @@ import Testing
     let time = littleEndian(Int64(5)) + littleEndian(Int64(6))
     for kind in [ControlMessageKind.packetTimestamps, .packetTimestampsWide] {
       let software = try Self.decode(PacketTimestamps.self, kind, time + none + none)
-      #expect(software == PacketTimestamps(software: Timestamp(seconds: 5, nanoseconds: 6), hardware: nil))
+      #expect(
+        software == PacketTimestamps(software: Timestamp(seconds: 5, nanoseconds: 6), hardware: nil)
+      )
       let hardware = try Self.decode(PacketTimestamps.self, kind, none + none + time)
-      #expect(hardware == PacketTimestamps(software: nil, hardware: Timestamp(seconds: 5, nanoseconds: 6)))
+      #expect(
+        hardware == PacketTimestamps(software: nil, hardware: Timestamp(seconds: 5, nanoseconds: 6))
+      )
     }
     #expect(Self.encode([.sendSoftware, .acknowledge] as TimestampRequest) == [0x02, 0x02, 0, 0])
   }
 
   @Test func counts() throws {
-    #expect(try Self.decode(QueuedByteCount.self, .queuedByteCount, [0, 1, 0, 0]) == QueuedByteCount(256))
-    #expect(try Self.decode(QueuedByteCount.self, .queuedByteCountTCP, [7, 0, 0, 0]) == QueuedByteCount(7))
-    #expect(try Self.decode(DroppedMessageCount.self, .droppedMessageCount, [0xFF, 0xFF, 0xFF, 0xFF])?.value == .max)
+    #expect(
+      try Self.decode(QueuedByteCount.self, .queuedByteCount, [0, 1, 0, 0]) == QueuedByteCount(256))
+    #expect(
+      try Self.decode(QueuedByteCount.self, .queuedByteCountTCP, [7, 0, 0, 0]) == QueuedByteCount(7)
+    )
+    #expect(
+      try Self.decode(DroppedMessageCount.self, .droppedMessageCount, [0xFF, 0xFF, 0xFF, 0xFF])?
+        .value == .max)
   }
 
   @Test func marksAndTimes() throws {
     #expect(Self.encode(RoutingMark(0x0102_0304)) == [4, 3, 2, 1])
-    #expect(try Self.decode(RoutingMark.self, .routingMark, [4, 3, 2, 1]) == RoutingMark(0x0102_0304))
+    #expect(
+      try Self.decode(RoutingMark.self, .routingMark, [4, 3, 2, 1]) == RoutingMark(0x0102_0304))
     #expect(Self.encode(TransmitTime(nanoseconds: 1 << 40)) == [0, 0, 0, 0, 0, 1, 0, 0])
   }
 
   @Test func packetInfoBothWays() throws {
     let four = PacketInfoV4(
-      interfaceIndex: 2, localAddress: IPv4Address(10, 0, 0, 1), destination: IPv4Address(224, 0, 0, 5))
+      interfaceIndex: 2, localAddress: IPv4Address(10, 0, 0, 1),
+      destination: IPv4Address(224, 0, 0, 5))
     #expect(Self.encode(four) == [2, 0, 0, 0, 10, 0, 0, 1, 224, 0, 0, 5])
     #expect(try Self.decode(PacketInfoV4.self, .packetInfoV4, Self.encode(four)) == four)
     let six = PacketInfoV6(address: .loopback, interfaceIndex: 3)
@@ -110,22 +135,29 @@ import Testing
     #expect(short == TrafficClass(.v4, 0xBB))
     #expect(short.congestion == .experienced)
     #expect(short.differentiatedServices == 46)
-    #expect(try Self.decode(TrafficClass.self, .trafficClassV6, [0xBA, 0, 0, 0])?.congestion == .capable0)
+    #expect(
+      try Self.decode(TrafficClass.self, .trafficClassV6, [0xBA, 0, 0, 0])?.congestion == .capable0)
     var built = TrafficClass(.v6, 0)
     built.differentiatedServices = 46
     built.congestion = .capable1
     #expect(Self.encode(built) == [0xB9, 0, 0, 0])
-    #expect(throws: AncillaryError.self) { try Self.decode(TrafficClass.self, .trafficClassV4, [1, 2]) }
+    #expect(throws: AncillaryError.self) {
+      try Self.decode(TrafficClass.self, .trafficClassV4, [1, 2])
+    }
   }
 
   @Test func segmentSizes() throws {
     #expect(Self.encode(SegmentSize(1400)) == [0x78, 0x05])
-    #expect(try Self.decode(CoalescedSegmentSize.self, .coalescedSegmentSize, [0x78, 5, 0, 0])?.value == 1400)
-    #expect(try Self.decode(CoalescedSegmentSize.self, .coalescedSegmentSize, [0x78, 5])?.value == 1400)
+    #expect(
+      try Self.decode(CoalescedSegmentSize.self, .coalescedSegmentSize, [0x78, 5, 0, 0])?.value
+        == 1400)
+    #expect(
+      try Self.decode(CoalescedSegmentSize.self, .coalescedSegmentSize, [0x78, 5])?.value == 1400)
   }
 
   @Test func extendedErrors() throws {
-    let error: [UInt8] = littleEndian(Int32(111)) + [2, 3, 3, 0] + littleEndian(UInt32(9)) + littleEndian(UInt32(8))
+    let error: [UInt8] =
+      littleEndian(Int32(111)) + [2, 3, 3, 0] + littleEndian(UInt32(9)) + littleEndian(UInt32(8))
     let offender: [UInt8] = [2, 0, 0, 0, 127, 0, 0, 1] + [UInt8](repeating: 0, count: 8)
     let four = try #require(try Self.decode(ExtendedError.self, .extendedErrorV4, error + offender))
     #expect(four.errno == .connectionRefused)
@@ -152,7 +184,8 @@ import Testing
   }
 
   @Test func bsdCredentialsBothWays() throws {
-    let credentials = BSDCredentials(processID: 1, userID: 2, effectiveUserID: 3, groupID: 4, groups: [5, 6])
+    let credentials = BSDCredentials(
+      processID: 1, userID: 2, effectiveUserID: 3, groupID: 4, groups: [5, 6])
     let bytes = Self.encode(credentials)
     #expect(
       bytes == [1, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 4, 0, 0, 0, 2, 0, 0, 0, 5, 0, 0, 0, 6, 0, 0, 0]
@@ -179,8 +212,10 @@ import Testing
   @Test func anyPayload() {
     var generator = SeededGenerator(seed: 17)
     let kinds: [ControlMessageKind] = [
-      .credentials, .securityLabel, .timestamp, .timestampNanosecondsWide, .packetTimestamps, .droppedMessageCount,
-      .queuedByteCount, .packetInfoV4, .packetInfoV6, .hopLimitV6, .trafficClassV4, .coalescedSegmentSize,
+      .credentials, .securityLabel, .timestamp, .timestampNanosecondsWide, .packetTimestamps,
+      .droppedMessageCount,
+      .queuedByteCount, .packetInfoV4, .packetInfoV6, .hopLimitV6, .trafficClassV4,
+      .coalescedSegmentSize,
       .extendedErrorV4,
       .extendedErrorV6, .originalDestinationV6, .bsdCredentials, .routingMark,
     ]
@@ -229,6 +264,8 @@ import Testing
 
   @Test func thirdPartyKinds() throws {
     #expect(Self.encode(Sequence(value: 0x0102)) == [1, 2])
-    #expect(try Self.decode(Sequence.self, ControlMessageKind(level: 263, type: 1), [1, 2]) == Sequence(value: 0x0102))
+    #expect(
+      try Self.decode(Sequence.self, ControlMessageKind(level: 263, type: 1), [1, 2])
+        == Sequence(value: 0x0102))
   }
 }

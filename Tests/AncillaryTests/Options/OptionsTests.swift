@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import Ancillary
 import Glibc
 import Testing
@@ -25,14 +26,18 @@ import Testing
     #expect((freeBSD.waitForAll, freeBSD.doNotWait, freeBSD.endOfFile) == (0x40, 0x80, 0x100))
     #expect((freeBSD.noSignal, freeBSD.closeOnExec) == (0x20000, 0x40000))
     let macOS = MessageFlagNumbers.macOS
-    #expect((macOS.doNotRoute, macOS.endOfRecord, macOS.waitForAll, macOS.doNotWait) == (0x4, 0x8, 0x40, 0x80))
+    #expect(
+      (macOS.doNotRoute, macOS.endOfRecord, macOS.waitForAll, macOS.doNotWait) == (
+        0x4, 0x8, 0x40, 0x80
+      ))
     #expect((macOS.noSignal, macOS.closeOnExec) == (0x80000, 0))
   }
 
   @Test func noSignalIsAlwaysOn() {
     #expect(SendOptions().systemFlags == 0x4000)
     #expect(
-      ([.endOfRecord, .outOfBand, .doNotRoute, .doNotWait, .confirm, .more] as SendOptions).systemFlags == 0xC8C5)
+      ([.endOfRecord, .outOfBand, .doNotRoute, .doNotWait, .confirm, .more] as SendOptions)
+        .systemFlags == 0xC8C5)
     #expect(SendOptions(rawValue: 0x0400_0000).systemFlags == 0x0400_4000)
     #expect(SendOptions.endOfFile.isEmpty)
   }
@@ -40,7 +45,8 @@ import Testing
   @Test func closeOnExecIsAlwaysOnAndNeverSeen() {
     #expect(ReceiveOptions().systemFlags == 0x4000_0000)
     #expect(
-      ([.peek, .waitForAll, .outOfBand, .errorQueue, .fullLength, .doNotWait] as ReceiveOptions).rawValue == 0x2163)
+      ([.peek, .waitForAll, .outOfBand, .errorQueue, .fullLength, .doNotWait] as ReceiveOptions)
+        .rawValue == 0x2163)
     #expect(ReceiveFlags(systemFlags: 0x4000_0000).isEmpty)
     #expect(ReceiveFlags(systemFlags: 0x4000_0028) == [.payloadTruncated, .controlTruncated])
     #expect(ReceiveFlags(systemFlags: 0x2081) == [.errorQueue, .endOfRecord, .outOfBand])

@@ -1,10 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0
 import Ancillary
 
 /// Control messages as bytes, written by hand: lengths may lie.
 struct RawControl {
   var bytes: [UInt8] = []
 
-  mutating func add(level: Int32, type: Int32, payload: [UInt8], statedLength: UInt? = nil, padded: Bool = true) {
+  mutating func add(
+    level: Int32, type: Int32, payload: [UInt8], statedLength: UInt? = nil, padded: Bool = true
+  ) {
     append(statedLength ?? UInt(16 + payload.count))
     append(level)
     append(type)

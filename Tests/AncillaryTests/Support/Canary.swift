@@ -1,10 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
 import Ancillary
 import Glibc
 import SystemPackage
 import Testing
 
-/// A connected pair whose second end goes where the test sends it. When all copies of that end are closed the first
-/// hangs up: proof of a close that does not depend on what other tests open at the same time.
+/// A connected pair whose second end goes where the test sends it. When all copies of that end are
+/// closed the first hangs up: proof of a close that does not depend on what other tests open at the
+/// same time.
 struct Canary: ~Copyable {
   let reader: OwnedFd
   private var writer: OwnedFd?
@@ -18,8 +20,8 @@ struct Canary: ~Copyable {
   /// The second end, once.
   mutating func take() -> OwnedFd { writer.take()! }
 
-  /// Whether every copy of the second end is closed. A fork elsewhere in the process may hold one for a moment, so this
-  /// waits for it.
+  /// Whether every copy of the second end is closed. A fork elsewhere in the process may hold one
+  /// for a moment, so this waits for it.
   func isReleased() -> Bool { hasHungUp(within: 5000) }
 
   /// Whether a copy of the second end is open right now.
@@ -51,13 +53,15 @@ struct Canaries: ~Copyable {
     var entries: [pollfd] = []
     let span = readers.span
     for index in span.indices {
-      entries.append(span[index].withUnsafeFileDescriptor { pollfd(fd: $0.rawValue, events: 0, revents: 0) })
+      entries.append(
+        span[index].withUnsafeFileDescriptor { pollfd(fd: $0.rawValue, events: 0, revents: 0) })
     }
     var hungUp = 0
     repeat {
       let ready = unsafe poll(&entries, nfds_t(entries.count), hungUp < expected ? 5000 : 0)
       for index in entries.indices where entries[index].revents != 0 {
-        precondition(entries[index].revents & Int16(POLLNVAL) == 0, "a test's own descriptor was closed")
+        precondition(
+          entries[index].revents & Int16(POLLNVAL) == 0, "a test's own descriptor was closed")
         hungUp += 1
         entries[index].fd = -1
       }
@@ -84,8 +88,8 @@ struct FileIdentity: Hashable {
   }
 }
 
-/// The number alone, for bytes that are to look like the kernel's: the descriptor is given away and lives in those
-/// bytes from now on.
+/// The number alone, for bytes that are to look like the kernel's: the descriptor is given away and
+/// lives in those bytes from now on.
 func rawNumber(_ descriptor: consuming OwnedFd) -> Int32 { descriptor.release().rawValue }
 
 enum SocketKind: CaseIterable, CustomTestStringConvertible {
@@ -105,7 +109,8 @@ enum SocketKind: CaseIterable, CustomTestStringConvertible {
 /// Two connected Unix-domain sockets.
 func socketPair(_ kind: SocketKind) -> OwnedFds {
   var ends: [Int32] = [-1, -1]
-  let result = unsafe socketpair(AF_UNIX, kind.rawValue | Int32(bitPattern: SOCK_CLOEXEC.rawValue), 0, &ends)
+  let result = unsafe socketpair(
+    AF_UNIX, kind.rawValue | Int32(bitPattern: SOCK_CLOEXEC.rawValue), 0, &ends)
   precondition(result == 0, "socketpair: \(errno)")
   var pair = OwnedFds()
   for end in ends { pair.append(OwnedFd(adopting: FileDescriptor(rawValue: end))) }

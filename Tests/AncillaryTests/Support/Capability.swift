@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import SystemPackage
 
 /// A privilege of this process (capabilities(7)); in a container root has not all of them.

@@ -1,17 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
 import Ancillary
 import Glibc
 import SystemPackage
 
 typealias InternetSocket = BlockingSocket<InternetAddress>
 
-/// An internet socket that waits five seconds at most: a message that does not come fails its test, and does not hang it.
+/// An internet socket that waits five seconds at most: a message that does not come fails its test,
+/// and does not hang it.
 func internetSocket(
   _ family: Int32 = AF_INET, _ type: __socket_type = SOCK_DGRAM, protocol number: Int32 = 0
 ) -> InternetSocket {
-  let socket = Glibc.socket(family, Int32(bitPattern: type.rawValue | SOCK_CLOEXEC.rawValue), number)
+  let socket = Glibc.socket(
+    family, Int32(bitPattern: type.rawValue | SOCK_CLOEXEC.rawValue), number)
   precondition(socket >= 0, "socket: \(errno)")
   var limit = timeval(tv_sec: 5, tv_usec: 0)
-  let result = unsafe setsockopt(socket, SOL_SOCKET, SO_RCVTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
+  let result = unsafe setsockopt(
+    socket, SOL_SOCKET, SO_RCVTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
   precondition(result == 0, "SO_RCVTIMEO: \(errno)")
   return InternetSocket(adopting: OwnedFd(adopting: FileDescriptor(rawValue: socket)))
 }
@@ -24,14 +28,17 @@ func bind(_ socket: borrowing InternetSocket, to address: InternetAddress) -> In
     var name = [UInt8](repeating: 0, count: 128)
     var length = socklen_t(name.count)
     _ = unsafe name.withUnsafeMutableBytes {
-      unsafe getsockname(descriptor.rawValue, $0.baseAddress!.assumingMemoryBound(to: sockaddr.self), &length)
+      unsafe getsockname(
+        descriptor.rawValue, $0.baseAddress!.assumingMemoryBound(to: sockaddr.self), &length)
     }
     return withSpan(Array(name[..<Int(length)])) { try! InternetAddress(decoding: $0) }
   }
 }
 
 /// An address as the C calls take it.
-func withSystemAddress<R>(_ address: some SocketAddress, _ body: (UnsafePointer<sockaddr>, socklen_t) -> R) -> R {
+func withSystemAddress<R>(
+  _ address: some SocketAddress, _ body: (UnsafePointer<sockaddr>, socklen_t) -> R
+) -> R {
   address.withSocketAddressBytes { bytes in
     unsafe bytes.withUnsafeBytes {
       unsafe body($0.baseAddress!.assumingMemoryBound(to: sockaddr.self), socklen_t($0.count))
@@ -41,7 +48,8 @@ func withSystemAddress<R>(_ address: some SocketAddress, _ body: (UnsafePointer<
 
 /// setsockopt(2) with any value; whether the kernel took it.
 func setOption<T: BitwiseCopyable>(
-  _ level: Int32, _ option: Int32, to value: T, on socket: borrowing some DescriptorBacked & ~Copyable
+  _ level: Int32, _ option: Int32, to value: T,
+  on socket: borrowing some DescriptorBacked & ~Copyable
 ) -> Bool {
   var value = value
   return socket.withUnsafeFileDescriptor {
@@ -50,12 +58,16 @@ func setOption<T: BitwiseCopyable>(
 }
 
 /// The same with an `int`, for options that every supported kernel has.
-func set(_ level: Int32, _ option: Int32, _ value: Int32 = 1, on socket: borrowing some DescriptorBacked & ~Copyable) {
+func set(
+  _ level: Int32, _ option: Int32, _ value: Int32 = 1,
+  on socket: borrowing some DescriptorBacked & ~Copyable
+) {
   let isSet = setOption(level, option, to: value, on: socket)
   precondition(isSet, "setsockopt \(level)/\(option): \(errno)")
 }
 
-/// Both ends of a TCP connection on the loopback interface: the one that connected, then the one that was accepted.
+/// Both ends of a TCP connection on the loopback interface: the one that connected, then the one
+/// that was accepted.
 func tcpPair() -> OwnedFds {
   let listener = internetSocket(AF_INET, SOCK_STREAM)
   let address = bind(listener, to: InternetAddress(.loopback, port: 0))
@@ -84,7 +96,8 @@ struct Arrival {
 
 /// Receives one message, with room for `room` bytes of control messages.
 func arrival(
-  on socket: borrowing some ReceiveMessage & ~Copyable, size: Int = 2048, room: Int = 1024, options: ReceiveOptions = []
+  on socket: borrowing some ReceiveMessage & ~Copyable, size: Int = 2048, room: Int = 1024,
+  options: ReceiveOptions = []
 ) throws -> Arrival {
   var memory = [UInt8](repeating: 0xDD, count: room)
   var memorySpan = memory.mutableSpan
@@ -93,17 +106,20 @@ func arrival(
   var span = payload.mutableSpan
   let result = try MessageReceiver(&span).options(options).receive(on: socket, ancillary: &data)
   let control = ControlMessageBuffer(copying: data.controlMessages.bytes)
-  return Arrival(payload: Array(payload.prefix(result.byteCount)), control: control, flags: result.flags)
+  return Arrival(
+    payload: Array(payload.prefix(result.byteCount)), control: control, flags: result.flags)
 }
 
 /// Sends one message with control messages.
 @discardableResult
 func send<S: SendMessageTo & ~Copyable>(
-  _ payload: [UInt8], _ control: ControlMessageBuffer = ControlMessageBuffer(), to address: S.Address,
+  _ payload: [UInt8], _ control: ControlMessageBuffer = ControlMessageBuffer(),
+  to address: S.Address,
   on socket: borrowing S, options: SendOptions = []
 ) throws(Errno) -> Int {
   var outgoing = AncillaryDataBuffer()
   for message in control { outgoing.append(message.message) }
-  return try MessageSender(payload.span).ancillaryData(outgoing.ancillaryData()).options(options).send(
-    to: address, on: socket)
+  return try MessageSender(payload.span).ancillaryData(outgoing.ancillaryData()).options(options)
+    .send(
+      to: address, on: socket)
 }

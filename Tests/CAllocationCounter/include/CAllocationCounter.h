@@ -1,4 +1,6 @@
-// Counts the heap allocations of the calling thread, by standing in front of malloc. For tests only.
+// SPDX-License-Identifier: Apache-2.0
+// Counts the heap allocations of the calling thread, by standing in front of malloc. For tests
+// only.
 #ifndef CALLOCATIONCOUNTER_H
 #define CALLOCATIONCOUNTER_H
 #include <stdint.h>

@@ -1,4 +1,6 @@
-// What a container or an administrator may do to a process, for tests: each holds for the calling process, for good. 0 or -errno.
+// SPDX-License-Identifier: Apache-2.0
+// What a container or an administrator may do to a process, for tests: each holds for the calling
+// process, for good. 0 or -errno.
 #ifndef CPROCESSRESTRICTIONS_H
 #define CPROCESSRESTRICTIONS_H
 #include <stdint.h>
@@ -13,10 +15,12 @@ int32_t cpr_limit_locked_memory(uint64_t bytes);
 int32_t cpr_limit_descriptors(uint64_t count);
 int32_t cpr_become_user(uint32_t user);
 
-// Whether the kernel gives this process a ring that can carry descriptors (Linux 5.12), asked past the library. 1 or 0.
+// Whether the kernel gives this process a ring that can carry descriptors (Linux 5.12), asked past
+// the library. 1 or 0.
 int32_t cpr_kernel_has_ring(void);
 
-// The first `count` accepts of this process fail with this errno; those after are made. To be called while the process has one thread.
+// The first `count` accepts of this process fail with this errno; those after are made. To be
+// called while the process has one thread.
 int32_t cpr_fail_accepts(int32_t error, uint32_t count);
 
 #endif

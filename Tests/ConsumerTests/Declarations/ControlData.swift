@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import MessageSockets
 import SystemPackage
 
@@ -5,15 +6,22 @@ import SystemPackage
 
 private func addresses() throws {
   let unix = try UnixAddress(path: FilePath("/run/app.sock"))
-  _ = (unix.kind == .path, unix.path, unix.nameBytes, UnixAddress("@app"), UnixAddress.autobind, UnixAddress.unnamed, unix.description)
+  _ = (
+    unix.kind == .path, unix.path, unix.nameBytes, UnixAddress("@app"), UnixAddress.autobind,
+    UnixAddress.unnamed, unix.description
+  )
   let v6 = InternetAddress(IPv6Address.loopback, port: 1, scopeID: 2)
-  _ = (InternetAddress("[fe80::1%2]:80"), InternetAddress(IPv4Address(127, 0, 0, 1), port: 1), v6.host, v6.port, v6.scopeID)
+  _ = (
+    InternetAddress("[fe80::1%2]:80"), InternetAddress(IPv4Address(127, 0, 0, 1), port: 1), v6.host,
+    v6.port, v6.scopeID
+  )
   let any = AnySocketAddress(unix)
   _ = (any.family, any.unix, any.internet, any.bytes, try any.decode(as: UnixAddress.self))
 }
 
 private func controlMessages(_ message: ReceivedMessage, _ file: consuming OwnedFd) throws {
-  var buffer = ControlMessageBuffer(capacity: ControlMessages.space(for: 12) + ControlMessages.space(forDescriptors: 2))
+  var buffer = ControlMessageBuffer(
+    capacity: ControlMessages.space(for: 12) + ControlMessages.space(forDescriptors: 2))
   buffer.append(SegmentSize(1200))
   buffer.append(TrafficClass(.v4, 2))
   buffer.append(HopLimit(.v6, 3))
@@ -41,8 +49,12 @@ private func controlMessages(_ message: ReceivedMessage, _ file: consuming Owned
 private struct Password: EncodableControlMessage, DecodableControlMessage {
   var kind: ControlMessageKind { ControlMessageKind(level: 1, type: 200) }
   var encodedByteCount: Int { 1 }
-  @_lifetime(output: copy output) func encode(into output: inout OutputRawSpan) { output.append(7 as UInt8) }
-  static func matches(_ kind: ControlMessageKind) -> Bool { kind == ControlMessageKind(level: 1, type: 200) }
+  @_lifetime(output: copy output) func encode(into output: inout OutputRawSpan) {
+    output.append(7 as UInt8)
+  }
+  static func matches(_ kind: ControlMessageKind) -> Bool {
+    kind == ControlMessageKind(level: 1, type: 200)
+  }
   init() {}
   init(decoding message: borrowing ControlMessage) throws(AncillaryError) {
     guard message.data.byteCount == 1 else { throw AncillaryError(code: .malformedData) }
@@ -57,9 +69,15 @@ private func descriptors(_ first: consuming OwnedFd) throws {
   try first.close()
 }
 
-private func blocking(_ socket: borrowing BlockingSocket<UnixAddress>, _ files: borrowing OwnedFds, _ memory: inout MutableRawSpan) throws {
+private func blocking(
+  _ socket: borrowing BlockingSocket<UnixAddress>, _ files: borrowing OwnedFds,
+  _ memory: inout MutableRawSpan
+) throws {
   let payload: [UInt8] = [1]
   let _: Int = try socket.send(payload.span.bytes, descriptors: files.span)
   let received = try socket.receive(into: &memory, upTo: 4)
-  _ = (received.byteCount, received.flags, received.descriptors.count, received.surplus, received.failures)
+  _ = (
+    received.byteCount, received.flags, received.descriptors.count, received.surplus,
+    received.failures
+  )
 }

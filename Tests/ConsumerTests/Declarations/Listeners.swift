@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import MessageSockets
 import SystemPackage
 
@@ -11,20 +12,25 @@ private func anyListener<Listener: SocketListener>(_ listener: Listener) async t
   try await listener.serve { connection in
     let _: Listener.Connection = connection
   }
-  try await listener.serve(ServeLimits(connections: 8, graceTime: .zero), onError: { (_: any Error) in }) { _ in }
+  try await listener.serve(
+    ServeLimits(connections: 8, graceTime: .zero), onError: { (_: any Error) in }
+  ) { _ in }
   let _: (IOLoop, IOLoopGroup?) = (listener.loop, listener.connectionGroup)
   await listener.close()
 }
 
 private func listeners(_ loop: IOLoop, _ group: IOLoopGroup) async throws {
-  var binding = UnixBinding(permissions: [.ownerReadWrite, .groupReadWrite], replacesStaleFile: false, removesFile: false)
+  var binding = UnixBinding(
+    permissions: [.ownerReadWrite, .groupReadWrite], replacesStaleFile: false, removesFile: false)
   binding.permissions = .ownerReadWrite
   let path = try UnixAddress(path: "/run/app.sock")
-  let stream = try UnixListener<UnixStream>.bind(to: path, backlog: 16, binding: binding, on: loop, connectionsOn: group)
+  let stream = try UnixListener<UnixStream>.bind(
+    to: path, backlog: 16, binding: binding, on: loop, connectionsOn: group)
   let _: UnixAddress = stream.address
   let _ = try UnixListener<UnixSeqpacket>.bind(to: UnixAddress(abstract: "app"))
   let tcp = try TCPListener.bind(
-    to: InternetAddress(.any, port: 80), backlog: 16, settings: [SocketSetting(.reusePort, true)], on: loop, connectionsOn: group)
+    to: InternetAddress(.any, port: 80), backlog: 16, settings: [SocketSetting(.reusePort, true)],
+    on: loop, connectionsOn: group)
   let _: InternetAddress = tcp.address
 }
 
@@ -33,7 +39,11 @@ private actor OwnListener: SocketListener {
   nonisolated let channel: SocketChannel
   nonisolated let connectionGroup: IOLoopGroup? = nil
   nonisolated var unownedExecutor: UnownedSerialExecutor { channel.unownedExecutor }
-  static func makeConnection(_ channel: SocketChannel) -> UnixStream { UnixStream(channel: channel) }
+  static func makeConnection(_ channel: SocketChannel) -> UnixStream {
+    UnixStream(channel: channel)
+  }
 
-  init(_ descriptor: consuming OwnedFd, on loop: IOLoop) { channel = SocketChannel(adopting: descriptor, kind: .stream, loop: loop) }
+  init(_ descriptor: consuming OwnedFd, on loop: IOLoop) {
+    channel = SocketChannel(adopting: descriptor, kind: .stream, loop: loop)
+  }
 }

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import MessageSockets
 import SystemPackage
 
@@ -12,11 +13,14 @@ private func loops() async throws {
   configuration.receiveBuffers = 16
   let loop = try IOLoop(configuration)
   let _: Int = await loop.run { 1 }
-  let _: (any SerialExecutor, any TaskExecutor, Bool) = (loop.serialExecutor, loop.taskExecutor, loop.isCurrent)
+  let _: (any SerialExecutor, any TaskExecutor, Bool) = (
+    loop.serialExecutor, loop.taskExecutor, loop.isCurrent
+  )
   try await loop.sleep(for: .milliseconds(1))
   let driver: IOLoop.Driver = loop.driver
   _ = (
-    driver.kind == .ioUring, driver.kind == .readiness, driver.reason.code == .probed, driver.reason.errno, driver.reason.detail,
+    driver.kind == .ioUring, driver.kind == .readiness, driver.reason.code == .probed,
+    driver.reason.errno, driver.reason.detail,
     "\(driver)"
   )
   let statistics: IOLoop.Statistics = await loop.statistics
@@ -31,14 +35,19 @@ private func loops() async throws {
 }
 
 private func errors(_ error: SocketError) {
-  let _: (Errno?, AnySocketAddress?, Int, String?) = (error.errno, error.address, error.bytesSent, error.detail)
+  let _: (Errno?, AnySocketAddress?, Int, String?) = (
+    error.errno, error.address, error.bytesSent, error.detail
+  )
   switch error.code {
-  case .addressInUse, .addressNotAvailable, .badDescriptor, .cannotPassRing, .closed, .connectionRefused, .connectionReset,
+  case .addressInUse, .addressNotAvailable, .badDescriptor, .cannotPassRing, .closed,
+    .connectionRefused, .connectionReset,
     .deadlineExceeded,
-    .emptyPayload, .hostUnreachable, .invalidConfiguration, .ioUringUnavailable, .loopFailed, .loopShutDown, .messageTooLarge,
+    .emptyPayload, .hostUnreachable, .invalidConfiguration, .ioUringUnavailable, .loopFailed,
+    .loopShutDown, .messageTooLarge,
     .messagesUnread,
     .notConnected,
-    .notFound, .notPermitted, .notSupported, .outOfDescriptors, .outOfMemory, .partialSend, .peerClosed, .system, .timedOut,
+    .notFound, .notPermitted, .notSupported, .outOfDescriptors, .outOfMemory, .partialSend,
+    .peerClosed, .system, .timedOut,
     .tooManyDescriptors, .tooManyInFlight, .wouldBlock, .wrongSocketKind:
     _ = error.operation.rawValue
   default: _ = "\(error)"

@@ -1,9 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
 import MessageSockets
 import SystemPackage
 
 // Never run: that it compiles shows that what users write is there, public, and spelled so.
 
-private func anySocket<Socket: MessageSocket>(_ socket: Socket, _ memory: inout OutputRawSpan) async throws {
+private func anySocket<Socket: MessageSocket>(_ socket: Socket, _ memory: inout OutputRawSpan)
+  async throws
+{
   let options: SendOptions = [.endOfRecord, .doNotWait, .more, .confirm, .doNotRoute, .outOfBand]
   var control = ControlMessageBuffer()
   control.append(Credentials(processID: 1, userID: 2, groupID: 3))
@@ -17,24 +20,35 @@ private func anySocket<Socket: MessageSocket>(_ socket: Socket, _ memory: inout 
 
   let _: ReceivedMessage? = try await socket.receiveMessage()
   let _: ReceivedMessage? = try await socket.receiveMessage(deadline: .now + .seconds(1))
-  let _: ReceivedMessage? = try await socket.receiveMessage(options: [.peek, .waitForAll, .errorQueue, .fullLength], deadline: .now)
+  let _: ReceivedMessage? = try await socket.receiveMessage(
+    options: [.peek, .waitForAll, .errorQueue, .fullLength], deadline: .now)
   let _: [ReceivedMessage] = try await socket.receiveMessages(max: 16)
   if let parts = try await socket.receiveMessage(into: &memory) {
     _ = (
-      parts.byteCount, parts.descriptors.count, parts.credentials, parts.control, parts.outcome, parts.flags, parts.sender, parts.timestamp
+      parts.byteCount, parts.descriptors.count, parts.credentials, parts.control, parts.outcome,
+      parts.flags, parts.sender, parts.timestamp
     )
   }
-  if var parts = try await socket.receiveMessage(into: &memory, options: .peek, deadline: .now + .seconds(1)) { _ = parts.takeProcess() }
+  if var parts = try await socket.receiveMessage(
+    into: &memory, options: .peek, deadline: .now + .seconds(1))
+  {
+    _ = parts.takeProcess()
+  }
   for try await message in socket.messages { look(at: message) }
-  for try await message in socket.messages(window: ReceiveWindow(messages: 4, descriptors: 253)) { look(at: message) }
+  for try await message in socket.messages(window: ReceiveWindow(messages: 4, descriptors: 253)) {
+    look(at: message)
+  }
 
   let _: IOLoop = socket.loop
   let _: SocketKind = socket.channel.kind
-  let _: (AnySocketAddress?, AnySocketAddress?) = (try await socket.localAddress(), try await socket.peerAddress())
+  let _: (AnySocketAddress?, AnySocketAddress?) = (
+    try await socket.localAddress(), try await socket.peerAddress()
+  )
   let _: Int = try await socket.option(.sendBufferSize)
   try await socket.setOption(.receiveBufferSize, to: 1 << 20)
   try await socket.setOption(.timestamps, to: true)
-  try await socket.setOption(SocketOption<[UInt8]>(level: 1, name: 13), to: [0, 0, 0, 0, 0, 0, 0, 0])
+  try await socket.setOption(
+    SocketOption<[UInt8]>(level: 1, name: 13), to: [0, 0, 0, 0, 0, 0, 0, 0])
   try await socket.shutdown(.sending)
   try await socket.shutdown(.receiving)
   try await socket.shutdown(.both)
@@ -43,16 +57,24 @@ private func anySocket<Socket: MessageSocket>(_ socket: Socket, _ memory: inout 
 }
 
 private func look(at message: ReceivedMessage) {
-  let _: ([UInt8], Int, Int, ReceiveFlags) = (message.payload, message.byteCount, message.descriptorCount, message.flags)
+  let _: ([UInt8], Int, Int, ReceiveFlags) = (
+    message.payload, message.byteCount, message.descriptorCount, message.flags
+  )
   let _: (Credentials?, AnySocketAddress?) = (message.credentials, message.sender)
   let outcome: ReceiveOutcome = message.outcome
-  let _: (Bool, Bool, [DescriptorFailure]) = (outcome.isPayloadTruncated, outcome.isControlTruncated, outcome.failures)
+  let _: (Bool, Bool, [DescriptorFailure]) = (
+    outcome.isPayloadTruncated, outcome.isControlTruncated, outcome.failures
+  )
   _ = outcome == .complete
-  let _: (SecurityLabel?, Timestamp?, PacketTimestamps?) = (message.securityLabel, message.timestamp, message.packetTimestamps)
+  let _: (SecurityLabel?, Timestamp?, PacketTimestamps?) = (
+    message.securityLabel, message.timestamp, message.packetTimestamps
+  )
   let _: (PacketInfoV4?, PacketInfoV6?, HopLimit?, TrafficClass?) =
     (message.packetInfoV4, message.packetInfoV6, message.hopLimit, message.trafficClass)
   let _: (Int?, Int?, Int?) = (message.bytesLeft, message.droppedMessages, message.segmentSize)
-  let _: (ExtendedError?, OriginalDestination?) = (message.extendedError, message.originalDestination)
+  let _: (ExtendedError?, OriginalDestination?) = (
+    message.extendedError, message.originalDestination
+  )
   for stored in message.control { _ = (stored.kind, stored.isTruncated) }
   while let descriptor = message.takeDescriptor() { try? descriptor.close() }
   var all = message.takeDescriptors()
@@ -76,7 +98,9 @@ private func unixSocket(_ socket: some UnixSocket, _ file: consuming OwnedFd) as
   try await socket.sendMessage(header, duplicating: [FileDescriptor.standardInput])
 }
 
-private func connection<Connection: UnixConnection>(_: Connection.Type, _ descriptor: consuming OwnedFd, on loop: IOLoop) async throws {
+private func connection<Connection: UnixConnection>(
+  _: Connection.Type, _ descriptor: consuming OwnedFd, on loop: IOLoop
+) async throws {
   let _: (Connection, Connection) = try Connection.makePair()
   let _: (Connection, Connection) = try Connection.makePair(on: loop)
   let _: Connection = try await .connect(to: UnixAddress(path: "/run/app.sock"), on: loop)
@@ -89,7 +113,9 @@ private func stream(_ stream: some StreamSocket) async throws {
   for try await byte in stream.bytes { _ = byte }
 }
 
-private func datagram<Socket: DatagramSocket>(_ socket: Socket, to address: Socket.Address) async throws {
+private func datagram<Socket: DatagramSocket>(_ socket: Socket, to address: Socket.Address)
+  async throws
+{
   try await socket.connect(to: address)
   let header: [UInt8] = [1]
   try await socket.sendMessage(header, to: address)
@@ -99,15 +125,19 @@ private func datagram<Socket: DatagramSocket>(_ socket: Socket, to address: Sock
 
 private func unixDatagram(_ file: consuming OwnedFd, on loop: IOLoop) async throws {
   let address = try UnixAddress(path: "/run/app.sock")
-  let socket = try UnixDatagram(boundTo: address, binding: UnixBinding(permissions: .ownerReadWrite), on: loop)
+  let socket = try UnixDatagram(
+    boundTo: address, binding: UnixBinding(permissions: .ownerReadWrite), on: loop)
   let _: (UnixDatagram, UnixDatagram) = try UnixDatagram.makePair(on: loop)
   try await socket.sendMessage([1], descriptor: file, to: address)
   _ = try (UnixDatagram(), UnixDatagram(adopting: file))
 }
 
-private func internet(_ first: consuming OwnedFd, _ second: consuming OwnedFd, on loop: IOLoop) async throws {
+private func internet(_ first: consuming OwnedFd, _ second: consuming OwnedFd, on loop: IOLoop)
+  async throws
+{
   let _: TCPStream = try await .connect(to: InternetAddress(.loopback, port: 80), on: loop)
   let _: TCPStream = try TCPStream(adopting: first, on: loop)
-  let _: UDPSocket = try UDPSocket(boundTo: InternetAddress(IPv6Address.any, port: 53, scopeID: 2), on: loop)
+  let _: UDPSocket = try UDPSocket(
+    boundTo: InternetAddress(IPv6Address.any, port: 53, scopeID: 2), on: loop)
   let _: UDPSocket = try UDPSocket(adopting: second, on: loop)
 }

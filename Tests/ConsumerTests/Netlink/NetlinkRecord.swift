@@ -1,4 +1,6 @@
-/// A record of a netlink message, or an attribute of one: a length, a type, and a body, padded to four bytes.
+// SPDX-License-Identifier: Apache-2.0
+/// A record of a netlink message, or an attribute of one: a length, a type, and a body, padded to
+/// four bytes.
 struct NetlinkRecord {
   static let done: UInt16 = 3
   static let newLink: UInt16 = 16
@@ -28,12 +30,15 @@ struct NetlinkRecord {
   }
 
   private static func split(
-    _ bytes: ArraySlice<UInt8>, header: Int, make: (ArraySlice<UInt8>, ArraySlice<UInt8>) -> NetlinkRecord,
+    _ bytes: ArraySlice<UInt8>, header: Int,
+    make: (ArraySlice<UInt8>, ArraySlice<UInt8>) -> NetlinkRecord,
     length: (ArraySlice<UInt8>) -> Int
   ) -> [NetlinkRecord] {
     var rest = bytes
     var records: [NetlinkRecord] = []
-    while rest.count >= header, case let length = length(rest), length >= header, length <= rest.count {
+    while rest.count >= header, case let length = length(rest), length >= header,
+      length <= rest.count
+    {
       records.append(make(rest, rest.prefix(length).dropFirst(header)))
       rest = rest.dropFirst((length + 3) & ~3)
     }

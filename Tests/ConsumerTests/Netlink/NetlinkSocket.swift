@@ -1,8 +1,10 @@
+// SPDX-License-Identifier: Apache-2.0
 import Glibc
 import MessageSockets
 import SystemPackage
 
-/// A socket of a kind that the package does not know: routing netlink (rtnetlink(7)). All its methods are the default implementations.
+/// A socket of a kind that the package does not know: routing netlink (rtnetlink(7)). All its
+/// methods are the default implementations.
 actor NetlinkSocket: MessageSocket {
   nonisolated let channel: SocketChannel
   nonisolated var unownedExecutor: UnownedSerialExecutor { channel.unownedExecutor }
@@ -11,9 +13,11 @@ actor NetlinkSocket: MessageSocket {
   private static let route: Int32 = 0
 
   init(on loop: IOLoop? = nil) throws {
-    let number = socket(AF_NETLINK, Int32(SOCK_RAW.rawValue) | Int32(SOCK_CLOEXEC.rawValue), Self.route)
+    let number = socket(
+      AF_NETLINK, Int32(SOCK_RAW.rawValue) | Int32(SOCK_CLOEXEC.rawValue), Self.route)
     guard number >= 0 else { throw Errno(rawValue: errno) }
     let loop = try loop ?? .currentOrShared()
-    channel = SocketChannel(adopting: OwnedFd(adopting: FileDescriptor(rawValue: number)), kind: .datagram, loop: loop)
+    channel = SocketChannel(
+      adopting: OwnedFd(adopting: FileDescriptor(rawValue: number)), kind: .datagram, loop: loop)
   }
 }

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import Glibc
 import MessageSockets
 import Testing
@@ -21,7 +22,9 @@ import Testing
     let loop = try IOLoop()
     try await loop.run {
       let socket = try NetlinkSocket()
-      let waiting = Task(executorPreference: loop.taskExecutor) { try await socket.receiveMessage() }
+      let waiting = Task(executorPreference: loop.taskExecutor) {
+        try await socket.receiveMessage()
+      }
       waiting.cancel()
       await #expect(throws: CancellationError.self) { try await waiting.value }
       #expect(try await !NetworkInterface.all(on: socket).isEmpty)

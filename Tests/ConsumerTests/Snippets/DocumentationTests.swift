@@ -1,8 +1,10 @@
+// SPDX-License-Identifier: Apache-2.0
 import SystemPackage
 import Testing
 
 @Suite struct DocumentationTests {
-  private static let root = FilePath(#filePath).removingLastComponent().removingLastComponent().removingLastComponent()
+  private static let root = FilePath(#filePath).removingLastComponent().removingLastComponent()
+    .removingLastComponent()
     .removingLastComponent()
 
   @Test func pagesShowWhatIsCompiledHere() throws {
@@ -19,7 +21,9 @@ import Testing
     var snippets: [String: String] = [:]
     var page: String?
     var lines: [Substring] = []
-    for line in try text(of: "Tests/ConsumerTests/Snippets/SocketSnippets.swift").split(separator: "\n", omittingEmptySubsequences: false) {
+    for line in try text(of: "Tests/ConsumerTests/Snippets/SocketSnippets.swift").split(
+      separator: "\n", omittingEmptySubsequences: false)
+    {
       let words = line.drop { $0 == " " }
       if words.hasPrefix("// begin ") {
         page = String(words.dropFirst("// begin ".count))
@@ -36,11 +40,14 @@ import Testing
   }
 
   private static func text(of path: String) throws -> String {
-    let file = try FileDescriptor.open(root.pushing(FilePath(path)), .readOnly, options: .closeOnExec)
+    let file = try FileDescriptor.open(
+      root.pushing(FilePath(path)), .readOnly, options: .closeOnExec)
     return try file.closeAfter {
       var text: [UInt8] = []
       var piece = [UInt8](repeating: 0, count: 65536)
-      while case let count = try piece.withUnsafeMutableBytes({ try file.read(into: $0) }), count > 0 { text += piece[..<count] }
+      while case let count = try piece.withUnsafeMutableBytes({ try file.read(into: $0) }),
+        count > 0
+      { text += piece[..<count] }
       return String(decoding: text, as: UTF8.self)
     }
   }

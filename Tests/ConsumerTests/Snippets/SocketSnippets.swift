@@ -1,9 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
 import Glibc
 import MessageSockets
 import SystemPackage
 import Testing
 
-/// What the documentation shows, compiled and run: the lines between the marks stand in the page that the mark names, word for word.
+/// What the documentation shows, compiled and run: the lines between the marks stand in the page
+/// that the mark names, word for word.
 @Suite struct SocketSnippets {
   @Test func unixStream() async throws {
     var lines: [String] = []
@@ -29,7 +31,8 @@ import Testing
   @Test func unixSeqpacket() async throws {
     // begin UnixSeqpacket
     let (supervisor, worker) = try UnixSeqpacket.makePair()
-    let log = OwnedFd(adopting: try FileDescriptor.open("/dev/null", .writeOnly, options: .closeOnExec))
+    let log = OwnedFd(
+      adopting: try FileDescriptor.open("/dev/null", .writeOnly, options: .closeOnExec))
     try await supervisor.sendMessage(Array("log".utf8), descriptor: log)
 
     if let message = try await worker.receiveMessage(), let received = message.takeDescriptor() {
@@ -95,7 +98,11 @@ import Testing
 
   @Test func tcpStream() async throws {
     let listener = try TCPListener.bind(to: InternetAddress(.loopback, port: 0))
-    let echo = Task { try await listener.serve { for try await byte in $0.bytes { try await $0.sendMessage([byte]) } } }
+    let echo = Task {
+      try await listener.serve {
+        for try await byte in $0.bytes { try await $0.sendMessage([byte]) }
+      }
+    }
     let address = listener.address
     // begin TCPStream
     let stream = try await TCPStream.connect(to: address)
@@ -122,7 +129,9 @@ import Testing
 
     let query = try await server.receiveMessage()
     let cameTo = query?.packetInfoV4?.destination
-    if let sender = query?.sender?.internet { try await server.sendMessage(Array("reply".utf8), to: sender) }
+    if let sender = query?.sender?.internet {
+      try await server.sendMessage(Array("reply".utf8), to: sender)
+    }
     let reply = try await client.receiveMessage()
     // end
     #expect(cameTo == .loopback)

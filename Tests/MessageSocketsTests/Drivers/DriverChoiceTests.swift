@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import MessageSockets
 @testable import SocketEngine
 import Testing
@@ -9,9 +10,13 @@ extension KernelTests {
       #expect(try DriverEnvironment.choice(named: "automatic") == .automatic)
       #expect(try DriverEnvironment.choice(named: "io_uring") == .ioUring)
       #expect(try DriverEnvironment.choice(named: "readiness") == .readiness)
-      let error = #expect(throws: SocketError.self) { try DriverEnvironment.choice(named: "Readiness") }
+      let error = #expect(throws: SocketError.self) {
+        try DriverEnvironment.choice(named: "Readiness")
+      }
       #expect(error?.code == .invalidConfiguration)
-      for name in ["Readiness", "automatic", "io_uring", "readiness"] { #expect(error?.description.contains(name) == true) }
+      for name in ["Readiness", "automatic", "io_uring", "readiness"] {
+        #expect(error?.description.contains(name) == true)
+      }
     }
 
     @Test func anUnknownValueIsAnErrorOfTheLoop() throws {

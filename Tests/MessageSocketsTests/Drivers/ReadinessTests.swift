@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import Glibc
 @testable import MessageSockets
 @testable import SocketEngine
@@ -5,7 +6,8 @@ import SystemPackage
 import Testing
 
 extension KernelTests {
-  /// What only the readiness driver has: sockets that are registered with epoll. Runs on a loop of its own, whatever the machine allows.
+  /// What only the readiness driver has: sockets that are registered with epoll. Runs on a loop of
+  /// its own, whatever the machine allows.
   @Suite struct Readiness {
     private func withReadinessLoop(_ body: (IOLoop) async throws -> Void) async throws {
       var configuration = IOLoop.Configuration()
@@ -18,7 +20,8 @@ extension KernelTests {
       try openDescriptors().filter { $0.value == "anon_inode:[eventpoll]" }.keys.flatMap { number in
         let text = try textOfProcessFile("/proc/self/fdinfo/\(number)")
         return text.split(separator: "\n").compactMap { line in
-          line.hasPrefix("tfd:") ? Int32(line.split(whereSeparator: { $0 == " " || $0 == ":" })[1]) : nil
+          line.hasPrefix("tfd:")
+            ? Int32(line.split(whereSeparator: { $0 == " " || $0 == ":" })[1]) : nil
         }
       }
     }
@@ -29,15 +32,20 @@ extension KernelTests {
         try await left.sendMessage([1])
         _ = try await right.receiveMessage()
         #expect(try !watchedNumbers().contains(right.channel.socket.number))
-        let receiving = Task(executorPreference: loop.taskExecutor) { try await right.receiveMessage() }
+        let receiving = Task(executorPreference: loop.taskExecutor) {
+          try await right.receiveMessage()
+        }
         // It is pending before it is tried: a turn later.
-        while try !watchedNumbers().contains(right.channel.socket.number) { _ = await loop.statistics }
+        while try !watchedNumbers().contains(right.channel.socket.number) {
+          _ = await loop.statistics
+        }
         try await left.sendMessage([1])
         #expect(try await receiving.value != nil)
       }
     }
 
-    /// epoll watches open files: a socket that others still have must be taken out, or it would wake the loop for ever.
+    /// epoll watches open files: a socket that others still have must be taken out, or it would
+    /// wake the loop for ever.
     @Test(arguments: [true, false])
     func aSocketThatLivesOnElsewhereIsNotWatchedAnyMore(closing: Bool) async throws {
       try await withReadinessLoop { loop in
@@ -51,10 +59,16 @@ extension KernelTests {
       }
     }
 
-    private func copyOfASocketThatHasWaited(on loop: IOLoop, closing: Bool) async throws -> (UnixStream, Int32) {
+    private func copyOfASocketThatHasWaited(on loop: IOLoop, closing: Bool) async throws -> (
+      UnixStream, Int32
+    ) {
       let (left, right) = try UnixStream.makePair()
-      let receiving = Task(executorPreference: loop.taskExecutor) { try await right.receiveMessage()?.payload }
-      while try !watchedNumbers().contains(right.channel.socket.number) { _ = await loop.statistics }
+      let receiving = Task(executorPreference: loop.taskExecutor) {
+        try await right.receiveMessage()?.payload
+      }
+      while try !watchedNumbers().contains(right.channel.socket.number) {
+        _ = await loop.statistics
+      }
       try await left.sendMessage([1])
       #expect(try await receiving.value == [1])
       let copy = dup(right.channel.socket.number)
@@ -67,25 +81,34 @@ extension KernelTests {
       try await withReadinessLoop { loop in
         let before = openDescriptors().values.filter { $0 == "anon_inode:[eventpoll]" }.count
         let (left, right) = try UnixStream.makePair()
-        let receiving = Task(executorPreference: loop.taskExecutor) { try await right.receiveMessage() }
-        repeat { _ = await loop.statistics } while try !watchedNumbers().contains(right.channel.socket.number)
+        let receiving = Task(executorPreference: loop.taskExecutor) {
+          try await right.receiveMessage()
+        }
+        repeat {
+          _ = await loop.statistics
+        } while try !watchedNumbers().contains(right.channel.socket.number)
         receiving.cancel()
         _ = await receiving.result
         await loop.shutdown()
-        #expect(openDescriptors().values.filter { $0 == "anon_inode:[eventpoll]" }.count == before - 1)
+        #expect(
+          openDescriptors().values.filter { $0 == "anon_inode:[eventpoll]" }.count == before - 1)
         await right.close()
         _ = left
       }
     }
 
-    /// A listener is ours, and new: it alone is `O_NONBLOCK`, so that a connection that somebody else takes first cannot block the loop.
+    /// A listener is ours, and new: it alone is `O_NONBLOCK`, so that a connection that somebody
+    /// else takes first cannot block the loop.
     @Test func anAcceptDoesNotBlockTheLoopWhenAnotherProcessIsFaster() async throws {
       try await withReadinessLoop { loop in
         let address = try UnixAddress(abstract: Array("message-sockets-faster-\(getpid())".utf8))
         let listener = try UnixListener<UnixStream>.bind(to: address)
         let accepting = Task(executorPreference: loop.taskExecutor) { try await listener.accept() }
-        repeat { _ = await loop.statistics } while try !watchedNumbers().contains(listener.channel.socket.number)
-        // In one job of the loop's: the event of the first connection is there when the loop looks, the connection is not.
+        repeat {
+          _ = await loop.statistics
+        } while try !watchedNumbers().contains(listener.channel.socket.number)
+        // In one job of the loop's: the event of the first connection is there when the loop looks,
+        // the connection is not.
         try #require(loop.isCurrent)
         let number = listener.channel.socket.number
         let stolen = try connectAndSteal(address, from: number)
@@ -103,7 +126,10 @@ extension KernelTests {
       let client = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0)
       defer { close(client) }
       let connected = address.withSocketAddressBytes { name in
-        name.withUnsafeBytes { connect(client, $0.baseAddress!.assumingMemoryBound(to: sockaddr.self), socklen_t($0.count)) }
+        name.withUnsafeBytes {
+          connect(
+            client, $0.baseAddress!.assumingMemoryBound(to: sockaddr.self), socklen_t($0.count))
+        }
       }
       try #require(connected == 0)
       return Glibc.accept(listener, nil, nil)

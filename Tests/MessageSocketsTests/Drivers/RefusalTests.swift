@@ -1,11 +1,15 @@
+// SPDX-License-Identifier: Apache-2.0
 import Glibc
 @testable import SocketEngine
 import Testing
 
 extension KernelTests {
-  /// Where io_uring is refused, for real: in a process of its own, the same calls work on epoll, and the reason is told.
+  /// Where io_uring is refused, for real: in a process of its own, the same calls work on epoll,
+  /// and the reason is told.
   @Suite struct Refusals {
-    private func expectReadiness(_ code: String, _ found: [String: String], sourceLocation: SourceLocation = #_sourceLocation) {
+    private func expectReadiness(
+      _ code: String, _ found: [String: String], sourceLocation: SourceLocation = #_sourceLocation
+    ) {
       #expect(found["kind"] == "readiness", "\(found)", sourceLocation: sourceLocation)
       #expect(found["code"] == code, "\(found)", sourceLocation: sourceLocation)
       #expect(found["second"] == "readiness", "\(found)", sourceLocation: sourceLocation)
@@ -34,18 +38,25 @@ extension KernelTests {
 
     @Test(.enabled(if: ProbeTool.isRoot, "only root can become another user"))
     func noLockedMemory() throws {
-      expectReadiness("outOfLockedMemory", try ProbeTool.run(["memlock=4096", "user=\(ProbeTool.ownUser)"]))
+      expectReadiness(
+        "outOfLockedMemory", try ProbeTool.run(["memlock=4096", "user=\(ProbeTool.ownUser)"]))
     }
 
     /// What the kernel says without memory or files for a ring; anybody can be told so.
-    @Test(arguments: [(ENOMEM, "outOfLockedMemory"), (ENFILE, "outOfDescriptors"), (EMFILE, "outOfDescriptors")])
+    @Test(arguments: [
+      (ENOMEM, "outOfLockedMemory"), (ENFILE, "outOfDescriptors"), (EMFILE, "outOfDescriptors"),
+    ])
     func noRoomForARing(error: Int32, code: String) throws {
       expectReadiness(code, try ProbeTool.run(["refuse=\(error)"]))
-      #expect(try ProbeTool.run(["refuse=\(error)", "choice=io_uring"])["error"] == "ioUringUnavailable")
+      #expect(
+        try ProbeTool.run(["refuse=\(error)", "choice=io_uring"])["error"] == "ioUringUnavailable")
     }
 
     /// 64 KiB hold a ring of 64 entries eight times, but not one of 4,096.
-    @Test(.enabled(if: ProbeTool.isRoot && ProbeTool.machineHasRing, "only root can become another user; and io_uring must be allowed"))
+    @Test(
+      .enabled(
+        if: ProbeTool.isRoot && ProbeTool.machineHasRing,
+        "only root can become another user; and io_uring must be allowed"))
     func littleLockedMemoryGetsASmallerRing() throws {
       let found = try ProbeTool.run(["memlock=65536", "user=\(ProbeTool.ownUser)", "entries=4096"])
       #expect(found["kind"] == "io_uring", "\(found)")
@@ -54,7 +65,8 @@ extension KernelTests {
 
     @Test func whoInsistsOnTheRingGetsAnErrorThatSaysWhy() throws {
       for found in [
-        try ProbeTool.run(["refuse=\(EPERM)"], environment: "io_uring"), try ProbeTool.run(["refuse=\(EPERM)", "choice=io_uring"]),
+        try ProbeTool.run(["refuse=\(EPERM)"], environment: "io_uring"),
+        try ProbeTool.run(["refuse=\(EPERM)", "choice=io_uring"]),
       ] {
         #expect(found["error"] == "ioUringUnavailable", "\(found)")
         #expect(found["description"]?.contains("seccomp") == true, "\(found)")
@@ -65,7 +77,8 @@ extension KernelTests {
     @Test(
       .enabled(
         if: ProbeTool.isRoot && getenv("MESSAGE_SOCKETS_TEST_SYSCTL") != nil,
-        "turns io_uring off for the machine: set MESSAGE_SOCKETS_TEST_SYSCTL where that harms nobody"))
+        "turns io_uring off for the machine: set MESSAGE_SOCKETS_TEST_SYSCTL where that harms nobody"
+      ))
     func theSystemControlForbidsIt() throws {
       let path = "/proc/sys/kernel/io_uring_disabled"
       let descriptor = open(path, O_RDWR | O_CLOEXEC)

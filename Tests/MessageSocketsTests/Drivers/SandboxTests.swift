@@ -1,8 +1,10 @@
+// SPDX-License-Identifier: Apache-2.0
 import Glibc
 import Testing
 
 extension KernelTests {
-  /// A process that locks itself in after its loop was started, so that the kernel refuses the loop's only system call: everything ends, with an error that says so.
+  /// A process that locks itself in after its loop was started, so that the kernel refuses the
+  /// loop's only system call: everything ends, with an error that says so.
   @Suite struct Sandboxes {
     /// As containers' profiles do.
     @Test(.enabled(if: ProbeTool.machineHasRing, "io_uring must be allowed"))
@@ -14,7 +16,8 @@ extension KernelTests {
       #expect(found["ahead"] == "none", "\(found)")
     }
 
-    /// Then the requests can still be cancelled, and nothing of the sockets is left. A new loop finds out that a ring is of no use.
+    /// Then the requests can still be cancelled, and nothing of the sockets is left. A new loop
+    /// finds out that a ring is of no use.
     @Test(.enabled(if: ProbeTool.machineHasRing, "io_uring must be allowed"))
     func enteringTheRingIsRefused() throws {
       let found = try ProbeTool.run(["choice=io_uring", "task=sandbox-enter"])
@@ -30,7 +33,9 @@ extension KernelTests {
       expectAllEnded(try ProbeTool.run(["choice=readiness", "task=sandbox"]))
     }
 
-    private func expectAllEnded(_ found: [String: String], sourceLocation: SourceLocation = #_sourceLocation) {
+    private func expectAllEnded(
+      _ found: [String: String], sourceLocation: SourceLocation = #_sourceLocation
+    ) {
       for name in ["queued", "receive", "accept", "sleeper", "later", "sleep"] {
         #expect(found[name] == "loopFailed", "\(name) of \(found)", sourceLocation: sourceLocation)
       }

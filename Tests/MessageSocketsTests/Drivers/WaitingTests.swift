@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import Glibc
 import MessageSockets
 @testable import SocketEngine
@@ -13,13 +14,18 @@ extension KernelTests {
       try await withDescriptorOracle { loop in
         let (left, right) = try UnixStream.makePair()
         let sending = Task(executorPreference: loop.taskExecutor) {
-          await errorThrown { try await left.sendMessage([UInt8](repeating: 1, count: 8 << 20), descriptor: try .numbered(1)) }
+          await errorThrown {
+            try await left.sendMessage(
+              [UInt8](repeating: 1, count: 8 << 20), descriptor: try .numbered(1))
+          }
         }
         await untilSendsStall(on: loop)
         try await end(ending, left, right, sending: true)
         let error = await sending.value
         // With data unread the kernel may name that first.
-        #expect(error?.code == .peerClosed || (ending == .peerClose && error?.code == .connectionReset), "\(String(describing: error))")
+        #expect(
+          error?.code == .peerClosed || (ending == .peerClose && error?.code == .connectionReset),
+          "\(String(describing: error))")
         #expect(error.map { $0.bytesSent > 0 && $0.bytesSent < 8 << 20 } == true)
         await left.close()
         await right.close()
@@ -30,7 +36,9 @@ extension KernelTests {
     func aReceiveThatWaitsFindsTheEnd(ending: Ending) async throws {
       try await withDescriptorOracle { loop in
         let (left, right) = try UnixSeqpacket.makePair()
-        let receiving = Task(executorPreference: loop.taskExecutor) { try await left.receiveMessage() == nil }
+        let receiving = Task(executorPreference: loop.taskExecutor) {
+          try await left.receiveMessage() == nil
+        }
         await untilOperationsArePending(1, on: loop)
         try await end(ending, left, right, sending: false)
         #expect(try await receiving.value)
@@ -39,7 +47,9 @@ extension KernelTests {
       }
     }
 
-    private func end<Socket: UnixConnection>(_ ending: Ending, _ left: Socket, _ right: Socket, sending: Bool) async throws {
+    private func end<Socket: UnixConnection>(
+      _ ending: Ending, _ left: Socket, _ right: Socket, sending: Bool
+    ) async throws {
       switch ending {
       case .ownShutdown: try await left.shutdown(sending ? .sending : .receiving)
       case .peerShutdown: try await right.shutdown(sending ? .receiving : .sending)
@@ -56,12 +66,15 @@ extension KernelTests {
         let received = try await withThrowingTaskGroup(of: Int.self) { group in
           for (from, to) in [(left, right), (right, left)] {
             group.addTask {
-              try await from.sendMessage([UInt8](repeating: 7, count: size), descriptor: try .numbered(1))
+              try await from.sendMessage(
+                [UInt8](repeating: 7, count: size), descriptor: try .numbered(1))
               return 0
             }
             group.addTask {
               var received = 0
-              while received < size { received += try await to.receiveMessage()?.payload.count ?? size }
+              while received < size {
+                received += try await to.receiveMessage()?.payload.count ?? size
+              }
               return received
             }
           }
@@ -80,13 +93,17 @@ extension KernelTests {
           for (index, receiver) in receivers.enumerated() {
             group.addTask {
               var sum = 0
-              for _ in 0..<10 { sum += try await receiver.receiveMessage()?.takeDescriptor()?.number ?? -1 }
+              for _ in 0..<10 {
+                sum += try await receiver.receiveMessage()?.takeDescriptor()?.number ?? -1
+              }
               return (index, sum)
             }
           }
           await untilOperationsArePending(200, on: loop)
           for _ in 0..<10 {
-            for (index, pair) in pairs.enumerated() { try await pair.0.sendMessage([1], descriptor: try .numbered(index)) }
+            for (index, pair) in pairs.enumerated() {
+              try await pair.0.sendMessage([1], descriptor: try .numbered(index))
+            }
           }
           for try await (index, sum) in group { #expect(sum == index * 10) }
         }
@@ -99,7 +116,9 @@ extension KernelTests {
         let (left, right) = try UnixSeqpacket.makePair()
         let (outside, inside) = try UnixSeqpacket.makePair()
         let number = outside.channel.socket.number
-        let receiving = Task(executorPreference: loop.taskExecutor) { try await inside.receiveMessage()?.payload }
+        let receiving = Task(executorPreference: loop.taskExecutor) {
+          try await inside.receiveMessage()?.payload
+        }
         await untilOperationsArePending(1, on: loop)
         let busy = Task(executorPreference: loop.taskExecutor) {
           while !Task.isCancelled {
@@ -120,7 +139,9 @@ extension KernelTests {
         let address = try UnixAddress(abstract: Array("message-sockets-waiting-\(getpid())".utf8))
         let listener = try UnixListener<UnixStream>.bind(to: address, backlog: 0)
         let first = try await UnixStream.connect(to: address)
-        let connecting = Task(executorPreference: loop.taskExecutor) { try await UnixStream.connect(to: address) }
+        let connecting = Task(executorPreference: loop.taskExecutor) {
+          try await UnixStream.connect(to: address)
+        }
         await untilOperationsArePending(1, on: loop)
         connecting.cancel()
         await #expect(throws: CancellationError.self) { try await connecting.value }
@@ -134,7 +155,9 @@ extension KernelTests {
         let address = try UnixAddress(abstract: Array("message-sockets-refusing-\(getpid())".utf8))
         let listener = try UnixListener<UnixStream>.bind(to: address, backlog: 0)
         let first = try await UnixStream.connect(to: address)
-        let connecting = Task(executorPreference: loop.taskExecutor) { await codeThrown { _ = try await UnixStream.connect(to: address) } }
+        let connecting = Task(executorPreference: loop.taskExecutor) {
+          await codeThrown { _ = try await UnixStream.connect(to: address) }
+        }
         await untilOperationsArePending(1, on: loop)
         await listener.close()
         #expect(await connecting.value == .connectionRefused)
@@ -152,7 +175,9 @@ extension KernelTests {
         let (left, right) = try UnixStream.makePair()
         try await client.sendMessage([1])
         _ = try await server.receiveMessage()
-        for socket in [client, server, left, right] { #expect(fcntl(socket.channel.socket.number, F_GETFL) & O_NONBLOCK == 0) }
+        for socket in [client, server, left, right] {
+          #expect(fcntl(socket.channel.socket.number, F_GETFL) & O_NONBLOCK == 0)
+        }
         await listener.close()
       }
     }

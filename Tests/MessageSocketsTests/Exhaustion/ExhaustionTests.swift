@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import Glibc
 import MessageSockets
 import Testing
@@ -5,8 +6,9 @@ import Testing
 @testable import SocketEngine
 
 extension KernelTests {
-  /// Nothing left: typed errors, and it goes on when there is something again. See also ``Refusals`` (no memory for a ring), ``Waiting`` (full send queues) and
-  /// ``Deadlines`` (no descriptor for a connection).
+  /// Nothing left: typed errors, and it goes on when there is something again. See also
+  /// ``Refusals`` (no memory for a ring), ``Waiting`` (full send queues) and ``Deadlines`` (no
+  /// descriptor for a connection).
   @Suite struct Exhaustion {
     static var isOnRing: Bool { TestLoop.isOnRing }
     private var choice: String { Self.isOnRing ? "choice=io_uring" : "choice=readiness" }
@@ -19,8 +21,12 @@ extension KernelTests {
       var testDescription: String { "\(free) free, \(receivesAhead ? "ahead" : "on demand")" }
     }
 
-    /// The kernel installs as many descriptors as there are free numbers, says `MSG_CTRUNC`, and drops the rest: what has arrived is kept.
-    @Test(arguments: [0, 3].flatMap { free in [false, true].map { Shortage(free: free, receivesAhead: $0) } })
+    /// The kernel installs as many descriptors as there are free numbers, says `MSG_CTRUNC`, and
+    /// drops the rest: what has arrived is kept.
+    @Test(
+      arguments: [0, 3].flatMap { free in
+        [false, true].map { Shortage(free: free, receivesAhead: $0) }
+      })
     func aMessageForWhichThereAreTooFewNumbers(shortage: Shortage) async throws {
       try await withDescriptorOracle { _ in
         let (left, right) = try UnixSeqpacket.makePair()
@@ -39,7 +45,8 @@ extension KernelTests {
         do {
           let limit = leaveFreeNumbers(shortage.free)
           defer { setDescriptorLimit(limit) }
-          received = shortage.receivesAhead ? try await iterator.next() : try await right.receiveMessage()
+          received =
+            shortage.receivesAhead ? try await iterator.next() : try await right.receiveMessage()
         }
         let first = try #require(received)
         #expect(first.payload == [1, 2, 3])
@@ -47,16 +54,20 @@ extension KernelTests {
         #expect(first.outcome.isControlTruncated)
         #expect(!first.outcome.isPayloadTruncated)
         // The next message works.
-        let second = try #require(shortage.receivesAhead ? try await iterator.next() : try await right.receiveMessage())
+        let second = try #require(
+          shortage.receivesAhead ? try await iterator.next() : try await right.receiveMessage())
         #expect(second.payload == [4])
         let (arrived, missing) = (second.descriptorCount, second.outcome.isControlTruncated)
         // Ahead of demand it may have arrived during the shortage.
         #expect(arrived == 8 && !missing || shortage.receivesAhead && arrived == 0 && missing)
 
-        // Every end is accounted for: the first of those that arrived, in order, are those that were sent first.
+        // Every end is accounted for: the first of those that arrived, in order, are those that
+        // were sent first.
         sent.closeAll()
         _ = second.takeDescriptors()
-        for (number, pipe) in pipes.enumerated() { #expect(pipe.isAtEnd == (number >= shortage.free)) }
+        for (number, pipe) in pipes.enumerated() {
+          #expect(pipe.isAtEnd == (number >= shortage.free))
+        }
         for number in 0..<shortage.free {
           _ = first.takeDescriptor()
           #expect(pipes[number].isAtEnd)
@@ -66,7 +77,8 @@ extension KernelTests {
       }
     }
 
-    /// Lowers the limit so that so many numbers are free in this process, and returns the limit before.
+    /// Lowers the limit so that so many numbers are free in this process, and returns the limit
+    /// before.
     private func leaveFreeNumbers(_ count: Int) -> rlimit {
       let used = openDescriptors().keys
       var limit: Int32 = 0
@@ -89,11 +101,16 @@ extension KernelTests {
 
     // MARK: ENFILE, ENOMEM, ENOBUFS
 
-    /// The system's table cannot be filled without harm, nor does root meet its limit: a seccomp filter answers in its place, for the first three calls. On io_uring
-    /// there is no call to answer.
+    /// The system's table cannot be filled without harm, nor does root meet its limit: a seccomp
+    /// filter answers in its place, for the first three calls. On io_uring there is no call to
+    /// answer.
     @Test(
-      .enabled(if: !TestLoop.isOnRing, "io_uring accepts without a system call that could be made to fail"),
-      arguments: [(ENFILE, "outOfDescriptors"), (EMFILE, "outOfDescriptors"), (ENOMEM, "outOfMemory"), (ENOBUFS, "outOfMemory")])
+      .enabled(
+        if: !TestLoop.isOnRing, "io_uring accepts without a system call that could be made to fail"),
+      arguments: [
+        (ENFILE, "outOfDescriptors"), (EMFILE, "outOfDescriptors"), (ENOMEM, "outOfMemory"),
+        (ENOBUFS, "outOfMemory"),
+      ])
     func aSystemWithNothingLeftRefusesAccepts(error: Int32, code: String) throws {
       let found = try ProbeTool.run(["accept=\(error)", "choice=readiness", "task=accept"])
       #expect(found["refused"] == code, "\(found)")
@@ -104,10 +121,13 @@ extension KernelTests {
 
     // MARK: ETOOMANYREFS
 
-    /// A user's descriptors that nobody has received yet are limited by RLIMIT_NOFILE, but root's are not.
+    /// A user's descriptors that nobody has received yet are limited by RLIMIT_NOFILE, but root's
+    /// are not.
     @Test(.enabled(if: ProbeTool.isRoot, "only root can become another user"))
     func tooManyDescriptorsOnTheirWay() throws {
-      let found = try ProbeTool.run(["descriptors=64", "user=\(ProbeTool.ownUser)", choice, "task=in-flight"])
+      let found = try ProbeTool.run([
+        "descriptors=64", "user=\(ProbeTool.ownUser)", choice, "task=in-flight",
+      ])
       #expect(found["refused"] == "tooManyInFlight", "\(found)")
       #expect(found["errno"] == "\(ETOOMANYREFS)", "\(found)")
       // Sixteen each, until more than 64 are on their way.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import MessageSockets
 import SystemPackage
 import Testing
@@ -5,9 +6,12 @@ import Testing
 @testable import SocketEngine
 
 extension KernelTests {
-  /// A process that means harm at the other end (`Tests/Interop/hostile_peer.py`): the descriptors stay within the documented bounds, another client is
-  /// served meanwhile, and nothing is left of the hostile one.
-  @Suite(.enabled(if: ForeignPeer.python.isAvailable, "python3 3.9 or newer is not installed"), .timeLimit(.minutes(1)))
+  /// A process that means harm at the other end (`Tests/Interop/hostile_peer.py`): the descriptors
+  /// stay within the documented bounds, another client is served meanwhile, and nothing is left of
+  /// the hostile one.
+  @Suite(
+    .enabled(if: ForeignPeer.python.isAvailable, "python3 3.9 or newer is not installed"),
+    .timeLimit(.minutes(1)))
   struct HostileProcesses {
     // MARK: Descriptors without end
 
@@ -15,14 +19,17 @@ extension KernelTests {
     @Test func aFloodWithoutAWindowIsTakenMessageByMessage() async throws {
       try await withHostilePeer(UnixSeqpacket.self, ["flood"], ["200", "253"]) { hostile, honest in
         let before = openDescriptors().count
-        try await takeFlood(hostile, messages: 200, descriptors: 253, window: ReceiveWindow(descriptors: 1)) { held in
+        try await takeFlood(
+          hostile, messages: 200, descriptors: 253, window: ReceiveWindow(descriptors: 1)
+        ) { held in
           #expect(openDescriptors().count == before + held)
           try await honest.roundTrip()
         }
       }
     }
 
-    /// Within the window, and what was on its way when it became full: as many messages as the loop has buffers.
+    /// Within the window, and what was on its way when it became full: as many messages as the loop
+    /// has buffers.
     @Test func aFloodIsTakenWithinTheWindow() async throws {
       var configuration = IOLoop.Configuration()
       configuration.receiveBuffers = 2
@@ -33,7 +40,9 @@ extension KernelTests {
           try await withHostile(UnixSeqpacket.self, ["flood"], ["300", "64"]) { hostile, honest in
             let before = openDescriptors().count
             var highest = 0
-            try await takeFlood(hostile, messages: 300, descriptors: 64, window: ReceiveWindow(descriptors: 253)) { held in
+            try await takeFlood(
+              hostile, messages: 300, descriptors: 64, window: ReceiveWindow(descriptors: 253)
+            ) { held in
               highest = max(highest, openDescriptors().count - before)
               try await honest.roundTrip()
             }
@@ -46,7 +55,8 @@ extension KernelTests {
     }
 
     private func takeFlood(
-      _ hostile: UnixSeqpacket, messages: Int, descriptors: Int, window: ReceiveWindow, _ look: (Int) async throws -> Void
+      _ hostile: UnixSeqpacket, messages: Int, descriptors: Int, window: ReceiveWindow,
+      _ look: (Int) async throws -> Void
     ) async throws {
       var number = 0
       for try await message in hostile.messages(window: window) {
@@ -80,12 +90,15 @@ extension KernelTests {
         #expect(half.descriptorCount == 2)
         for _ in 0..<100 { try await honest.roundTrip() }
         let deadline = ContinuousClock.now + .milliseconds(5)
-        #expect(await codeThrown { _ = try await hostile.receiveMessage(deadline: deadline) } == .deadlineExceeded)
+        #expect(
+          await codeThrown { _ = try await hostile.receiveMessage(deadline: deadline) }
+            == .deadlineExceeded)
         await hostile.close()
       }
     }
 
-    /// Forty sends wait for room that never comes: another client is served, and each send can be given up.
+    /// Forty sends wait for room that never comes: another client is served, and each send can be
+    /// given up.
     @Test func peersThatNeverReadHoldUpNobody() async throws {
       let count = 40
       try await withTemporaryPath { path in
@@ -97,7 +110,10 @@ extension KernelTests {
             let honest = try await HonestClient(listener, path)
             let sends = deaf.map { connection in
               Task(executorPreference: loop.taskExecutor) {
-                await errorThrown { try await connection.sendMessage([UInt8](repeating: 1, count: 8 << 20), descriptor: try .numbered(1)) }
+                await errorThrown {
+                  try await connection.sendMessage(
+                    [UInt8](repeating: 1, count: 8 << 20), descriptor: try .numbered(1))
+                }
               }
             }
             await untilSendsStall(on: loop)
@@ -127,7 +143,8 @@ extension KernelTests {
           try await runHostile(["cut", path.string, "\(length)"]) {
             for cut in 0...length {
               let connection = try await listener.accept()
-              let (bytes, descriptors, error) = try await receiveFrame(connection, length, receivesAhead)
+              let (bytes, descriptors, error) = try await receiveFrame(
+                connection, length, receivesAhead)
               #expect(descriptors == (cut == 0 ? 0 : 2))
               #expect(bytes == Array([UInt8(length - 1)] + (1..<UInt8(length))).prefix(cut))
               // Whoever leaves our greeting unread resets the connection, behind its data.
@@ -151,7 +168,10 @@ extension KernelTests {
       let code = await codeThrown {
         try await connection.sendMessage([0])
         var iterator = connection.messages.makeAsyncIterator()
-        while bytes.count < length, let message = receivesAhead ? try await iterator.next() : try await connection.receiveMessage() {
+        while bytes.count < length,
+          let message = receivesAhead
+            ? try await iterator.next() : try await connection.receiveMessage()
+        {
           bytes += message.payload
           descriptors += message.descriptorCount
         }
@@ -162,13 +182,15 @@ extension KernelTests {
     // MARK: Both sides
 
     private func withHostilePeer<Socket: UnixConnection>(
-      _: Socket.Type, _ way: [String], _ numbers: [String], _ body: (Socket, HonestClient<Socket>) async throws -> Void
+      _: Socket.Type, _ way: [String], _ numbers: [String],
+      _ body: (Socket, HonestClient<Socket>) async throws -> Void
     ) async throws {
       try await withDescriptorOracle { _ in try await withHostile(Socket.self, way, numbers, body) }
     }
 
     private func withHostile<Socket: UnixConnection>(
-      _: Socket.Type, _ way: [String], _ numbers: [String], _ body: (Socket, HonestClient<Socket>) async throws -> Void
+      _: Socket.Type, _ way: [String], _ numbers: [String],
+      _ body: (Socket, HonestClient<Socket>) async throws -> Void
     ) async throws {
       try await withTemporaryPath { path in
         let listener = try UnixListener<Socket>.bind(to: UnixAddress(path: path))
@@ -184,7 +206,9 @@ extension KernelTests {
     }
 
     private func runHostile(_ words: [String], _ body: () async throws -> Void) async throws {
-      try await ChildProcess.run(["python3", ForeignPeer.script("hostile_peer.py")] + words) { _ in try await body() }
+      try await ChildProcess.run(["python3", ForeignPeer.script("hostile_peer.py")] + words) { _ in
+        try await body()
+      }
     }
   }
 }

@@ -1,10 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
 import Glibc
 import MessageSockets
 
 /// A connection to a message bus, which passes descriptors.
 ///
-/// A stream tells neither where a message ends nor which of its bytes a descriptor came with: bytes and descriptors are gathered, and each message says how
-/// many of both are its own.
+/// A stream tells neither where a message ends nor which of its bytes a descriptor came with: bytes
+/// and descriptors are gathered, and each message says how many of both are its own.
 final class BusConnection {
   private let socket: UnixStream
   private var bytes: [UInt8] = []

@@ -1,22 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
 import MessageSockets
 import SystemPackage
 import Testing
 
 extension KernelTests {
-  /// A message bus between us and a process that uses GLib's implementation of D-Bus: we are the service `test.MessageSockets`, and dbus-daemon passes the
-  /// descriptors on (`NEGOTIATE_UNIX_FD`).
+  /// A message bus between us and a process that uses GLib's implementation of D-Bus: we are the
+  /// service `test.MessageSockets`, and dbus-daemon passes the descriptors on
+  /// (`NEGOTIATE_UNIX_FD`).
   @Suite(
-    .enabled(if: ForeignPeer.dbus.isAvailable, "dbus-daemon, or GLib for python3 (PyGObject), is not installed"), .timeLimit(.minutes(1)))
+    .enabled(
+      if: ForeignPeer.dbus.isAvailable,
+      "dbus-daemon, or GLib for python3 (PyGObject), is not installed"), .timeLimit(.minutes(1)))
   struct BusInterop {
     @Test(arguments: [1, 4, 16]) func descriptorsPassTheBusBothWays(descriptors: Int) async throws {
       try await withTemporaryPath { path in
         try await withDescriptorOracle { _ in
           let address = "unix:path=\(path)"
-          let words = ["dbus-daemon", "--session", "--nofork", "--nopidfile", "--print-address=1", "--address=\(address)"]
+          let words = [
+            "dbus-daemon", "--session", "--nofork", "--nopidfile", "--print-address=1",
+            "--address=\(address)",
+          ]
           let output = try OutputPipe()
           let errors = try OwnedFd.memoryFile()
           let daemon = try output.feed { output in
-            try errors.withUnsafeFileDescriptor { try ChildProcess(words, descriptors: [1: output, 2: $0.rawValue]) }
+            try errors.withUnsafeFileDescriptor {
+              try ChildProcess(words, descriptors: [1: output, 2: $0.rawValue])
+            }
           }
           try await daemon.expectGoodEnd(
             after: {
@@ -36,7 +45,9 @@ extension KernelTests {
       name.append(UInt32(4))
       let owned = try await connection.callBus("RequestName", "su", name.bytes)
       try #require(owned.body == [1, 0, 0, 0])
-      try await ForeignPeer.dbus.run([address, "\(descriptors)"]) { _ in try await answerCalls(connection, descriptors) }
+      try await ForeignPeer.dbus.run([address, "\(descriptors)"]) { _ in
+        try await answerCalls(connection, descriptors)
+      }
       await connection.close()
     }
 
@@ -59,7 +70,8 @@ extension KernelTests {
           let made = try makeFiles(count)
           var indices = BusWriter()
           indices.appendArray { for index in 0..<count { $0.append(UInt32(index)) } }
-          try await connection.send(message.reply("ah", indices.bytes, descriptorCount: count), made)
+          try await connection.send(
+            message.reply("ah", indices.bytes, descriptorCount: count), made)
         }
       }
       #expect(calls == ["Read", "Make", "Read", "Make"])

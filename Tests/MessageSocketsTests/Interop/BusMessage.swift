@@ -1,11 +1,14 @@
-/// A message of the D-Bus protocol, as far as the tests need it: little-endian, with a body that its signature describes.
+// SPDX-License-Identifier: Apache-2.0
+/// A message of the D-Bus protocol, as far as the tests need it: little-endian, with a body that
+/// its signature describes.
 struct BusMessage {
   enum Kind: UInt8 { case call = 1, reply, error, signal }
 
   /// Header fields, by their codes in the specification.
   private enum Field {
     static let path: UInt8 = 1, interface: UInt8 = 2, member: UInt8 = 3, replySerial: UInt8 = 5
-    static let destination: UInt8 = 6, sender: UInt8 = 7, signature: UInt8 = 8, descriptors: UInt8 = 9
+    static let destination: UInt8 = 6, sender: UInt8 = 7, signature: UInt8 = 8,
+      descriptors: UInt8 = 9
   }
 
   var kind: Kind
@@ -24,7 +27,9 @@ struct BusMessage {
 
   static func call(_ member: String, of interface: String, at path: String) -> BusMessage {
     var message = BusMessage(.call)
-    (message.path, message.interface, message.member, message.destination) = (path, interface, member, interface)
+    (message.path, message.interface, message.member, message.destination) = (
+      path, interface, member, interface
+    )
     return message
   }
 
@@ -45,7 +50,9 @@ struct BusMessage {
       value(&fields)
     }
     if let path { add(Field.path, "o") { $0.append(path) } }
-    for (code, text) in [(Field.interface, interface), (Field.member, member), (Field.destination, destination)] {
+    for (code, text) in [
+      (Field.interface, interface), (Field.member, member), (Field.destination, destination),
+    ] {
       if let text { add(code, "s") { $0.append(text) } }
     }
     if let replySerial { add(Field.replySerial, "u") { $0.append(replySerial) } }
@@ -123,7 +130,9 @@ struct BusWriter {
     bytes += Array(text.utf8) + [0]
   }
 
-  mutating func append(signature: String) { bytes += [UInt8(signature.utf8.count)] + Array(signature.utf8) + [0] }
+  mutating func append(signature: String) {
+    bytes += [UInt8(signature.utf8.count)] + Array(signature.utf8) + [0]
+  }
 
   /// An array of values that are aligned to 4.
   mutating func appendArray(_ values: (inout BusWriter) -> Void) {

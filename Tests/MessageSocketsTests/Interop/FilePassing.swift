@@ -1,8 +1,10 @@
+// SPDX-License-Identifier: Apache-2.0
 import MessageSockets
 import SystemPackage
 import Testing
 
-/// Files that pass between a socket and a foreign program, over a path. Arguments, files and verdict: see `Tests/Interop/fd_peer.py`.
+/// Files that pass between a socket and a foreign program, over a path. Arguments, files and
+/// verdict: see `Tests/Interop/fd_peer.py`.
 struct FilePassing<Socket: UnixConnection> {
   let peer: ForeignPeer
   /// What stands before the direction.
@@ -63,7 +65,9 @@ struct FilePassing<Socket: UnixConnection> {
     }
   }
 
-  private func contents(_ message: Int, _ file: Int) -> String { "message \(message) file \(file)\n" }
+  private func contents(_ message: Int, _ file: Int) -> String {
+    "message \(message) file \(file)\n"
+  }
 
   /// Listens, lets the program connect, and expects that it ends well.
   private func withPeer(_ direction: String, _ body: (Socket) async throws -> Void) async throws {

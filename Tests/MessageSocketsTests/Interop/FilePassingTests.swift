@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import MessageSockets
 import SystemPackage
 import Testing
@@ -9,16 +10,19 @@ extension KernelTests {
   @Suite struct ForeignPeers {
     /// Says which peers are missing where all should be: their tests are skipped.
     @Test(arguments: ForeignPeer.required) func isInstalled(name: String) throws {
-      let peer = try #require(ForeignPeer(rawValue: name), "MESSAGE_SOCKETS_PEERS names an unknown peer")
+      let peer = try #require(
+        ForeignPeer(rawValue: name), "MESSAGE_SOCKETS_PEERS names an unknown peer")
       #expect(peer.isAvailable)
     }
 
-    /// The thread of a loop blocks all signals: a program that is started there would never hear that it should end.
+    /// The thread of a loop blocks all signals: a program that is started there would never hear
+    /// that it should end.
     @Test func aProgramThatIsStartedOnALoopBlocksNoSignal() async throws {
       try await withDescriptorOracle { _ in
         let output = try OwnedFd.memoryFile()
         let file = output.withUnsafeFileDescriptor { $0.rawValue }
-        let program = try ChildProcess(["grep", "SigBlk", "/proc/self/status"], descriptors: [1: file])
+        let program = try ChildProcess(
+          ["grep", "SigBlk", "/proc/self/status"], descriptors: [1: file])
         #expect(await program.end() == 0)
         let found = try output.text
         #expect(found == "SigBlk:\t0000000000000000\n")
@@ -27,58 +31,86 @@ extension KernelTests {
   }
 
   /// Python's `socket.send_fds` and `recv_fds`, and what `multiprocessing` passes descriptors with.
-  @Suite(.enabled(if: ForeignPeer.python.isAvailable, "python3 3.9 or newer is not installed"), .timeLimit(.minutes(1)))
+  @Suite(
+    .enabled(if: ForeignPeer.python.isAvailable, "python3 3.9 or newer is not installed"),
+    .timeLimit(.minutes(1)))
   struct PythonInterop {
     @Test(arguments: amounts) func streamReceives(messages: Int, descriptors: Int) async throws {
-      try await FilePassing(UnixStream.self, .python, ["socket", "stream"], messages: messages, descriptors: descriptors).receiveFromPeer()
+      try await FilePassing(
+        UnixStream.self, .python, ["socket", "stream"], messages: messages, descriptors: descriptors
+      ).receiveFromPeer()
     }
 
     @Test(arguments: amounts) func streamSends(messages: Int, descriptors: Int) async throws {
-      try await FilePassing(UnixStream.self, .python, ["socket", "stream"], messages: messages, descriptors: descriptors).sendToPeer()
+      try await FilePassing(
+        UnixStream.self, .python, ["socket", "stream"], messages: messages, descriptors: descriptors
+      ).sendToPeer()
     }
 
     @Test(arguments: amounts) func seqpacketReceives(messages: Int, descriptors: Int) async throws {
-      try await FilePassing(UnixSeqpacket.self, .python, ["socket", "seqpacket"], messages: messages, descriptors: descriptors)
-        .receiveFromPeer()
+      try await FilePassing(
+        UnixSeqpacket.self, .python, ["socket", "seqpacket"], messages: messages,
+        descriptors: descriptors
+      )
+      .receiveFromPeer()
     }
 
     @Test(arguments: amounts) func seqpacketSends(messages: Int, descriptors: Int) async throws {
-      try await FilePassing(UnixSeqpacket.self, .python, ["socket", "seqpacket"], messages: messages, descriptors: descriptors)
-        .sendToPeer()
+      try await FilePassing(
+        UnixSeqpacket.self, .python, ["socket", "seqpacket"], messages: messages,
+        descriptors: descriptors
+      )
+      .sendToPeer()
     }
 
-    /// `reduction.send_handle` sends the count of descriptors, 1, as the payload; and `recv_handle` expects it.
+    /// `reduction.send_handle` sends the count of descriptors, 1, as the payload; and `recv_handle`
+    /// expects it.
     private let handles = FilePassing(
-      UnixStream.self, .python, ["multiprocessing", "stream"], messages: 5, descriptors: 1, payload: { _ in [1] })
+      UnixStream.self, .python, ["multiprocessing", "stream"], messages: 5, descriptors: 1,
+      payload: { _ in [1] })
 
     @Test func receivesFromMultiprocessing() async throws { try await handles.receiveFromPeer() }
     @Test func sendsToMultiprocessing() async throws { try await handles.sendToPeer() }
   }
 
   /// Go's `net.UnixConn`: `WriteMsgUnix` and `ReadMsgUnix`.
-  @Suite(.enabled(if: ForeignPeer.go.isAvailable, "go is not installed, or cannot build"), .timeLimit(.minutes(1)))
+  @Suite(
+    .enabled(if: ForeignPeer.go.isAvailable, "go is not installed, or cannot build"),
+    .timeLimit(.minutes(1)))
   struct GoInterop {
     @Test(arguments: amounts) func streamReceives(messages: Int, descriptors: Int) async throws {
-      try await FilePassing(UnixStream.self, .go, ["stream"], messages: messages, descriptors: descriptors).receiveFromPeer()
+      try await FilePassing(
+        UnixStream.self, .go, ["stream"], messages: messages, descriptors: descriptors
+      ).receiveFromPeer()
     }
 
     @Test(arguments: amounts) func streamSends(messages: Int, descriptors: Int) async throws {
-      try await FilePassing(UnixStream.self, .go, ["stream"], messages: messages, descriptors: descriptors).sendToPeer()
+      try await FilePassing(
+        UnixStream.self, .go, ["stream"], messages: messages, descriptors: descriptors
+      ).sendToPeer()
     }
 
     @Test(arguments: amounts) func seqpacketReceives(messages: Int, descriptors: Int) async throws {
-      try await FilePassing(UnixSeqpacket.self, .go, ["seqpacket"], messages: messages, descriptors: descriptors).receiveFromPeer()
+      try await FilePassing(
+        UnixSeqpacket.self, .go, ["seqpacket"], messages: messages, descriptors: descriptors
+      ).receiveFromPeer()
     }
 
     @Test(arguments: amounts) func seqpacketSends(messages: Int, descriptors: Int) async throws {
-      try await FilePassing(UnixSeqpacket.self, .go, ["seqpacket"], messages: messages, descriptors: descriptors).sendToPeer()
+      try await FilePassing(
+        UnixSeqpacket.self, .go, ["seqpacket"], messages: messages, descriptors: descriptors
+      ).sendToPeer()
     }
   }
 
-  /// GLib's `g_unix_connection_send_fd` and `g_unix_connection_receive_fd`: one descriptor with one zero byte.
-  @Suite(.enabled(if: ForeignPeer.glib.isAvailable, "GLib for python3 (PyGObject) is not installed"), .timeLimit(.minutes(1)))
+  /// GLib's `g_unix_connection_send_fd` and `g_unix_connection_receive_fd`: one descriptor with one
+  /// zero byte.
+  @Suite(
+    .enabled(if: ForeignPeer.glib.isAvailable, "GLib for python3 (PyGObject) is not installed"),
+    .timeLimit(.minutes(1)))
   struct GLibInterop {
-    private let files = FilePassing(UnixStream.self, .glib, ["stream"], messages: 5, descriptors: 1, payload: { _ in [0] })
+    private let files = FilePassing(
+      UnixStream.self, .glib, ["stream"], messages: 5, descriptors: 1, payload: { _ in [0] })
 
     @Test func receives() async throws { try await files.receiveFromPeer() }
     @Test func sends() async throws { try await files.sendToPeer() }

@@ -1,10 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
 import Foundation
 import MessageSockets
 
-/// Our end of the channel that Node's child_process talks over: lines of JSON, and with some of them one descriptor.
+/// Our end of the channel that Node's child_process talks over: lines of JSON, and with some of
+/// them one descriptor.
 ///
-/// A message with a descriptor stands in an envelope, `{"cmd":"NODE_HANDLE","type":…,"msg":…}`, and is answered with `{"cmd":"NODE_HANDLE_ACK"}` before the next
-/// may follow.
+/// A message with a descriptor stands in an envelope, `{"cmd":"NODE_HANDLE","type":…,"msg":…}`, and
+/// is answered with `{"cmd":"NODE_HANDLE_ACK"}` before the next may follow.
 final class NodeChannel {
   struct Message: Codable, Equatable {
     var name: String?
@@ -29,15 +31,19 @@ final class NodeChannel {
 
   /// Sends a message with a handle, and waits until the process has taken it.
   func send(_ message: Message, _ descriptor: consuming OwnedFd, as type: String) async throws {
-    try await socket.sendMessage(try line(Envelope(cmd: "NODE_HANDLE", type: type, msg: message)), descriptor: descriptor)
+    try await socket.sendMessage(
+      try line(Envelope(cmd: "NODE_HANDLE", type: type, msg: message)), descriptor: descriptor)
     let answer = try await receiveEnvelope()
-    guard answer?.cmd == "NODE_HANDLE_ACK" else { throw UnexpectedMessage(envelope: "\(String(describing: answer))") }
+    guard answer?.cmd == "NODE_HANDLE_ACK" else {
+      throw UnexpectedMessage(envelope: "\(String(describing: answer))")
+    }
   }
 
   /// Receives a message with a handle, and says that it has been taken.
   func receive(_ type: String) async throws -> (Message, OwnedFdBox) {
     let envelope = try await receiveEnvelope()
-    guard envelope?.cmd == "NODE_HANDLE", envelope?.type == type, let message = envelope?.msg, let descriptor = descriptors.takeFirst()
+    guard envelope?.cmd == "NODE_HANDLE", envelope?.type == type, let message = envelope?.msg,
+      let descriptor = descriptors.takeFirst()
     else {
       throw UnexpectedMessage(envelope: "\(String(describing: envelope))")
     }
@@ -59,7 +65,9 @@ final class NodeChannel {
     func take() -> OwnedFd { descriptor.take()! }
   }
 
-  private func line(_ value: some Encodable) throws -> [UInt8] { Array(try JSONEncoder().encode(value)) + [UInt8(ascii: "\n")] }
+  private func line(_ value: some Encodable) throws -> [UInt8] {
+    Array(try JSONEncoder().encode(value)) + [UInt8(ascii: "\n")]
+  }
 
   private func receiveEnvelope() async throws -> Envelope? {
     while true {

@@ -1,10 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0
 import MessageSockets
 import SystemPackage
 import Testing
 
 extension KernelTests {
-  /// Node's child_process, which passes handles over a descriptor that it inherits: we are the parent process.
-  @Suite(.enabled(if: ForeignPeer.node.isAvailable, "node is not installed"), .timeLimit(.minutes(1)))
+  /// Node's child_process, which passes handles over a descriptor that it inherits: we are the
+  /// parent process.
+  @Suite(
+    .enabled(if: ForeignPeer.node.isAvailable, "node is not installed"), .timeLimit(.minutes(1)))
   struct NodeInterop {
     @Test func socketsToNodeAndListenersFromThere() async throws {
       try await withDescriptorOracle { _ in
@@ -32,7 +35,8 @@ extension KernelTests {
       }
     }
 
-    private func runNode(_ channel: consuming OwnedFd, _ body: () async throws -> Void) async throws {
+    private func runNode(_ channel: consuming OwnedFd, _ body: () async throws -> Void) async throws
+    {
       let number = channel.withUnsafeFileDescriptor { $0.rawValue }
       var channel = Optional(channel)
       let environment = ["NODE_CHANNEL_FD": "3", "NODE_CHANNEL_SERIALIZATION_MODE": "json"]
@@ -44,7 +48,9 @@ extension KernelTests {
       withExtendedLifetime(channel) {}
     }
 
-    private func receiveListener(_ number: Int, from channel: NodeChannel) async throws -> TCPListener {
+    private func receiveListener(_ number: Int, from channel: NodeChannel) async throws
+      -> TCPListener
+    {
       let (message, box) = try await channel.receive("net.Server")
       #expect(message.name == "server \(number)")
       let descriptor = box.take()
@@ -55,10 +61,12 @@ extension KernelTests {
       return listener
     }
 
-    /// The other end of the socket proves where it went: the answer comes from there, and its end when Node, alone, closes it.
+    /// The other end of the socket proves where it went: the answer comes from there, and its end
+    /// when Node, alone, closes it.
     private func giveSocket(_ number: Int, to channel: NodeChannel) async throws {
       let (here, there) = try UnixStream.makePair()
-      try await channel.send(NodeChannel.Message(name: "socket \(number)"), try await there.release(), as: "net.Socket")
+      try await channel.send(
+        NodeChannel.Message(name: "socket \(number)"), try await there.release(), as: "net.Socket")
       var answer: [UInt8] = []
       while let message = try await here.receiveMessage() { answer += message.payload }
       #expect(String(decoding: answer, as: UTF8.self) == "got socket \(number)")

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import CTestDescriptors
 import Glibc
 import MessageSockets
@@ -11,7 +12,10 @@ extension KernelTests {
   @Suite struct Facts {
     @Test func eachKindIsTold() async throws {
       try await withDescriptorOracle { _ in
-        func expect(_ descriptor: borrowing OwnedFd, _ kind: DescriptorKind, _ access: DescriptorAccess, _ seals: FileSeals? = nil) {
+        func expect(
+          _ descriptor: borrowing OwnedFd, _ kind: DescriptorKind, _ access: DescriptorAccess,
+          _ seals: FileSeals? = nil
+        ) {
           let facts = descriptor.facts
           #expect(facts == DescriptorFacts(kind: kind, access: access, seals: seals))
         }
@@ -41,7 +45,9 @@ extension KernelTests {
       let writable = DescriptorFacts(kind: .regularFile, access: [.read, .write])
       let named = DescriptorFacts(kind: .regularFile, access: .pathOnly)
       let memory = DescriptorFacts(kind: .memoryFile, access: [.read, .write], seals: [.shrink])
-      func objection(_ rules: [AllowedDescriptor]?, _ facts: DescriptorFacts) -> RefusedDescriptor.Reason? {
+      func objection(_ rules: [AllowedDescriptor]?, _ facts: DescriptorFacts) -> RefusedDescriptor
+        .Reason?
+      {
         ReceivePolicy(allowed: rules).objection(to: facts)
       }
       #expect(objection(nil, named) == nil)
@@ -67,7 +73,10 @@ extension KernelTests {
       #expect(objection([.socket()], stream) == nil)
       #expect(objection([.socket(family: .unix, kind: .stream)], stream) == nil)
       #expect(objection([.socket(family: .internetV4), .socket(kind: .datagram)], stream) == .kind)
-      #expect(objection([.kernelObject("eventfd")], DescriptorFacts(kind: .kernelObject("pidfd"), access: .read)) == .kind)
+      #expect(
+        objection(
+          [.kernelObject("eventfd")], DescriptorFacts(kind: .kernelObject("pidfd"), access: .read))
+          == .kind)
     }
   }
 }

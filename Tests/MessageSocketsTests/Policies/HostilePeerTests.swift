@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import CTestDescriptors
 import Glibc
 import MessageSockets
@@ -20,7 +21,9 @@ extension KernelTests {
     }
 
     /// How many of the socket's descriptors wait to be closed.
-    private func unclosed(_ socket: UnixSeqpacket) -> Int { socket.channel.socket.policy?.closing.count ?? 0 }
+    private func unclosed(_ socket: UnixSeqpacket) -> Int {
+      socket.channel.socket.policy?.closing.count ?? 0
+    }
 
     /// How many threads wait in close(2), or are about to.
     private var closingThreads: Int {
@@ -28,11 +31,15 @@ extension KernelTests {
       defer { closedir(tasks) }
       var count = 0
       while let entry = readdir(tasks) {
-        let number = withUnsafeBytes(of: &entry.pointee.d_name) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
+        let number = withUnsafeBytes(of: &entry.pointee.d_name) {
+          String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self)
+        }
         guard let file = fopen("/proc/self/task/\(number)/comm", "r") else { continue }
         defer { fclose(file) }
         var name = [UInt8](repeating: 0, count: 16)
-        if String(decoding: name[..<fread(&name, 1, 16, file)], as: UTF8.self) == "closing\n" { count += 1 }
+        if String(decoding: name[..<fread(&name, 1, 16, file)], as: UTF8.self) == "closing\n" {
+          count += 1
+        }
       }
       return count
     }
@@ -40,7 +47,8 @@ extension KernelTests {
     @Test func floodsOf253FIFOs() async throws {
       try await withDescriptorOracle { loop in
         let (left, right) = try UnixSeqpacket.makePair()
-        try await right.setReceivePolicy(ReceivePolicy(descriptorsPerMessage: 253, allowed: [.regularFile]))
+        try await right.setReceivePolicy(
+          ReceivePolicy(descriptorsPerMessage: 253, allowed: [.regularFile]))
         let fifo = try OwnedFd.fifo()
         var many = OwnedFds()
         for _ in 0..<253 { many.append(try fifo.duplicate()) }
@@ -62,7 +70,8 @@ extension KernelTests {
     @Test func aFloodStaysWithinThePolicy() async throws {
       try await withDescriptorOracle { loop in
         let (left, right) = try UnixSeqpacket.makePair()
-        try await right.setReceivePolicy(ReceivePolicy(descriptorsPerMessage: 10, descriptorsHeld: 16))
+        try await right.setReceivePolicy(
+          ReceivePolicy(descriptorsPerMessage: 10, descriptorsHeld: 16))
         let file = try OwnedFd.numbered(1)
         var many = OwnedFds()
         for _ in 0..<50 { many.append(try file.duplicate()) }
@@ -78,7 +87,8 @@ extension KernelTests {
       }
     }
 
-    /// The last descriptor of a TCP connection with SO_LINGER and unsent data: close(2) waits for the other end to read, half a minute here.
+    /// The last descriptor of a TCP connection with SO_LINGER and unsent data: close(2) waits for
+    /// the other end to read, half a minute here.
     @Test func aLingeringSocketDoesNotHoldUpTheLoop() async throws {
       try await withDescriptorOracle { _ in
         let lingering = try LingeringConnection()
@@ -96,7 +106,9 @@ extension KernelTests {
       }
     }
 
-    @Test(arguments: [true, false]) func aLingeringSocketThatNobodyReceivesDoesNotHoldUpTheLoop(isClosed: Bool) async throws {
+    @Test(arguments: [true, false]) func aLingeringSocketThatNobodyReceivesDoesNotHoldUpTheLoop(
+      isClosed: Bool
+    ) async throws {
       try await withDescriptorOracle { loop in
         let lingering = try LingeringConnection()
         let sent = lingering.takeSender()
@@ -124,7 +136,8 @@ extension KernelTests {
       try await withDescriptorOracle { loop in
         let lingering = try LingeringConnection()
         let address = try UnixAddress(abstract: "message-sockets-lingering-\(getpid())")
-        let listener = try UnixListener<UnixSeqpacket>.bind(to: address, policy: ReceivePolicy(descriptorsPerMessage: 1))
+        let listener = try UnixListener<UnixSeqpacket>.bind(
+          to: address, policy: ReceivePolicy(descriptorsPerMessage: 1))
         let server = Task(executorPreference: loop.taskExecutor) {
           try await listener.serve(ServeLimits(connections: 1)) { try await $0.sendMessage([1]) }
         }
@@ -162,13 +175,16 @@ extension KernelTests {
         let address = try UnixAddress(abstract: "message-sockets-refused-\(getpid())")
         let refused = Mutex(0)
         let listener = try UnixListener<UnixStream>.bind(
-          to: address, authorization: .custom { _ in false }.reporting { _ in refused.withLock { $0 += 1 } })
+          to: address,
+          authorization: .custom { _ in false }.reporting { _ in refused.withLock { $0 += 1 } })
         do {
           let hostile = try await UnixStream.connect(to: address)
           try await hostile.sendMessage([1], descriptor: lingering.takeSender())
         }
         let before = openDescriptors().count
-        let accepting = Task(executorPreference: loop.taskExecutor) { _ = try await listener.accept() }
+        let accepting = Task(executorPreference: loop.taskExecutor) {
+          _ = try await listener.accept()
+        }
         for _ in 0..<200 { _ = try await UnixStream.connect(to: address) }
         while refused.withLock({ $0 }) < 201 { await Task.yield() }
         while listener.channel.refusedCount > 1 { await Task.yield() }
@@ -186,7 +202,8 @@ extension KernelTests {
         let address = try UnixAddress(abstract: "message-sockets-bound-\(getpid())")
         let refused = Mutex(0)
         let listener = try UnixListener<UnixStream>.bind(
-          to: address, authorization: .custom { _ in false }.reporting { _ in refused.withLock { $0 += 1 } })
+          to: address,
+          authorization: .custom { _ in false }.reporting { _ in refused.withLock { $0 += 1 } })
         let limit = SocketChannel.maximumRefused
         var lingering: [LingeringConnection] = []
         for _ in 0..<limit {
@@ -195,9 +212,13 @@ extension KernelTests {
           try await hostile.sendMessage([1], descriptor: lingering.last!.takeSender())
         }
         let client = try await UnixStream.connect(to: address)
-        let accepting = Task(executorPreference: loop.taskExecutor) { _ = try await listener.accept() }
+        let accepting = Task(executorPreference: loop.taskExecutor) {
+          _ = try await listener.accept()
+        }
         while refused.withLock({ $0 }) < limit { await Task.yield() }
-        #expect(listener.channel.refusedCount == limit, "a socket did not linger: the test proves nothing")
+        #expect(
+          listener.channel.refusedCount == limit, "a socket did not linger: the test proves nothing"
+        )
         try await expectThatTheLoopGoesOn()
         try await loop.sleep(for: .milliseconds(50))
         #expect(refused.withLock { $0 } == limit)
@@ -222,7 +243,9 @@ extension KernelTests {
           return true
         }
         let listener = try UnixListener<UnixStream>.bind(to: address, authorization: authorization)
-        let accepting = Task(executorPreference: loop.taskExecutor) { _ = try await listener.accept() }
+        let accepting = Task(executorPreference: loop.taskExecutor) {
+          _ = try await listener.accept()
+        }
         let hostile = try await UnixStream.connect(to: address)
         try await hostile.sendMessage([1], descriptor: lingering.takeSender())
         while !isAsked.load(ordering: .acquiring) { await Task.yield() }
@@ -237,25 +260,31 @@ extension KernelTests {
 
     @Test(
       .enabled(
-        if: geteuid() == 0 && access("/dev/fuse", R_OK | W_OK) == 0 && ForeignPeer.python.isAvailable, "needs root, /dev/fuse and python3"))
+        if: geteuid() == 0 && access("/dev/fuse", R_OK | W_OK) == 0
+          && ForeignPeer.python.isAvailable, "needs root, /dev/fuse and python3"))
     func aFileSystemThatDoesNotAnswer() async throws {
       try await withDescriptorOracle { _ in
         var template = Array("/tmp/message-sockets-XXXXXX".utf8CString)
         let made = template.withUnsafeMutableBufferPointer { mkdtemp($0.baseAddress!) != nil }
         try #require(made)
-        let directory = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        let directory = String(
+          decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
         defer { rmdir(directory) }
         let name = "message-sockets-fuse-\(getpid())"
         let listener = try UnixListener<UnixSeqpacket>.bind(
           to: UnixAddress(abstract: Array(name.utf8)), policy: ReceivePolicy(allowed: [.pipe]))
-        let peer = try ChildProcess(["python3", ForeignPeer.script("hostile_fuse.py"), directory, name, "3"])
+        let peer = try ChildProcess([
+          "python3", ForeignPeer.script("hostile_fuse.py"), directory, name, "3",
+        ])
         let connection = try await listener.accept()
         // Looking at it does not wait.
         do {
           _ = try await connection.receiveMessage()
           Issue.record("the file was admitted")
         } catch let error as SocketError {
-          #expect(error.outcome?.refused.first?.facts == DescriptorFacts(kind: .regularFile, access: [.read, .write]))
+          #expect(
+            error.outcome?.refused.first?.facts
+              == DescriptorFacts(kind: .regularFile, access: [.read, .write]))
         }
         // Nor does closing it, if nobody has taken it ...
         try await connection.setReceivePolicy(ReceivePolicy(descriptorsPerMessage: 1))
@@ -276,7 +305,9 @@ extension KernelTests {
 
         await connection.close()
         #expect(peer.exitStatus() == 0)
-        while unclosed(connection) + unclosed(right) + ClosingQueue.shared.count > 0 { await Task.yield() }
+        while unclosed(connection) + unclosed(right) + ClosingQueue.shared.count > 0 {
+          await Task.yield()
+        }
         await listener.close()
       }
     }
@@ -295,7 +326,8 @@ extension KernelTests {
         var received = 1
         while received < 100 {
           try await left.sendMessage([2], descriptors: many.span)
-          guard await codeThrown(by: { _ = try await right.receiveMessage() }) != .policyViolated else { break }
+          guard await codeThrown(by: { _ = try await right.receiveMessage() }) != .policyViolated
+          else { break }
           received += 1
         }
         #expect(received == 6, "1 + 5 · 253 descriptors wait to be closed, more than 1,024")
@@ -324,7 +356,8 @@ extension KernelTests {
   }
 }
 
-/// A TCP connection on the loopback, with more sent than the other end has room for, and half a minute to wait for it.
+/// A TCP connection on the loopback, with more sent than the other end has room for, and half a
+/// minute to wait for it.
 private final class LingeringConnection {
   private var sender: OwnedFd?
   private var receiver: OwnedFd?
@@ -343,7 +376,9 @@ private final class LingeringConnection {
           try #require(bind(listener.rawValue, address, length) == 0)
           try #require(listen(listener.rawValue, 1) == 0)
           try #require(getsockname(listener.rawValue, address, &length) == 0)
-          try sender.withUnsafeFileDescriptor { try #require(connect($0.rawValue, address, length) == 0) }
+          try sender.withUnsafeFileDescriptor {
+            try #require(connect($0.rawValue, address, length) == 0)
+          }
         }
       }
       return accept(listener.rawValue, nil, nil)

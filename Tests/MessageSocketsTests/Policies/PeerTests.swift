@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import Glibc
 import MessageSockets
 import SystemPackage
@@ -9,7 +10,9 @@ import Testing
 extension KernelTests {
   /// Who is at the other end, and who may connect.
   @Suite(.timeLimit(.minutes(1))) struct Peers {
-    private func uniqueName() -> String { "message-sockets-peer-\(getpid())-\(UInt32.random(in: 0...UInt32.max))" }
+    private func uniqueName() -> String {
+      "message-sockets-peer-\(getpid())-\(UInt32.random(in: 0...UInt32.max))"
+    }
 
     @Test func theOtherEndOfAPairIsOurselves() async throws {
       try await withDescriptorOracle { _ in
@@ -23,7 +26,8 @@ extension KernelTests {
         #expect(peer.supplementaryGroups ?? groups == groups)
         #expect(peer.isMember(of: getegid()))
         #expect(!peer.isMember(of: 4_000_000_000))
-        #expect(peer.description.hasPrefix("process \(getpid()), user \(geteuid()), group \(getegid())"))
+        #expect(
+          peer.description.hasPrefix("process \(getpid()), user \(geteuid()), group \(getegid())"))
         if let process = try await left.peerProcess() {
           let number = try process.get().processID
           #expect(number == getpid())
@@ -37,7 +41,9 @@ extension KernelTests {
 
     @Test func nobodyIsNotAUser() async throws {
       try await withDescriptorOracle { _ in
-        let alone = try UnixStream(adopting: OwnedFd(adopting: FileDescriptor(rawValue: socket(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0))))
+        let alone = try UnixStream(
+          adopting: OwnedFd(
+            adopting: FileDescriptor(rawValue: socket(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0))))
         let peer = try await alone.peerIdentity()
         #expect(peer.userID == nil)
         #expect(peer.groupID == nil)
@@ -49,8 +55,11 @@ extension KernelTests {
     func aProcessThatEndsIsNotTakenForAnother() async throws {
       try await withDescriptorOracle { _ in
         let name = uniqueName()
-        let listener = try UnixListener<UnixStream>.bind(to: UnixAddress(abstract: Array(name.utf8)))
-        let python = try ForeignPeer.python.start(["socket", "stream", "send", "@" + name, "0", "0"])
+        let listener = try UnixListener<UnixStream>.bind(
+          to: UnixAddress(abstract: Array(name.utf8)))
+        let python = try ForeignPeer.python.start([
+          "socket", "stream", "send", "@" + name, "0", "0",
+        ])
         let connection = try await listener.accept()
         #expect(try await connection.peerIdentity().processID == python.id)
         let result = try await connection.peerProcess()
@@ -73,7 +82,8 @@ extension KernelTests {
     @Test func messagesSayWhoSentThem() async throws {
       try await withDescriptorOracle { _ in
         let (left, right) = try UnixSeqpacket.makePair()
-        let hasProcesses = await codeThrown { try await right.identifySenders(process: true) } == nil
+        let hasProcesses =
+          await codeThrown { try await right.identifySenders(process: true) } == nil
         try await left.sendMessage([1])
         let message = try #require(try await right.receiveMessage())
         #expect(message.credentials?.processID == getpid())
@@ -91,19 +101,27 @@ extension KernelTests {
       #expect(!Authorization.isSameUser(1001, as: 1000))
       #expect(!Authorization.isSameUser(1000, as: 0))
       #expect(!Authorization.isSameUser(nil, as: 1000))
-      #expect(!Authorization.isSameUser(65534, as: 65534), "anybody without a number in our user namespace")
+      #expect(
+        !Authorization.isSameUser(65534, as: 65534),
+        "anybody without a number in our user namespace")
     }
 
-    @Test(.enabled(if: geteuid() == 0 && ForeignPeer.python.isAvailable, "needs root, to become another user, and python3"))
+    @Test(
+      .enabled(
+        if: geteuid() == 0 && ForeignPeer.python.isAvailable,
+        "needs root, to become another user, and python3"))
     func anotherUserIsClosedUnheardAndReported() async throws {
       try await withDescriptorOracle { loop in
         let name = uniqueName()
         let refusals = Mutex<[PeerRefusal]>([])
         let listener = try UnixListener<UnixStream>.bind(
           to: UnixAddress(abstract: Array(name.utf8)),
-          authorization: .sameUser.reporting { refusal in refusals.withLock { $0.append(refusal) } })
+          authorization: .sameUser.reporting { refusal in refusals.withLock { $0.append(refusal) } }
+        )
         var connections = listener.connections.makeAsyncIterator()
-        let stranger = try ChildProcess(["python3", ForeignPeer.script("other_user.py"), "12345", name])
+        let stranger = try ChildProcess([
+          "python3", ForeignPeer.script("other_user.py"), "12345", name,
+        ])
         // The stranger ends when it has been refused: not before somebody accepts.
         let status = Task.detached { stranger.exitStatus() }
         let accepting = Task(executorPreference: loop.taskExecutor) { try await listener.accept() }
@@ -128,13 +146,21 @@ extension KernelTests {
       }
     }
 
-    @Test(.enabled(if: geteuid() == 0 && ForeignPeer.python.isAvailable, "needs root, to become another user, and python3"))
+    @Test(
+      .enabled(
+        if: geteuid() == 0 && ForeignPeer.python.isAvailable,
+        "needs root, to become another user, and python3"))
     func othersMayConnectWhereThatIsSaid() async throws {
       try await withDescriptorOracle { _ in
-        for authorization in [Authorization.anyone, .users([12345]), .custom { $0.isMember(of: 8) }] {
+        for authorization in [
+          Authorization.anyone, .users([12345]), .custom { $0.isMember(of: 8) },
+        ] {
           let name = uniqueName()
-          let listener = try UnixListener<UnixStream>.bind(to: UnixAddress(abstract: Array(name.utf8)), authorization: authorization)
-          let stranger = try ChildProcess(["python3", ForeignPeer.script("other_user.py"), "12345", name])
+          let listener = try UnixListener<UnixStream>.bind(
+            to: UnixAddress(abstract: Array(name.utf8)), authorization: authorization)
+          let stranger = try ChildProcess([
+            "python3", ForeignPeer.script("other_user.py"), "12345", name,
+          ])
           let connection = try await listener.accept()
           #expect(try await connection.receiveMessage()?.payload == Array("x".utf8))
           try await connection.sendMessage([1])
@@ -158,7 +184,8 @@ extension KernelTests {
           }
         }
         let listener = try UnixListener<UnixSeqpacket>.bind(
-          to: address, authorization: custom.reporting { refusal in refusals.withLock { $0.append(refusal) } })
+          to: address,
+          authorization: custom.reporting { refusal in refusals.withLock { $0.append(refusal) } })
         var clients: [UnixSeqpacket] = []
         for byte in 0..<3 {
           let client = try await UnixSeqpacket.connect(to: address)

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import Glibc
 import MessageSockets
 import SystemPackage
@@ -9,9 +10,14 @@ import Testing
 enum Way: CaseIterable, Sendable {
   case single, ahead, batch, intoMemory, deadline
 
-  /// What arrived: the payload's first byte, how many descriptors, and the outcome. The descriptors are dropped.
-  func receive(from socket: some MessageSocket) async throws -> (byte: UInt8, descriptors: Int, outcome: ReceiveOutcome) {
-    func parts(_ message: ReceivedMessage?) throws -> (byte: UInt8, descriptors: Int, outcome: ReceiveOutcome) {
+  /// What arrived: the payload's first byte, how many descriptors, and the outcome. The descriptors
+  /// are dropped.
+  func receive(from socket: some MessageSocket) async throws -> (
+    byte: UInt8, descriptors: Int, outcome: ReceiveOutcome
+  ) {
+    func parts(_ message: ReceivedMessage?) throws -> (
+      byte: UInt8, descriptors: Int, outcome: ReceiveOutcome
+    ) {
       let message = try #require(message)
       return (message.payload.first ?? 0, message.descriptorCount, message.outcome)
     }
@@ -26,20 +32,27 @@ enum Way: CaseIterable, Sendable {
     }
   }
 
-  private func receiveIntoMemory(from socket: some MessageSocket) async throws -> (byte: UInt8, descriptors: Int, outcome: ReceiveOutcome) {
+  private func receiveIntoMemory(from socket: some MessageSocket) async throws -> (
+    byte: UInt8, descriptors: Int, outcome: ReceiveOutcome
+  ) {
     let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: 16, alignment: 1)
     defer { memory.deallocate() }
     var payload = OutputRawSpan(buffer: memory, initializedCount: 0)
-    guard let parts = try await socket.receiveMessage(into: &payload) else { return (0, 0, .complete) }
+    guard let parts = try await socket.receiveMessage(into: &payload) else {
+      return (0, 0, .complete)
+    }
     return (memory[0], parts.descriptors.count, parts.outcome)
   }
 }
 
 extension KernelTests {
-  /// A policy holds for every way of receiving; what it closes is closed, what it throws loses nothing else.
+  /// A policy holds for every way of receiving; what it closes is closed, what it throws loses
+  /// nothing else.
   @Suite struct Policies {
     /// Sends one message with `count` writing ends of `pipe`.
-    private func send<Socket: UnixSocket>(_ byte: UInt8, _ count: Int, of pipe: borrowing OwnedFd, to socket: Socket) async throws {
+    private func send<Socket: UnixSocket>(
+      _ byte: UInt8, _ count: Int, of pipe: borrowing OwnedFd, to socket: Socket
+    ) async throws {
       var descriptors = OwnedFds()
       for _ in 0..<count { descriptors.append(try pipe.duplicate()) }
       try await socket.sendMessage([byte], descriptors: descriptors.span)
@@ -110,7 +123,8 @@ extension KernelTests {
       try await withDescriptorOracle { _ in
         let (left, right) = try UnixSeqpacket.makePair()
         var policy = ReceivePolicy(allowed: [
-          .regularFile.requiring(.read).forbidding(.write), .memoryFile(sealed: [.shrink, .grow]), .socket(family: .unix, kind: .stream),
+          .regularFile.requiring(.read).forbidding(.write), .memoryFile(sealed: [.shrink, .grow]),
+          .socket(family: .unix, kind: .stream),
         ])
         policy.refused = reaction
         try await right.setReceivePolicy(policy)
@@ -143,9 +157,13 @@ extension KernelTests {
           refused = error.outcome?.refused ?? []
         }
         #expect(refused.map(\.position) == [1, 2, 3, 4, 6, 7, 9, 10])
-        #expect(refused.map(\.reason) == [.kind, .access, .access, .seals, .kind, .kind, .kind, .kind])
+        #expect(
+          refused.map(\.reason) == [.kind, .access, .access, .seals, .kind, .kind, .kind, .kind])
         #expect(refused[0].facts.kind == .characterDevice(major: 1, minor: 3))
-        #expect(refused[6].description == "descriptor 9, a socket of family 2, type 1 (read, write), is not of a kind that is admitted")
+        #expect(
+          refused[6].description
+            == "descriptor 9, a socket of family 2, type 1 (read, write), is not of a kind that is admitted"
+        )
         #expect(try await right.receiveMessage()?.payload == [2])
       }
     }
@@ -201,7 +219,8 @@ extension KernelTests {
           let pipe = try Pipe()
           let long = [UInt8](repeating: 7, count: 100)
           if receivesAhead {
-            // The first message arms the multishot receive, so that the second is received ahead, whole, and cut on its way to the caller.
+            // The first message arms the multishot receive, so that the second is received ahead,
+            // whole, and cut on its way to the caller.
             try await left.sendMessage([0])
             let first = try await Way.ahead.receive(from: right)
             #expect(first.byte == 0)
@@ -274,12 +293,16 @@ extension KernelTests {
         let pipe = try Pipe()
         do {
           let writer = pipe.takeWriter()
-          for (byte, count) in [(1, 1), (2, 2), (3, 1)] { try await send(UInt8(byte), count, of: writer, to: left) }
+          for (byte, count) in [(1, 1), (2, 2), (3, 1)] {
+            try await send(UInt8(byte), count, of: writer, to: left)
+          }
         }
         await left.close()
         var seen: [UInt8] = []
         do {
-          for try await message in right.messages(policy: policy) { seen.append(message.payload[0]) }
+          for try await message in right.messages(policy: policy) {
+            seen.append(message.payload[0])
+          }
         } catch let error as SocketError { #expect(error.code == .policyViolated) }
         #expect(seen == [1])
         for try await message in right.messages { seen.append(message.payload[0]) }
@@ -299,12 +322,16 @@ extension KernelTests {
           let pipe = try Pipe()
           do {
             let writer = pipe.takeWriter()
-            for (byte, count) in [(1, 1), (2, 1), (3, 2), (4, 1)] { try await send(UInt8(byte), count, of: writer, to: left) }
+            for (byte, count) in [(1, 1), (2, 1), (3, 2), (4, 1)] {
+              try await send(UInt8(byte), count, of: writer, to: left)
+            }
           }
           var seen: [UInt8] = []
           var errors = 0
           while seen.last != 4 {
-            do { seen += try await right.receiveMessages(max: 10).map { $0.payload[0] } } catch { errors += 1 }
+            do { seen += try await right.receiveMessages(max: 10).map { $0.payload[0] } } catch {
+              errors += 1
+            }
           }
           #expect(seen == [1, 2, 4])
           #expect(errors == 1)
@@ -318,7 +345,8 @@ extension KernelTests {
         let address = try UnixAddress(abstract: Array("message-sockets-policy-\(getpid())".utf8))
         let listener = try UnixListener<UnixSeqpacket>.bind(to: address, policy: .noDescriptors)
         let client = try await UnixSeqpacket.connect(to: address)
-        let kernelRefuses = await codeThrown { _ = try await client.option(.passDescriptors) } == nil
+        let kernelRefuses =
+          await codeThrown { _ = try await client.option(.passDescriptors) } == nil
         let pipe = try Pipe()
         let writer = pipe.takeWriter()
         // Before it is accepted, too.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import MessageSockets
 import SystemPackage
 import Testing
@@ -8,12 +9,15 @@ import Testing
 extension KernelTests {
   @Suite struct InternetSockets {
     static let loopbacks: [InternetAddress] = [
-      InternetAddress(.loopback as IPv4Address, port: 0), InternetAddress(.loopback as IPv6Address, port: 0),
+      InternetAddress(.loopback as IPv4Address, port: 0),
+      InternetAddress(.loopback as IPv6Address, port: 0),
     ]
 
     // MARK: TCP
 
-    @Test(arguments: loopbacks) func aTCPConnectionCarriesBytesBothWays(address: InternetAddress) async throws {
+    @Test(arguments: loopbacks) func aTCPConnectionCarriesBytesBothWays(address: InternetAddress)
+      async throws
+    {
       try await withDescriptorOracle { _ in
         let listener = try TCPListener.bind(to: address)
         #expect(listener.address.port != 0)
@@ -54,7 +58,8 @@ extension KernelTests {
       }
     }
 
-    /// A listener whose queue is full does not answer: the connection is under way until it is cancelled.
+    /// A listener whose queue is full does not answer: the connection is under way until it is
+    /// cancelled.
     @Test func aConnectionThatIsUnderWayIsCancelled() async throws {
       try await withDescriptorOracle { loop in
         let listener = try TCPListener.bind(to: Self.loopbacks[0], backlog: 0)
@@ -62,7 +67,9 @@ extension KernelTests {
         var task: Task<TCPStream, any Error>
         repeat {
           let address = listener.address
-          task = Task(executorPreference: loop.taskExecutor) { try await TCPStream.connect(to: address) }
+          task = Task(executorPreference: loop.taskExecutor) {
+            try await TCPStream.connect(to: address)
+          }
           // A connection to a queue with room is there within a few turns of the loop.
           for _ in 0..<200 { await Task.yield(); _ = await loop.operationsInKernel }
           if await loop.operationsInKernel > 0 { break }
@@ -93,7 +100,8 @@ extension KernelTests {
     @Test func aBusyPortSaysSo() async throws {
       try await withDescriptorOracle { _ in
         let listener = try TCPListener.bind(to: Self.loopbacks[0])
-        let error = try #require(await errorThrown { _ = try TCPListener.bind(to: listener.address) })
+        let error = try #require(
+          await errorThrown { _ = try TCPListener.bind(to: listener.address) })
         #expect(error.code == .addressInUse)
         #expect("\(error)".contains("127.0.0.1"))
         let nobodys = InternetAddress(IPv4Address(192, 0, 2, 1), port: 0)
@@ -104,8 +112,9 @@ extension KernelTests {
 
     // MARK: UDP
 
-    @Test(arguments: loopbacks, [false, true]) func aDatagramSaysWhereItCameFrom(address: InternetAddress, receivesAhead: Bool) async throws
-    {
+    @Test(arguments: loopbacks, [false, true]) func aDatagramSaysWhereItCameFrom(
+      address: InternetAddress, receivesAhead: Bool
+    ) async throws {
       try await withDescriptorOracle { _ in
         let server = try UDPSocket(boundTo: address)
         let client = try UDPSocket(boundTo: address)
@@ -114,10 +123,12 @@ extension KernelTests {
         try await client.sendMessage([1, 2, 3], to: serverAddress)
         try await client.sendMessage([], to: serverAddress)
         var iterator = server.messages.makeAsyncIterator()
-        let message = try #require(receivesAhead ? try await iterator.next() : try await server.receiveMessage())
+        let message = try #require(
+          receivesAhead ? try await iterator.next() : try await server.receiveMessage())
         #expect(message.payload == [1, 2, 3])
         #expect(message.sender?.internet == clientAddress)
-        let empty = try #require(receivesAhead ? try await iterator.next() : try await server.receiveMessage())
+        let empty = try #require(
+          receivesAhead ? try await iterator.next() : try await server.receiveMessage())
         #expect(empty.payload == [])
         #expect(empty.sender?.internet == clientAddress)
         try await server.sendMessage([4], to: clientAddress)
@@ -136,7 +147,8 @@ extension KernelTests {
         try await client.setOption(.hopLimitV4, to: 33)
         var control = ControlMessageBuffer()
         control.append(TrafficClass(.v4, 2))
-        try await client.sendMessage([1], to: try #require(try await server.localAddress()?.internet), control: control)
+        try await client.sendMessage(
+          [1], to: try #require(try await server.localAddress()?.internet), control: control)
         let message = try #require(try await server.receiveMessage())
         #expect(message.packetInfoV4?.destination == .loopback)
         #expect(message.hopLimit?.value == 33)
@@ -155,7 +167,8 @@ extension KernelTests {
         var control = ControlMessageBuffer()
         control.append(HopLimit(.v6, 44))
         control.append(TrafficClass(.v6, 1))
-        try await client.sendMessage([1], to: try #require(try await server.localAddress()?.internet), control: control)
+        try await client.sendMessage(
+          [1], to: try #require(try await server.localAddress()?.internet), control: control)
         let message = try #require(try await server.receiveMessage())
         #expect(message.packetInfoV6?.address == .loopback)
         #expect(message.hopLimit?.value == 44)
@@ -173,17 +186,24 @@ extension KernelTests {
         var control = ControlMessageBuffer()
         control.append(SegmentSize(100))
         let payload = [UInt8](repeating: 9, count: 350)
-        try await client.sendMessage(payload, to: try #require(try await server.localAddress()?.internet), control: control)
-        for size in [100, 100, 100, 50] { #expect(try await server.receiveMessage()?.payload.count == size) }
-        try await client.sendMessage(payload, to: try #require(try await glued.localAddress()?.internet), control: control)
+        try await client.sendMessage(
+          payload, to: try #require(try await server.localAddress()?.internet), control: control)
+        for size in [100, 100, 100, 50] {
+          #expect(try await server.receiveMessage()?.payload.count == size)
+        }
+        try await client.sendMessage(
+          payload, to: try #require(try await glued.localAddress()?.internet), control: control)
         let message = try #require(try await glued.receiveMessage())
         #expect(message.payload == payload)
         #expect(message.segmentSize == 100)
       }
     }
 
-    /// Nobody is bound there: the error stands in the error queue, with the message that caused it, and who said so.
-    @Test(arguments: [false, true]) func anUnreachablePortIsInTheErrorQueue(waits: Bool) async throws {
+    /// Nobody is bound there: the error stands in the error queue, with the message that caused it,
+    /// and who said so.
+    @Test(arguments: [false, true]) func anUnreachablePortIsInTheErrorQueue(waits: Bool)
+      async throws
+    {
       try await withDescriptorOracle { loop in
         let nobody = try UDPSocket(boundTo: Self.loopbacks[0])
         let address = try #require(try await nobody.localAddress()?.internet)
@@ -191,10 +211,13 @@ extension KernelTests {
         let client = try UDPSocket(boundTo: Self.loopbacks[0])
         try await client.setOption(.errorQueueV4, to: true)
         // Messages that wait in the other queue are no reason to wake up.
-        try await client.sendMessage([8], to: try #require(try await client.localAddress()?.internet))
+        try await client.sendMessage(
+          [8], to: try #require(try await client.localAddress()?.internet))
         let entry: ReceivedMessage?
         if waits {
-          let task = Task(executorPreference: loop.taskExecutor) { try await client.receiveMessage(options: .errorQueue) }
+          let task = Task(executorPreference: loop.taskExecutor) {
+            try await client.receiveMessage(options: .errorQueue)
+          }
           await untilOperationsArePending(1, on: loop)
           try await client.sendMessage([1, 2, 3], to: address)
           entry = try await task.value
@@ -211,7 +234,8 @@ extension KernelTests {
       }
     }
 
-    /// A client that has gone ends a server's iteration, if the server asks for errors; the other clients' messages wait for the next iteration.
+    /// A client that has gone ends a server's iteration, if the server asks for errors; the other
+    /// clients' messages wait for the next iteration.
     @Test func anErrorEndsAnIterationAndTheNextGoesOn() async throws {
       try await withDescriptorOracle { loop in
         let server = try UDPSocket(boundTo: Self.loopbacks[0])
@@ -250,7 +274,9 @@ extension KernelTests {
         try await client.connect(to: address)
         try await client.sendMessage([1])
         #expect(await codeThrown { _ = try await client.receiveMessage() } == .connectionRefused)
-        #expect(await codeThrown { try await client.sendMessage([UInt8](repeating: 0, count: 70_000)) } == .messageTooLarge)
+        #expect(
+          await codeThrown { try await client.sendMessage([UInt8](repeating: 0, count: 70_000)) }
+            == .messageTooLarge)
       }
     }
   }

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import MessageSockets
 import SystemPackage
 import Testing
@@ -7,7 +8,8 @@ import Testing
 extension KernelTests {
   @Suite struct ReceivingForms {
     /// Each look has descriptors of its own, and all of them close.
-    @Test(arguments: Reception.unix) func peekingLeavesTheMessage(reception: Reception) async throws {
+    @Test(arguments: Reception.unix) func peekingLeavesTheMessage(reception: Reception) async throws
+    {
       try await withDescriptorOracle { _ in
         let (left, right) = try reception.socket.makeUnixPair()
         try await left.sendMessage([0])
@@ -43,7 +45,9 @@ extension KernelTests {
           return []
         }
         await untilOperationsArePending(1, on: loop)
-        let peek = Task(executorPreference: loop.taskExecutor) { try await right.receiveMessage(options: .peek)?.payload }
+        let peek = Task(executorPreference: loop.taskExecutor) {
+          try await right.receiveMessage(options: .peek)?.payload
+        }
         // The multishot receive, where there is one, and both tasks.
         await untilTasksWait(TestLoop.isOnRing ? 3 : 2, on: loop)
         try await left.sendMessage([5], descriptor: try .numbered(1))
@@ -58,7 +62,9 @@ extension KernelTests {
     @Test func aPeekThatWaitsIsCancelled() async throws {
       try await withDescriptorOracle { loop in
         let (left, right) = try UnixSeqpacket.makePair()
-        let peek = Task(executorPreference: loop.taskExecutor) { try await right.receiveMessage(options: .peek) }
+        let peek = Task(executorPreference: loop.taskExecutor) {
+          try await right.receiveMessage(options: .peek)
+        }
         await untilOperationsArePending(1, on: loop)
         peek.cancel()
         await #expect(throws: CancellationError.self) { _ = try await peek.value }
@@ -70,7 +76,9 @@ extension KernelTests {
     @Test(arguments: [1, 3, 100]) func aBatchTakesWhatThereIs(maximum: Int) async throws {
       try await withDescriptorOracle { _ in
         let (left, right) = try UnixSeqpacket.makePair()
-        for number in 0..<10 { try await left.sendMessage([UInt8(number)], descriptor: try .numbered(number)) }
+        for number in 0..<10 {
+          try await left.sendMessage([UInt8(number)], descriptor: try .numbered(number))
+        }
         try await left.shutdown(.sending)
         var numbers: [UInt8] = []
         while true {
@@ -94,7 +102,8 @@ extension KernelTests {
         try await left.sendMessage([1])
         await left.close()
         #expect(try await right.receiveMessages(max: 8).map(\.payload) == [[1]])
-        #expect(await codeThrown { _ = try await right.receiveMessages(max: 8) } == .connectionReset)
+        #expect(
+          await codeThrown { _ = try await right.receiveMessages(max: 8) } == .connectionReset)
         #expect(try await right.receiveMessages(max: 8).isEmpty)
       }
     }
@@ -102,7 +111,9 @@ extension KernelTests {
     @Test func aBatchIsCancelled() async throws {
       try await withDescriptorOracle { loop in
         let (left, right) = try UnixSeqpacket.makePair()
-        let task = Task(executorPreference: loop.taskExecutor) { try await right.receiveMessages(max: 4) }
+        let task = Task(executorPreference: loop.taskExecutor) {
+          try await right.receiveMessages(max: 4)
+        }
         await untilOperationsArePending(1, on: loop)
         task.cancel()
         await #expect(throws: CancellationError.self) { _ = try await task.value }
@@ -114,7 +125,9 @@ extension KernelTests {
     @Test func aBatchDoesNotWaitBehindAnotherReceive() async throws {
       try await withDescriptorOracle { loop in
         let (left, right) = try UnixSeqpacket.makePair()
-        let batch = Task(executorPreference: loop.taskExecutor) { try await right.receiveMessages(max: 4) }
+        let batch = Task(executorPreference: loop.taskExecutor) {
+          try await right.receiveMessages(max: 4)
+        }
         await untilTasksWait(1, on: loop)
         let other = Task(executorPreference: loop.taskExecutor) { try await right.receiveMessage() }
         await untilTasksWait(2, on: loop)
@@ -125,13 +138,16 @@ extension KernelTests {
       }
     }
 
-    /// The receive behind the batch's last look gets the error, and the one after it the end: not the other way round.
+    /// The receive behind the batch's last look gets the error, and the one after it the end: not
+    /// the other way round.
     @Test func anErrorThatABatchHasFoundIsForWhoWaits() async throws {
       try await withDescriptorOracle { loop in
         let (left, right) = try UnixStream.makePair()
         try await right.setReceivePolicy(ReceivePolicy(descriptorsHeld: 4))
         let before = loop.core.statistics.messagesReceived
-        let batch = Task(executorPreference: loop.taskExecutor) { try await right.receiveMessages(max: 8).map(\.payload) }
+        let batch = Task(executorPreference: loop.taskExecutor) {
+          try await right.receiveMessages(max: 8).map(\.payload)
+        }
         await untilOperationsArePending(1, on: loop)
         let behind = Task(executorPreference: loop.taskExecutor) {
           while loop.core.statistics.messagesReceived == before { await Task.yield() }
@@ -150,7 +166,9 @@ extension KernelTests {
     }
 
     /// Also when the message was cut before anybody asked how long it was.
-    @Test(arguments: [false, true]) func theFullLengthIsToldOfAMessageThatWasCut(receivesAhead: Bool) async throws {
+    @Test(arguments: [false, true]) func theFullLengthIsToldOfAMessageThatWasCut(
+      receivesAhead: Bool
+    ) async throws {
       var configuration = IOLoop.Configuration()
       configuration.receiveBufferSize = 10
       try await withOwnLoop(configuration) { loop in
@@ -161,7 +179,9 @@ extension KernelTests {
       }
     }
 
-    private func check(_ left: some MessageSocket, _ right: some MessageSocket, _ receivesAhead: Bool) async throws {
+    private func check(
+      _ left: some MessageSocket, _ right: some MessageSocket, _ receivesAhead: Bool
+    ) async throws {
       if receivesAhead {
         var iterator = right.messages.makeAsyncIterator()
         try await left.sendMessage([0])
@@ -184,16 +204,22 @@ extension KernelTests {
       #expect(step.byteCount == step.payload.count)
     }
 
-    private func receiveInto(_ count: Int, _ options: ReceiveOptions, from socket: some MessageSocket) async throws -> Int? {
+    private func receiveInto(
+      _ count: Int, _ options: ReceiveOptions, from socket: some MessageSocket
+    ) async throws -> Int? {
       let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: count, alignment: 1)
       defer { memory.deallocate() }
       var payload = OutputRawSpan(buffer: memory, initializedCount: 0)
-      guard let parts = try await socket.receiveMessage(into: &payload, options: options) else { return nil }
+      guard let parts = try await socket.receiveMessage(into: &payload, options: options) else {
+        return nil
+      }
       #expect(payload.byteCount == count)
       return parts.byteCount
     }
 
-    @Test(arguments: [false, true]) func outOfBandBytesAreReceivedApart(receivesAhead: Bool) async throws {
+    @Test(arguments: [false, true]) func outOfBandBytesAreReceivedApart(receivesAhead: Bool)
+      async throws
+    {
       try await withDescriptorOracle { _ in
         let (left, right) = try UnixStream.makePair()
         if receivesAhead {
@@ -204,8 +230,11 @@ extension KernelTests {
         try await left.sendMessage([1, 2])
         try await left.sendMessage([3], options: .outOfBand)
         if receivesAhead, TestLoop.isOnRing {
-          // It has been read past, and the kernel has dropped it: the receive says so, and does not wait behind the others.
-          let error = await errorThrown { _ = try await right.receiveMessage(options: .outOfBand, deadline: .now + .seconds(10)) }
+          // It has been read past, and the kernel has dropped it: the receive says so, and does not
+          // wait behind the others.
+          let error = await errorThrown {
+            _ = try await right.receiveMessage(options: .outOfBand, deadline: .now + .seconds(10))
+          }
           #expect(error?.errno == .invalidArgument)
         } else {
           #expect(try await right.receiveMessage(options: .outOfBand)?.payload == [3])

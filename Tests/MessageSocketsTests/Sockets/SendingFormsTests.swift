@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import Glibc
 import MessageSockets
 import SystemPackage
@@ -5,7 +6,9 @@ import Testing
 
 extension KernelTests {
   @Suite struct SendingForms {
-    @Test(arguments: [2, 8, 9, 1024]) func aMessageIsGatheredFromSeveralBuffers(count: Int) async throws {
+    @Test(arguments: [2, 8, 9, 1024]) func aMessageIsGatheredFromSeveralBuffers(count: Int)
+      async throws
+    {
       try await withDescriptorOracle { _ in
         let (left, right) = try UnixSeqpacket.makePair()
         let bytes = [UInt8]((0..<count).map { UInt8(truncatingIfNeeded: $0) })
@@ -26,12 +29,15 @@ extension KernelTests {
         var pieces = GatherBuffers()
         for _ in 0..<1025 { pieces.append(byte.span.bytes) }
         var code: SocketError.Code?
-        do { try await left.sendMessage(gathering: pieces) } catch let error as SocketError { code = error.code }
+        do { try await left.sendMessage(gathering: pieces) } catch let error as SocketError {
+          code = error.code
+        }
         #expect(code == .messageTooLarge)
       }
     }
 
-    /// More than the socket's buffer: the kernel takes it in parts, which do not end where the pieces end.
+    /// More than the socket's buffer: the kernel takes it in parts, which do not end where the
+    /// pieces end.
     @Test func aLongStreamSendOfSeveralBuffersArrivesWhole() async throws {
       try await withDescriptorOracle { _ in
         let (left, right) = try UnixStream.makePair()
@@ -39,7 +45,9 @@ extension KernelTests {
         let bytes = (0..<12 * size).map { UInt8(truncatingIfNeeded: $0 / size) }
         async let sent: Void = {
           var pieces = GatherBuffers()
-          for part in 0..<12 { pieces.append(bytes.span.extracting(part * size..<(part + 1) * size).bytes) }
+          for part in 0..<12 {
+            pieces.append(bytes.span.extracting(part * size..<(part + 1) * size).bytes)
+          }
           let descriptor = try OwnedFds.numbered(3..<4)
           try await left.sendMessage(gathering: pieces, descriptors: descriptor.span)
           try await left.shutdown(.sending)
@@ -67,24 +75,40 @@ extension KernelTests {
         #expect(message.descriptorCount == 2)
         #expect(try message.takeDescriptor()?.number == 7)
         let error = try #require(
-          await errorThrown { try await left.sendMessage([1], duplicating: [number, FileDescriptor(rawValue: 4000)]) })
+          await errorThrown {
+            try await left.sendMessage([1], duplicating: [number, FileDescriptor(rawValue: 4000)])
+          })
         #expect(error.code == .badDescriptor)
         #expect(error.detail == "descriptor 1")
-        #expect(await codeThrown { try await left.sendMessage([1], duplicating: [FileDescriptor(rawValue: -1)]) } == .badDescriptor)
+        #expect(
+          await codeThrown {
+            try await left.sendMessage([1], duplicating: [FileDescriptor(rawValue: -1)])
+          } == .badDescriptor)
       }
     }
 
-    /// The kernel looks a descriptor up when it sends, not when it is asked to: by then the caller's number may be another file's.
-    @Test(arguments: TestedSocket.unix) func theOriginalFileArrivesThoughItsNumberWasReused(socket: TestedSocket) async throws {
+    /// The kernel looks a descriptor up when it sends, not when it is asked to: by then the
+    /// caller's number may be another file's.
+    @Test(arguments: TestedSocket.unix) func theOriginalFileArrivesThoughItsNumberWasReused(
+      socket: TestedSocket
+    ) async throws {
       try await withDescriptorOracle { loop in
         let (left, right) = try socket.makeUnixPair()
-        let full = await codeThrown { while true { try await left.sendMessage([UInt8](repeating: 0, count: 1000), options: .doNotWait) } }
+        let full = await codeThrown {
+          while true {
+            try await left.sendMessage([UInt8](repeating: 0, count: 1000), options: .doNotWait)
+          }
+        }
         #expect(full == .wouldBlock)
         let number = try OwnedFd.numbered(1).release()
-        let sending = Task(executorPreference: loop.taskExecutor) { try await left.sendMessage([7], duplicating: [number]) }
+        let sending = Task(executorPreference: loop.taskExecutor) {
+          try await left.sendMessage([7], duplicating: [number])
+        }
         await untilSendsStall(on: loop)
         let other = try OwnedFd.numbered(2)
-        other.withUnsafeFileDescriptor { #expect(dup2($0.rawValue, number.rawValue) == number.rawValue) }
+        other.withUnsafeFileDescriptor {
+          #expect(dup2($0.rawValue, number.rawValue) == number.rawValue)
+        }
         var found: Int?
         while found == nil { found = try await right.receiveMessage()?.takeDescriptor()?.number }
         #expect(found == 1)
@@ -107,13 +131,19 @@ extension KernelTests {
           }
         }
         #expect(code == .wouldBlock)
-        for _ in 0..<sent { #expect(try await right.receiveMessage(options: .doNotWait)?.payload.count == 1000) }
-        #expect(await codeThrown { _ = try await right.receiveMessage(options: .doNotWait) } == .wouldBlock)
+        for _ in 0..<sent {
+          #expect(try await right.receiveMessage(options: .doNotWait)?.payload.count == 1000)
+        }
+        #expect(
+          await codeThrown { _ = try await right.receiveMessage(options: .doNotWait) }
+            == .wouldBlock)
         // The same where messages are received ahead.
         var iterator = right.messages.makeAsyncIterator()
         try await left.sendMessage([3])
         #expect(try await iterator.next()?.payload == [3])
-        #expect(await codeThrown { _ = try await right.receiveMessage(options: .doNotWait) } == .wouldBlock)
+        #expect(
+          await codeThrown { _ = try await right.receiveMessage(options: .doNotWait) }
+            == .wouldBlock)
       }
     }
 
@@ -142,7 +172,8 @@ extension KernelTests {
         let bytes: [UInt8] = [1, 2]
         var pieces = GatherBuffers(bytes.span.extracting(0..<1).bytes)
         pieces.append(bytes.span.extracting(1..<2).bytes)
-        try await sender.sendMessage(gathering: pieces, descriptors: message.descriptors.span, to: address)
+        try await sender.sendMessage(
+          gathering: pieces, descriptors: message.descriptors.span, to: address)
         let number = message.descriptors.span[0].withUnsafeFileDescriptor { $0 }
         try await sender.sendMessage([1, 2], duplicating: [number], to: address)
         for _ in 0..<3 {

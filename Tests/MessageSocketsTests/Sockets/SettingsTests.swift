@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import Glibc
 import MessageSockets
 import SystemPackage
@@ -8,8 +9,11 @@ extension KernelTests {
   @Suite(.timeLimit(.minutes(1))) struct SettingsTests {
     @Test func anIPv6ListenerLeavesThePortToIPv4() async throws {
       try await withDescriptorOracle { _ in
-        let first = try TCPListener.bind(to: InternetAddress(.any as IPv6Address, port: 0), settings: [SocketSetting(.onlyV6, true)])
-        let second = try TCPListener.bind(to: InternetAddress(.any as IPv4Address, port: first.address.port))
+        let first = try TCPListener.bind(
+          to: InternetAddress(.any as IPv6Address, port: 0),
+          settings: [SocketSetting(.onlyV6, true)])
+        let second = try TCPListener.bind(
+          to: InternetAddress(.any as IPv4Address, port: first.address.port))
         #expect(second.address.port == first.address.port)
         #expect(try await first.option(.onlyV6))
         await first.close()
@@ -20,7 +24,8 @@ extension KernelTests {
     @Test func twoUDPSocketsShareAPort() async throws {
       try await withDescriptorOracle { _ in
         let settings = [SocketSetting(.reusePort, true)]
-        let first = try UDPSocket(boundTo: InternetAddress(.loopback as IPv4Address, port: 0), settings: settings)
+        let first = try UDPSocket(
+          boundTo: InternetAddress(.loopback as IPv4Address, port: 0), settings: settings)
         let address = try #require(try await first.localAddress()?.internet)
         #expect(await errorThrown { _ = try UDPSocket(boundTo: address) }?.code == .addressInUse)
         let second = try UDPSocket(boundTo: address, settings: settings)
@@ -31,7 +36,8 @@ extension KernelTests {
 
     @Test func whatWasSentBeforeTheAcceptNamesItsSender() async throws {
       try await withDescriptorOracle { _ in
-        let listener = try UnixListener<UnixSeqpacket>.bind(to: try .unused(), settings: [SocketSetting(.passCredentials, true)])
+        let listener = try UnixListener<UnixSeqpacket>.bind(
+          to: try .unused(), settings: [SocketSetting(.passCredentials, true)])
         #expect(try await listener.option(.passCredentials))
         let client = try await UnixSeqpacket.connect(to: listener.address)
         try await client.sendMessage([1])
@@ -46,7 +52,10 @@ extension KernelTests {
     @Test func aSettingThatFailsLeavesNothingOpen() async throws {
       try await withDescriptorOracle { _ in
         let nonsense = SocketSetting(SocketOption<Int>(level: 1, name: 9999), 1)
-        #expect(await errorThrown { _ = try UnixListener<UnixStream>.bind(to: try .unused(), settings: [nonsense]) }?.code == .notSupported)
+        #expect(
+          await errorThrown {
+            _ = try UnixListener<UnixStream>.bind(to: try .unused(), settings: [nonsense])
+          }?.code == .notSupported)
       }
     }
 
@@ -64,7 +73,8 @@ extension KernelTests {
     @Test(arguments: [nil, 0, 7] as [Int32?]) func lingering(seconds: Int32?) async throws {
       try await withDescriptorOracle { _ in
         let listener = try TCPListener.bind(to: InternetAddress(.loopback as IPv4Address, port: 0))
-        let client = try await TCPStream.connect(to: listener.address, settings: [SocketSetting(.linger, Linger(seconds: seconds))])
+        let client = try await TCPStream.connect(
+          to: listener.address, settings: [SocketSetting(.linger, Linger(seconds: seconds))])
         #expect(try await client.option(.linger) == Linger(seconds: seconds))
         await client.close()
         await listener.close()
@@ -74,7 +84,8 @@ extension KernelTests {
     @Test func aGroupIsJoinedAndLeft() async throws {
       try await withDescriptorOracle { _ in
         let group = try #require(IPv4Address("239.255.77.1"))
-        let loopback = MulticastMembership(group: .v4(group), interface: UInt32(if_nametoindex("lo")))
+        let loopback = MulticastMembership(
+          group: .v4(group), interface: UInt32(if_nametoindex("lo")))
         let receiver = try UDPSocket(boundTo: InternetAddress(.any as IPv4Address, port: 0))
         let port = try #require(try await receiver.localAddress()?.internet?.port)
         try await receiver.setOption(.joinGroupV4, to: loopback)
@@ -83,7 +94,9 @@ extension KernelTests {
         #expect(try await receiver.receiveMessage()?.payload == [1, 2])
         try await receiver.setOption(.leaveGroupV4, to: loopback)
         // Whoever is no member cannot leave.
-        await #expect(throws: SocketError.self) { try await receiver.setOption(.leaveGroupV4, to: loopback) }
+        await #expect(throws: SocketError.self) {
+          try await receiver.setOption(.leaveGroupV4, to: loopback)
+        }
         await receiver.close()
         await sender.close()
       }

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import MessageSockets
 import SystemPackage
 import Testing
@@ -20,17 +21,21 @@ extension KernelTests {
     }
 
     /// Also received ahead, where the name stands in a shared buffer.
-    @Test(arguments: [false, true]) func aMessageSaysWhereItCameFrom(receivesAhead: Bool) async throws {
+    @Test(arguments: [false, true]) func aMessageSaysWhereItCameFrom(receivesAhead: Bool)
+      async throws
+    {
       try await withDescriptorOracle { _ in
         let receiver = try UnixDatagram(boundTo: .autobind)
         let address = try #require(try await receiver.localAddress()?.unix)
         #expect(address.kind == .abstract)
-        let named = try UnixDatagram(boundTo: UnixAddress(abstract: "message-sockets-\(UInt64.random(in: 0...(.max)))"))
+        let named = try UnixDatagram(
+          boundTo: UnixAddress(abstract: "message-sockets-\(UInt64.random(in: 0...(.max)))"))
         let nameless = try UnixDatagram()
         try await named.sendMessage([1], descriptor: try .numbered(5), to: address)
         try await nameless.sendMessage([2], to: address)
         var iterator = receiver.messages.makeAsyncIterator()
-        let first = try #require(receivesAhead ? try await iterator.next() : try await receiver.receiveMessage())
+        let first = try #require(
+          receivesAhead ? try await iterator.next() : try await receiver.receiveMessage())
         #expect(first.payload == [1])
         #expect(first.descriptorCount == 1)
         let senderName = try await named.localAddress()
@@ -38,7 +43,8 @@ extension KernelTests {
         // An answer goes there.
         try await receiver.sendMessage([3], to: try #require(first.sender?.unix))
         #expect(try await named.receiveMessage()?.payload == [3])
-        let second = try #require(receivesAhead ? try await iterator.next() : try await receiver.receiveMessage())
+        let second = try #require(
+          receivesAhead ? try await iterator.next() : try await receiver.receiveMessage())
         #expect(second.payload == [2])
         #expect(second.sender == nil)
       }
@@ -47,8 +53,12 @@ extension KernelTests {
     @Test func sendingWhereNobodyIsIsAnErrorWithTheAddress() async throws {
       try await withDescriptorOracle { _ in
         let sender = try UnixDatagram()
-        let nobody = try UnixAddress(abstract: "message-sockets-nobody-\(UInt64.random(in: 0...(.max)))")
-        let error = try #require(await errorThrown { try await sender.sendMessage([1], descriptor: try .numbered(1), to: nobody) })
+        let nobody = try UnixAddress(
+          abstract: "message-sockets-nobody-\(UInt64.random(in: 0...(.max)))")
+        let error = try #require(
+          await errorThrown {
+            try await sender.sendMessage([1], descriptor: try .numbered(1), to: nobody)
+          })
         #expect(error.code == .connectionRefused)
         #expect(error.address?.unix == nobody)
         #expect("\(error)".contains("@message-sockets-nobody"))
@@ -58,9 +68,12 @@ extension KernelTests {
       }
     }
 
-    /// The sender waits while the receiver's queue is full, and goes on when there is room; without an event that tells, and without the loop turning meanwhile. Whether by
-    /// address or connected: the receiver does not know of the sender.
-    @Test(.timeLimit(.minutes(1)), arguments: [false, true]) func aFullReceiverSuspendsTheSender(isConnected: Bool) async throws {
+    /// The sender waits while the receiver's queue is full, and goes on when there is room; without
+    /// an event that tells, and without the loop turning meanwhile. Whether by address or
+    /// connected: the receiver does not know of the sender.
+    @Test(.timeLimit(.minutes(1)), arguments: [false, true]) func aFullReceiverSuspendsTheSender(
+      isConnected: Bool
+    ) async throws {
       try await withDescriptorOracle { loop in
         let receiver = try UnixDatagram(boundTo: .autobind)
         let address = try #require(try await receiver.localAddress()?.unix)
@@ -89,7 +102,8 @@ extension KernelTests {
       }
     }
 
-    /// A send that was refused is told so, also on a socket that receives no more, and spoils nothing for the next operation.
+    /// A send that was refused is told so, also on a socket that receives no more, and spoils
+    /// nothing for the next operation.
     @Test func aRefusedSendOfASocketThatReceivesNoMore() async throws {
       try await withDescriptorOracle { _ in
         let (left, right) = try UnixDatagram.makePair()
@@ -126,12 +140,19 @@ extension KernelTests {
         await untilSendsStall(on: loop)
         task.cancel()
         let sent = try await task.value
-        for number in 0..<sent { #expect(try await receiver.receiveMessage()?.payload == [UInt8(truncatingIfNeeded: number)]) }
-        #expect(await codeThrown { _ = try await receiver.receiveMessage(options: .doNotWait) } == .wouldBlock)
+        for number in 0..<sent {
+          #expect(
+            try await receiver.receiveMessage()?.payload == [UInt8(truncatingIfNeeded: number)])
+        }
+        #expect(
+          await codeThrown { _ = try await receiver.receiveMessage(options: .doNotWait) }
+            == .wouldBlock)
       }
     }
 
-    @Test(arguments: [false, true]) func shutDownForReceivingIsTheEnd(receivesAhead: Bool) async throws {
+    @Test(arguments: [false, true]) func shutDownForReceivingIsTheEnd(receivesAhead: Bool)
+      async throws
+    {
       try await withDescriptorOracle { loop in
         let (left, right) = try UnixDatagram.makePair()
         let before = await loop.statistics.messagesReceived
@@ -162,7 +183,8 @@ extension KernelTests {
         try await client.sendMessage([1], descriptor: try .numbered(1))
         let request = try #require(try await server.receiveMessage())
         let descriptor = request.takeDescriptor()!
-        try await server.sendMessage([2], descriptor: descriptor, to: try #require(request.sender?.unix))
+        try await server.sendMessage(
+          [2], descriptor: descriptor, to: try #require(request.sender?.unix))
         let answer = try #require(try await client.receiveMessage())
         #expect(try answer.takeDescriptor()?.number == 1)
         #expect(try await client.peerAddress() == server.localAddress())

@@ -1,16 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
 import Glibc
 import MessageSockets
 import SystemPackage
 import Testing
 
 extension ChildProcess {
-  /// Runs a program beside `body`, and expects that it ends well after that. If it does not, or if `body` throws, which stops it, the test reports what it has
-  /// printed.
+  /// Runs a program beside `body`, and expects that it ends well after that. If it does not, or if
+  /// `body` throws, which stops it, the test reports what it has printed.
   ///
   /// - Parameters:
   ///   - words: The program and its arguments.
   ///   - environment: Variables to change; nil removes one.
-  ///   - descriptors: What the process finds open, by number, besides its outputs 1 and 2. Stays the caller's.
+  ///   - descriptors: What the process finds open, by number, besides its outputs 1 and 2. Stays
+  ///     the caller's.
   static func run(
     _ words: [String], environment: [String: String?] = [:], descriptors: [Int32: Int32] = [:],
     sourceLocation: SourceLocation = #_sourceLocation, _ body: (ChildProcess) async throws -> Void
@@ -18,21 +20,26 @@ extension ChildProcess {
     let output = try OwnedFd.memoryFile()
     let process = try output.withUnsafeFileDescriptor { output in
       let outputs: [Int32: Int32] = [1: output.rawValue, 2: output.rawValue]
-      return try ChildProcess(words, environment: environment, descriptors: outputs.merging(descriptors) { _, given in given })
+      return try ChildProcess(
+        words, environment: environment,
+        descriptors: outputs.merging(descriptors) { _, given in given })
     }
-    try await process.expectGoodEnd(after: { try await body(process) }, printingTo: output, sourceLocation: sourceLocation)
+    try await process.expectGoodEnd(
+      after: { try await body(process) }, printingTo: output, sourceLocation: sourceLocation)
   }
 
   /// The same for a process that has been started already, and prints to a file.
   func expectGoodEnd(
-    after body: () async throws -> Void, printingTo output: borrowing OwnedFd, sourceLocation: SourceLocation = #_sourceLocation
+    after body: () async throws -> Void, printingTo output: borrowing OwnedFd,
+    sourceLocation: SourceLocation = #_sourceLocation
   ) async throws {
     do {
       try await body()
     } catch {
       kill(id, SIGKILL)
       _ = await end()
-      Issue.record("\(error); the other program printed: \(try output.text)", sourceLocation: sourceLocation)
+      Issue.record(
+        "\(error); the other program printed: \(try output.text)", sourceLocation: sourceLocation)
       throw error
     }
     // A program that does not end is stopped when the test's time is up.

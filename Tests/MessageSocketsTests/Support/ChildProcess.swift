@@ -1,9 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
 import Glibc
 import MessageSockets
 import SystemPackage
 
-/// A process that a test has started. Its descriptors are 0 to 2, and those that it was given: all of ours are close-on-exec. No signal is blocked in it,
-/// though all are on the loop's thread, whose mask it would inherit: a daemon would not hear that it should end.
+/// A process that a test has started. Its descriptors are 0 to 2, and those that it was given: all
+/// of ours are close-on-exec. No signal is blocked in it, though all are on the loop's thread,
+/// whose mask it would inherit: a daemon would not hear that it should end.
 struct ChildProcess {
   let id: pid_t
 
@@ -14,12 +16,16 @@ struct ChildProcess {
   ///   - environment: Variables to change; nil removes one.
   ///   - descriptors: What the process finds open, by number. Stays the caller's.
   /// - Throws: `Errno`, as `noSuchFileOrDirectory` when there is no such program.
-  init(_ words: [String], environment: [String: String?] = [:], descriptors: [Int32: Int32] = [:]) throws {
+  init(_ words: [String], environment: [String: String?] = [:], descriptors: [Int32: Int32] = [:])
+    throws
+  {
     var actions = posix_spawn_file_actions_t()
     posix_spawn_file_actions_init(&actions)
     defer { posix_spawn_file_actions_destroy(&actions) }
     // In order: what is given as 3 may not be overwritten before it is copied to 1.
-    for (number, ours) in descriptors.sorted(by: { $0.key < $1.key }) { posix_spawn_file_actions_adddup2(&actions, ours, number) }
+    for (number, ours) in descriptors.sorted(by: { $0.key < $1.key }) {
+      posix_spawn_file_actions_adddup2(&actions, ours, number)
+    }
     var attributes = posix_spawnattr_t()
     posix_spawnattr_init(&attributes)
     defer { posix_spawnattr_destroy(&attributes) }
@@ -29,7 +35,9 @@ struct ChildProcess {
     posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGMASK))
     var child: pid_t = 0
     let status = withCStrings(words) { arguments in
-      withCStrings(Self.variables(changedBy: environment)) { posix_spawnp(&child, words[0], &actions, &attributes, arguments, $0) }
+      withCStrings(Self.variables(changedBy: environment)) {
+        posix_spawnp(&child, words[0], &actions, &attributes, arguments, $0)
+      }
     }
     guard status == 0 else { throw Errno(rawValue: status) }
     id = child
@@ -74,7 +82,9 @@ struct ChildProcess {
   }
 }
 
-private func withCStrings<R>(_ strings: [String], _ body: ([UnsafeMutablePointer<CChar>?]) -> R) -> R {
+private func withCStrings<R>(_ strings: [String], _ body: ([UnsafeMutablePointer<CChar>?]) -> R)
+  -> R
+{
   let copies = strings.map { strdup($0) }
   defer { for copy in copies { free(copy) } }
   return body(copies + [nil])

@@ -1,20 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
 import Glibc
 import MessageSockets
 import Testing
 
 @testable import SocketEngine
 
-/// All tests that open descriptors: one after the other, because the oracle looks at the whole process.
+/// All tests that open descriptors: one after the other, because the oracle looks at the whole
+/// process.
 @Suite(.serialized) enum KernelTests {}
 
-/// Runs `body` on a loop that all tests share, and checks that afterwards exactly the descriptors are open that were open before.
+/// Runs `body` on a loop that all tests share, and checks that afterwards exactly the descriptors
+/// are open that were open before.
 func withDescriptorOracle(
   sourceLocation: SourceLocation = #_sourceLocation, _ body: (IOLoop) async throws -> Void
 ) async throws {
   let loop = try TestLoop.shared.get()
   let before = openDescriptors()
   try await loop.run { try await body(loop) }
-  // A socket that was dropped while the kernel received ahead for it closes when the kernel has confirmed the end of that.
+  // A socket that was dropped while the kernel received ahead for it closes when the kernel has
+  // confirmed the end of that.
   for _ in 0..<1000 where await loop.operationsInKernel > 0 {}
   let inUse = await loop.operationsInUse
   #expect(inUse == 0, "operations that nobody gave back", sourceLocation: sourceLocation)
@@ -24,7 +28,8 @@ func withDescriptorOracle(
 
 /// Runs `body` on a loop of its own, shuts that down, and checks that nothing of it stays open.
 func withOwnLoop(
-  _ configuration: IOLoop.Configuration = IOLoop.Configuration(), sourceLocation: SourceLocation = #_sourceLocation,
+  _ configuration: IOLoop.Configuration = IOLoop.Configuration(),
+  sourceLocation: SourceLocation = #_sourceLocation,
   _ body: (IOLoop) async throws -> Void
 ) async throws {
   let before = openDescriptors()
@@ -32,22 +37,30 @@ func withOwnLoop(
   await untilOpenDescriptors(are: before, sourceLocation: sourceLocation)
 }
 
-private func useLoop(_ configuration: IOLoop.Configuration, _ body: (IOLoop) async throws -> Void) async throws {
+private func useLoop(_ configuration: IOLoop.Configuration, _ body: (IOLoop) async throws -> Void)
+  async throws
+{
   let loop = try IOLoop(configuration)
   try await body(loop)
   await loop.shutdown()
 }
 
-/// A loop's thread ends, and closes its own descriptors, when nobody can reach the loop any more: a moment after the last reference went.
-func untilOpenDescriptors(are expected: [Int32: String], sourceLocation: SourceLocation = #_sourceLocation) async {
+/// A loop's thread ends, and closes its own descriptors, when nobody can reach the loop any more: a
+/// moment after the last reference went.
+func untilOpenDescriptors(
+  are expected: [Int32: String], sourceLocation: SourceLocation = #_sourceLocation
+) async {
   let clock = ContinuousClock()
   let limit = clock.now + .seconds(10)
   while openDescriptors() != expected, clock.now < limit { await Task.yield() }
-  #expect(openDescriptors() == expected, "descriptors left open or closed", sourceLocation: sourceLocation)
+  #expect(
+    openDescriptors() == expected, "descriptors left open or closed", sourceLocation: sourceLocation
+  )
 }
 
 enum TestLoop {
-  /// On the driver that `MESSAGE_SOCKETS_DRIVER` names, or that the machine allows: run the tests with `MESSAGE_SOCKETS_DRIVER=readiness`, too.
+  /// On the driver that `MESSAGE_SOCKETS_DRIVER` names, or that the machine allows: run the tests
+  /// with `MESSAGE_SOCKETS_DRIVER=readiness`, too.
   static let shared = Result { try IOLoop() }
 
   static var isOnRing: Bool { (try? shared.get())?.driver.kind == .ioUring }

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import MessageSockets
 import SystemPackage
 
@@ -27,7 +28,9 @@ final class OutputPipe {
   private func read(until isLast: (UInt8) -> Bool) throws -> String {
     var bytes: [UInt8] = []
     var byte: [UInt8] = [0]
-    while try reader.withUnsafeFileDescriptor({ reader in try byte.withUnsafeMutableBytes { try reader.read(into: $0) } }) == 1 {
+    while try reader.withUnsafeFileDescriptor({ reader in
+      try byte.withUnsafeMutableBytes { try reader.read(into: $0) }
+    }) == 1 {
       if isLast(byte[0]) { break }
       bytes.append(byte[0])
     }

@@ -1,16 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
 import MessageSockets
 import Testing
 
 @testable import SocketEngine
 
-/// Waits, turn by turn, until the kernel has at least `count` operations of the loop's in hand. Each look is a job on the loop, so that the loop goes
-/// through the kernel in between: no time passes by the clock.
-func untilOperationsArePending(_ count: Int, on loop: IOLoop, sourceLocation: SourceLocation = #_sourceLocation) async {
-  await turn("\(count) operations are pending", sourceLocation) { await loop.operationsInKernel >= count }
+/// Waits, turn by turn, until the kernel has at least `count` operations of the loop's in hand.
+/// Each look is a job on the loop, so that the loop goes through the kernel in between: no time
+/// passes by the clock.
+func untilOperationsArePending(
+  _ count: Int, on loop: IOLoop, sourceLocation: SourceLocation = #_sourceLocation
+) async {
+  await turn("\(count) operations are pending", sourceLocation) {
+    await loop.operationsInKernel >= count
+  }
 }
 
-/// Waits until the loop's senders wait for room: operations are in the kernel, and in many turns one after the other none has got anywhere. A send that has
-/// room ends in the turn that submits it.
+/// Waits until the loop's senders wait for room: operations are in the kernel, and in many turns
+/// one after the other none has got anywhere. A send that has room ends in the turn that submits
+/// it.
 func untilSendsStall(on loop: IOLoop, sourceLocation: SourceLocation = #_sourceLocation) async {
   var turnsWithoutProgress = 0
   var completions: UInt64 = 0
@@ -23,14 +30,18 @@ func untilSendsStall(on loop: IOLoop, sourceLocation: SourceLocation = #_sourceL
   }
 }
 
-/// Waits until at least `count` tasks wait for an operation or a message, in the kernel or in a queue. To be called on the loop.
-func untilTasksWait(_ count: Int, on loop: IOLoop, sourceLocation: SourceLocation = #_sourceLocation) async {
+/// Waits until at least `count` tasks wait for an operation or a message, in the kernel or in a
+/// queue. To be called on the loop.
+func untilTasksWait(
+  _ count: Int, on loop: IOLoop, sourceLocation: SourceLocation = #_sourceLocation
+) async {
   await turn("\(count) tasks wait", sourceLocation) { await loop.operationsInUse >= count }
 }
 
 /// Turns until `condition` holds. What never comes about is a failure, and not a test without end.
 private func turn(
-  _ expectation: @autoclosure () -> String, _ sourceLocation: SourceLocation, until condition: () async -> Bool
+  _ expectation: @autoclosure () -> String, _ sourceLocation: SourceLocation,
+  until condition: () async -> Bool
 ) async {
   let limit = ContinuousClock.now + .seconds(30)
   while await !condition() {
@@ -42,8 +53,11 @@ private func turn(
   }
 }
 
-/// Expects that the loop sleeps where nothing can be done: its turns are counted for a tenth of a second; again if there were many, because TCP may still be moving what was sent.
-func expectThatTheLoopRests(_ loop: IOLoop, sourceLocation: SourceLocation = #_sourceLocation) async throws {
+/// Expects that the loop sleeps where nothing can be done: its turns are counted for a tenth of a
+/// second; again if there were many, because TCP may still be moving what was sent.
+func expectThatTheLoopRests(_ loop: IOLoop, sourceLocation: SourceLocation = #_sourceLocation)
+  async throws
+{
   var turns: UInt64 = 0
   for _ in 0..<10 {
     let before = await loop.statistics.enters
@@ -51,5 +65,6 @@ func expectThatTheLoopRests(_ loop: IOLoop, sourceLocation: SourceLocation = #_s
     turns = await loop.statistics.enters - before
     if turns < 100 { return }
   }
-  Issue.record("\(turns) turns in a tenth of a second, with nothing to do", sourceLocation: sourceLocation)
+  Issue.record(
+    "\(turns) turns in a tenth of a second, with nothing to do", sourceLocation: sourceLocation)
 }

@@ -1,9 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
 import Glibc
 import MessageSockets
 import SystemPackage
 import Testing
 
-/// A pipe, to prove who holds its ends: the reading end finds the end of the file when, and only when, every copy of the writing end is closed.
+/// A pipe, to prove who holds its ends: the reading end finds the end of the file when, and only
+/// when, every copy of the writing end is closed.
 final class Pipe {
   private let reader: OwnedFd
   private var ownWriter: OwnedFd?
@@ -88,7 +90,9 @@ extension OwnedFd {
     get throws {
       try withUnsafeFileDescriptor { descriptor in
         var bytes = [UInt8](repeating: 0, count: 8192)
-        let count = try bytes.withUnsafeMutableBytes { try descriptor.read(fromAbsoluteOffset: 0, into: $0) }
+        let count = try bytes.withUnsafeMutableBytes {
+          try descriptor.read(fromAbsoluteOffset: 0, into: $0)
+        }
         return String(decoding: bytes[..<count], as: UTF8.self)
       }
     }
@@ -99,7 +103,9 @@ extension OwnedFd {
     get throws {
       try withUnsafeFileDescriptor { descriptor in
         var number = -1
-        try withUnsafeMutableBytes(of: &number) { _ = try descriptor.read(fromAbsoluteOffset: 0, into: $0) }
+        try withUnsafeMutableBytes(of: &number) {
+          _ = try descriptor.read(fromAbsoluteOffset: 0, into: $0)
+        }
         return number
       }
     }

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import CProcessRestrictions
 import Glibc
 import SystemPackage
@@ -12,7 +13,9 @@ enum ProbeTool {
     let output = try OutputPipe()
     // Without the variable under which the tests themselves run.
     let child = try output.feed {
-      try ChildProcess([path] + arguments, environment: ["MESSAGE_SOCKETS_DRIVER": environment], descriptors: [1: $0])
+      try ChildProcess(
+        [path] + arguments, environment: ["MESSAGE_SOCKETS_DRIVER": environment],
+        descriptors: [1: $0])
     }
     var found = values(in: try output.readToEnd())
     let status = child.exitStatus()
@@ -29,11 +32,13 @@ enum ProbeTool {
     return found
   }
 
-  /// Whether the kernel gives this process a ring, whichever driver the tests run on. Not asked of the library: a probe of its that fails by mistake must not make
-  /// the tests of the ring disappear.
+  /// Whether the kernel gives this process a ring, whichever driver the tests run on. Not asked of
+  /// the library: a probe of its that fails by mistake must not make the tests of the ring
+  /// disappear.
   static let machineHasRing = cpr_kernel_has_ring() == 1
 
-  /// A user that nobody is, and that no other process of tests takes: what is counted for each user is this one's alone.
+  /// A user that nobody is, and that no other process of tests takes: what is counted for each user
+  /// is this one's alone.
   static let ownUser = 60_000 + getpid() % 5000
 
   /// Only a process of root's can become another user's, or set a system control.

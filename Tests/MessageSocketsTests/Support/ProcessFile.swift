@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import MessageSockets
 import SystemPackage
 
@@ -5,6 +6,8 @@ import SystemPackage
 func textOfProcessFile(_ path: String) throws -> String {
   let file = try OwnedFd.openFile(path)
   var bytes = [UInt8](repeating: 0, count: 64 << 10)
-  let count = try file.withUnsafeFileDescriptor { descriptor in try bytes.withUnsafeMutableBytes { try descriptor.read(into: $0) } }
+  let count = try file.withUnsafeFileDescriptor { descriptor in
+    try bytes.withUnsafeMutableBytes { try descriptor.read(into: $0) }
+  }
   return String(decoding: bytes[..<count], as: UTF8.self)
 }

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import MessageSockets
 import Testing
 
@@ -29,7 +30,9 @@ enum TestedSocket: CaseIterable, Sendable {
       await listener.close()
       return (left, right)
     case .udpSocket:
-      let (left, right) = (try UDPSocket(boundTo: loopback, on: loop), try UDPSocket(boundTo: loopback, on: loop))
+      let (left, right) = (
+        try UDPSocket(boundTo: loopback, on: loop), try UDPSocket(boundTo: loopback, on: loop)
+      )
       try await left.connect(to: right.localAddress()!.internet!)
       try await right.connect(to: left.localAddress()!.internet!)
       return (left, right)

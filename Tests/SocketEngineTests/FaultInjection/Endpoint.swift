@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 @testable import SocketEngine
 
 /// One socket of a schedule, as its tasks see it.

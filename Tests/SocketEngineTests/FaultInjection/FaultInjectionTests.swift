@@ -1,9 +1,10 @@
+// SPDX-License-Identifier: Apache-2.0
 import Glibc
 import Synchronization
 import Testing
 
-/// The engine over a kernel that does everything a kernel may do. `SCHEDULES` says how many schedules (2,000), `SEED` which is the first (1): the same
-/// seed is the same schedule.
+/// The engine over a kernel that does everything a kernel may do. `SCHEDULES` says how many
+/// schedules (2,000), `SEED` which is the first (1): the same seed is the same schedule.
 @Suite(.serialized) struct FaultInjectionTests {
   @Test func theContractHoldsWhateverTheKernelDoes() {
     let count = environment("SCHEDULES") ?? 2000
@@ -20,12 +21,16 @@ import Testing
       }
     }
     let (failed, counts) = results.withLock { $0 }
-    for (seed, violations) in failed { Issue.record("SEED=\(seed) SCHEDULES=1: \(violations.joined(separator: "; "))") }
+    for (seed, violations) in failed {
+      Issue.record("SEED=\(seed) SCHEDULES=1: \(violations.joined(separator: "; "))")
+    }
     print(
-      "\(count) schedules from seed \(first): \(counts.sorted { $0.key < $1.key }.map { "\($0.value) \($0.key)" }.joined(separator: ", "))")
+      "\(count) schedules from seed \(first): \(counts.sorted { $0.key < $1.key }.map { "\($0.value) \($0.key)" }.joined(separator: ", "))"
+    )
     guard count >= 1000 else { return }
     for name in [
-      "messages", "short sends", "errors", "cancellations", "late stops", "shutdowns", "failed loops", "ends", "buffers exhausted",
+      "messages", "short sends", "errors", "cancellations", "late stops", "shutdowns",
+      "failed loops", "ends", "buffers exhausted",
       "descriptors lost",
     ] {
       #expect(counts[name, default: 0] > 0, "no \(name) in \(count) schedules")
@@ -45,5 +50,7 @@ import Testing
     #expect(all[0] != all[2])
   }
 
-  private func environment(_ name: String) -> UInt64? { getenv(name).flatMap { UInt64(String(cString: $0)) } }
+  private func environment(_ name: String) -> UInt64? {
+    getenv(name).flatMap { UInt64(String(cString: $0)) }
+  }
 }

@@ -1,8 +1,10 @@
+// SPDX-License-Identifier: Apache-2.0
 import SystemPackage
 
 @testable import SocketEngine
 
-/// What happened in a schedule, as the simulated kernel saw it and as the tasks saw it, and the comparison of the two: the contract.
+/// What happened in a schedule, as the simulated kernel saw it and as the tasks saw it, and the
+/// comparison of the two: the contract.
 final class Ledger {
   /// A message, on one side or the other.
   struct Received {
@@ -32,7 +34,8 @@ final class Ledger {
     var waiting = 0
     /// Errors that the kernel gave to receives, and no task has seen yet.
     var errors: [Int32] = []
-    /// The receiving socket was closed, dropped or shut down with its loop: what it had received ahead is gone.
+    /// The receiving socket was closed, dropped or shut down with its loop: what it had received
+    /// ahead is gone.
     var mayHaveDropped = false
   }
 
@@ -50,7 +53,8 @@ final class Ledger {
   var sendings: [UInt64: Sending] = [:]
   /// The numbers of the descriptors that tasks are sending, and keep open meanwhile.
   var lent: [Int32: UInt64] = [:]
-  /// Connections that the kernel has given to accepts are numbered; these are the numbers that tasks got.
+  /// Connections that the kernel has given to accepts are numbered; these are the numbers that
+  /// tasks got.
   var connectionsMade: UInt64 = 0
   var connectionsAccepted: [UInt64] = []
   /// No window of a schedule is larger, in messages.
@@ -76,15 +80,20 @@ final class Ledger {
 
   /// A send has returned, with `error` or without.
   func sendEnded(_ number: UInt64, isStream: Bool, error: (any Error)?, stoppedBytes: Int) {
-    guard let sending = sendings.removeValue(forKey: number) else { return violate("send \(number) returned twice") }
+    guard let sending = sendings.removeValue(forKey: number) else {
+      return violate("send \(number) returned twice")
+    }
     if let error {
       if sending.sentBytes != stoppedBytes {
-        violate("send \(number) of \(sending.bytes.count) bytes: \(sending.sentBytes) went out, told \(stoppedBytes): \(error)")
+        violate(
+          "send \(number) of \(sending.bytes.count) bytes: \(sending.sentBytes) went out, told \(stoppedBytes): \(error)"
+        )
       }
       if !isStream, sending.isSent { violate("send \(number) failed, but went out: \(error)") }
     } else {
       if sending.sentBytes != sending.bytes.count || !sending.isSent {
-        violate("send \(number) succeeded after \(sending.sentBytes) of \(sending.bytes.count) bytes")
+        violate(
+          "send \(number) succeeded after \(sending.sentBytes) of \(sending.bytes.count) bytes")
       }
       if !sending.ids.isEmpty, !sending.sentFiles { violate("send \(number) lost its descriptors") }
     }
@@ -93,7 +102,8 @@ final class Ledger {
   /// An error of a receive: one that the kernel gave to this direction.
   func receiveFailed(_ index: Int, _ errno: Errno) {
     guard let place = directions[index].errors.firstIndex(of: errno.rawValue) else {
-      return violate("direction \(index): a receive failed with \(errno), which the kernel had not said")
+      return violate(
+        "direction \(index): a receive failed with \(errno), which the kernel had not said")
     }
     directions[index].errors.remove(at: place)
   }
@@ -111,7 +121,9 @@ final class Ledger {
   private func check(_ direction: Direction, _ name: String) {
     let received = direction.received.sorted { $0.ticket < $1.ticket }
     // A datagram socket's end is its shutdown, behind which messages may still be had.
-    if direction.kind != .datagram, let end = direction.ends.min(), let last = received.last, last.ticket > end {
+    if direction.kind != .datagram, let end = direction.ends.min(), let last = received.last,
+      last.ticket > end
+    {
       violate("\(name): a message came after the end")
     }
     if direction.isStream {
@@ -124,7 +136,9 @@ final class Ledger {
   private func checkStream(_ direction: Direction, _ received: [Received], _ name: String) {
     let bytes = received.flatMap(\.bytes)
     let delivered = direction.delivered.flatMap(\.bytes)
-    guard delivered.starts(with: bytes) else { return violate("\(name): the bytes are not those that were sent, in order") }
+    guard delivered.starts(with: bytes) else {
+      return violate("\(name): the bytes are not those that were sent, in order")
+    }
     if bytes.count < delivered.count, !direction.mayHaveDropped {
       violate("\(name): \(delivered.count - bytes.count) bytes were lost")
     }
@@ -138,23 +152,34 @@ final class Ledger {
     offset = 0
     for message in received {
       let expected = (offset..<(offset + message.bytes.count)).flatMap { starts[$0] ?? [] }
-      if message.ids != expected { violate("\(name): descriptors \(message.ids) came at byte \(offset), where \(expected) were") }
+      if message.ids != expected {
+        violate(
+          "\(name): descriptors \(message.ids) came at byte \(offset), where \(expected) were")
+      }
       offset += message.bytes.count
     }
   }
 
   private func checkMessages(_ direction: Direction, _ received: [Received], _ name: String) {
-    if received.count > direction.delivered.count { return violate("\(name): more messages were received than sent") }
+    if received.count > direction.delivered.count {
+      return violate("\(name): more messages were received than sent")
+    }
     if received.count < direction.delivered.count, !direction.mayHaveDropped {
       violate("\(name): \(direction.delivered.count - received.count) messages were lost")
     }
     for (sent, got) in zip(direction.delivered, received) {
       let bytes = Array(sent.bytes.prefix(got.room ?? Int.max))
       guard bytes == got.bytes, sent.ids == got.ids else {
-        return violate("\(name): received \(got.bytes) with \(got.ids), sent were \(sent.bytes) with \(sent.ids)")
+        return violate(
+          "\(name): received \(got.bytes) with \(got.ids), sent were \(sent.bytes) with \(sent.ids)"
+        )
       }
-      if got.isTruncated != (sent.isTruncated || bytes.count < sent.bytes.count) { violate("\(name): truncation was not told, or made up") }
-      if got.lacksFiles != sent.lacksFiles { violate("\(name): missing descriptors were not told, or made up") }
+      if got.isTruncated != (sent.isTruncated || bytes.count < sent.bytes.count) {
+        violate("\(name): truncation was not told, or made up")
+      }
+      if got.lacksFiles != sent.lacksFiles {
+        violate("\(name): missing descriptors were not told, or made up")
+      }
     }
   }
 }

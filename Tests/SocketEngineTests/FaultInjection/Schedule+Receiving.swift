@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import Ancillary
 import CMessageSockets
 import SystemPackage
@@ -13,7 +14,11 @@ extension Schedule {
     let way = Way.allCases.randomElement(using: &random)!
     for _ in 0..<random.number(1...6) {
       guard endpoint.channel != nil else { return }
-      if !(await receiveOne(at: endpoint, in: random.oneIn(8) ? Way.allCases.randomElement(using: &random)! : way)) { return }
+      if !(await receiveOne(
+        at: endpoint, in: random.oneIn(8) ? Way.allCases.randomElement(using: &random)! : way))
+      {
+        return
+      }
       if random.oneIn(3) { await Task.yield() }
     }
   }
@@ -27,15 +32,24 @@ extension Schedule {
     defer { ledger.directions[index].waiting -= 1 }
     do {
       switch way {
-      case .single: return enter(try await channel.receive(into: nil, flags: 0).takeOutcome(), ticket, at: index)
-      case .expiring: return enter(try await channel.receive(into: nil, flags: 0, timeout: .zero).takeOutcome(), ticket, at: index)
+      case .single:
+        return enter(
+          try await channel.receive(into: nil, flags: 0).takeOutcome(), ticket, at: index)
+      case .expiring:
+        return enter(
+          try await channel.receive(into: nil, flags: 0, timeout: .zero).takeOutcome(), ticket,
+          at: index)
       case .ahead:
-        // With room for few descriptors nothing is received ahead, also where a multishot receive was under way.
+        // With room for few descriptors nothing is received ahead, also where a multishot receive
+        // was under way.
         let descriptors = random.oneIn(4) ? random.number(1...252) : random.number(253...300)
-        let window = ReceiveWindow(messages: random.number(1...Ledger.largestWindow), descriptors: descriptors)
-        return enter(try await channel.receiveAhead(window: window).takeOutcome(), ticket, at: index)
+        let window = ReceiveWindow(
+          messages: random.number(1...Ledger.largestWindow), descriptors: descriptors)
+        return enter(
+          try await channel.receiveAhead(window: window).takeOutcome(), ticket, at: index)
       case .peeking:
-        // The copy's descriptors close here. They are not asked who they are: only the first may answer that.
+        // The copy's descriptors close here. They are not asked who they are: only the first may
+        // answer that.
         let copy = try await channel.receive(into: nil, flags: cms_msg_peek).takeOutcome()
         ledger.count("peeks")
         return !copy.isEnd
@@ -43,9 +57,13 @@ extension Schedule {
       case .intoMemory: return try await receiveIntoMemory(channel, ticket, at: index)
       }
     } catch {
-      if !isJustified(error, at: endpoint, mayExpire: way == .expiring) { ledger.violate("a receive failed without a cause: \(error)") }
+      if !isJustified(error, at: endpoint, mayExpire: way == .expiring) {
+        ledger.violate("a receive failed without a cause: \(error)")
+      }
       // A peek may see an error that another receive gets.
-      if way != .peeking, let error = error as? SocketError, error.code != .loopFailed, let errno = error.errno {
+      if way != .peeking, let error = error as? SocketError, error.code != .loopFailed,
+        let errno = error.errno
+      {
         ledger.receiveFailed(index, errno)
       }
       ledger.count("failed receives")
@@ -54,20 +72,28 @@ extension Schedule {
   }
 
   /// As `receiveMessages(max:)` does: what has arrived belongs to whoever waited for the first.
-  private func receiveBatch(_ channel: SocketChannel, _ ticket: Int, at index: Int) async throws -> Bool {
-    guard enter(try await channel.receiveAhead(window: ReceiveWindow(messages: Ledger.largestWindow)).takeOutcome(), ticket, at: index)
+  private func receiveBatch(_ channel: SocketChannel, _ ticket: Int, at index: Int) async throws
+    -> Bool
+  {
+    guard
+      enter(
+        try await channel.receiveAhead(window: ReceiveWindow(messages: Ledger.largestWindow))
+          .takeOutcome(), ticket, at: index)
     else {
       return false
     }
     var ticket = ledger.nextTicket()
     for _ in 1..<Ledger.largestWindow {
-      guard let next = await channel.receiveIfThere()?.takeOutcome(), enter(next, ticket, at: index) else { break }
+      guard let next = await channel.receiveIfThere()?.takeOutcome(), enter(next, ticket, at: index)
+      else { break }
       ticket = ledger.nextTicket()
     }
     return true
   }
 
-  private func receiveIntoMemory(_ channel: SocketChannel, _ ticket: Int, at index: Int) async throws -> Bool {
+  private func receiveIntoMemory(_ channel: SocketChannel, _ ticket: Int, at index: Int)
+    async throws -> Bool
+  {
     let room = random.number(1...60)
     let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: room, alignment: 1)
     defer { memory.deallocate() }
@@ -77,13 +103,15 @@ extension Schedule {
   }
 
   private func enter(
-    _ outcome: consuming OperationOutcome, _ ticket: Int, at index: Int, bytes: [UInt8]? = nil, room: Int? = nil
+    _ outcome: consuming OperationOutcome, _ ticket: Int, at index: Int, bytes: [UInt8]? = nil,
+    room: Int? = nil
   ) -> Bool {
     if outcome.isEnd {
       ledger.directions[index].ends.append(ticket)
       return false
     }
-    var received = Ledger.Received(bytes: bytes ?? outcome.payload, ids: [], room: room, ticket: ticket)
+    var received = Ledger.Received(
+      bytes: bytes ?? outcome.payload, ids: [], room: room, ticket: ticket)
     received.isTruncated = outcome.messageFlags & cms_msg_trunc != 0
     received.lacksFiles = outcome.messageFlags & cms_msg_ctrunc != 0
     while let descriptor = outcome.descriptors.takeFirst() {
@@ -95,7 +123,9 @@ extension Schedule {
 
   private func identify(_ descriptor: borrowing OwnedFd) -> UInt64 {
     descriptor.withUnsafeFileDescriptor { descriptor in
-      if !SimulatedFiles.isCloseOnExec(descriptor.rawValue) { ledger.violate("a received descriptor is not close-on-exec") }
+      if !SimulatedFiles.isCloseOnExec(descriptor.rawValue) {
+        ledger.violate("a received descriptor is not close-on-exec")
+      }
       guard let id = SimulatedFiles.identify(descriptor.rawValue) else {
         ledger.violate("a received descriptor is closed, somebody else's, or was delivered before")
         return 0
@@ -110,9 +140,12 @@ extension Schedule {
     guard let channel = endpoint.channel, endpoint.kind != .datagram else { return }
     do {
       let connection = try await channel.accept()
-      ledger.connectionsAccepted.append(connection.withUnsafeFileDescriptor { SimulatedFiles.identify($0.rawValue) } ?? 0)
+      ledger.connectionsAccepted.append(
+        connection.withUnsafeFileDescriptor { SimulatedFiles.identify($0.rawValue) } ?? 0)
     } catch {
-      if !isJustified(error, at: endpoint, mayExpire: false) { ledger.violate("an accept failed without a cause: \(error)") }
+      if !isJustified(error, at: endpoint, mayExpire: false) {
+        ledger.violate("an accept failed without a cause: \(error)")
+      }
     }
   }
 
@@ -121,7 +154,9 @@ extension Schedule {
     do {
       try await channel.connect(to: AnySocketAddress(address))
     } catch {
-      if !isJustified(error, at: endpoint, mayExpire: false) { ledger.violate("a connect failed without a cause: \(error)") }
+      if !isJustified(error, at: endpoint, mayExpire: false) {
+        ledger.violate("a connect failed without a cause: \(error)")
+      }
     }
   }
 }

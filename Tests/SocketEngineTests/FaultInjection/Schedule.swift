@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import Ancillary
 import CMessageSockets
 import SystemPackage
@@ -5,8 +6,9 @@ import SeededRandom
 
 @testable import SocketEngine
 
-/// A random course of events on one loop: tasks that send, receive, accept and connect in every way that channels offer, and are cancelled, run out of time,
-/// find their socket closed or their loop shut down, while the kernel does what it likes.
+/// A random course of events on one loop: tasks that send, receive, accept and connect in every way
+/// that channels offer, and are cancelled, run out of time, find their socket closed or their loop
+/// shut down, while the kernel does what it likes.
 ///
 /// `@unchecked Sendable`: all of it runs on the loop's thread.
 final class Schedule: @unchecked Sendable {
@@ -36,13 +38,15 @@ final class Schedule: @unchecked Sendable {
   }
 
   private func openPair() {
-    let kind = [SocketKind.stream, .stream, .seqpacket, .seqpacket, .datagram].randomElement(using: &random)!
+    let kind = [SocketKind.stream, .stream, .seqpacket, .seqpacket, .datagram].randomElement(
+      using: &random)!
     let first = driver.queues.count
     let numbers = driver.makePair(kind)
     for (number, incoming) in [(numbers.0, first), (numbers.1, first + 1)] {
       let channel = SocketChannel(
         adopting: OwnedFd(adopting: FileDescriptor(rawValue: number)), kind: kind, loop: loop)
-      endpoints.append(Endpoint(channel, number: number, kind: kind, incoming: incoming, outgoing: incoming ^ 1))
+      endpoints.append(
+        Endpoint(channel, number: number, kind: kind, incoming: incoming, outgoing: incoming ^ 1))
     }
   }
 
@@ -76,10 +80,12 @@ final class Schedule: @unchecked Sendable {
     if random.oneIn(4) { task.cancel() }
   }
 
-  /// A cancellation or a deadline that comes too late, as from another thread: its operation's slot may be in another use by now.
+  /// A cancellation or a deadline that comes too late, as from another thread: its operation's slot
+  /// may be in another use by now.
   private func stopWhatHasEnded() {
     guard let id = driver.ended.suffix(20).randomElement(using: &random) else { return }
-    // After a short send, or a receive that found nothing, the same use of the slot goes on: that would not be too late.
+    // After a short send, or a receive that found nothing, the same use of the slot goes on: that
+    // would not be too late.
     if let operation = loop.core.operations.find(id), operation.life.state != .done { return }
     ledger.count("late stops")
     loop.core.stopFromAnywhere(id, random.oneIn(2) ? .deadline : .taskCancelled)
@@ -156,15 +162,20 @@ final class Schedule: @unchecked Sendable {
 
   /// What was sent and not yet received is in the socket: it is received now.
   private func drain(_ endpoint: Endpoint) async {
-    guard endpoint.channel != nil, !endpoint.isClosing, !isShuttingDown, !driver.refuses else { return }
+    guard endpoint.channel != nil, !endpoint.isClosing, !isShuttingDown, !driver.refuses else {
+      return
+    }
     // Errors that multishot receives have met stand in line, too.
     var failures = 0
     while isUnread(endpoint.incoming), failures < 20 {
-      let isReceived = await receiveOne(at: endpoint, in: Way.allCases.randomElement(using: &random)!)
+      let isReceived = await receiveOne(
+        at: endpoint, in: Way.allCases.randomElement(using: &random)!)
       if !isReceived { failures += 1 }
     }
-    // An empty datagram that comes as its receive is stopped by the shutdown cannot be told from the end.
-    let mayHideEmptyMessages = endpoint.kind == .datagram && driver.sockets[endpoint.number]?.isShutDownForReceiving == true
+    // An empty datagram that comes as its receive is stopped by the shutdown cannot be told from
+    // the end.
+    let mayHideEmptyMessages =
+      endpoint.kind == .datagram && driver.sockets[endpoint.number]?.isShutDownForReceiving == true
     if failures >= 20, !mayHideEmptyMessages { ledger.violate("what was sent cannot be received") }
   }
 
@@ -172,7 +183,8 @@ final class Schedule: @unchecked Sendable {
     let direction = ledger.directions[index]
     if !driver.queues[index].messages.isEmpty { return true }
     return direction.isStream
-      ? direction.delivered.reduce(0) { $0 + $1.bytes.count } > direction.received.reduce(0) { $0 + $1.bytes.count }
+      ? direction.delivered.reduce(0) { $0 + $1.bytes.count }
+        > direction.received.reduce(0) { $0 + $1.bytes.count }
       : direction.delivered.count > direction.received.count
   }
 
@@ -184,7 +196,9 @@ final class Schedule: @unchecked Sendable {
 
   /// Whether an error is one that the schedule or the kernel has brought about.
   func isJustified(_ error: any Error, at endpoint: Endpoint, mayExpire: Bool) -> Bool {
-    guard let error = error as? SocketError else { return error is CancellationError && Task.isCancelled }
+    guard let error = error as? SocketError else {
+      return error is CancellationError && Task.isCancelled
+    }
     return switch error.code {
     case .closed: endpoint.isClosing
     case .loopShutDown: isShuttingDown

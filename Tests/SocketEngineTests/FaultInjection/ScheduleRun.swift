@@ -1,10 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
 import Glibc
 import Synchronization
 import SeededRandom
 
 @testable import SocketEngine
 
-/// Runs schedules, one after the other, each with a loop of its own, on the calling thread: no other thread has a part in them, so that a seed says all.
+/// Runs schedules, one after the other, each with a loop of its own, on the calling thread: no
+/// other thread has a part in them, so that a seed says all.
 enum ScheduleRun {
   struct Result {
     var violations: [String] = []
@@ -20,15 +22,21 @@ enum ScheduleRun {
     let ledger = Ledger()
     do {
       let core = try runLoop(seed: seed, ledger: ledger)
-      if core.operations.inUse > 0 { ledger.violate("\(core.operations.inUse) operations were not given back") }
-      if core.controlBuffers.lent + core.payloadBuffers.lent > 0 { ledger.violate("memory was not given back") }
+      if core.operations.inUse > 0 {
+        ledger.violate("\(core.operations.inUse) operations were not given back")
+      }
+      if core.controlBuffers.lent + core.payloadBuffers.lent > 0 {
+        ledger.violate("memory was not given back")
+      }
     } catch {
       ledger.violate("the schedule cannot be run: \(error)")
     }
     ledger.close()
     let after = SimulatedFiles.open()
     if before != after {
-      ledger.violate("left open: \(after.subtracting(before).sorted()), closed: \(before.subtracting(after).sorted())")
+      ledger.violate(
+        "left open: \(after.subtracting(before).sorted()), closed: \(before.subtracting(after).sorted())"
+      )
     }
     return Result(violations: ledger.violations, counts: ledger.counts)
   }
@@ -47,12 +55,16 @@ enum ScheduleRun {
       random.oneIn(8)
       ? nil
       : SimulatedBuffers(
-        count: configuration.receiveBuffers, controlSize: configuration.controlBufferSize, payloadSize: configuration.receiveBufferSize)
+        count: configuration.receiveBuffers, controlSize: configuration.controlBufferSize,
+        payloadSize: configuration.receiveBufferSize)
     let driver = SimulatedDriver(seed: seed, ledger: ledger, buffers: buffers)
-    return try SimulatedLoop.run(configuration, driver) { loop in await Schedule(loop: loop, driver: driver).run() }
+    return try SimulatedLoop.run(configuration, driver) { loop in
+      await Schedule(loop: loop, driver: driver).run()
+    }
   }
 
-  /// Runs `body` on a thread of its own, which tasks of the test's cannot touch, and names the seed if it traps.
+  /// Runs `body` on a thread of its own, which tasks of the test's cannot touch, and names the seed
+  /// if it traps.
   static func onOwnThread(_ body: @escaping @Sendable () -> Void) {
     var thread = pthread_t()
     let context = Unmanaged.passRetained(Body(body))

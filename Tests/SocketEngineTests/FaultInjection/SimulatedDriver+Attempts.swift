@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import CMessageSockets
 import Glibc
 import SeededRandom
@@ -10,7 +11,8 @@ extension SimulatedDriver {
   /// Fails with an errno of any kind. Nothing was transferred.
   func fail(_ operation: SubmittedOperation) {
     var errno = Int32(random.number(1...133))
-    // Cancelled is only what was asked to be; connecting waits, on the clock, where there is no room.
+    // Cancelled is only what was asked to be; connecting waits, on the clock, where there is no
+    // room.
     if errno == ECANCELED || errno == EAGAIN { errno = ENOBUFS }
     ledger.count("errors")
     note(errno, for: operation)
@@ -26,7 +28,9 @@ extension SimulatedDriver {
       let socket = sockets[operation.number]!
       let queue = queues[socket.incoming]
       // Readiness may also come to nothing: somebody else was faster.
-      if !queue.messages.isEmpty || queue.isClosed || !isCalm && random.oneIn(20) { complete(operation, 1) }
+      if !queue.messages.isEmpty || queue.isClosed || !isCalm && random.oneIn(20) {
+        complete(operation, 1)
+      }
     case .receiveAhead: receiveAhead(operation)
     case .accept:
       guard let socket = sockets[operation.number], socket.connections > 0 else { return }
@@ -44,8 +48,10 @@ extension SimulatedDriver {
     switch operation.request {
     // After a signal the engine tries again.
     case .send where errno != EINTR: withSending(of: operation) { $0.errno = errno }
-    case .receive where errno != EINTR, .receiveWhenReadable where errno != EINTR: ledger.directions[socket.incoming].errors.append(errno)
-    case .receiveAhead where errno != EINTR && errno != ENOBUFS: ledger.directions[socket.incoming].errors.append(errno)
+    case .receive where errno != EINTR, .receiveWhenReadable where errno != EINTR:
+      ledger.directions[socket.incoming].errors.append(errno)
+    case .receiveAhead where errno != EINTR && errno != ENOBUFS:
+      ledger.directions[socket.incoming].errors.append(errno)
     default: break
     }
   }
@@ -67,7 +73,9 @@ extension SimulatedDriver {
       let expected = sending.bytes[sending.sentBytes...]
       if Array(expected) != payload { ledger.violate("a send does not continue where it stopped") }
       let ids = files.map(\.id)
-      if ids != (sending.isSent ? [] : sending.ids) { ledger.violate("a send carries descriptors \(ids) instead of \(sending.ids)") }
+      if ids != (sending.isSent ? [] : sending.ids) {
+        ledger.violate("a send carries descriptors \(ids) instead of \(sending.ids)")
+      }
       sending.sentBytes += count
       sending.sentFiles = sending.sentFiles || !files.isEmpty
       sending.isSent = true
@@ -82,13 +90,17 @@ extension SimulatedDriver {
   private func heldFiles(of operation: SubmittedOperation) -> [SimulatedQueue.File] {
     SimulatedControl.numbers(in: operation.control).map { number in
       let held = SimulatedFiles.duplicate(number)
-      guard let id = ledger.lent[number], held >= 0 else { stop("a send names descriptor \(number), which its task does not lend") }
+      guard let id = ledger.lent[number], held >= 0 else {
+        stop("a send names descriptor \(number), which its task does not lend")
+      }
       return SimulatedQueue.File(id: id, number: held)
     }
   }
 
-  /// Which message it is: its bytes begin with its number, or if it has none its first descriptor tells. Found again by the operation when it continues.
-  private func withSending(of operation: SubmittedOperation, _ body: (inout Ledger.Sending) -> Void) {
+  /// Which message it is: its bytes begin with its number, or if it has none its first descriptor
+  /// tells. Found again by the operation when it continues.
+  private func withSending(of operation: SubmittedOperation, _ body: (inout Ledger.Sending) -> Void)
+  {
     let number = sendings[operation.id] ?? firstNumber(in: operation)
     sendings[operation.id] = number
     guard ledger.sendings[number] != nil else { return ledger.violate("a send of nobody's") }
@@ -98,7 +110,9 @@ extension SimulatedDriver {
   private func firstNumber(in operation: SubmittedOperation) -> UInt64 {
     let payload = operation.payload
     if payload.count >= 8 { return payload.withUnsafeBytes { $0.loadUnaligned(as: UInt64.self) } }
-    return SimulatedControl.numbers(in: operation.control).first.flatMap { ledger.lent[$0] }.map { $0 >> 8 } ?? 0
+    return SimulatedControl.numbers(in: operation.control).first.flatMap { ledger.lent[$0] }.map {
+      $0 >> 8
+    } ?? 0
   }
 
   // MARK: Receiving
@@ -117,7 +131,8 @@ extension SimulatedDriver {
       return complete(operation, 0, written: true)
     }
     if !operation.isStable { ledger.violate("memory of a receive changed before its completion") }
-    let delivery = deliver(message, to: socket, closeOnExec: operation.flags & cms_msg_cmsg_cloexec != 0)
+    let delivery = deliver(
+      message, to: socket, closeOnExec: operation.flags & cms_msg_cmsg_cloexec != 0)
     operation.fill(message.bytes, delivery.control, flags: delivery.flags)
     complete(operation, Int32(message.bytes.count), written: true)
   }
@@ -132,7 +147,8 @@ extension SimulatedDriver {
     }
     let numbers = (next?.files ?? []).map { SimulatedFiles.duplicate($0.number) }
     if !operation.isStable { ledger.violate("memory of a receive changed before its completion") }
-    operation.fill(next?.bytes ?? [], numbers.isEmpty ? [] : SimulatedControl.rights(numbers), flags: 0)
+    operation.fill(
+      next?.bytes ?? [], numbers.isEmpty ? [] : SimulatedControl.rights(numbers), flags: 0)
     complete(operation, Int32(next?.bytes.count ?? 0), written: true)
   }
 
@@ -150,24 +166,32 @@ extension SimulatedDriver {
       let buffer = buffers.bytes(of: id)
       let controlStart = ReceiveBuffers.headerSize + operation.operation.receivedNameSize
       let start = controlStart + buffers.controlSize
-      let message = isEnd ? SimulatedQueue.Message() : queues[socket.incoming].pop(limit: buffer.count - start)!
+      let message =
+        isEnd ? SimulatedQueue.Message() : queues[socket.incoming].pop(limit: buffer.count - start)!
       if isEnd { ledger.count("ends") }
-      let delivery = isEnd ? (control: [], flags: 0) : deliver(message, to: socket, closeOnExec: true)
+      let delivery =
+        isEnd ? (control: [], flags: 0) : deliver(message, to: socket, closeOnExec: true)
       let header = cms_received_header(
-        name_length: 0, control_length: UInt32(delivery.control.count), payload_length: UInt32(message.bytes.count),
+        name_length: 0, control_length: UInt32(delivery.control.count),
+        payload_length: UInt32(message.bytes.count),
         flags: UInt32(bitPattern: delivery.flags | cms_msg_cmsg_cloexec))
       buffer.storeBytes(of: header, as: cms_received_header.self)
-      UnsafeMutableRawBufferPointer(rebasing: buffer[controlStart...]).copyBytes(from: delivery.control)
+      UnsafeMutableRawBufferPointer(rebasing: buffer[controlStart...]).copyBytes(
+        from: delivery.control)
       UnsafeMutableRawBufferPointer(rebasing: buffer[start...]).copyBytes(from: message.bytes)
-      // An empty message ends it, as the end of the stream does; so may anything else, above all an overflowed completion queue.
+      // An empty message ends it, as the end of the stream does; so may anything else, above all an
+      // overflowed completion queue.
       let isLast = message.bytes.isEmpty || random.oneIn(8)
       let more: UInt32 = isLast ? 0 : cms_completion_more
-      complete(operation, Int32(start + message.bytes.count), flags: UInt32(id) << 16 | cms_completion_buffer | more)
+      complete(
+        operation, Int32(start + message.bytes.count),
+        flags: UInt32(id) << 16 | cms_completion_buffer | more)
       if isLast { return }
     }
   }
 
-  /// Installs the files of a message, or loses some as a kernel without free descriptors does, and writes its control bytes.
+  /// Installs the files of a message, or loses some as a kernel without free descriptors does, and
+  /// writes its control bytes.
   private func deliver(
     _ message: SimulatedQueue.Message, to socket: SimulatedSocket, closeOnExec: Bool
   ) -> (control: [UInt8], flags: Int32) {
@@ -185,18 +209,22 @@ extension SimulatedDriver {
     if !files.isEmpty { control += SimulatedControl.rights(files.map(\.number)) }
     ledger.directions[socket.incoming].delivered.append(
       Ledger.Received(
-        bytes: message.bytes, ids: files.map(\.id), isTruncated: message.isTruncated, lacksFiles: flags & cms_msg_ctrunc != 0))
+        bytes: message.bytes, ids: files.map(\.id), isTruncated: message.isTruncated,
+        lacksFiles: flags & cms_msg_ctrunc != 0))
     ledger.count("messages")
     checkWindow(socket.incoming)
     return (control, flags)
   }
 
-  /// Beyond the window there are at most as many messages as buffers, or twice as many if they may be filled once more before the kernel looks at the
-  /// cancellation; and those whose tasks have not run yet.
+  /// Beyond the window there are at most as many messages as buffers, or twice as many if they may
+  /// be filled once more before the kernel looks at the cancellation; and those whose tasks have
+  /// not run yet.
   private func checkWindow(_ index: Int) {
     let direction = ledger.directions[index]
     let ahead = direction.delivered.count - direction.received.count
-    let most = Ledger.largestWindow + (simulatedBuffers?.total ?? 0) * (cancelsFirst ? 1 : 2) + direction.waiting
+    let most =
+      Ledger.largestWindow + (simulatedBuffers?.total ?? 0) * (cancelsFirst ? 1 : 2)
+      + direction.waiting
     if !direction.isStream, !direction.mayHaveDropped, ahead > most {
       ledger.violate("\(ahead) messages were received ahead, of at most \(most)")
     }

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import CMessageSockets
 import Glibc
 import SeededRandom
@@ -5,11 +6,14 @@ import SystemPackage
 
 @testable import SocketEngine
 
-/// A driver over a kernel that is simulated: it does, at random, everything that a kernel may do, and looks after what the engine promises.
+/// A driver over a kernel that is simulated: it does, at random, everything that a kernel may do,
+/// and looks after what the engine promises.
 ///
-/// Random are: when a request is attempted, in which order requests complete, how much of a stream send goes out, whether a request fails and with which
-/// errno, when and how a multishot receive ends, who wins against a cancellation, when a completion becomes visible (an overflowed completion queue).
-/// All of it follows from the seed. A schedule in which nothing can move any more has lost something: the process ends, and names the seed.
+/// Random are: when a request is attempted, in which order requests complete, how much of a stream
+/// send goes out, whether a request fails and with which errno, when and how a multishot receive
+/// ends, who wins against a cancellation, when a completion becomes visible (an overflowed
+/// completion queue). All of it follows from the seed. A schedule in which nothing can move any
+/// more has lost something: the process ends, and names the seed.
 ///
 /// `@unchecked Sendable`: all of it runs on the loop's thread.
 final class SimulatedDriver: Driver, @unchecked Sendable {
@@ -23,7 +27,8 @@ final class SimulatedDriver: Driver, @unchecked Sendable {
   var isCalm = false
   /// The kernel lets the loop submit and wait no more.
   var refuses = false
-  /// With deferred task work (Linux 6.1) a cancellation that is submitted comes before anything else that the same enter does.
+  /// With deferred task work (Linux 6.1) a cancellation that is submitted comes before anything
+  /// else that the same enter does.
   let cancelsFirst: Bool
 
   private var submitted: [Operation] = []
@@ -78,7 +83,11 @@ final class SimulatedDriver: Driver, @unchecked Sendable {
       if rounds > 500 { stop("everything waits for ever: something was lost") }
     } while wait == .indefinitely && completions.isEmpty
     // At least one if the loop has been promised to wait for it.
-    visible = completions.isEmpty ? 0 : random.oneIn(4) ? random.number((wait == .none ? 0 : 1)...completions.count) : completions.count
+    visible =
+      completions.isEmpty
+      ? 0
+      : random.oneIn(4)
+        ? random.number((wait == .none ? 0 : 1)...completions.count) : completions.count
     return nil
   }
 
@@ -86,7 +95,9 @@ final class SimulatedDriver: Driver, @unchecked Sendable {
     let count = min(visible, target.count, random.number(1...8))
     for index in 0..<count {
       target[index] = completions[index]
-      if completions[index].flags & cms_completion_more == 0 { ended.append(OperationID(userData: completions[index].user_data)) }
+      if completions[index].flags & cms_completion_more == 0 {
+        ended.append(OperationID(userData: completions[index].user_data))
+      }
     }
     completions.removeFirst(count)
     visible -= count
@@ -99,8 +110,12 @@ final class SimulatedDriver: Driver, @unchecked Sendable {
       inFlight = []
       submitted = []
     }
-    if !inFlight.isEmpty || !submitted.isEmpty { ledger.violate("the driver was closed with \(inFlight.count) operations under way") }
-    if !completions.isEmpty { ledger.violate("the driver was closed with \(completions.count) completions unseen") }
+    if !inFlight.isEmpty || !submitted.isEmpty {
+      ledger.violate("the driver was closed with \(inFlight.count) operations under way")
+    }
+    if !completions.isEmpty {
+      ledger.violate("the driver was closed with \(completions.count) completions unseen")
+    }
     if let buffers = simulatedBuffers {
       if buffers.missing > 0 { ledger.violate("\(buffers.missing) buffers were not given back") }
       for violation in buffers.violations { ledger.violate(violation) }
@@ -110,7 +125,9 @@ final class SimulatedDriver: Driver, @unchecked Sendable {
   }
 
   func stop(_ reason: String) -> Never {
-    fatalError("Seed \(seed): \(reason). In flight: \(inFlight.map { "\($0.request) on \($0.number)" }). \(ledger.violations)")
+    fatalError(
+      "Seed \(seed): \(reason). In flight: \(inFlight.map { "\($0.request) on \($0.number)" }). \(ledger.violations)"
+    )
   }
 
   // MARK: Requests
@@ -118,12 +135,15 @@ final class SimulatedDriver: Driver, @unchecked Sendable {
   private func takeSubmissions() {
     for operation in submitted {
       let new = SubmittedOperation(operation)
-      guard let socket = sockets[new.number], SimulatedFiles.inode(new.number) == socket.inode else {
+      guard let socket = sockets[new.number], SimulatedFiles.inode(new.number) == socket.inode
+      else {
         stop("\(new.request) names a descriptor that is not its socket any more")
       }
       for other in inFlight {
         if other.id == new.id { ledger.violate("\(new.id) was submitted twice") }
-        if other.collides(with: new) { ledger.violate("\(new.request) uses memory of \(other.request)") }
+        if other.collides(with: new) {
+          ledger.violate("\(new.request) uses memory of \(other.request)")
+        }
         if other.number == new.number, other.isOutgoing == new.isOutgoing {
           ledger.violate("two requests of one direction are in the kernel")
         }
@@ -143,14 +163,15 @@ final class SimulatedDriver: Driver, @unchecked Sendable {
     }
   }
 
-  /// The kernel looks for the operations that it was asked to cancel. Whether there is one of that name or not, and in which order: both are for the
-  /// operations' own completions to tell.
+  /// The kernel looks for the operations that it was asked to cancel. Whether there is one of that
+  /// name or not, and in which order: both are for the operations' own completions to tell.
   private func cancelSome() {
     let asked = cancelled.shuffled(using: &random)
     cancelled = []
     for id in asked {
       guard let operation = inFlight.first(where: { $0.id == id }) else { continue }
-      // A receive that waits for readiness is found at once. Others may be on their way from one of the kernel's queues to another.
+      // A receive that waits for readiness is found at once. Others may be on their way from one of
+      // the kernel's queues to another.
       if !operation.isMultishot, random.oneIn(3) {
         cancelled.append(id)
         continue
@@ -166,19 +187,29 @@ final class SimulatedDriver: Driver, @unchecked Sendable {
     }
   }
 
-  /// A kernel thread that waits on a datagram socket that was shut down for receiving may come back with nothing.
+  /// A kernel thread that waits on a datagram socket that was shut down for receiving may come back
+  /// with nothing.
   private func isWoken(_ operation: SubmittedOperation) -> Bool {
-    guard case .receive = operation.request, let socket = sockets[operation.number], socket.kind == .datagram else { return false }
+    guard case .receive = operation.request, let socket = sockets[operation.number],
+      socket.kind == .datagram
+    else { return false }
     let isUnderWay = inFlight.contains { $0 === operation }
-    return isUnderWay && socket.isShutDownForReceiving && queues[socket.incoming].messages.isEmpty && random.oneIn(3)
+    return isUnderWay && socket.isShutDownForReceiving && queues[socket.incoming].messages.isEmpty
+      && random.oneIn(3)
   }
 
-  /// A completion, after which the kernel does not touch the operation's memory any more unless there are `more`.
-  func complete(_ operation: SubmittedOperation, _ result: Int32, flags: UInt32 = 0, written: Bool = false) {
-    if !written, !operation.isStable { ledger.violate("memory of \(operation.request) changed before its completion") }
+  /// A completion, after which the kernel does not touch the operation's memory any more unless
+  /// there are `more`.
+  func complete(
+    _ operation: SubmittedOperation, _ result: Int32, flags: UInt32 = 0, written: Bool = false
+  ) {
+    if !written, !operation.isStable {
+      ledger.violate("memory of \(operation.request) changed before its completion")
+    }
     let isFinal = flags & cms_completion_more == 0
     if isFinal { inFlight.removeAll { $0 === operation } }
-    completions.append(cms_completion(user_data: operation.id.userData, result: result, flags: flags))
+    completions.append(
+      cms_completion(user_data: operation.id.userData, result: result, flags: flags))
   }
 
   // MARK: Sockets
@@ -195,14 +226,17 @@ final class SimulatedDriver: Driver, @unchecked Sendable {
     }
     for (number, incoming) in [(numbers.0, first), (numbers.1, first + 1)] {
       sockets[number] = SimulatedSocket(
-        number: number, inode: SimulatedFiles.inode(number), kind: kind, incoming: incoming, outgoing: incoming ^ 1)
+        number: number, inode: SimulatedFiles.inode(number), kind: kind, incoming: incoming,
+        outgoing: incoming ^ 1)
     }
     return numbers
   }
 
-  /// A descriptor that is not open any more, or another file's, was closed by the engine: its socket's queues end as unix(7) says.
+  /// A descriptor that is not open any more, or another file's, was closed by the engine: its
+  /// socket's queues end as unix(7) says.
   func noticeClosedSockets() {
-    for socket in sockets.values.sorted(by: { $0.number < $1.number }) where SimulatedFiles.inode(socket.number) != socket.inode {
+    for socket in sockets.values.sorted(by: { $0.number < $1.number })
+    where SimulatedFiles.inode(socket.number) != socket.inode {
       if inFlight.contains(where: { $0.number == socket.number }) {
         ledger.violate("a socket was closed with an operation in the kernel")
       }

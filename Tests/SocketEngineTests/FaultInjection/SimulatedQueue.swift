@@ -1,5 +1,6 @@
-/// One direction of a simulated Unix socket: what has been sent and not received, with the rules of unix(7) for what one receive returns.
-/// Pure: it knows no system call.
+// SPDX-License-Identifier: Apache-2.0
+/// One direction of a simulated Unix socket: what has been sent and not received, with the rules of
+/// unix(7) for what one receive returns. Pure: it knows no system call.
 struct SimulatedQueue {
   /// An open file in a message: the number that the simulated kernel holds it by.
   struct File: Equatable {
@@ -40,14 +41,16 @@ struct SimulatedQueue {
 
   /// Takes what a receive with room for `limit` bytes returns; nil if there is nothing.
   ///
-  /// A stream stops after a send that carried files, or at the next one; bytes sent before such a send stand in front of its own. A
-  /// receive that takes a part of a send takes its files.
+  /// A stream stops after a send that carried files, or at the next one; bytes sent before such a
+  /// send stand in front of its own. A receive that takes a part of a send takes its files.
   mutating func pop(limit: Int) -> Message? {
     guard let first = messages.first else { return nil }
     guard isStream else {
       messages.removeFirst()
       used -= first.bytes.count
-      return Message(bytes: Array(first.bytes.prefix(limit)), files: first.files, isTruncated: first.bytes.count > limit)
+      return Message(
+        bytes: Array(first.bytes.prefix(limit)), files: first.files,
+        isTruncated: first.bytes.count > limit)
     }
     var taken = Message()
     while let next = messages.first, taken.bytes.count < limit, taken.files.isEmpty {

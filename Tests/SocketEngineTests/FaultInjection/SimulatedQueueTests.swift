@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import Testing
 
 @Suite struct SimulatedQueueTests {
@@ -5,7 +6,9 @@ import Testing
   @Test func aStreamStopsAfterASendWithFiles() {
     var queue = SimulatedQueue(isStream: true, capacity: 100)
     let files = [SimulatedQueue.File(id: 1, number: -1), SimulatedQueue.File(id: 2, number: -1)]
-    for (byte, file) in [(1, nil), (2, files[0]), (3, nil), (4, files[1]), (5, nil)] as [(UInt8, SimulatedQueue.File?)] {
+    for (byte, file) in [(1, nil), (2, files[0]), (3, nil), (4, files[1]), (5, nil)]
+      as [(UInt8, SimulatedQueue.File?)]
+    {
       queue.push([byte], file.map { [$0] } ?? [])
     }
     #expect(queue.pop(limit: 10) == SimulatedQueue.Message(bytes: [1, 2], files: [files[0]]))

@@ -1,6 +1,8 @@
+// SPDX-License-Identifier: Apache-2.0
 @testable import SocketEngine
 
-/// The buffers of multishot receives, as the simulated kernel sees them: which of them are its own at the moment.
+/// The buffers of multishot receives, as the simulated kernel sees them: which of them are its own
+/// at the moment.
 final class SimulatedBuffers: ReceiveBuffers {
   private var free: [UInt16] = []
   private var isFree: [Bool]

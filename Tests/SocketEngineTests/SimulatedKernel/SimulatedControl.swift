@@ -1,10 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
 import CMessageSockets
 
-/// Control bytes as a kernel writes and reads them. By hand, so that it does not share a fault with the code under test.
+/// Control bytes as a kernel writes and reads them. By hand, so that it does not share a fault with
+/// the code under test.
 enum SimulatedControl {
   private static let header = 16
 
-  static func rights(_ numbers: [Int32]) -> [UInt8] { message(type: 1, numbers.flatMap { bytes($0) }) }
+  static func rights(_ numbers: [Int32]) -> [UInt8] {
+    message(type: 1, numbers.flatMap { bytes($0) })
+  }
 
   /// `SCM_INQ`, which some kernels attach without being asked (and which nobody knows here).
   static var inquiry: [UInt8] { message(type: 84, bytes(Int32(7))) }
@@ -15,7 +19,8 @@ enum SimulatedControl {
 
   private static func message(type: Int32, _ data: [UInt8]) -> [UInt8] {
     let length = header + data.count
-    return bytes(UInt64(length)) + bytes(Int32(1)) + bytes(type) + data + Array(repeating: 0, count: (8 - length % 8) % 8)
+    return bytes(UInt64(length)) + bytes(Int32(1)) + bytes(type) + data
+      + Array(repeating: 0, count: (8 - length % 8) % 8)
   }
 
   /// The numbers in control bytes that are sent: one `SCM_RIGHTS` at most.
@@ -23,9 +28,13 @@ enum SimulatedControl {
     if control.isEmpty { return [] }
     return control.withUnsafeBytes { bytes in
       let length = Int(bytes.loadUnaligned(as: UInt64.self))
-      return stride(from: header, to: length, by: 4).map { bytes.loadUnaligned(fromByteOffset: $0, as: Int32.self) }
+      return stride(from: header, to: length, by: 4).map {
+        bytes.loadUnaligned(fromByteOffset: $0, as: Int32.self)
+      }
     }
   }
 
-  private static func bytes(_ value: some FixedWidthInteger) -> [UInt8] { withUnsafeBytes(of: value) { Array($0) } }
+  private static func bytes(_ value: some FixedWidthInteger) -> [UInt8] {
+    withUnsafeBytes(of: value) { Array($0) }
+  }
 }

@@ -1,7 +1,9 @@
+// SPDX-License-Identifier: Apache-2.0
 import CMessageSockets
 import Glibc
 
-/// Real descriptors, each of which can tell which one it is: an eventfd's count is the number, until it is read for the first time.
+/// Real descriptors, each of which can tell which one it is: an eventfd's count is the number,
+/// until it is read for the first time.
 enum SimulatedFiles {
   static func make(_ id: UInt64) -> Int32 {
     let number = cms_eventfd()
@@ -11,7 +13,8 @@ enum SimulatedFiles {
     return number
   }
 
-  /// Which one it is; nil if it is none of these, or if that was asked before: the message was delivered twice.
+  /// Which one it is; nil if it is none of these, or if that was asked before: the message was
+  /// delivered twice.
   static func identify(_ number: Int32) -> UInt64? {
     var id: UInt64 = 0
     return read(number, &id, 8) == 8 ? id : nil
@@ -34,7 +37,9 @@ enum SimulatedFiles {
     defer { closedir(directory) }
     var found: Set<Int32> = []
     while let entry = readdir(directory) {
-      let name = withUnsafeBytes(of: entry.pointee.d_name) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
+      let name = withUnsafeBytes(of: entry.pointee.d_name) {
+        String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self)
+      }
       if let number = Int32(name), number != dirfd(directory) { found.insert(number) }
     }
     return found

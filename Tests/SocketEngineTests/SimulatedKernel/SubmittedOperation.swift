@@ -1,9 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
 import CMessageSockets
 import Glibc
 
 @testable import SocketEngine
 
-/// A request as a kernel holds it: header and vectors copied when it was submitted, everything else looked at again at each attempt.
+/// A request as a kernel holds it: header and vectors copied when it was submitted, everything else
+/// looked at again at each attempt.
 final class SubmittedOperation {
   let operation: Operation
   let id: OperationID
@@ -36,11 +38,14 @@ final class SubmittedOperation {
     }
     self.header = isMessage ? header : cms_msghdr()
     vectors = isMessage ? (0..<header.vector_count).map { header.vectors![$0] } : []
-    let control = UnsafeMutableRawBufferPointer(start: isMessage ? header.control : nil, count: isMessage ? header.control_length : 0)
+    let control = UnsafeMutableRawBufferPointer(
+      start: isMessage ? header.control : nil, count: isMessage ? header.control_length : 0)
     let payload = vectors.map { UnsafeMutableRawBufferPointer(start: $0.base, count: $0.length) }
     let ranges = (payload + [control]).compactMap(Self.range)
     if receives {
-      for memory in payload + [control] { memory.initializeMemory(as: UInt8.self, repeating: Self.pattern) }
+      for memory in payload + [control] {
+        memory.initializeMemory(as: UInt8.self, repeating: Self.pattern)
+      }
     }
     written = receives ? ranges : []
     read = receives ? [] : ranges
@@ -65,11 +70,15 @@ final class SubmittedOperation {
   // MARK: Memory
 
   /// The payload of a send, or the room for that of a receive.
-  var payload: [UInt8] { vectors.flatMap { Array(UnsafeMutableRawBufferPointer(start: $0.base, count: $0.length)) } }
+  var payload: [UInt8] {
+    vectors.flatMap { Array(UnsafeMutableRawBufferPointer(start: $0.base, count: $0.length)) }
+  }
   var payloadRoom: Int { vectors.reduce(0) { $0 + $1.length } }
   var controlRoom: Int { header.control_length }
   var nameRoom: Int { header.name == nil ? 0 : Int(header.name_length) }
-  var control: [UInt8] { Array(UnsafeMutableRawBufferPointer(start: header.control, count: header.control_length)) }
+  var control: [UInt8] {
+    Array(UnsafeMutableRawBufferPointer(start: header.control, count: header.control_length))
+  }
 
   /// Whether all memory is as it was when the request was submitted.
   var isStable: Bool { payload == payloadThen && control == controlThen }
@@ -88,17 +97,21 @@ final class SubmittedOperation {
   /// Writes a received message, as recvmsg(2) does.
   ///
   /// - Parameter nameLength: how long the sender's name was before it was cut to the room for it.
-  func fill(_ bytes: [UInt8], _ control: [UInt8], flags: Int32, name: [UInt8] = [], nameLength: Int = 0) {
+  func fill(
+    _ bytes: [UInt8], _ control: [UInt8], flags: Int32, name: [UInt8] = [], nameLength: Int = 0
+  ) {
     var rest = bytes[...]
     for vector in vectors {
       let memory = UnsafeMutableRawBufferPointer(start: vector.base, count: vector.length)
       memory.copyBytes(from: rest.prefix(vector.length))
       rest = rest.dropFirst(vector.length)
     }
-    UnsafeMutableRawBufferPointer(start: header.control, count: header.control_length).copyBytes(from: control)
+    UnsafeMutableRawBufferPointer(start: header.control, count: header.control_length).copyBytes(
+      from: control)
     operation.header.pointee.control_length = control.count
     operation.header.pointee.flags = flags
-    UnsafeMutableRawBufferPointer(start: header.name, count: nameRoom).copyBytes(from: name.prefix(nameRoom))
+    UnsafeMutableRawBufferPointer(start: header.name, count: nameRoom).copyBytes(
+      from: name.prefix(nameRoom))
     operation.header.pointee.name_length = UInt32(nameLength)
   }
 }

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! Idle mode: what a task that waits for a message costs in memory, then one message to each.
 
 use crate::meter::Figures;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! Rust's tokio, doing the work of the C baselines: a task for each end of a pair.
 
 mod idle;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! Warm-up and measurement, and the one line of output.
 
 use crate::options::{options, Mode};

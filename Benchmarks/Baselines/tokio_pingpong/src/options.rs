@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! The same arguments and the same checks of them as the C baselines.
 
 use crate::fail;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! A message socket on tokio's reactor: sendmsg and recvmsg, tried when the reactor says that the socket is ready.
 
 use crate::options::options;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #define _GNU_SOURCE
 #include "CCodec.h"
 #include <stdlib.h>
@@ -21,7 +22,8 @@ size_t codec_encode(void *control, size_t capacity, const void *descriptors, siz
 size_t codec_decode(void *control, size_t length, int32_t *out, size_t capacity) {
   struct msghdr message = {.msg_control = control, .msg_controllen = length};
   size_t taken = 0;
-  for (struct cmsghdr *header = CMSG_FIRSTHDR(&message); header; header = CMSG_NXTHDR(&message, header)) {
+  for (struct cmsghdr *header = CMSG_FIRSTHDR(&message); header;
+       header = CMSG_NXTHDR(&message, header)) {
     if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) continue;
     size_t count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int32_t);
     unsigned char *data = CMSG_DATA(header);

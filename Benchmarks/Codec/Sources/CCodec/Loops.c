@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Apart from the codec, so that it is called and not inlined: as from another module.
 #define _GNU_SOURCE
 #include "CCodec.h"
@@ -18,7 +19,8 @@ void codec_refill(void *control, const void *original, size_t length) {
   KEEP(control);
 }
 
-uint64_t codec_time_encode(void *control, size_t capacity, const void *descriptors, size_t count, size_t rounds) {
+uint64_t codec_time_encode(void *control, size_t capacity, const void *descriptors, size_t count,
+                           size_t rounds) {
   uint64_t start = codec_now();
   for (size_t round = 0; round < rounds; round++) {
     if (codec_encode(control, capacity, descriptors, count) == 0) abort();
@@ -27,8 +29,8 @@ uint64_t codec_time_encode(void *control, size_t capacity, const void *descripto
   return codec_now() - start;
 }
 
-uint64_t codec_time_decode(
-    void *control, const void *original, size_t length, int32_t *out, size_t capacity, size_t rounds) {
+uint64_t codec_time_decode(void *control, const void *original, size_t length, int32_t *out,
+                           size_t capacity, size_t rounds) {
   uint64_t start = codec_now();
   for (size_t round = 0; round < rounds; round++) {
     codec_refill(control, original, length);
@@ -38,7 +40,8 @@ uint64_t codec_time_decode(
   return codec_now() - start;
 }
 
-uint64_t codec_time_decode_allocating(void *control, const void *original, size_t length, size_t rounds) {
+uint64_t codec_time_decode_allocating(void *control, const void *original, size_t length,
+                                      size_t rounds) {
   uint64_t start = codec_now();
   for (size_t round = 0; round < rounds; round++) {
     size_t count;

@@ -1,8 +1,10 @@
+// SPDX-License-Identifier: Apache-2.0
 import Ancillary
 import CCodec
 import SystemPackage
 
-/// The two sides of one comparison, over the same memory. The descriptors are numbers that can never be open.
+/// The two sides of one comparison, over the same memory. The descriptors are numbers that can
+/// never be open.
 @safe
 final class Codec {
   let count: Int
@@ -15,24 +17,31 @@ final class Codec {
 
   init(count: Int) {
     self.count = count
-    for index in 0..<count { descriptors.append(OwnedFd(adopting: FileDescriptor(rawValue: 0x4000_0000 + Int32(index)))) }
+    for index in 0..<count {
+      descriptors.append(OwnedFd(adopting: FileDescriptor(rawValue: 0x4000_0000 + Int32(index))))
+    }
     let space = ControlMessages.space(forDescriptors: count)
     _ = cEncode(1)
     original = unsafe [UInt8](control[..<space])
   }
 
-  func cEncode(_ rounds: Int) -> UInt64 { unsafe Self.timeCEncode(descriptors, into: control, rounds) }
+  func cEncode(_ rounds: Int) -> UInt64 {
+    unsafe Self.timeCEncode(descriptors, into: control, rounds)
+  }
 
   /// From the very memory that the other side reads: an ``OwnedFd`` is one `int`.
   private static func timeCEncode(
     _ descriptors: borrowing OwnedFds, into control: UnsafeMutableRawBufferPointer, _ rounds: Int
   ) -> UInt64 {
     unsafe descriptors.span.withUnsafeBufferPointer {
-      unsafe codec_time_encode(control.baseAddress, 2048, UnsafeRawPointer($0.baseAddress), $0.count, rounds)
+      unsafe codec_time_encode(
+        control.baseAddress, 2048, UnsafeRawPointer($0.baseAddress), $0.count, rounds)
     }
   }
 
-  func swiftEncode(_ rounds: Int) -> UInt64 { unsafe Self.timeEncode(descriptors, into: control, rounds) }
+  func swiftEncode(_ rounds: Int) -> UInt64 {
+    unsafe Self.timeEncode(descriptors, into: control, rounds)
+  }
 
   private static func timeEncode(
     _ descriptors: borrowing OwnedFds, into control: UnsafeMutableRawBufferPointer, _ rounds: Int
@@ -40,7 +49,8 @@ final class Codec {
     let start = codec_now()
     let span = descriptors.span
     for _ in 0..<rounds {
-      guard let used = try? unsafe ControlMessages.encodeRights(span, into: control), used > 0 else { fatalError() }
+      guard let used = try? unsafe ControlMessages.encodeRights(span, into: control), used > 0
+      else { fatalError() }
     }
     return codec_now() - start
   }
@@ -80,7 +90,8 @@ final class Codec {
       let start = codec_now()
       for _ in 0..<rounds {
         unsafe codec_refill(control.baseAddress, original.baseAddress, length)
-        var received = unsafe ReceivedAncillary(takingFrom: UnsafeMutableRawBufferPointer(rebasing: control[..<length]))
+        var received = unsafe ReceivedAncillary(
+          takingFrom: UnsafeMutableRawBufferPointer(rebasing: control[..<length]))
         guard unsafe received.descriptors.releaseAll({ $0.count }) == count else { fatalError() }
       }
       return codec_now() - start

@@ -1,9 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
 import Glibc
 
-/// Nanoseconds to encode and to decode one message with descriptors, beside the same loop in C with the CMSG macros.
+/// Nanoseconds to encode and to decode one message with descriptors, beside the same loop in C with
+/// the CMSG macros.
 ///
-/// The two sides take turns, so that whatever else runs hits both; the best turn of each counts. A decode overwrites
-/// its input, which is copied back each time: that copy is measured alone and subtracted from both sides.
+/// The two sides take turns, so that whatever else runs hits both; the best turn of each counts. A
+/// decode overwrites its input, which is copied back each time: that copy is measured alone and
+/// subtracted from both sides.
 @main
 struct CodecBench {
   struct Row {
@@ -23,10 +26,15 @@ struct CodecBench {
     var rows: [Row] = []
     for count in [1, 253] {
       let codec = Codec(count: count)
-      rows.append(compare("encode", codec, c: codec.cEncode, swift: codec.swiftEncode, subtractsRefill: false))
-      rows.append(compare("decode", codec, c: codec.cDecode, swift: codec.swiftDecode, subtractsRefill: true))
       rows.append(
-        compare("decode-fresh", codec, c: codec.cDecodeFresh, swift: codec.swiftDecodeFresh, subtractsRefill: true))
+        compare("encode", codec, c: codec.cEncode, swift: codec.swiftEncode, subtractsRefill: false)
+      )
+      rows.append(
+        compare("decode", codec, c: codec.cDecode, swift: codec.swiftDecode, subtractsRefill: true))
+      rows.append(
+        compare(
+          "decode-fresh", codec, c: codec.cDecodeFresh, swift: codec.swiftDecodeFresh,
+          subtractsRefill: true))
     }
     print("operation      descriptors      C ns   Swift ns   Swift/C")
     for row in rows {
@@ -38,26 +46,36 @@ struct CodecBench {
     for row in rows {
       print(
         "{\"benchmark\":\"codec\",\"operation\":\"\(row.name)\",\"descriptors\":\(row.descriptors),"
-          + "\"c_ns\":\(decimal(row.c)),\"swift_ns\":\(decimal(row.swift)),\"ratio\":\(decimal(row.ratio))}")
+          + "\"c_ns\":\(decimal(row.c)),\"swift_ns\":\(decimal(row.swift)),\"ratio\":\(decimal(row.ratio))}"
+      )
     }
     if CommandLine.arguments.contains("--check") {
       let slow = rows.filter { $0.ratio > limit }
-      for row in slow { print("too slow: \(row.name) of \(row.descriptors) takes \(decimal(row.ratio)) times C") }
+      for row in slow {
+        print("too slow: \(row.name) of \(row.descriptors) takes \(decimal(row.ratio)) times C")
+      }
       if !slow.isEmpty { exit(1) }
     }
   }
 
   static func compare(
-    _ name: String, _ codec: Codec, c: (Int) -> UInt64, swift: (Int) -> UInt64, subtractsRefill: Bool
+    _ name: String, _ codec: Codec, c: (Int) -> UInt64, swift: (Int) -> UInt64,
+    subtractsRefill: Bool
   ) -> Row {
     let rounds = max(100, Int(nanosecondsPerTurn / max(1, Double(c(1000)) / 1000)))
-    var best = (c: Double.infinity, swift: Double.infinity, refill: subtractsRefill ? Double.infinity : 0)
+    var best = (
+      c: Double.infinity, swift: Double.infinity, refill: subtractsRefill ? Double.infinity : 0
+    )
     for _ in 0..<turns {
       best.c = min(best.c, Double(c(rounds)) / Double(rounds))
       best.swift = min(best.swift, Double(swift(rounds)) / Double(rounds))
-      if subtractsRefill { best.refill = min(best.refill, Double(codec.refill(rounds)) / Double(rounds)) }
+      if subtractsRefill {
+        best.refill = min(best.refill, Double(codec.refill(rounds)) / Double(rounds))
+      }
     }
-    return Row(name: name, descriptors: codec.count, c: best.c - best.refill, swift: best.swift - best.refill)
+    return Row(
+      name: name, descriptors: codec.count, c: best.c - best.refill, swift: best.swift - best.refill
+    )
   }
 
   static func decimal(_ value: Double) -> String {

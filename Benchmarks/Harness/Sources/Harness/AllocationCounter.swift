@@ -1,6 +1,8 @@
+// SPDX-License-Identifier: Apache-2.0
 internal import Glibc
 
-/// The heap allocations of a thread, if a counter is preloaded (`LD_PRELOAD`); runs that are timed have none.
+/// The heap allocations of a thread, if a counter is preloaded (`LD_PRELOAD`); runs that are timed
+/// have none.
 public enum AllocationCounter {
   private typealias Function = @convention(c) () -> Int64
 

@@ -1,8 +1,9 @@
+// SPDX-License-Identifier: Apache-2.0
 internal import Dispatch
 internal import Synchronization
 
-/// Runs `body` as a task, and blocks the calling thread until it ends. For `main`, which thereby stays an ordinary thread: an asynchronous `main`
-/// ends it, which valgrind does not survive.
+/// Runs `body` as a task, and blocks the calling thread until it ends. For `main`, which thereby
+/// stays an ordinary thread: an asynchronous `main` ends it, which valgrind does not survive.
 public func runBlocking(_ body: @escaping @Sendable () async throws -> Void) throws {
   let outcome = Outcome()
   Task {

@@ -1,4 +1,6 @@
-/// A failed check. It ends the program: a benchmark that does less work than it claims is worth nothing.
+// SPDX-License-Identifier: Apache-2.0
+/// A failed check. It ends the program: a benchmark that does less work than it claims is worth
+/// nothing.
 public struct Failure: Error, CustomStringConvertible {
   public let description: String
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 public import ArgumentParser
 
 /// The kind of Unix socket.

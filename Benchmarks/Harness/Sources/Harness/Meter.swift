@@ -1,6 +1,8 @@
+// SPDX-License-Identifier: Apache-2.0
 internal import Synchronization
 
-/// Counts the messages that all tasks or threads receive between the end of the warm-up and the end of the measurement.
+/// Counts the messages that all tasks or threads receive between the end of the warm-up and the end
+/// of the measurement.
 public final class Meter: Sendable {
   private enum Phase: UInt8, AtomicRepresentable {
     case warmingUp, measuring, coolingDown, over
@@ -23,7 +25,8 @@ public final class Meter: Sendable {
   /// Counts no more.
   public func end() { phase.store(.over, ordering: .relaxed) }
 
-  /// Waits for the warm-up and the measurement to pass, and returns how long the measurement took. `atBegin` and `atEnd` stand outside it.
+  /// Waits for the warm-up and the measurement to pass, and returns how long the measurement took.
+  /// `atBegin` and `atEnd` stand outside it.
   public func measure(
     _ options: Options, atBegin: () async throws -> Void = {}, atEnd: () async throws -> Void = {}
   ) async throws -> Duration {
@@ -40,7 +43,8 @@ public final class Meter: Sendable {
     return elapsed
   }
 
-  /// One task's or thread's count, added to the total when it ends: while messages flow, nothing is shared but the phase.
+  /// One task's or thread's count, added to the total when it ends: while messages flow, nothing is
+  /// shared but the phase.
   public struct Counter: ~Copyable {
     private let meter: Meter
     private var count = 0

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 public import ArgumentParser
 
 /// The arguments of the baselines, with the same meaning and limits.
@@ -5,7 +6,8 @@ public struct Options: ParsableArguments, Sendable {
   @Option(help: "What happens: \(Mode.allCases.map(\.rawValue).joined(separator: ", ")).")
   public var mode = Mode.pingpong
 
-  @Option(help: "Socket pairs; in accept mode, connections at a time (default: 1; in idle mode 10000).")
+  @Option(
+    help: "Socket pairs; in accept mode, connections at a time (default: 1; in idle mode 10000).")
   private var pairs: Int?
 
   @Option(help: "Descriptors in each message, 0 to 253.")
@@ -17,7 +19,9 @@ public struct Options: ParsableArguments, Sendable {
   @Option(help: "\(Kind.allCases.map(\.rawValue).joined(separator: ", ")).")
   public var kind = Kind.stream
 
-  @Option(name: .customLong("threads"), help: "Threads over which the pairs are split (default: 1; 2 in twothreads mode).")
+  @Option(
+    name: .customLong("threads"),
+    help: "Threads over which the pairs are split (default: 1; 2 in twothreads mode).")
   private var requestedThreads: Int?
 
   @Option(help: "Measured time in seconds.")
@@ -43,6 +47,9 @@ public struct Options: ParsableArguments, Sendable {
   }
 
   private func check(_ value: Int, in range: ClosedRange<Int>, _ name: String) throws {
-    guard range.contains(value) else { throw ValidationError("--\(name) \(value): expected \(range.lowerBound) to \(range.upperBound)") }
+    guard range.contains(value) else {
+      throw ValidationError(
+        "--\(name) \(value): expected \(range.lowerBound) to \(range.upperBound)")
+    }
   }
 }

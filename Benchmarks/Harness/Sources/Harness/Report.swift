@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /// The line of JSON that every program prints, with `null` for what does not apply or is not known.
 public struct Report {
   private let program: String
@@ -25,8 +26,10 @@ public struct Report {
   public func print() {
     let nanoseconds = elapsed / .nanoseconds(1) / Double(messages)
     var members = [
-      Self.text("program", program), Self.text("mode", options.mode.rawValue), Self.text("kind", options.kind.rawValue),
-      "\"pairs\":\(options.pairCount)", "\"fds\":\(options.fds)", "\"bytes\":\(options.bytes)", "\"threads\":\(options.threads)",
+      Self.text("program", program), Self.text("mode", options.mode.rawValue),
+      Self.text("kind", options.kind.rawValue),
+      "\"pairs\":\(options.pairCount)", "\"fds\":\(options.fds)", "\"bytes\":\(options.bytes)",
+      "\"threads\":\(options.threads)",
       Self.figure("ns_per_roundtrip", options.mode.countsRoundTrips ? 2 * nanoseconds : nil),
       Self.figure("ns_per_message", nanoseconds),
       Self.figure("resident_bytes_per_connection", residentBytesPerConnection),

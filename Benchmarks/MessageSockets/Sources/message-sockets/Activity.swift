@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 internal import Harness
 internal import MessageSockets
 internal import Synchronization
@@ -30,7 +31,9 @@ final class Activity: Sendable {
   }
 
   /// What the tasks of idle mode take, and what they take when each has a connection.
-  func note(residentBytesOfTasks tasks: Int, ofConnections connections: Int) { resident.withLock { $0 = (tasks, connections) } }
+  func note(residentBytesOfTasks tasks: Int, ofConnections connections: Int) {
+    resident.withLock { $0 = (tasks, connections) }
+  }
 
   /// Fills in the figures of a run, for each message, or each cancelled receive.
   func describe(in report: inout Report, isCancelling: Bool, onPool: Bool, connections: Double) {

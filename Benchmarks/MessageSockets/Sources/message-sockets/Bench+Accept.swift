@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 internal import Glibc
 internal import Harness
 internal import MessageSockets
@@ -13,7 +14,9 @@ extension Bench where Socket: UnixConnection {
     let listener = try UnixListener<Socket>.bind(to: Self.address(of: getpid()), on: loop(0))
     let slots = Slots(options.pairCount)
     return try await withThrowingTaskGroup { group in
-      group.addTask(executorPreference: executor(of: listener.loop)) { try await serve(listener, slots) }
+      group.addTask(executorPreference: executor(of: listener.loop)) {
+        try await serve(listener, slots)
+      }
       group.addTask(executorPreference: executor(of: listener.loop)) {
         try await connect(to: listener, slots)
         await listener.close()

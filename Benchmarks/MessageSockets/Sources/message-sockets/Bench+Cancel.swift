@@ -1,8 +1,10 @@
+// SPDX-License-Identifier: Apache-2.0
 internal import Harness
 internal import MessageSockets
 
 extension Bench {
-  /// A task receives, is cancelled when its receive is pending in the kernel, and its end is awaited.
+  /// A task receives, is cancelled when its receive is pending in the kernel, and its end is
+  /// awaited.
   func cancel() async throws -> Duration {
     try await withThrowingTaskGroup { group in
       for index in 0..<options.pairCount {

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 internal import Glibc
 internal import Harness
 internal import MessageSockets
@@ -7,8 +8,10 @@ extension Bench where Socket: UnixConnection {
   /// Messages on their way at once.
   private static var wave: Int { 64 }
 
-  /// Connections of which one end has a receive pending, a task each; then one message to each. The other ends are plain descriptors, so that only
-  /// one end's memory counts; they send by sendmsg(2), on the loop's thread. The tasks are there before the connections, so that the memory of both is known.
+  /// Connections of which one end has a receive pending, a task each; then one message to each. The
+  /// other ends are plain descriptors, so that only one end's memory counts; they send by
+  /// sendmsg(2), on the loop's thread. The tasks are there before the connections, so that the
+  /// memory of both is known.
   func idle() async throws -> Duration {
     let loop = loop(0)
     let listener = try UnixListener<Socket>.bind(to: Self.address(of: getpid()), on: loop)
@@ -36,7 +39,8 @@ extension Bench where Socket: UnixConnection {
       await receiving.acquire(options.pairCount)
       // As above: their receives are pending.
       await activity.begin()
-      activity.note(residentBytesOfTasks: ofTasks, ofConnections: ProcessState.residentBytes - before)
+      activity.note(
+        residentBytesOfTasks: ofTasks, ofConnections: ProcessState.residentBytes - before)
       let elapsed = try await loop.run { [peers] in try await sendOne(to: peers, wave) }
       await activity.end()
       try peers.close()

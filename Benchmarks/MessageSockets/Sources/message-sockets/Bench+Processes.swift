@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 internal import Glibc
 internal import Harness
 internal import MessageSockets
@@ -6,8 +7,10 @@ extension Bench where Socket: UnixConnection {
   /// Ping-pong, the far ends in a child process: this program again, which connects to this one.
   func acrossProcesses() async throws -> Duration {
     if let parent { return try await answer(to: parent) }
-    let listener = try UnixListener<Socket>.bind(to: Self.address(of: getpid()), on: loop(0), connectionsOn: loops)
-    let child = try Child(arguments: Array(CommandLine.arguments.dropFirst()) + ["--parent", "\(getpid())"])
+    let listener = try UnixListener<Socket>.bind(
+      to: Self.address(of: getpid()), on: loop(0), connectionsOn: loops)
+    let child = try Child(
+      arguments: Array(CommandLine.arguments.dropFirst()) + ["--parent", "\(getpid())"])
     let elapsed = try await withThrowingTaskGroup { group in
       for _ in 0..<options.pairCount {
         let socket = try await listener.accept()

@@ -1,7 +1,9 @@
+// SPDX-License-Identifier: Apache-2.0
 internal import Harness
 internal import MessageSockets
 
-/// One run: loops, what is sent, and the count of what is received. A single reference: every task has a copy.
+/// One run: loops, what is sent, and the count of what is received. A single reference: every task
+/// has a copy.
 struct Bench<Socket: BenchSocket>: Sendable {
   let setting: Setting
 
@@ -25,7 +27,8 @@ struct Bench<Socket: BenchSocket>: Sendable {
       var configuration = IOLoop.Configuration()
       // As in the baselines, a stream does not deliver several messages in one receive.
       configuration.receiveBufferSize = options.bytes
-      loops = try IOLoopGroup(count: min(options.threads, options.pairCount), configuration: configuration)
+      loops = try IOLoopGroup(
+        count: min(options.threads, options.pairCount), configuration: configuration)
       outgoing = try Outgoing(options)
       activity = Activity(loops: loops)
     }
@@ -52,8 +55,12 @@ struct Bench<Socket: BenchSocket>: Sendable {
   func report(_ elapsed: Duration) throws -> Report {
     var report = try Report("message-sockets", options, messages: meter.messages, elapsed: elapsed)
     activity.describe(
-      in: &report, isCancelling: options.mode == .cancel, onPool: setting.place == .pool, connections: Double(options.pairCount))
-    report.notes = ["shape": setting.shape.rawValue, "tasks": setting.place.rawValue, "driver": "\(loops.loops[0].driver.kind)"]
+      in: &report, isCancelling: options.mode == .cancel, onPool: setting.place == .pool,
+      connections: Double(options.pairCount))
+    report.notes = [
+      "shape": setting.shape.rawValue, "tasks": setting.place.rawValue,
+      "driver": "\(loops.loops[0].driver.kind)",
+    ]
     return report
   }
 
@@ -65,7 +72,9 @@ struct Bench<Socket: BenchSocket>: Sendable {
     return elapsed
   }
 
-  private func measureAll(_ group: inout ThrowingTaskGroup<Void, any Error>) async throws -> Duration {
+  private func measureAll(_ group: inout ThrowingTaskGroup<Void, any Error>) async throws
+    -> Duration
+  {
     meter.begin()
     let start = ContinuousClock.now
     try await group.waitForAll()
@@ -73,7 +82,9 @@ struct Bench<Socket: BenchSocket>: Sendable {
   }
 
   /// What the tasks of a loop's sockets prefer, where they are not isolated.
-  func executor(of loop: IOLoop) -> (any TaskExecutor)? { setting.place == .pool ? nil : loop.taskExecutor }
+  func executor(of loop: IOLoop) -> (any TaskExecutor)? {
+    setting.place == .pool ? nil : loop.taskExecutor
+  }
 
   /// Adds a task that works where the options say.
   func addTask(

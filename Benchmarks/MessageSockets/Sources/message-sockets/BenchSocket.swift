@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 internal import Harness
 internal import MessageSockets
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 internal import Glibc
 internal import Harness
 
@@ -6,7 +7,8 @@ struct Child: Sendable {
   private let process: pid_t
 
   init(arguments: [String]) throws {
-    var words: [UnsafeMutablePointer<CChar>?] = ([CommandLine.arguments[0]] + arguments).map { strdup($0) } + [nil]
+    var words: [UnsafeMutablePointer<CChar>?] =
+      ([CommandLine.arguments[0]] + arguments).map { strdup($0) } + [nil]
     defer { for word in words { free(word) } }
     var process: pid_t = 0
     let result = posix_spawn(&process, "/proc/self/exe", nil, nil, &words, environ)
@@ -17,6 +19,8 @@ struct Child: Sendable {
   /// Waits for its end, which must be a good one.
   func wait() throws {
     var status: Int32 = 0
-    guard waitpid(process, &status, 0) == process, status == 0 else { throw Failure("the other process failed: \(status)") }
+    guard waitpid(process, &status, 0) == process, status == 0 else {
+      throw Failure("the other process failed: \(status)")
+    }
   }
 }

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 internal import ArgumentParser
 internal import Harness
 internal import MessageSockets
@@ -6,19 +7,26 @@ internal import MessageSockets
 struct Command: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "message-sockets",
-    abstract: "The work of the baselines, done with MessageSockets: a task for each end, on the loop of its socket.",
+    abstract:
+      "The work of the baselines, done with MessageSockets: a task for each end, on the loop of its socket.",
     discussion: "Prints one line of JSON. One round trip is two messages, one each way.")
 
   @OptionGroup var options: Options
 
-  @Option(help: "How messages are received: \(Shape.allCases.map(\.rawValue).joined(separator: ", ")).")
+  @Option(
+    help: "How messages are received: \(Shape.allCases.map(\.rawValue).joined(separator: ", ")).")
   var shape = Shape.receive
 
   @Option(
-    help: "Where the tasks run: isolated to an actor of their loop (ping-pong and one-way modes), preferring the loop, on the global pool.")
+    help:
+      "Where the tasks run: isolated to an actor of their loop (ping-pong and one-way modes), preferring the loop, on the global pool."
+  )
   var tasks = Place.actor
 
-  @Option(help: "Messages of each pair, instead of a time (pingpong modes); for profilers that count instructions.")
+  @Option(
+    help:
+      "Messages of each pair, instead of a time (pingpong modes); for profilers that count instructions."
+  )
   var messages: Int?
 
   @Option(help: ArgumentHelp("The process whose far ends this one has.", visibility: .hidden))
@@ -40,7 +48,8 @@ struct Command: ParsableCommand {
   }
 
   private func run<Socket: BenchSocket>(on kind: Socket.Type) async throws {
-    let bench = try Bench<Socket>(options, shape: shape, place: tasks, messages: messages, parent: parent)
+    let bench = try Bench<Socket>(
+      options, shape: shape, place: tasks, messages: messages, parent: parent)
     let elapsed = try await Socket.run(bench)
     await bench.loops.shutdown()
     if parent == nil { try bench.report(elapsed).print() }

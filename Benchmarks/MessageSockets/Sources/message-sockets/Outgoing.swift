@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 internal import Harness
 internal import MessageSockets
 internal import SystemPackage
@@ -11,8 +12,10 @@ final class Outgoing: Sendable {
     payload = [UInt8](repeating: Inbox.pattern, count: options.bytes)
     var descriptors = OwnedFds()
     if options.fds > 0 {
-      // As many owners of one open file: the kernel's work is that of sending one of them so many times.
-      let null = OwnedFd(adopting: try FileDescriptor.open("/dev/null", .readOnly, options: .closeOnExec))
+      // As many owners of one open file: the kernel's work is that of sending one of them so many
+      // times.
+      let null = OwnedFd(
+        adopting: try FileDescriptor.open("/dev/null", .readOnly, options: .closeOnExec))
       for _ in 1..<options.fds { descriptors.append(try null.duplicate()) }
       descriptors.append(null)
     }
@@ -34,14 +37,19 @@ final class Outgoing: Sendable {
     guard count == payload.count else { throw Failure("an empty socket does not take a message") }
   }
 
-  // A span of a class's property would have to outlive the access; that of a parameter is borrowed for the call.
+  // A span of a class's property would have to outlive the access; that of a parameter is borrowed
+  // for the call.
 
   @inline(__always)
-  private static func send(_ payload: [UInt8], _ descriptors: borrowing OwnedFds, on socket: some UnixSocket) async throws {
+  private static func send(
+    _ payload: [UInt8], _ descriptors: borrowing OwnedFds, on socket: some UnixSocket
+  ) async throws {
     try await socket.sendMessage(payload, descriptors: descriptors.span)
   }
 
-  private static func send(_ payload: [UInt8], _ descriptors: borrowing OwnedFds, blockingOn socket: FileDescriptor) throws -> Int {
+  private static func send(
+    _ payload: [UInt8], _ descriptors: borrowing OwnedFds, blockingOn socket: FileDescriptor
+  ) throws -> Int {
     try socket.send(payload, descriptors: descriptors.span)
   }
 }

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 internal import Glibc
 internal import MessageSockets
 internal import SystemPackage
@@ -14,7 +15,9 @@ struct Peers: Sendable {
     try address.withSocketAddressBytes { name in
       try name.withUnsafeBytes { bytes in
         let address = bytes.baseAddress!.assumingMemoryBound(to: sockaddr.self)
-        guard Glibc.connect(number, address, socklen_t(bytes.count)) == 0 else { throw Errno(rawValue: errno) }
+        guard Glibc.connect(number, address, socklen_t(bytes.count)) == 0 else {
+          throw Errno(rawValue: errno)
+        }
       }
     }
   }

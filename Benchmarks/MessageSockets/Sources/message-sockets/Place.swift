@@ -1,9 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
 internal import ArgumentParser
 internal import MessageSockets
 
 /// Where the tasks that send and receive run.
 enum Place: String, CaseIterable, ExpressibleByArgument {
-  /// On the loop of their socket: isolated to an actor of its own that lives there, as a server's connection may be.
+  /// On the loop of their socket: isolated to an actor of its own that lives there, as a server's
+  /// connection may be.
   case actor
   /// On the loop of their socket, which they prefer.
   case loop
@@ -22,5 +24,7 @@ actor LoopActor {
     unownedExecutor = loop.serialExecutor.asUnownedSerialExecutor()
   }
 
-  func run(_ work: nonisolated(nonsending) () async throws -> Void) async throws { try await work() }
+  func run(_ work: nonisolated(nonsending) () async throws -> Void) async throws {
+    try await work()
+  }
 }

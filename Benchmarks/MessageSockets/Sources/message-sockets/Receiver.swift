@@ -1,9 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
 internal import Harness
 internal import MessageSockets
 
 /// One end's way to receive, with the checks.
 ///
-/// All ways in one type: a call through a protocol would cost a look for the executor, which a program that receives in one way does not have.
+/// All ways in one type: a call through a protocol would cost a look for the executor, which a
+/// program that receives in one way does not have.
 struct Receiver<Socket: BenchSocket> {
   /// As many as the baselines' bursts have.
   private static var batchSize: Int { 16 }
@@ -50,8 +52,10 @@ struct Receiver<Socket: BenchSocket> {
     let room = UnsafeMutableRawBufferPointer(rebasing: memory.bytes[..<inbox.room])
     var payload = OutputRawSpan(buffer: room, initializedCount: 0)
     guard let parts = try await socket.receiveMessage(into: &payload) else { return nil }
-    let received = UnsafeBufferPointer(rebasing: room.assumingMemoryBound(to: UInt8.self)[..<parts.byteCount])
-    return try inbox.take(received.span, descriptors: parts.descriptors.count, isTruncated: parts.outcome.isTruncated)
+    let received = UnsafeBufferPointer(
+      rebasing: room.assumingMemoryBound(to: UInt8.self)[..<parts.byteCount])
+    return try inbox.take(
+      received.span, descriptors: parts.descriptors.count, isTruncated: parts.outcome.isTruncated)
   }
 }
 
@@ -59,7 +63,8 @@ extension Inbox {
   /// Takes note of a message. Its descriptors close with it.
   mutating func take(_ message: ReceivedMessage) throws -> Int {
     let payload = message.payload
-    return try take(payload.span, descriptors: message.descriptorCount, isTruncated: message.outcome.isTruncated)
+    return try take(
+      payload.span, descriptors: message.descriptorCount, isTruncated: message.outcome.isTruncated)
   }
 }
 

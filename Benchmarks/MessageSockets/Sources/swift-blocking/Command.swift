@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 internal import Ancillary
 internal import ArgumentParser
 internal import Harness
@@ -7,7 +8,8 @@ internal import SystemPackage
 @main
 struct Command: ParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "swift-blocking", abstract: "The blocking form of Ancillary: a thread for each end (perside and oneway modes).")
+    commandName: "swift-blocking",
+    abstract: "The blocking form of Ancillary: a thread for each end (perside and oneway modes).")
 
   @OptionGroup var options: Options
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 internal import Ancillary
 internal import Harness
 internal import SystemPackage
@@ -21,7 +22,8 @@ struct Incoming: ~Copyable {
 
   /// One receive: how many messages it completed; nil at the end.
   mutating func receive() throws -> Int? {
-    var room = MutableSpan(_unsafeElements: UnsafeMutableBufferPointer(rebasing: memory[..<inbox.room]))
+    var room = MutableSpan(
+      _unsafeElements: UnsafeMutableBufferPointer(rebasing: memory[..<inbox.room]))
     let received = try socket.receive(into: &room, upTo: fds)
     let descriptors = received.descriptors.count + received.surplus
     if received.byteCount == 0 && descriptors == 0 { return nil }

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 internal import Ancillary
 internal import Harness
 internal import SystemPackage
@@ -11,20 +12,25 @@ final class Outgoing: Sendable {
     payload = [UInt8](repeating: Inbox.pattern, count: options.bytes)
     var descriptors = OwnedFds()
     for _ in 0..<options.fds {
-      descriptors.append(OwnedFd(adopting: try FileDescriptor.open("/dev/null", .readOnly, options: .closeOnExec)))
+      descriptors.append(
+        OwnedFd(adopting: try FileDescriptor.open("/dev/null", .readOnly, options: .closeOnExec)))
     }
     self.descriptors = descriptors
   }
 
   /// Sends the message, or its beginning, with all descriptors: how many bytes went.
-  func send(on socket: FileDescriptor) throws -> Int { try Self.send(payload, descriptors, on: socket) }
+  func send(on socket: FileDescriptor) throws -> Int {
+    try Self.send(payload, descriptors, on: socket)
+  }
 
   /// Sends the message from byte number `start` on. Its descriptors went out with its beginning.
   func sendRest(from start: Int, on socket: FileDescriptor) throws -> Int {
     try Self.send(Array(payload[start...]), OwnedFds(), on: socket)
   }
 
-  private static func send(_ payload: [UInt8], _ descriptors: borrowing OwnedFds, on socket: FileDescriptor) throws -> Int {
+  private static func send(
+    _ payload: [UInt8], _ descriptors: borrowing OwnedFds, on socket: FileDescriptor
+  ) throws -> Int {
     try socket.send(payload, descriptors: descriptors.span)
   }
 }

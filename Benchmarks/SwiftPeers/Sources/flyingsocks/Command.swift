@@ -1,13 +1,17 @@
+// SPDX-License-Identifier: Apache-2.0
 internal import ArgumentParser
 internal import FlyingSocks
 internal import Harness
 
-/// FlyingSocks: an `AsyncSocket` for each end, over its epoll pool; the tasks run on the global pool.
+/// FlyingSocks: an `AsyncSocket` for each end, over its epoll pool; the tasks run on the global
+/// pool.
 @main
 struct Command: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "flyingsocks",
-    abstract: "FlyingSocks, AsyncSocket over Unix sockets (pingpong, twothreads and oneway modes, no descriptors).")
+    abstract:
+      "FlyingSocks, AsyncSocket over Unix sockets (pingpong, twothreads and oneway modes, no descriptors)."
+  )
 
   @OptionGroup var options: Options
 

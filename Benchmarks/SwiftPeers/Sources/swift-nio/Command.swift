@@ -1,20 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
 internal import ArgumentParser
 internal import Harness
 internal import NIOCore
 internal import NIOPosix
 
-/// SwiftNIO: an `NIOAsyncChannel` for each end. The tasks run on the event loops, by NIO's own hook into the concurrency runtime; on the global pool each
-/// message would hop.
+/// SwiftNIO: an `NIOAsyncChannel` for each end. The tasks run on the event loops, by NIO's own hook
+/// into the concurrency runtime; on the global pool each message would hop.
 @main
 struct Command: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "swift-nio",
-    abstract: "SwiftNIO, NIOAsyncChannel over Unix sockets (pingpong, twothreads and oneway modes, no descriptors).")
+    abstract:
+      "SwiftNIO, NIOAsyncChannel over Unix sockets (pingpong, twothreads and oneway modes, no descriptors)."
+  )
 
   @OptionGroup var options: Options
 
   func validate() throws {
-    guard options.fds == 0, options.kind == .stream else { throw ValidationError("SwiftNIO passes no descriptors, and knows streams only") }
+    guard options.fds == 0, options.kind == .stream else {
+      throw ValidationError("SwiftNIO passes no descriptors, and knows streams only")
+    }
   }
 
   func run() throws { try runBlocking(measure) }
@@ -22,7 +27,8 @@ struct Command: ParsableCommand {
   @Sendable private func measure() async throws {
     ProcessState.raiseDescriptorLimit()
     NIOSingletons.groupLoopCountSuggestion = options.threads
-    guard NIOSingletons.unsafeTryInstallSingletonPosixEventLoopGroupAsConcurrencyGlobalExecutor() else {
+    guard NIOSingletons.unsafeTryInstallSingletonPosixEventLoopGroupAsConcurrencyGlobalExecutor()
+    else {
       throw Failure("NIO's event loops cannot become the concurrency runtime's executor")
     }
     let meter = Meter()
@@ -57,9 +63,13 @@ struct Command: ParsableCommand {
   private func open(_ descriptor: Int32, on loop: any EventLoop) async throws -> End.Channel {
     // As in the baselines, a receive brings no more than one message.
     try await ClientBootstrap(group: loop)
-      .channelOption(.recvAllocator, value: FixedSizeRecvByteBufferAllocator(capacity: options.bytes))
+      .channelOption(
+        .recvAllocator, value: FixedSizeRecvByteBufferAllocator(capacity: options.bytes)
+      )
       .withConnectedSocket(descriptor) { channel in
-        channel.eventLoop.makeCompletedFuture { try End.Channel(wrappingChannelSynchronously: channel) }
+        channel.eventLoop.makeCompletedFuture {
+          try End.Channel(wrappingChannelSynchronously: channel)
+        }
       }
   }
 }

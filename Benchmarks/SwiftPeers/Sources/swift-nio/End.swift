@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 internal import Harness
 internal import NIOCore
 
@@ -37,7 +38,9 @@ struct End: Sendable {
   func answer() async throws {
     try await channel.executeThenClose { inbound, outbound in
       var inbox = Inbox(options)
-      for try await buffer in inbound where try take(buffer, &inbox) > 0 { try await outbound.write(message) }
+      for try await buffer in inbound where try take(buffer, &inbox) > 0 {
+        try await outbound.write(message)
+      }
     }
   }
 
@@ -57,7 +60,8 @@ struct End: Sendable {
 
   private func take(_ buffer: ByteBuffer, _ inbox: inout Inbox) throws -> Int {
     try buffer.withUnsafeReadableBytes { bytes in
-      try inbox.take(bytes.assumingMemoryBound(to: UInt8.self).span, descriptors: 0, isTruncated: false)
+      try inbox.take(
+        bytes.assumingMemoryBound(to: UInt8.self).span, descriptors: 0, isTruncated: false)
     }
   }
 }

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #ifndef CFUZZDRIVER_H
 #define CFUZZDRIVER_H
 #include <stddef.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import MessageSockets
 
 /// What one input does with its socket. `@unchecked Sendable`: all of it runs on the loop's thread.
@@ -28,7 +29,9 @@ final class Course: @unchecked Sendable {
     // What a message of a batch holds depends on when those before it are dropped.
     if policy.descriptorsHeld != nil, receive.way == .batch { return }
     let arrivals = Arrivals()
-    let task = Task(executorPreference: socket.loop.taskExecutor) { await receive.run(on: socket, into: arrivals) }
+    let task = Task(executorPreference: socket.loop.taskExecutor) {
+      await receive.run(on: socket, into: arrivals)
+    }
     let isCancelled = input.oneIn(4)
     if isCancelled {
       for _ in 0..<input.number(0...4) { await Task.yield() }

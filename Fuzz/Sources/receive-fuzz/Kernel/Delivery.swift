@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import SystemPackage
 
 @testable import Ancillary
@@ -12,7 +13,8 @@ struct Delivery {
   var payload: [UInt8] = []
   /// How many bytes it says there were.
   var byteCount = 0
-  /// How long it says the message was, where it says that apart: what a receive is told that asks for the full length.
+  /// How long it says the message was, where it says that apart: what a receive is told that asks
+  /// for the full length.
   var fullLength: Int?
   var flags: Int32 = 0
   var control = InstalledControl()

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import Ancillary
 import CMessageSockets
 import SystemPackage
@@ -29,7 +30,9 @@ final class Expectations {
   func take(_ arrivals: [Arrival], of receive: Receive, wasCancelled: Bool) {
     for arrival in arrivals where !isOwnFailure(arrival, of: receive, wasCancelled: wasCancelled) {
       if receive.way == .peek || receive.way == .errorQueue {
-        guard let delivery = apart.popLast() ?? (receive.way == .peek ? pending.first : nil) else { fatalError("made up: \(arrival)") }
+        guard let delivery = apart.popLast() ?? (receive.way == .peek ? pending.first : nil) else {
+          fatalError("made up: \(arrival)")
+        }
         compare(arrival, delivery, room: nil)
       } else {
         takeNext(arrival, room: receive.room)
@@ -43,7 +46,9 @@ final class Expectations {
     let delivery = pending.removeFirst()
     compare(arrival, delivery, room: room)
     // What was received ahead is cut on its way to the caller's memory.
-    if let room, kind == .stream, delivery.payload.count > room { pending.insert(delivery.rest(after: room), at: 0) }
+    if let room, kind == .stream, delivery.payload.count > room {
+      pending.insert(delivery.rest(after: room), at: 0)
+    }
   }
 
   /// Whether it failed for a reason of its own, and took nothing.
@@ -67,44 +72,78 @@ final class Expectations {
     let isCut = kind != .stream && cut < delivery.payload.count
     let isTruncated = delivery.errno == nil && (delivery.flags & cms_msg_trunc != 0 || isCut)
     let isControlTruncated = delivery.flags & cms_msg_ctrunc != 0
-    let verdict = Verdict(policy, delivery, isTruncated: isTruncated, isControlTruncated: isControlTruncated)
+    let verdict = Verdict(
+      policy, delivery, isTruncated: isTruncated, isControlTruncated: isControlTruncated)
     switch arrival {
     case .end:
-      check(delivery.errno == nil && !verdict.isViolation && mayBeEnd(delivery), "an end that is none: \(delivery)")
+      check(
+        delivery.errno == nil && !verdict.isViolation && mayBeEnd(delivery),
+        "an end that is none: \(delivery)")
     case .failed(let error):
       guard let error = error as? SocketError else { fatalError("a receive failed: \(error)") }
       if let outcome = error.outcome {
         check(verdict.isViolation, "a policy was not violated: \(error)")
         checkOutcome(outcome, delivery, verdict, isTruncated: isTruncated)
       } else {
-        check(delivery.errno != nil && error.errno == delivery.errno, "a receive failed with \(error) instead of \(delivery)")
+        check(
+          delivery.errno != nil && error.errno == delivery.errno,
+          "a receive failed with \(error) instead of \(delivery)")
       }
     case .message(let message):
-      check(delivery.errno == nil && !verdict.isViolation, "a message instead of an error: \(delivery)")
+      check(
+        delivery.errno == nil && !verdict.isViolation, "a message instead of an error: \(delivery)")
       check(kind != .stream || !mayBeEnd(delivery), "a message instead of the end: \(delivery)")
-      check(message.bytes == Array(delivery.payload.prefix(cut)), "other bytes: \(message.bytes), \(delivery.payload)")
-      // A receive that stands in for a multishot receive asks how long the message was, which its caller has not.
-      let mayBeOtherLength = message.byteCount == delivery.fullLength || message.byteCount == message.bytes.count
-      if room == nil { check(message.byteCount == delivery.byteCount || mayBeOtherLength, "\(message.byteCount) bytes instead of \(delivery.byteCount)") }
-      check(message.files == verdict.admitted, "descriptors \(message.files) instead of \(verdict.admitted) of \(delivery.control.files)")
-      if let process = message.process { check(process == delivery.control.process, "a process was missed, or made up") }
-      if room == nil { check(message.sender == delivery.sender, "another sender: \(message.sender, default: "none")") }
-      if let flags = message.flags { check(flags == ReceiveFlags(systemFlags: delivery.flags), "other flags: \(flags)") }
+      check(
+        message.bytes == Array(delivery.payload.prefix(cut)),
+        "other bytes: \(message.bytes), \(delivery.payload)")
+      // A receive that stands in for a multishot receive asks how long the message was, which its
+      // caller has not.
+      let mayBeOtherLength =
+        message.byteCount == delivery.fullLength || message.byteCount == message.bytes.count
+      if room == nil {
+        check(
+          message.byteCount == delivery.byteCount || mayBeOtherLength,
+          "\(message.byteCount) bytes instead of \(delivery.byteCount)")
+      }
+      check(
+        message.files == verdict.admitted,
+        "descriptors \(message.files) instead of \(verdict.admitted) of \(delivery.control.files)")
+      if let process = message.process {
+        check(process == delivery.control.process, "a process was missed, or made up")
+      }
+      if room == nil {
+        check(
+          message.sender == delivery.sender, "another sender: \(message.sender, default: "none")")
+      }
+      if let flags = message.flags {
+        check(flags == ReceiveFlags(systemFlags: delivery.flags), "other flags: \(flags)")
+      }
       checkOutcome(message.outcome, delivery, verdict, isTruncated: isTruncated)
     }
   }
 
-  private func checkOutcome(_ outcome: ReceiveOutcome, _ delivery: Delivery, _ verdict: Verdict, isTruncated: Bool) {
-    check(outcome.isPayloadTruncated == isTruncated, "truncation was not told, or made up: \(delivery)")
+  private func checkOutcome(
+    _ outcome: ReceiveOutcome, _ delivery: Delivery, _ verdict: Verdict, isTruncated: Bool
+  ) {
     check(
-      outcome.isControlTruncated == (delivery.flags & cms_msg_ctrunc != 0), "missing control data was not told, or made up: \(delivery)")
-    let failures = outcome.failures.map { Delivery.Failure(position: $0.position, errno: $0.errno.rawValue) }
-    check(failures == delivery.control.failures, "failures \(failures) instead of \(delivery.control.failures)")
-    check(outcome.surplus == verdict.surplus && outcome.refused.count == verdict.refused, "a policy said something else: \(outcome)")
+      outcome.isPayloadTruncated == isTruncated, "truncation was not told, or made up: \(delivery)")
+    check(
+      outcome.isControlTruncated == (delivery.flags & cms_msg_ctrunc != 0),
+      "missing control data was not told, or made up: \(delivery)")
+    let failures = outcome.failures.map {
+      Delivery.Failure(position: $0.position, errno: $0.errno.rawValue)
+    }
+    check(
+      failures == delivery.control.failures,
+      "failures \(failures) instead of \(delivery.control.failures)")
+    check(
+      outcome.surplus == verdict.surplus && outcome.refused.count == verdict.refused,
+      "a policy said something else: \(outcome)")
   }
 
   private func mayBeEnd(_ delivery: Delivery) -> Bool {
-    let isEmpty = delivery.byteCount == 0 && delivery.control.files.isEmpty && delivery.control.failures.isEmpty
+    let isEmpty =
+      delivery.byteCount == 0 && delivery.control.files.isEmpty && delivery.control.failures.isEmpty
     return isEmpty && kind != .datagram && delivery.flags & cms_msg_errqueue == 0
   }
 }

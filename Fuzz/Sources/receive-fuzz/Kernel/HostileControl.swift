@@ -1,4 +1,6 @@
-/// Control bytes of libFuzzer's: as they come, or records that are nearly right, which mutation alone hardly ever finds.
+// SPDX-License-Identifier: Apache-2.0
+/// Control bytes of libFuzzer's: as they come, or records that are nearly right, which mutation
+/// alone hardly ever finds.
 enum HostileControl {
   static func bytes(_ input: Input, room: Int) -> [UInt8] {
     switch input.number(0...3) {
@@ -12,15 +14,20 @@ enum HostileControl {
   }
 
   private static func record(_ input: Input) -> [UInt8] {
-    // Rights, process descriptor, credentials, label, timestamp, SCM_INQ; IP_RECVERR, IPV6_RECVERR; anything.
-    let kinds: [(Int32, Int32)] = [(1, 1), (1, 1), (1, 4), (1, 2), (1, 3), (1, 35), (1, 84), (0, 11), (41, 25), (0, 8)]
+    // Rights, process descriptor, credentials, label, timestamp, SCM_INQ; IP_RECVERR, IPV6_RECVERR;
+    // anything.
+    let kinds: [(Int32, Int32)] = [
+      (1, 1), (1, 1), (1, 4), (1, 2), (1, 3), (1, 35), (1, 84), (0, 11), (41, 25), (0, 8),
+    ]
     let choice = input.number(0...kinds.count)
     let kind = choice < kinds.count ? kinds[choice] : (Int32(input.byte()), Int32(input.byte()))
     let data = kind == (1, 1) || kind == (1, 4) ? slots(input) : input.take(input.number(0...48))
     var stated = UInt64(16 + data.count)
     // A length that is a little wrong, or says nonsense.
     if input.oneIn(8) { stated &+= UInt64(bitPattern: Int64(Int8(bitPattern: input.byte()))) }
-    if input.oneIn(16) { stated = input.take(8).withUnsafeBytes { $0.loadUnaligned(as: UInt64.self) } }
+    if input.oneIn(16) {
+      stated = input.take(8).withUnsafeBytes { $0.loadUnaligned(as: UInt64.self) }
+    }
     let padding = Array(repeating: UInt8(0), count: (8 - data.count % 8) % 8)
     return Self.bytes(of: stated) + Self.bytes(of: kind.0) + Self.bytes(of: kind.1) + data + padding
   }
@@ -32,5 +39,7 @@ enum HostileControl {
     return slots.flatMap { bytes(of: $0) } + (input.oneIn(8) ? [1, 2] : [])
   }
 
-  private static func bytes(of value: some FixedWidthInteger) -> [UInt8] { withUnsafeBytes(of: value) { Array($0) } }
+  private static func bytes(of value: some FixedWidthInteger) -> [UInt8] {
+    withUnsafeBytes(of: value) { Array($0) }
+  }
 }

@@ -1,10 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
 import CMessageSockets
 import Glibc
 import SystemPackage
 
 @testable import SocketEngine
 
-/// A driver over a kernel that completes receives with whatever libFuzzer likes, within what a kernel can do: it stays inside the memory that it was given.
+/// A driver over a kernel that completes receives with whatever libFuzzer likes, within what a
+/// kernel can do: it stays inside the memory that it was given.
 ///
 /// `@unchecked Sendable`: all of it runs on the loop's thread.
 final class HostileKernel: Driver, @unchecked Sendable {
@@ -53,7 +55,9 @@ final class HostileKernel: Driver, @unchecked Sendable {
   }
 
   func close() {
-    check(inFlight.isEmpty && submitted.isEmpty && completions.isEmpty, "the driver was closed with operations under way")
+    check(
+      inFlight.isEmpty && submitted.isEmpty && completions.isEmpty,
+      "the driver was closed with operations under way")
     check(buffers?.missing ?? 0 == 0, "\(buffers?.missing ?? 0) buffers were not given back")
     check(buffers?.violations.isEmpty ?? true, "\(buffers?.violations ?? [])")
     buffers?.close()
@@ -72,7 +76,9 @@ final class HostileKernel: Driver, @unchecked Sendable {
       case 2: act(on: operation)
       default: break
       }
-      guard !cancelled.contains(id), inFlight.contains(where: { $0 === operation }) else { continue }
+      guard !cancelled.contains(id), inFlight.contains(where: { $0 === operation }) else {
+        continue
+      }
       complete(operation, -(operation.isMultishot || input.oneIn(2) ? ECANCELED : EINTR))
     }
   }
@@ -93,7 +99,9 @@ final class HostileKernel: Driver, @unchecked Sendable {
     var errno = Int32(input.number(1...200))
     // Cancelled is only what was asked to be.
     if errno == ECANCELED { errno = ENOBUFS }
-    let isSilent = errno == EINTR || operation.isMultishot && errno == ENOBUFS || operation.flags & cms_msg_dontwait != 0 && errno == EAGAIN
+    let isSilent =
+      errno == EINTR || operation.isMultishot && errno == ENOBUFS
+      || operation.flags & cms_msg_dontwait != 0 && errno == EAGAIN
     if !isSilent { expected.add(Delivery(errno: Errno(rawValue: errno)), to: operation) }
     complete(operation, -errno)
   }
@@ -103,12 +111,16 @@ final class HostileKernel: Driver, @unchecked Sendable {
     check(operation.flags & cms_msg_cmsg_cloexec != 0, "a receive does not ask for close-on-exec")
     let control = HostileControl.bytes(input, room: operation.controlRoom)
     var message = makeMessage(control, payloadRoom: isEmpty ? 0 : operation.payloadRoom)
-    if operation.flags & cms_msg_trunc != 0, message.byteCount == operation.payloadRoom, input.oneIn(2) {
+    if operation.flags & cms_msg_trunc != 0, message.byteCount == operation.payloadRoom,
+      input.oneIn(2)
+    {
       message.byteCount += input.number(0...100_000)
     }
     let nameLength = operation.nameRoom == 0 ? 0 : input.number(0...200)
     message.name = input.take(min(nameLength, operation.nameRoom))
-    operation.fill(message.payload, message.control.bytes, flags: message.flags, name: message.name, nameLength: nameLength)
+    operation.fill(
+      message.payload, message.control.bytes, flags: message.flags, name: message.name,
+      nameLength: nameLength)
     expected.add(message, to: operation)
     complete(operation, Int32(message.byteCount))
   }
@@ -119,22 +131,29 @@ final class HostileKernel: Driver, @unchecked Sendable {
     let nameRoom = operation.operation.receivedNameSize
     let controlStart = ReceiveBuffers.headerSize + nameRoom
     let start = controlStart + buffers.controlSize
-    var message = makeMessage(HostileControl.bytes(input, room: buffers.controlSize), payloadRoom: isEmpty ? 0 : buffer.count - start)
+    var message = makeMessage(
+      HostileControl.bytes(input, room: buffers.controlSize),
+      payloadRoom: isEmpty ? 0 : buffer.count - start)
     let nameLength = nameRoom == 0 ? 0 : input.number(0...200)
     let header = cms_received_header(
       name_length: UInt32(nameLength), control_length: UInt32(message.control.bytes.count),
-      payload_length: input.oneIn(4) ? .max : UInt32(message.payload.count), flags: UInt32(bitPattern: message.flags | cms_msg_cmsg_cloexec)
+      payload_length: input.oneIn(4) ? .max : UInt32(message.payload.count),
+      flags: UInt32(bitPattern: message.flags | cms_msg_cmsg_cloexec)
     )
     buffer.storeBytes(of: header, as: cms_received_header.self)
     message.fullLength = max(message.payload.count, Int(header.payload_length))
     message.name = input.take(min(nameLength, nameRoom))
-    UnsafeMutableRawBufferPointer(rebasing: buffer[ReceiveBuffers.headerSize..<controlStart]).copyBytes(from: message.name)
-    UnsafeMutableRawBufferPointer(rebasing: buffer[controlStart..<start]).copyBytes(from: message.control.bytes)
+    UnsafeMutableRawBufferPointer(rebasing: buffer[ReceiveBuffers.headerSize..<controlStart])
+      .copyBytes(from: message.name)
+    UnsafeMutableRawBufferPointer(rebasing: buffer[controlStart..<start]).copyBytes(
+      from: message.control.bytes)
     UnsafeMutableRawBufferPointer(rebasing: buffer[start...]).copyBytes(from: message.payload)
     expected.add(message, to: operation)
     // An empty message ends it, as the end of the stream does; so may anything else.
     let more: UInt32 = isEmpty || input.oneIn(4) ? 0 : cms_completion_more
-    complete(operation, Int32(start + message.payload.count), flags: UInt32(id) << 16 | cms_completion_buffer | more)
+    complete(
+      operation, Int32(start + message.payload.count),
+      flags: UInt32(id) << 16 | cms_completion_buffer | more)
   }
 
   private func makeMessage(_ control: [UInt8], payloadRoom: Int) -> Delivery {
@@ -142,11 +161,13 @@ final class HostileKernel: Driver, @unchecked Sendable {
     let count = input.oneIn(4) ? payloadRoom : min(payloadRoom, input.number(0...80))
     let payload = (0..<count).map { UInt8(truncatingIfNeeded: $0) &* 7 &+ fill }
     let flags = input.oneIn(2) ? Int32(input.byte()) | Int32(input.byte()) << 8 : 0
-    return Delivery(payload: payload, byteCount: count, flags: flags, control: InstalledControl(control))
+    return Delivery(
+      payload: payload, byteCount: count, flags: flags, control: InstalledControl(control))
   }
 
   private func complete(_ operation: SubmittedOperation, _ result: Int32, flags: UInt32 = 0) {
     if flags & cms_completion_more == 0 { inFlight.removeAll { $0 === operation } }
-    completions.append(cms_completion(user_data: operation.id.userData, result: result, flags: flags))
+    completions.append(
+      cms_completion(user_data: operation.id.userData, result: result, flags: flags))
   }
 }

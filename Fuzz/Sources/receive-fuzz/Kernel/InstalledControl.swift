@@ -1,4 +1,6 @@
-/// Control bytes as libFuzzer wants them, in which each number that would be adopted is really open, and nobody's.
+// SPDX-License-Identifier: Apache-2.0
+/// Control bytes as libFuzzer wants them, in which each number that would be adopted is really
+/// open, and nobody's.
 struct InstalledControl {
   private(set) var bytes: [UInt8] = []
   /// In order, of all `SCM_RIGHTS`.
@@ -9,7 +11,8 @@ struct InstalledControl {
 
   init() {}
 
-  /// Walks the bytes as plainly as possible, so that it does not share a fault with the code under test, and replaces the numbers.
+  /// Walks the bytes as plainly as possible, so that it does not share a fault with the code under
+  /// test, and replaces the numbers.
   init(_ bytes: [UInt8]) {
     self.bytes = bytes
     var offset = 0
@@ -30,13 +33,17 @@ struct InstalledControl {
     if slot >= 0 {
       files.append(makeFile(at: place))
     } else {
-      failures.append(Delivery.Failure(position: files.count + failures.count, errno: Self.errno(slot)))
+      failures.append(
+        Delivery.Failure(position: files.count + failures.count, errno: Self.errno(slot)))
     }
   }
 
   private mutating func installProcess(at place: Int) {
     let slot: Int32 = load(place)
-    let new = slot >= 0 ? ArrivedMessage.Process.file(makeFile(at: place)) : .failure(.init(rawValue: Self.errno(slot)))
+    let new =
+      slot >= 0
+      ? ArrivedMessage.Process.file(makeFile(at: place))
+      : .failure(.init(rawValue: Self.errno(slot)))
     if process == .none { process = new }
   }
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import CMessageSockets
 import MessageSockets
 import SystemPackage
@@ -28,7 +29,8 @@ enum KernelRun {
       input.oneIn(8)
       ? nil
       : SimulatedBuffers(
-        count: configuration.receiveBuffers, controlSize: configuration.controlBufferSize, payloadSize: configuration.receiveBufferSize)
+        count: configuration.receiveBuffers, controlSize: configuration.controlBufferSize,
+        payloadSize: configuration.receiveBufferSize)
     let kind = input.choose([SocketKind.stream, .seqpacket, .datagram])
     let policy = policy(input)
     let expected = Expectations(kind, policy)
@@ -36,7 +38,8 @@ enum KernelRun {
     let course = Course(input, expected, policy)
     let core = try SimulatedLoop.run(configuration, driver) { loop in
       do {
-        let descriptor = OwnedFd(adopting: FileDescriptor(rawValue: cms_socket(cms_family_unix, kind.type)))
+        let descriptor = OwnedFd(
+          adopting: FileDescriptor(rawValue: cms_socket(cms_family_unix, kind.type)))
         switch kind {
         case .stream: try await course.run(UnixStream(adopting: descriptor, on: loop))
         case .seqpacket: try await course.run(UnixSeqpacket(adopting: descriptor, on: loop))
@@ -53,7 +56,8 @@ enum KernelRun {
   private static func policy(_ input: Input) -> ReceivePolicy {
     guard input.oneIn(2) else { return ReceivePolicy() }
     var policy = ReceivePolicy(
-      descriptorsPerMessage: input.choose([0, 1, 2, 5, 253]), descriptorsHeld: input.choose([nil, nil, 0, 3]),
+      descriptorsPerMessage: input.choose([0, 1, 2, 5, 253]),
+      descriptorsHeld: input.choose([nil, nil, 0, 3]),
       allowed: input.choose([nil, nil, [.pipe], [.regularFile]]))
     policy.surplus = input.oneIn(2) ? .throwError : .report
     policy.refused = input.oneIn(2) ? .throwError : .report

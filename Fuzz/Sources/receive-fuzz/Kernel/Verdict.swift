@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import MessageSockets
 
 /// What a policy has to make of a delivery; all descriptors are pipes.
@@ -19,7 +20,8 @@ struct Verdict {
     let isIncomplete = isControlTruncated || !delivery.control.failures.isEmpty
     isViolation =
       surplus > 0 && policy.surplus == .throwError || refused > 0 && policy.refused == .throwError
-      || isTruncated && policy.payloadTruncation == .throwError || isIncomplete && policy.controlTruncation == .throwError
+      || isTruncated && policy.payloadTruncation == .throwError
+      || isIncomplete && policy.controlTruncation == .throwError
     // Nothing may be delivered instead of an error.
     if delivery.errno != nil { self.isViolation = false }
   }

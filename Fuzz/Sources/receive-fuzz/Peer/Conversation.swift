@@ -1,6 +1,8 @@
+// SPDX-License-Identifier: Apache-2.0
 import MessageSockets
 
-/// What one input does with its pair of sockets. `@unchecked Sendable`: all of it runs on the loop's thread.
+/// What one input does with its pair of sockets. `@unchecked Sendable`: all of it runs on the
+/// loop's thread.
 final class Conversation: @unchecked Sendable {
   private let input: Input
   private let sent: SentMessages
@@ -11,7 +13,8 @@ final class Conversation: @unchecked Sendable {
   init(_ input: Input, kind: SocketKind, peer: Int32, receiver: Int32) {
     self.input = input
     self.receiver = receiver
-    policy = input.oneIn(4) ? ReceivePolicy(descriptorsPerMessage: input.number(1...5)) : ReceivePolicy()
+    policy =
+      input.oneIn(4) ? ReceivePolicy(descriptorsPerMessage: input.number(1...5)) : ReceivePolicy()
     sent = SentMessages(kind, policy)
     self.peer = Peer(number: peer, input, sent)
   }
@@ -31,15 +34,19 @@ final class Conversation: @unchecked Sendable {
 
   private func receive(from socket: some UnixSocket) async {
     let receive = Receive(input)
-    // Unix sockets have no error queue: they take it for a receive like any other, which does not keep its place.
+    // Unix sockets have no error queue: they take it for a receive like any other, which does not
+    // keep its place.
     if receive.way == .errorQueue { return }
     let arrivals = Arrivals()
-    let task = Task(executorPreference: socket.loop.taskExecutor) { await receive.run(on: socket, into: arrivals) }
+    let task = Task(executorPreference: socket.loop.taskExecutor) {
+      await receive.run(on: socket, into: arrivals)
+    }
     for _ in 0..<input.number(0...3) {
       for _ in 0..<input.number(0...2) { await Task.yield() }
       peer.act(receiver: receiver)
     }
-    let isCancelled = input.oneIn(8) || !sent.suffices(for: receive.way == .sequence ? receive.count : 1)
+    let isCancelled =
+      input.oneIn(8) || !sent.suffices(for: receive.way == .sequence ? receive.count : 1)
     if isCancelled {
       for _ in 0..<input.number(0...6) { await Task.yield() }
       task.cancel()

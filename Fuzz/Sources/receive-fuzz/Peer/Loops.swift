@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import MessageSockets
 
 /// Loops on both drivers, with much memory and with little. They stay for the whole run.

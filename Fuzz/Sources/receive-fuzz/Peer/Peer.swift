@@ -1,8 +1,10 @@
+// SPDX-License-Identifier: Apache-2.0
 import CMessageSockets
 import Glibc
 import MessageSockets
 
-/// The other end of a socket, as its process sees it: system calls, and what of them the receiver has to get.
+/// The other end of a socket, as its process sees it: system calls, and what of them the receiver
+/// has to get.
 final class Peer {
   /// -1: closed.
   private var number: Int32
@@ -47,12 +49,17 @@ final class Peer {
   private func send() {
     guard number >= 0 else { return }
     var files: [NumberedFile] = []
-    let count = input.oneIn(16) ? input.choose([40, 59, 60, 61, 253]) : input.oneIn(2) ? input.number(0...4) : 0
+    let count =
+      input.oneIn(16)
+      ? input.choose([40, 59, 60, 61, 253]) : input.oneIn(2) ? input.number(0...4) : 0
     for _ in 0..<count { files.append(NumberedFile()) }
     defer { for file in files { _ = cms_close(file.number) } }
     let size = input.oneIn(16) ? input.number(0...60_000) : input.number(0...100)
-    let payload = (offset..<offset + size).map { UInt8(truncatingIfNeeded: $0 &* 0x9E37_79B1 >> 16) }
-    let flags = cms_msg_dontwait | cms_msg_nosignal | input.choose([0, cms_msg_eor, 0x8000 /* MSG_MORE */])
+    let payload = (offset..<offset + size).map {
+      UInt8(truncatingIfNeeded: $0 &* 0x9E37_79B1 >> 16)
+    }
+    let flags =
+      cms_msg_dontwait | cms_msg_nosignal | input.choose([0, cms_msg_eor, 0x8000 /* MSG_MORE */])
     let result = send(payload, control(for: files.map(\.number)), flags)
     // A stream forgets descriptors that come without a byte.
     guard result > 0 || result == 0 && sent.kind != .stream else { return }
@@ -63,10 +70,13 @@ final class Peer {
   /// In one record or two, which the kernel merges; with credentials before or behind.
   private func control(for numbers: [Int32]) -> [UInt8] {
     let split = numbers.count > 1 && input.oneIn(8) ? input.number(1...numbers.count - 1) : 0
-    let parts = split > 0 ? [Array(numbers[..<split]), Array(numbers[split...])] : numbers.isEmpty ? [] : [numbers]
+    let parts =
+      split > 0
+      ? [Array(numbers[..<split]), Array(numbers[split...])] : numbers.isEmpty ? [] : [numbers]
     let rights = parts.flatMap { SimulatedControl.rights($0) }
     guard input.oneIn(8) else { return rights }
-    let credentials = SimulatedControl.credentials(process: getpid(), user: getuid(), group: getgid())
+    let credentials = SimulatedControl.credentials(
+      process: getpid(), user: getuid(), group: getgid())
     return input.oneIn(2) ? credentials + rights : rights + credentials
   }
 

@@ -1,10 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
 import CMessageSockets
 import MessageSockets
 import SystemPackage
 
 @testable import SocketEngine
 
-/// One input: a real pair of sockets, one end on a loop, the other in the hands of a peer that does what it likes.
+/// One input: a real pair of sockets, one end on a loop, the other in the hands of a peer that does
+/// what it likes.
 enum PeerRun {
   static func run(_ input: Input) {
     let loop = input.choose(Loops.all)

@@ -1,6 +1,8 @@
+// SPDX-License-Identifier: Apache-2.0
 import MessageSockets
 
-/// What the kernel has accepted from the peer and no receive has returned yet, and what each has to return.
+/// What the kernel has accepted from the peer and no receive has returned yet, and what each has to
+/// return.
 final class SentMessages {
   struct Message {
     var bytes: [UInt8]
@@ -18,24 +20,30 @@ final class SentMessages {
     admitted = policy.descriptorsPerMessage
   }
 
-  func add(_ bytes: [UInt8], _ files: [UInt64]) { pending.append(Message(bytes: bytes, files: files)) }
+  func add(_ bytes: [UInt8], _ files: [UInt64]) {
+    pending.append(Message(bytes: bytes, files: files))
+  }
 
   /// Whether nothing more can be received but the end, or on a datagram socket nothing at all.
   var isEmpty: Bool { pending.isEmpty }
 
   /// Whether so many receives find something without waiting.
   func suffices(for count: Int) -> Bool {
-    isEnded && kind != .datagram || (kind == .stream ? min(1, pending.count) : pending.count) >= count
+    isEnded && kind != .datagram
+      || (kind == .stream ? min(1, pending.count) : pending.count) >= count
   }
 
   /// A receive has ended with these.
   func take(_ arrivals: [Arrival], of receive: Receive, wasCancelled: Bool) {
     for arrival in arrivals {
       switch arrival {
-      case .message(let message): receive.way == .peek ? look(at: message) : take(message, mayBeEarly: receive.room != nil)
+      case .message(let message):
+        receive.way == .peek ? look(at: message) : take(message, mayBeEarly: receive.room != nil)
       case .end: takeEnd(leaving: receive.way == .peek)
       case .failed(let error):
-        check(isJustified(error, receive, wasCancelled: wasCancelled), "a receive (\(receive)) failed: \(error)")
+        check(
+          isJustified(error, receive, wasCancelled: wasCancelled),
+          "a receive (\(receive)) failed: \(error)")
       }
     }
   }
@@ -55,7 +63,9 @@ final class SentMessages {
       if !leaving { pending.removeFirst() }
       return
     }
-    check(isEnded && pending.isEmpty && kind != .datagram, "an end, with \(pending.count) messages left")
+    check(
+      isEnded && pending.isEmpty && kind != .datagram, "an end, with \(pending.count) messages left"
+    )
   }
 
   private func look(at message: ArrivedMessage) {
@@ -66,14 +76,24 @@ final class SentMessages {
 
   private func take(_ message: ArrivedMessage, mayBeEarly: Bool = false) {
     var expected = kind == .stream ? popBytes(message.bytes.count) : popMessage()
-    if mayBeEarly, kind == .stream, expected.files.isEmpty, !message.files.isEmpty { expected.files = popEarlyFiles() }
-    check(message.bytes == Array(expected.bytes.prefix(message.bytes.count)), "bytes were lost, doubled or reordered")
-    check(message.outcome.isPayloadTruncated == (message.bytes.count < expected.bytes.count), "truncation was not told, or made up")
-    check(expected.files.starts(with: message.files), "descriptors \(message.files) instead of \(expected.files)")
+    if mayBeEarly, kind == .stream, expected.files.isEmpty, !message.files.isEmpty {
+      expected.files = popEarlyFiles()
+    }
+    check(
+      message.bytes == Array(expected.bytes.prefix(message.bytes.count)),
+      "bytes were lost, doubled or reordered")
+    check(
+      message.outcome.isPayloadTruncated == (message.bytes.count < expected.bytes.count),
+      "truncation was not told, or made up")
+    check(
+      expected.files.starts(with: message.files),
+      "descriptors \(message.files) instead of \(expected.files)")
     check(message.files.count <= admitted, "more descriptors than the policy admits")
     check(message.outcome.failures.isEmpty, "descriptors have failed")
     let missing = expected.files.count - message.files.count - message.outcome.surplus
-    check(missing == 0 || message.outcome.isControlTruncated, "\(missing) descriptors are missing, and that was not told")
+    check(
+      missing == 0 || message.outcome.isControlTruncated,
+      "\(missing) descriptors are missing, and that was not told")
     check(message.outcome.surplus == 0 || message.files.count == admitted, "surplus was made up")
   }
 
@@ -82,8 +102,9 @@ final class SentMessages {
     return pending.removeFirst()
   }
 
-  /// Plain bytes that were received ahead together with the send behind them, and cut to the caller's memory, bring its descriptors with their first piece.
-  /// And a peek whose buffer ends where a plain send ends has been seen to bring those of the next.
+  /// Plain bytes that were received ahead together with the send behind them, and cut to the
+  /// caller's memory, bring its descriptors with their first piece. And a peek whose buffer ends
+  /// where a plain send ends has been seen to bring those of the next.
   private func popEarlyFiles() -> [UInt64] {
     guard let index = pending.firstIndex(where: { !$0.files.isEmpty }) else { return [] }
     defer { pending[index].files = [] }

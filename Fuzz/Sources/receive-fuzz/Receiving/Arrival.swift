@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 import MessageSockets
 import SystemPackage
 
@@ -34,12 +35,17 @@ struct ArrivedMessage: Sendable {
     flags = message.flags
     sender = message.sender
     files = []
-    while let file = message.takeDescriptor() { files.append(file.withUnsafeFileDescriptor { NumberedFile.identify($0) }) }
-    check(files.count == message.descriptorCount, "a message has \(files.count) descriptors, and said \(message.descriptorCount)")
+    while let file = message.takeDescriptor() {
+      files.append(file.withUnsafeFileDescriptor { NumberedFile.identify($0) })
+    }
+    check(
+      files.count == message.descriptorCount,
+      "a message has \(files.count) descriptors, and said \(message.descriptorCount)")
     process =
       switch message.takeProcess() {
       case nil: Process.none
-      case .success(let process)?: .file(process.withUnsafeFileDescriptor { NumberedFile.identify($0) })
+      case .success(let process)?:
+        .file(process.withUnsafeFileDescriptor { NumberedFile.identify($0) })
       case .failure(let errno)?: .failure(errno)
       }
     readKinds(of: message)
@@ -51,7 +57,9 @@ struct ArrivedMessage: Sendable {
     outcome = parts.outcome
     control = parts.control
     files = []
-    while let file = parts.descriptors.takeFirst() { files.append(file.withUnsafeFileDescriptor { NumberedFile.identify($0) }) }
+    while let file = parts.descriptors.takeFirst() {
+      files.append(file.withUnsafeFileDescriptor { NumberedFile.identify($0) })
+    }
   }
 
   /// Decodes whatever came with the message as what it says it is.
@@ -59,11 +67,17 @@ struct ArrivedMessage: Sendable {
     _ = message.securityLabel?.text
     _ = message.timestamp?.sinceEpoch
     _ = message.packetTimestamps
-    _ = (message.bytesLeft, message.droppedMessages, message.hopLimit, message.trafficClass, message.segmentSize)
+    _ = (
+      message.bytesLeft, message.droppedMessages, message.hopLimit, message.trafficClass,
+      message.segmentSize
+    )
     _ = (message.packetInfoV4, message.packetInfoV6)
     _ = message.extendedError?.offender?.description
     _ = message.originalDestination?.address.description
     _ = message.outcome.description
-    _ = (message.sender?.unix?.description, message.sender?.internet?.description, message.sender.map { "\($0)" })
+    _ = (
+      message.sender?.unix?.description, message.sender?.internet?.description,
+      message.sender.map { "\($0)" }
+    )
   }
 }

@@ -1,8 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
 import MessageSockets
 
 /// One call of one of the forms of receiving.
 struct Receive: Sendable {
-  enum Way: CaseIterable { case single, deadline, peek, errorQueue, doNotWait, fullLength, memory, batch, sequence }
+  enum Way: CaseIterable {
+    case single, deadline, peek, errorQueue, doNotWait, fullLength, memory, batch, sequence
+  }
 
   let way: Way
   /// The most messages that are taken.
@@ -15,7 +18,8 @@ struct Receive: Sendable {
     way = input.choose(Way.allCases)
     count = way == .batch || way == .sequence ? input.number(1...6) : 1
     room = way == .memory ? input.number(1...64) : nil
-    window = ReceiveWindow(messages: input.number(1...6), descriptors: input.oneIn(8) ? 1 : 253 + input.number(0...20))
+    window = ReceiveWindow(
+      messages: input.number(1...6), descriptors: input.oneIn(8) ? 1 : 253 + input.number(0...20))
   }
 
   init(_ way: Way) {
@@ -54,19 +58,27 @@ struct Receive: Sendable {
     }
   }
 
-  private func receiveIntoMemory(of count: Int, from socket: some UnixSocket, into arrivals: Arrivals) async throws {
+  private func receiveIntoMemory(
+    of count: Int, from socket: some UnixSocket, into arrivals: Arrivals
+  ) async throws {
     // Exactly as much as it says, so that the sanitizer sees a byte beyond.
     let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: count, alignment: 1)
     defer { memory.deallocate() }
     var payload = OutputRawSpan(buffer: memory, initializedCount: 0)
-    guard let parts = try await socket.receiveMessage(into: &payload) else { return arrivals.add(nil) }
-    arrivals.all.append(.message(ArrivedMessage(parts, bytes: Array(memory.prefix(payload.byteCount)))))
+    guard let parts = try await socket.receiveMessage(into: &payload) else {
+      return arrivals.add(nil)
+    }
+    arrivals.all.append(
+      .message(ArrivedMessage(parts, bytes: Array(memory.prefix(payload.byteCount)))))
   }
 }
 
-/// What a receive has brought so far. `@unchecked Sendable`: filled by the task that receives, read when that has ended.
+/// What a receive has brought so far. `@unchecked Sendable`: filled by the task that receives, read
+/// when that has ended.
 final class Arrivals: @unchecked Sendable {
   var all: [Arrival] = []
 
-  func add(_ message: ReceivedMessage?) { all.append(message.map { .message(ArrivedMessage($0)) } ?? .end) }
+  func add(_ message: ReceivedMessage?) {
+    all.append(message.map { .message(ArrivedMessage($0)) } ?? .end)
+  }
 }

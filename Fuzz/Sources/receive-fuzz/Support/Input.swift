@@ -1,10 +1,14 @@
-/// The bytes that libFuzzer has chosen, read from the front as decisions. Behind their end every decision is 0.
+// SPDX-License-Identifier: Apache-2.0
+/// The bytes that libFuzzer has chosen, read from the front as decisions. Behind their end every
+/// decision is 0.
 ///
 /// `@unchecked Sendable`: read by one thread at a time.
 final class Input: @unchecked Sendable {
   private var rest: ArraySlice<UInt8>
 
-  init(_ start: UnsafePointer<UInt8>?, _ count: Int) { rest = Array(UnsafeBufferPointer(start: start, count: count))[...] }
+  init(_ start: UnsafePointer<UInt8>?, _ count: Int) {
+    rest = Array(UnsafeBufferPointer(start: start, count: count))[...]
+  }
 
   var isEmpty: Bool { rest.isEmpty }
 

@@ -1,14 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
 import SystemPackage
 
 @testable import SocketEngine
 
-/// An open file that is told apart from all others by fstat(2): the reading end of a pipe of its own.
+/// An open file that is told apart from all others by fstat(2): the reading end of a pipe of its
+/// own.
 struct NumberedFile {
   let number: Int32
   let identity: UInt64
 
   init() {
-    guard let ends = try? FileDescriptor.pipe(options: .closeOnExec) else { fatalError("no descriptors left") }
+    guard let ends = try? FileDescriptor.pipe(options: .closeOnExec) else {
+      fatalError("no descriptors left")
+    }
     try? ends.writeEnd.close()
     number = ends.readEnd.rawValue
     identity = SimulatedFiles.inode(number)
@@ -16,7 +20,9 @@ struct NumberedFile {
 
   /// Which one a received descriptor is.
   static func identify(_ descriptor: FileDescriptor) -> UInt64 {
-    check(SimulatedFiles.isCloseOnExec(descriptor.rawValue), "a received descriptor is closed, or not close-on-exec")
+    check(
+      SimulatedFiles.isCloseOnExec(descriptor.rawValue),
+      "a received descriptor is closed, or not close-on-exec")
     return SimulatedFiles.inode(descriptor.rawValue)
   }
 }

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 internal import CMessageSockets
 
 /// Which of a socket's queues an operation stands in, and so what it waits for.
@@ -34,5 +35,7 @@ enum Direction: CaseIterable {
   }
 
   /// Whether an event is a reason to try again.
-  func isConcerned(by events: UInt32) -> Bool { events & (interest | cms_event_error | cms_event_hangup) != 0 }
+  func isConcerned(by events: UInt32) -> Bool {
+    events & (interest | cms_event_error | cms_event_hangup) != 0
+  }
 }

@@ -1,11 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0
 internal import Ancillary
 internal import CMessageSockets
 internal import SystemPackage
 
 /// An epoll instance (epoll(7)): the sockets of one loop on which operations wait, or have waited.
 ///
-/// Waiting is the loop's thread's; taking a socket out may happen on any thread, because a socket is closed wherever its last reference
-/// goes. The lock orders that with the closing of the instance itself.
+/// Waiting is the loop's thread's; taking a socket out may happen on any thread, because a socket
+/// is closed wherever its last reference goes. The lock orders that with the closing of the
+/// instance itself.
 final class EpollSet: Sendable {
   private let number: Int32
   /// Nil once the loop has closed its driver.
@@ -17,8 +19,8 @@ final class EpollSet: Sendable {
     self.descriptor = VisibleMutex(descriptor)
   }
 
-  /// Watches a descriptor, edge-triggered. What is ready at this moment is an event, too: nothing can slip through between a failed attempt
-  /// and this call. 0 or -errno.
+  /// Watches a descriptor, edge-triggered. What is ready at this moment is an event, too: nothing
+  /// can slip through between a failed attempt and this call. 0 or -errno.
   func add(_ fd: Int32, _ events: UInt32) -> Int32 {
     let status = cms_epoll_add(number, fd, events)
     // The number was used before by the same open file, and its registration has survived.
@@ -35,7 +37,8 @@ final class EpollSet: Sendable {
     }
   }
 
-  /// Waits for events, at most `timeout` nanoseconds if that is not negative. How many there are, none also after a signal; or -errno.
+  /// Waits for events, at most `timeout` nanoseconds if that is not negative. How many there are,
+  /// none also after a signal; or -errno.
   func wait(into events: UnsafeMutableBufferPointer<cms_event>, timeout: Int64) -> Int {
     let count = unsafe cms_epoll_wait(number, events.baseAddress!, UInt32(events.count), timeout)
     return count == -Errno.interrupted.rawValue ? 0 : Int(count)

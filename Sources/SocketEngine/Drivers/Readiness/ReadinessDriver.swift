@@ -1,14 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
 internal import CMessageSockets
 internal import DequeModule
 internal import SystemPackage
 
-/// The driver on epoll(7), for where io_uring is not allowed: each operation is tried at once with a call that does not block, and again
-/// when its socket is ready.
+/// The driver on epoll(7), for where io_uring is not allowed: each operation is tried at once with
+/// a call that does not block, and again when its socket is ready.
 ///
-/// A turn tries what was started, ends what was cancelled, and asks epoll. Sockets are registered when an operation first has to wait,
-/// edge-triggered, and stay registered: a socket on which nothing waits costs nothing but an ignored event. Because every operation is tried
-/// before it waits, an event that came while nobody waited is not missed. How nothing blocks although no status flag of a shared open file is
-/// changed: Docs/Decisions/readiness-driver.md.
+/// A turn tries what was started, ends what was cancelled, and asks epoll. Sockets are registered
+/// when an operation first has to wait, edge-triggered, and stay registered: a socket on which
+/// nothing waits costs nothing but an ignored event. Because every operation is tried before it
+/// waits, an event that came while nobody waited is not missed. How nothing blocks although no
+/// status flag of a shared open file is changed: Docs/Decisions/readiness-driver.md.
 @safe
 final class ReadinessDriver: Driver {
   let epoll: EpollSet
@@ -90,8 +92,10 @@ final class ReadinessDriver: Driver {
     for cancellation in cancelled where waiting.contains(cancellation.operation, cancellation.id) {
       let operation = cancellation.operation
       waiting.remove(operation)
-      // A message or a connection that came before the cancellation wins. A send, in contrast, is not begun any more.
-      let last = Direction(operation.request) == .outgoing ? .notYet(.readiness) : attempt(operation)
+      // A message or a connection that came before the cancellation wins. A send, in contrast, is
+      // not begun any more.
+      let last =
+        Direction(operation.request) == .outgoing ? .notYet(.readiness) : attempt(operation)
       settle(operation, last, mayWait: false)
     }
     cancelled.removeAll(keepingCapacity: true)
@@ -104,7 +108,9 @@ final class ReadinessDriver: Driver {
       guard waiting.contains(entry.operation, entry.id) else { continue }
       let result = attempt(entry.operation)
       if case .notYet = result {
-        retries.add(RetryQueue.Entry(entry.operation, entry.patience, delay: entry.patience.delay(after: entry.delay)))
+        retries.add(
+          RetryQueue.Entry(
+            entry.operation, entry.patience, delay: entry.patience.delay(after: entry.delay)))
       } else {
         waiting.remove(entry.operation)
         settle(entry.operation, result, mayWait: false)
@@ -120,7 +126,8 @@ final class ReadinessDriver: Driver {
   }
 
   private func collectEvents(_ timeout: Int64) -> Errno? {
-    // The wake-up is for a loop that sleeps; without waiting operations there is nothing else to find.
+    // The wake-up is for a loop that sleeps; without waiting operations there is nothing else to
+    // find.
     if timeout == 0, waiting.count == 0 { return nil }
     counters.enters += 1
     let count = unsafe epoll.wait(into: events, timeout: timeout)
@@ -133,15 +140,18 @@ final class ReadinessDriver: Driver {
   }
 
   private func take(_ event: cms_event) {
-    for direction in [Direction.incoming, .errors, .urgent] where direction.isConcerned(by: event.events) {
+    for direction in [Direction.incoming, .errors, .urgent]
+    where direction.isConcerned(by: event.events) {
       if let operation = waiting.find(event.fd, direction) { tryAgain(operation) }
     }
     guard Direction.outgoing.isConcerned(by: event.events) else { return }
-    // A try that is in vain raises the event itself, by the room that it gives back: one that waits for another socket's queue must not listen to it.
+    // A try that is in vain raises the event itself, by the room that it gives back: one that waits
+    // for another socket's queue must not listen to it.
     if let operation = waiting.find(event.fd, .outgoing), !operation.sendsToAddress {
       tryAgain(operation)
     } else if waiting.interest(in: event.fd) & cms_event_writable != 0 {
-      // Each message that the peer takes would be such an event: nobody sends, stop watching for room.
+      // Each message that the peer takes would be such an event: nobody sends, stop watching for
+      // room.
       let rest = waiting.interest(in: event.fd) & ~cms_event_writable | Direction.incoming.interest
       waiting.register(event.fd, rest)
       _ = epoll.modify(event.fd, rest)
@@ -166,7 +176,9 @@ final class ReadinessDriver: Driver {
       let status = watch(operation)
       guard status == 0 else { return complete(operation, status) }
       waiting.add(operation)
-      if let delay = patience.firstDelay { retries.add(RetryQueue.Entry(operation, patience, delay: delay)) }
+      if let delay = patience.firstDelay {
+        retries.add(RetryQueue.Entry(operation, patience, delay: delay))
+      }
     }
   }
 

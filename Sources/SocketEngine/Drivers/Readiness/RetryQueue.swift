@@ -1,9 +1,10 @@
+// SPDX-License-Identifier: Apache-2.0
 internal import HeapModule
 
 /// Operations to try again after a while, because the kernel may not say when: see ``Patience``.
 ///
-/// An entry whose operation has ended is not searched for: it is dropped when its time comes, or when such entries have become
-/// the majority.
+/// An entry whose operation has ended is not searched for: it is dropped when its time comes, or
+/// when such entries have become the majority.
 struct RetryQueue: ~Copyable {
   struct Entry: Comparable {
     let operation: Operation
@@ -38,7 +39,8 @@ struct RetryQueue: ~Copyable {
     return heap.popMin()
   }
 
-  /// Drops the entries of operations that do not wait any more, once the queue has doubled since the last time.
+  /// Drops the entries of operations that do not wait any more, once the queue has doubled since
+  /// the last time.
   mutating func compact(isWaiting: (Entry) -> Bool) {
     guard heap.count > compactAbove else { return }
     heap = Heap(heap.unordered.filter(isWaiting))

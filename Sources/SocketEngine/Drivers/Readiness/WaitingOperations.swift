@@ -1,7 +1,10 @@
-/// The operations that wait for their socket, by the descriptor's number: at most one in each direction.
+// SPDX-License-Identifier: Apache-2.0
+/// The operations that wait for their socket, by the descriptor's number: at most one in each
+/// direction.
 ///
-/// An array, because numbers are small and dense. What it says about a number is true only while a channel with that number is
-/// registered; the next channel that gets the number starts afresh with ``register(_:_:)``.
+/// An array, because numbers are small and dense. What it says about a number is true only while a
+/// channel with that number is registered; the next channel that gets the number starts afresh with
+/// ``register(_:_:)``.
 struct WaitingOperations: ~Copyable {
   private struct Place {
     var incoming: Operation?
@@ -17,7 +20,9 @@ struct WaitingOperations: ~Copyable {
 
   init() {}
 
-  func interest(in number: Int32) -> UInt32 { Int(number) < places.count ? places[Int(number)].interest : 0 }
+  func interest(in number: Int32) -> UInt32 {
+    Int(number) < places.count ? places[Int(number)].interest : 0
+  }
 
   mutating func register(_ number: Int32, _ interest: UInt32) {
     let missing = Int(number) + 1 - places.count
@@ -38,7 +43,8 @@ struct WaitingOperations: ~Copyable {
 
   /// Whether exactly this use of the operation's slot waits.
   func contains(_ operation: Operation, _ id: OperationID) -> Bool {
-    operation.id == id && operation.descriptor >= 0 && find(operation.descriptor, Direction(operation.request))?.id == id
+    operation.id == id && operation.descriptor >= 0
+      && find(operation.descriptor, Direction(operation.request))?.id == id
   }
 
   mutating func add(_ operation: Operation) {

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 internal import Glibc
 
 /// The environment's say in the choice of the driver.
@@ -15,7 +16,9 @@ enum DriverEnvironment {
     if name.isEmpty { return .automatic }
     guard let value = IOLoop.DriverChoice.Value(rawValue: name) else {
       let allowed = IOLoop.DriverChoice.Value.allCases.map(\.rawValue).joined(separator: ", ")
-      throw SocketError(.invalidConfiguration, .startLoop, detail: "\(variable) is \"\(name)\"; possible are \(allowed)")
+      throw SocketError(
+        .invalidConfiguration, .startLoop,
+        detail: "\(variable) is \"\(name)\"; possible are \(allowed)")
     }
     return IOLoop.DriverChoice(value: value)
   }

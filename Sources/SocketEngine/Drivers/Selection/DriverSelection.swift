@@ -1,6 +1,8 @@
+// SPDX-License-Identifier: Apache-2.0
 internal import Synchronization
 
-/// Which driver a loop gets. The configuration decides; if it leaves it open, the environment; if that does too, a probe.
+/// Which driver a loop gets. The configuration decides; if it leaves it open, the environment; if
+/// that does too, a probe.
 enum DriverSelection {
   /// What the probe found, for good: once for the whole process.
   private enum Verdict {
@@ -13,7 +15,8 @@ enum DriverSelection {
 
   /// Opens a driver on its loop's thread. Without a ring call if the choice is `readiness`.
   ///
-  /// - Throws: ``SocketError``: `invalidConfiguration`, `ioUringUnavailable`, `outOfDescriptors`, `outOfMemory`.
+  /// - Throws: ``SocketError``: `invalidConfiguration`, `ioUringUnavailable`, `outOfDescriptors`,
+  ///   `outOfMemory`.
   static func open(
     _ configuration: IOLoop.Configuration, wakeNumber: Int32
   ) throws(SocketError) -> (driver: any Driver, description: IOLoop.Driver) {
@@ -26,11 +29,15 @@ enum DriverSelection {
       do throws(RingRefusal) {
         return (try openRing(configuration, wakeNumber: wakeNumber), .ioUring(asked))
       } catch {
-        throw SocketError(.ioUringUnavailable, .startLoop, errno: error.reason.errno, detail: error.reason.text)
+        throw SocketError(
+          .ioUringUnavailable, .startLoop, errno: error.reason.errno, detail: error.reason.text)
       }
     case .automatic:
       do throws(RingRefusal) {
-        return (try openRing(configuration, wakeNumber: wakeNumber), .ioUring(IOLoop.Driver.Reason(.probed)))
+        return (
+          try openRing(configuration, wakeNumber: wakeNumber),
+          .ioUring(IOLoop.Driver.Reason(.probed))
+        )
       } catch {
         return (try ReadinessDriver(wakeNumber: wakeNumber), .readiness(error.reason))
       }
@@ -42,9 +49,11 @@ enum DriverSelection {
     verdict.withLock { if case .works = $0 { $0 = .unknown } }
   }
 
-  /// A ring for this loop; the first of a process proves itself. The probe uses the loop's own ring: a second one would count against the
-  /// locked memory, for a while even after its end.
-  private static func openRing(_ configuration: IOLoop.Configuration, wakeNumber: Int32) throws(RingRefusal) -> RingDriver {
+  /// A ring for this loop; the first of a process proves itself. The probe uses the loop's own
+  /// ring: a second one would count against the locked memory, for a while even after its end.
+  private static func openRing(_ configuration: IOLoop.Configuration, wakeNumber: Int32)
+    throws(RingRefusal) -> RingDriver
+  {
     if case .refused(let reason) = verdict.withLock({ $0 }) { throw RingRefusal(reason) }
     do throws(RingRefusal) {
       let ring = unsafe try RingSetup.open(entries: UInt32(configuration.ringEntries))

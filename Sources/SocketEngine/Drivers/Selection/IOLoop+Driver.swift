@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 extension IOLoop {
   /// What a loop runs on, and why; see ``IOLoop/driver``. The description is one line for a log.
   public struct Driver: Hashable, Sendable {
@@ -9,7 +10,8 @@ extension IOLoop {
 
       /// io_uring(7): requests and completions in shared memory.
       public static var ioUring: Kind { Kind(name: .ioUring) }
-      /// epoll(7) with sendmsg(2), recvmsg(2), accept4(2), connect(2). The same behaviour, with more system calls.
+      /// epoll(7) with sendmsg(2), recvmsg(2), accept4(2), connect(2). The same behaviour, with
+      /// more system calls.
       public static var readiness: Kind { Kind(name: .readiness) }
     }
 

@@ -1,13 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
 public import SystemPackage
 
 extension IOLoop.Driver {
-  /// Why a loop has the driver that it has: somebody asked for it, io_uring passed the probe, or what was wrong with io_uring.
+  /// Why a loop has the driver that it has: somebody asked for it, io_uring passed the probe, or
+  /// what was wrong with io_uring.
   public struct Reason: Hashable, Sendable {
     /// The reason, as a program distinguishes it. There may be more, so keep a `default`.
     public struct Code: Hashable, Sendable {
       fileprivate enum Name: String {
         case requested, environment, probed
-        case notPermitted, notImplemented, outOfLockedMemory, outOfDescriptors, kernelTooOld, roundTripFailed, setUpFailed
+        case notPermitted, notImplemented, outOfLockedMemory, outOfDescriptors, kernelTooOld,
+          roundTripFailed, setUpFailed
       }
 
       fileprivate let name: Name
@@ -19,7 +22,8 @@ extension IOLoop.Driver {
       /// A descriptor went through io_uring and came back.
       public static var probed: Code { Code(name: .probed) }
 
-      /// io_uring is forbidden: by a container's seccomp profile, `kernel.io_uring_disabled`, or a security module. `EPERM`, `EACCES`.
+      /// io_uring is forbidden: by a container's seccomp profile, `kernel.io_uring_disabled`, or a
+      /// security module. `EPERM`, `EACCES`.
       public static var notPermitted: Code { Code(name: .notPermitted) }
       /// The kernel, or the sandbox in place of it, has no io_uring. `ENOSYS`.
       public static var notImplemented: Code { Code(name: .notImplemented) }

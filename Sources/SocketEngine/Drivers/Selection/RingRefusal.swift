@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 /// io_uring cannot be used, and why.
 struct RingRefusal: Error {
   let reason: IOLoop.Driver.Reason

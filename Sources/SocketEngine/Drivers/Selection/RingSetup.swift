@@ -1,8 +1,9 @@
+// SPDX-License-Identifier: Apache-2.0
 internal import CMessageSockets
 internal import SystemPackage
 
-/// Opening a ring: the best flags first, poorer ones for older kernels, smaller sizes where locked memory is short, and a reason if
-/// nothing is accepted.
+/// Opening a ring: the best flags first, poorer ones for older kernels, smaller sizes where locked
+/// memory is short, and a reason if nothing is accepted.
 enum RingSetup {
   /// From Linux 6.1 on, from 5.19 on, and before.
   private static let flagSets: [UInt32] = [
@@ -14,8 +15,8 @@ enum RingSetup {
   /// The smallest ring that is worth its while: requests beyond it queue in the driver.
   private static let fewestEntries: UInt32 = 16
 
-  /// How long to wait between attempts when memory is short, in milliseconds. The kernel gives the locked memory of a closed ring back late: 29 ms
-  /// have been seen.
+  /// How long to wait between attempts when memory is short, in milliseconds. The kernel gives the
+  /// locked memory of a closed ring back late: 29 ms have been seen.
   private static let pauses: [UInt32] = [0, 5, 15, 30]
 
   static func open(entries: UInt32) throws(RingRefusal) -> OpaquePointer {
@@ -54,18 +55,23 @@ enum RingSetup {
     return status
   }
 
-  /// Control messages over io_uring are refused before 5.12 (native workers); without NODROP completions, and descriptors in them,
-  /// could be lost. Multishot polls, for the wake-up, came with 5.13, and resource tags with them.
+  /// Control messages over io_uring are refused before 5.12 (native workers); without NODROP
+  /// completions, and descriptors in them, could be lost. Multishot polls, for the wake-up, came
+  /// with 5.13, and resource tags with them.
   private static func checkFeatures(of ring: OpaquePointer) throws(RingRefusal) {
     let needed =
-      cms_ring_feature_nodrop | cms_ring_feature_submit_stable | cms_ring_feature_ext_arg | cms_ring_feature_native_workers
+      cms_ring_feature_nodrop | cms_ring_feature_submit_stable | cms_ring_feature_ext_arg
+      | cms_ring_feature_native_workers
       | cms_ring_feature_rsrc_tags
     let missing = needed & ~(unsafe cms_ring_feature_bits(ring))
     guard missing == 0 else {
-      throw RingRefusal(IOLoop.Driver.Reason(.kernelTooOld, detail: "feature bits 0x\(String(missing, radix: 16)) are missing"))
+      throw RingRefusal(
+        IOLoop.Driver.Reason(
+          .kernelTooOld, detail: "feature bits 0x\(String(missing, radix: 16)) are missing"))
     }
     let opcodes = [
-      cms_opcode_poll_add, cms_opcode_sendmsg, cms_opcode_recvmsg, cms_opcode_accept, cms_opcode_async_cancel, cms_opcode_connect,
+      cms_opcode_poll_add, cms_opcode_sendmsg, cms_opcode_recvmsg, cms_opcode_accept,
+      cms_opcode_async_cancel, cms_opcode_connect,
     ]
     for opcode in opcodes where unsafe cms_ring_supports(ring, opcode) != 1 {
       throw RingRefusal(IOLoop.Driver.Reason(.kernelTooOld, detail: "opcode \(opcode) is missing"))
