@@ -33,9 +33,10 @@ let package = Package(
   targets: [
     // liburing, as the system's package manager installs it (Debian: liburing-dev).
     .systemLibrary(name: "CLiburing", pkgConfig: "liburing", providers: [.apt(["liburing-dev"])]),
-    // All C lives here: struct layouts, hidden constants, and the calls that Swift cannot express.
-    // No decisions.
-    .target(name: "CMessageSockets", dependencies: ["CLiburing"]),
+    // Struct layouts, hidden constants, and the calls that Swift cannot express. No decisions.
+    .target(name: "CMessageSockets"),
+    // The same for io_uring: the only target that needs liburing.
+    .target(name: "CRing", dependencies: ["CLiburing", "CMessageSockets"]),
     // Descriptors, control messages, codecs, addresses, options. Bytes in, values out: no loop, no
     // actors.
     .target(
@@ -51,6 +52,7 @@ let package = Package(
       name: "SocketEngine",
       dependencies: [
         "CMessageSockets",
+        "CRing",
         "Ancillary",
         .product(name: "SystemPackage", package: "swift-system"),
         .product(name: "DequeModule", package: "swift-collections"),
@@ -70,7 +72,7 @@ let package = Package(
       swiftSettings: librarySettings
     ),
     .target(name: "CAllocationCounter", path: "Tests/CAllocationCounter"),
-    .target(name: "CTestDescriptors", path: "Tests/CTestDescriptors"),
+    .target(name: "CTestDescriptors", dependencies: ["CLiburing"], path: "Tests/CTestDescriptors"),
     .testTarget(
       name: "AncillaryTests",
       dependencies: [
@@ -90,8 +92,9 @@ let package = Package(
     .testTarget(
       name: "MessageSocketsTests",
       dependencies: [
-        "MessageSockets", "SocketEngine", "CAllocationCounter", "CProcessRestrictions",
-        "CTestDescriptors", "DriverProbeTool",
+        "MessageSockets", "SocketEngine", "CRing", "CAllocationCounter",
+        "CProcessRestrictions",
+        "CTestDescriptors", "DriverProbeTool", "SeededRandom",
         .product(name: "SystemPackage", package: "swift-system"),
       ],
       swiftSettings: swiftSettings
@@ -99,7 +102,10 @@ let package = Package(
     // A user of the package: public declarations only, and what the documentation shows.
     .testTarget(
       name: "ConsumerTests",
-      dependencies: ["MessageSockets", .product(name: "SystemPackage", package: "swift-system")],
+      dependencies: [
+        "MessageSockets",
+        .product(name: "SystemPackage", package: "swift-system"),
+      ],
       swiftSettings: swiftSettings
     ),
     // For tests: a process that restricts itself as a container would, and tells which driver its

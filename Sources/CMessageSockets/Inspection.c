@@ -4,13 +4,16 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 _Static_assert(cms_access_mode == O_ACCMODE, "O_ACCMODE");
+_Static_assert(cms_access_read_only == O_RDONLY, "O_RDONLY");
 _Static_assert(cms_access_write_only == O_WRONLY, "O_WRONLY");
 _Static_assert(cms_access_read_write == O_RDWR, "O_RDWR");
 _Static_assert(cms_access_path == O_PATH, "O_PATH");
@@ -47,6 +50,36 @@ bool cms_can_duplicate(int32_t fd) {
   if (copy < 0) return false;
   (void)close(copy);
   return true;
+}
+
+uint64_t cms_descriptor_limit(void) {
+  struct rlimit limit = {0};
+  (void)getrlimit(RLIMIT_NOFILE, &limit);
+  return limit.rlim_cur;
+}
+
+static uint32_t overflow_number(const char *path, _Atomic uint32_t *last) {
+  int file = open(path, O_RDONLY | O_CLOEXEC);
+  if (file >= 0) {
+    char text[16];
+    ssize_t length = read(file, text, sizeof text - 1);
+    (void)close(file);
+    if (length > 0) {
+      text[length] = 0;
+      atomic_store_explicit(last, (uint32_t)strtoul(text, NULL, 10), memory_order_relaxed);
+    }
+  }
+  return atomic_load_explicit(last, memory_order_relaxed);
+}
+
+uint32_t cms_overflow_user(void) {
+  static _Atomic uint32_t last = 65534;
+  return overflow_number("/proc/sys/kernel/overflowuid", &last);
+}
+
+uint32_t cms_overflow_group(void) {
+  static _Atomic uint32_t last = 65534;
+  return overflow_number("/proc/sys/kernel/overflowgid", &last);
 }
 
 int32_t cms_process_of_pidfd(int32_t fd, int32_t *process) {

@@ -84,6 +84,8 @@ int32_t cms_set_option(int32_t fd, int32_t level, int32_t name, const void *valu
 
 int32_t cms_set_close_on_exec(int32_t fd) { return result(fcntl(fd, F_SETFD, FD_CLOEXEC)); }
 
+int32_t cms_duplicate(int32_t fd) { return result(fcntl(fd, F_DUPFD_CLOEXEC, 0)); }
+
 int32_t cms_close(int32_t fd) { return result(close(fd)); }
 
 uint32_t cms_effective_user(void) { return (uint32_t)geteuid(); }

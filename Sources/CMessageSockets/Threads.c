@@ -9,7 +9,9 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <time.h>
+#include <unistd.h>
 
 struct cms_gate {
   sem_t semaphore;
@@ -30,6 +32,22 @@ void cms_gate_open(cms_gate *gate) { (void)sem_post(&gate->semaphore); }
 
 void cms_gate_wait(cms_gate *gate) {
   while (sem_wait(&gate->semaphore) < 0 && errno == EINTR) {}
+}
+
+bool cms_gate_wait_for(cms_gate *gate, uint32_t milliseconds) {
+  struct timespec end = {0};
+  (void)clock_gettime(CLOCK_REALTIME, &end);
+  end.tv_sec += milliseconds / 1000;
+  end.tv_nsec += (long)(milliseconds % 1000) * 1000000;
+  if (end.tv_nsec >= 1000000000) {
+    end.tv_sec += 1;
+    end.tv_nsec -= 1000000000;
+  }
+  int status;
+  do {
+    status = sem_timedwait(&gate->semaphore, &end);
+  } while (status < 0 && errno == EINTR);
+  return status == 0;
 }
 
 struct start {
@@ -71,7 +89,26 @@ int32_t cms_thread_start(void (*body)(void *), void *context, const char *name) 
   return 0;
 }
 
+static _Thread_local void *loop_of_thread;
+
+void *cms_loop_of_thread(void) { return loop_of_thread; }
+void cms_set_loop_of_thread(void *loop) { loop_of_thread = loop; }
+
+bool cms_is_main_thread(void) { return syscall(SYS_gettid) == getpid(); }
+
 uintptr_t cms_thread_self(void) { return (uintptr_t)pthread_self(); }
+
+int64_t cms_clock_coarse_nanoseconds(void) {
+  struct timespec time;
+  clock_gettime(CLOCK_MONOTONIC_COARSE, &time);
+  return (int64_t)time.tv_sec * 1000000000 + time.tv_nsec;
+}
+
+int64_t cms_clock_nanoseconds(void) {
+  struct timespec time = {0};
+  (void)clock_gettime(CLOCK_BOOTTIME, &time);
+  return (int64_t)time.tv_sec * 1000000000 + time.tv_nsec;
+}
 
 void cms_sleep(uint32_t milliseconds) {
   struct timespec rest = {.tv_sec = milliseconds / 1000,

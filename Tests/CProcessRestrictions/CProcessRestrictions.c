@@ -7,12 +7,16 @@
 #include <linux/io_uring.h>
 #include <linux/seccomp.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stddef.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static int32_t result(long value) { return value < 0 ? -errno : 0; }
@@ -64,6 +68,18 @@ int32_t cpr_refuse_epoll_waits(int32_t error) {
   return install(instructions, sizeof instructions / sizeof *instructions);
 }
 
+int32_t cpr_refuse_noexec_seal(void) {
+  struct sock_filter instructions[] = {
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_memfd_create, 0, 3),
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[1])),
+      BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, 8 /* MFD_NOEXEC_SEAL */, 0, 1),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EINVAL),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+  };
+  return install(instructions, sizeof instructions / sizeof *instructions);
+}
+
 static int32_t limit(int resource, uint64_t value) {
   struct rlimit limit = {.rlim_cur = value, .rlim_max = value};
   return result(setrlimit(resource, &limit));
@@ -71,6 +87,16 @@ static int32_t limit(int resource, uint64_t value) {
 
 int32_t cpr_limit_locked_memory(uint64_t bytes) { return limit(RLIMIT_MEMLOCK, bytes); }
 int32_t cpr_limit_descriptors(uint64_t count) { return limit(RLIMIT_NOFILE, count); }
+
+int32_t cpr_limit_threads(uint64_t count) { return limit(RLIMIT_NPROC, count); }
+int32_t cpr_limit_descriptors_for_now(uint64_t count) {
+  struct rlimit limit;
+  if (getrlimit(RLIMIT_NOFILE, &limit) < 0) return -errno;
+  limit.rlim_cur = count == 0 ? limit.rlim_max : count;
+  return result(setrlimit(RLIMIT_NOFILE, &limit));
+}
+
+uint32_t cpr_threads_resource(void) { return RLIMIT_NPROC; }
 
 int32_t cpr_become_user(uint32_t user) {
   if (setgid(user) < 0) return -errno;
@@ -87,6 +113,49 @@ int32_t cpr_kernel_has_ring(void) {
                  parameters.features & IORING_FEAT_RSRC_TAGS
              ? 1
              : 0;
+}
+
+static int small_ring(void) {
+  struct io_uring_params parameters = {0};
+  return (int)syscall(425 /* io_uring_setup */, 256, &parameters);
+}
+
+int32_t cpr_kernel_counts_rings(void) {
+  // The child is what a fork without exec makes; by bare system calls, because a sanitizer's own
+  // may wait there for a thread that is not.
+  long child = syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
+  if (child == 0) {
+    struct rlimit none = {4096, 4096};
+    int status = syscall(SYS_setrlimit, RLIMIT_MEMLOCK, &none) < 0 ||
+                         syscall(SYS_setresuid, 61233, 61233, 61233) < 0
+                     ? 2
+                     : small_ring() < 0 && errno == ENOMEM;
+    for (;;) syscall(SYS_exit_group, status);
+  }
+  int status = 0;
+  while (waitpid((pid_t)child, &status, 0) < 0 && errno == EINTR) {}
+  return WIFEXITED(status) && WEXITSTATUS(status) == 1;
+}
+
+int32_t cpr_kernel_passes_rings(void) {
+  int pair[2], ring = small_ring();
+  if (ring < 0) return 0;
+  if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) return 0;
+  char byte = 1;
+  _Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof ring)] = {0};
+  struct iovec vector = {&byte, 1};
+  struct msghdr message = {.msg_iov = &vector,
+                           .msg_iovlen = 1,
+                           .msg_control = control,
+                           .msg_controllen = sizeof control};
+  struct cmsghdr *rights = CMSG_FIRSTHDR(&message);
+  rights->cmsg_level = SOL_SOCKET;
+  rights->cmsg_type = SCM_RIGHTS;
+  rights->cmsg_len = CMSG_LEN(sizeof ring);
+  memcpy(CMSG_DATA(rights), &ring, sizeof ring);
+  ssize_t sent = sendmsg(pair[0], &message, MSG_NOSIGNAL);
+  close(pair[0]), close(pair[1]), close(ring);
+  return sent == 1;
 }
 
 struct accept_failures {

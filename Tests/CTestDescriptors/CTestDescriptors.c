@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <liburing.h>
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -38,4 +39,26 @@ int32_t ctd_fork_until_end(int32_t fd) {
   char byte;
   while (syscall(SYS_read, fd, &byte, 1) < 0) {}
   for (;;) syscall(SYS_exit_group, 0);
+}
+
+int32_t ctd_ring_open_file(void *ring) {
+  struct io_uring_sqe *entry = io_uring_get_sqe(ring);
+  if (entry == NULL) return -EBUSY;
+  io_uring_prep_openat(entry, AT_FDCWD, "/dev/null", O_RDONLY | O_CLOEXEC, 0);
+  struct io_uring_cqe *completion;
+  int status = io_uring_submit_and_wait(ring, 1);
+  if (status < 0) return status;
+  status = io_uring_peek_cqe(ring, &completion);
+  if (status < 0) return status;
+  status = completion->res;
+  io_uring_cqe_seen(ring, completion);
+  if (status >= 0) close(status);
+  return status;
+}
+
+int32_t ctd_ring_register_eventfd(void *ring) {
+  int event = eventfd(0, EFD_CLOEXEC);
+  int status = io_uring_register_eventfd(ring, event);
+  close(event);
+  return status;
 }

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import CProcessRestrictions
 import Glibc
 import MessageSockets
 import SystemPackage
@@ -6,27 +7,41 @@ import SystemPackage
 /// What the process does with its loop.
 enum ProbeTask {
   case roundTrip
-  /// Serves one connection of the listener that an activator has left as descriptor 3.
-  case serve(kind: String)
+  /// Listens at an abstract address, with one rule after the other, until each has refused a peer.
+  case refusePeers(of: String)
+  /// Has descriptors to close while no thread can be started, and when one can be again.
+  case closeWithoutThreads
   /// Accepts a connection.
   case accept
   /// Sends descriptors that nobody receives.
   case fillSocket
+  /// Makes its first loop during a shortage, and the second after it: of numbers for descriptors,
+  /// of which so many are left, or where the task's `nil`, of descriptors that may be in messages.
+  case shortage(freeNumbers: UInt64?)
+  /// Receives what peers say before they go, and the end.
+  case streamEnd
   /// Forbids itself what its loop needs, with operations of every kind under way.
   case enterSandbox(refusingAll: Bool)
 
   func run(_ configuration: IOLoop.Configuration) async throws {
     switch self {
     case .roundTrip: try await tellDriver(configuration)
-    case .serve(let kind):
+    case .refusePeers(let name):
       let loop = try IOLoop(configuration)
-      try await loop.run { try await serveActivated(kind) }
+      try await loop.run { try await refuseOnePeerByEachRule(name) }
+    case .closeWithoutThreads:
+      let loop = try IOLoop(configuration)
+      try await loop.run { try await keepClosingWithoutThreads() }
     case .accept:
       let loop = try IOLoop(configuration)
       try await loop.run { try await acceptWithFailures() }
     case .fillSocket:
       let loop = try IOLoop(configuration)
       try await loop.run { try await sendUntilRefused() }
+    case .shortage(let free): try await outlastShortage(configuration, free)
+    case .streamEnd:
+      let loop = try IOLoop(configuration)
+      try await loop.run { try await countEnds() }
     case .enterSandbox(let refusingAll):
       try await runUntilRefused(configuration, refusingAll: refusingAll)
     }
@@ -64,38 +79,66 @@ func openSockets() -> Int {
   return count
 }
 
-// MARK: Socket activation
+// MARK: Peers
 
-private func serveActivated(_ kind: String) async throws {
-  // As sd_listen_fds(3) finds them: from 3 on, so many, and meant for this process.
-  guard getenv("LISTEN_PID").map({ String(cString: $0) }) == "\(getpid())",
-    getenv("LISTEN_FDS").map({ String(cString: $0) }) == "1"
-  else {
-    return print("activated: no")
-  }
-  let descriptor = OwnedFd(adopting: FileDescriptor(rawValue: 3))
-  switch kind {
-  case "stream": try await answerOne(try UnixListener<UnixStream>(adopting: descriptor))
-  case "seqpacket": try await answerOne(try UnixListener<UnixSeqpacket>(adopting: descriptor))
-  default:
-    let listener = try TCPListener(adopting: descriptor)
-    print("listener: \(listener.address)")
-    let connection = try await listener.accept()
-    try await connection.sendMessage(try await connection.receiveMessage()?.payload ?? [])
-    await connection.close()
+private func refuseOnePeerByEachRule(_ name: String) async throws {
+  let overflow: UInt32 = 65534
+  let rules: [(String, Authorization)] = [
+    ("same user", .sameUser), ("users", .users([overflow, 12345])),
+    ("custom", .custom { $0.userID == overflow || $0.isMember(of: overflow) }),
+  ]
+  for (text, rule) in rules {
+    let (refusals, refused) = AsyncStream.makeStream(of: String.self)
+    let listener = try UnixListener<UnixStream>.bind(
+      to: UnixAddress(abstract: name), authorization: rule.reporting { refused.yield("\($0)") })
+    let accepting = Task { _ = try await listener.accept() }
+    print(text)
+    fflush(nil)
+    for await refusal in refusals {
+      print(refusal)
+      fflush(nil)
+      break
+    }
+    accepting.cancel()
+    _ = await accepting.result
     await listener.close()
   }
 }
 
-private func answerOne<Socket: UnixConnection>(_ listener: UnixListener<Socket>) async throws {
-  print("listener: \(listener.address)")
-  let connection = try await listener.accept()
-  if let message = try await connection.receiveMessage() {
-    let descriptors = message.takeDescriptors()
-    try await connection.sendMessage(message.payload, descriptors: descriptors.span)
+// MARK: Closing
+
+private func keepClosingWithoutThreads() async throws {
+  var before = rlimit()
+  getrlimit(__rlimit_resource_t(cpr_threads_resource()), &before)
+  var none = before
+  none.rlim_cur = 1
+  setrlimit(__rlimit_resource_t(cpr_threads_resource()), &none)
+  let (left, right) = try UnixSeqpacket.makePair()
+  try await right.setReceivePolicy(ReceivePolicy(descriptorsPerMessage: 0))
+  try? await right.setOption(.passDescriptors, to: true)
+  var ends: [Int32] = [-1, -1]
+  pipe(&ends)
+  func isClosed(waiting milliseconds: Int32) -> Bool {
+    var wanted = pollfd(fd: ends[0], events: Int16(POLLIN), revents: 0)
+    return poll(&wanted, 1, milliseconds) == 1
   }
-  await connection.close()
-  await listener.close()
+  do {
+    try await left.sendMessage(
+      [1], descriptor: OwnedFd(adopting: FileDescriptor(rawValue: ends[1])))
+  }
+  print("refused: \(try await right.receiveMessage()?.outcome.surplus ?? -1)")
+  for byte in 0..<100 as Range<UInt8> {
+    try await left.sendMessage([byte])
+    guard try await right.receiveMessage()?.payload == [byte] else { return }
+  }
+  print("loop: goes on")
+  print("closed without threads: \(isClosed(waiting: 0))")
+  setrlimit(__rlimit_resource_t(cpr_threads_resource()), &before)
+  // Nothing else happens: the loop itself asks again.
+  for _ in 0..<500 where !isClosed(waiting: 0) {
+    try await IOLoop.current!.sleep(for: .milliseconds(20))
+  }
+  print("closed with threads: \(isClosed(waiting: 0))")
 }
 
 // MARK: Exhaustion
@@ -150,4 +193,94 @@ private func sendUntilRefused() async throws {
   print("plain: \(try await right.receiveMessage()?.payload == [100])")
   try await left.sendMessage([101], descriptors: files.span)
   print("recovered: \(try await right.receiveMessage()?.descriptorCount == 16)")
+}
+
+// MARK: Shortages that pass
+
+private func outlastShortage(_ configuration: IOLoop.Configuration, _ freeNumbers: UInt64?)
+  async throws
+{
+  if let freeNumbers {
+    print("limited: \(cpr_limit_descriptors_for_now(numbers(withFree: freeNumbers)))")
+    tellFirst(configuration)
+    print("raised: \(cpr_limit_descriptors_for_now(0))")
+  } else {
+    let held = try fillMessages()
+    tellFirst(configuration)
+    _ = consume held
+  }
+  try await tellDriver(configuration)
+}
+
+/// How many numbers for descriptors have to be allowed, so that so many of them are free. More than
+/// 0 to 2 may be open: a program inherits what its parent has left open.
+private func numbers(withFree free: UInt64) -> UInt64 {
+  var free = free
+  var count: UInt64 = 0
+  while true {
+    let isOpen = fcntl(Int32(count), F_GETFD) >= 0
+    if !isOpen && free == 0 { return count }
+    if !isOpen { free -= 1 }
+    count += 1
+  }
+}
+
+private func tellFirst(_ configuration: IOLoop.Configuration) {
+  do {
+    let driver = try IOLoop(configuration).driver
+    print("first: \(driver.kind)")
+    print("reason: \(driver.reason.code)")
+  } catch { print("first: \(error.code)") }
+}
+
+private func sendsOne(_ sender: borrowing OwnedFd, _ descriptor: borrowing OwnedFd) -> Bool {
+  (try? sender.send([1], descriptor: descriptor)) != nil
+}
+
+/// Sends descriptors that nobody receives, until no more may be on their way: as many as
+/// `RLIMIT_NOFILE` says. They are until the result ends.
+private func fillMessages() throws -> OwnedFd {
+  var numbers: [Int32] = [0, 0]
+  guard socketpair(AF_UNIX, Int32(SOCK_SEQPACKET.rawValue), 0, &numbers) == 0 else {
+    throw Errno(rawValue: errno)
+  }
+  let sender = OwnedFd(adopting: FileDescriptor(rawValue: numbers[0]))
+  let receiver = OwnedFd(adopting: FileDescriptor(rawValue: numbers[1]))
+  let input = OwnedFd(adopting: FileDescriptor(rawValue: dup(0)))
+  while sendsOne(sender, input) {}
+  // The sender may go: what it has sent stays.
+  return receiver
+}
+
+// MARK: The end of a stream
+
+/// The peer sends a byte and closes, or shuts down, before the loop looks: 20 times each, received
+/// ahead and on demand.
+private func countEnds() async throws {
+  var ended = 0
+  for _ in 0..<20 {
+    for isShutdown in [false, true] {
+      for isAhead in [false, true] {
+        let (left, right) = try UnixStream.makePair()
+        let receiving = Task(executorPreference: right.loop.taskExecutor) {
+          var count = 0
+          if isAhead {
+            for try await message in right.messages { count += message.payload.count }
+          } else {
+            while let message = try await right.receiveMessage() { count += message.payload.count }
+          }
+          return count
+        }
+        // The receive waits in the kernel by then.
+        for _ in 0..<10 { _ = await right.loop.statistics }
+        let number = try await left.release().release().rawValue
+        _ = send(number, [1] as [UInt8], 1, 0)
+        if isShutdown { shutdown(number, Int32(SHUT_WR)) }
+        close(number)
+        if try await receiving.value == 1 { ended += 1 }
+        await right.close()
+      }
+    }
+  }
+  print("ended: \(ended)")
 }

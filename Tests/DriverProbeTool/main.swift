@@ -2,14 +2,16 @@
 // A process of its own for tests: puts itself under restrictions, makes a loop, does one thing, and
 // says what it found, one "name: value" a line.
 //
-//   DriverProbeTool [RESTRICTION …] [choice=io_uring|readiness] [entries=COUNT] [TASK]
+//   DriverProbeTool [RESTRICTION …] [choice=io_uring|epoll] [entries=COUNT] [TASK]
 //
-// RESTRICTION, in order: refuse=ERRNO|kill memlock=BYTES descriptors=COUNT user=ID accept=ERRNO
-// (the first three accepts fail) TASK: activated=stream|seqpacket|tcp
-// task=in-flight|accept|sandbox|sandbox-enter; otherwise it sends a descriptor over the loop.
+// RESTRICTION, in order: refuse=ERRNO|kill threads=COUNT memlock=BYTES descriptors=COUNT user=ID
+// accept=ERRNO (the first three accepts fail) TASK: shortage=COUNT|in-flight start=now peers=NAME
+// task=closing|in-flight|accept|stream-end|sandbox|sandbox-enter; otherwise it sends a descriptor
+// over the loop.
 import CProcessRestrictions
 import Glibc
 import MessageSockets
+import SystemPackage
 
 // Whatever goes wrong, it ends.
 alarm(60)
@@ -27,9 +29,28 @@ for argument in CommandLine.arguments.dropFirst() {
   case "user": status = cpr_become_user(UInt32(parts[1])!)
   case "accept": status = cpr_fail_accepts(Int32(parts[1])!, 3)
   case "entries": configuration.ringEntries = Int(parts[1])!
-  case "choice": configuration.driver = parts[1] == "io_uring" ? .ioUring : .readiness
-  case "activated": task = .serve(kind: parts[1])
+  case "choice": configuration.driver = parts[1] == "io_uring" ? .ioUring : .epoll
+  case "shortage": task = .shortage(freeNumbers: UInt64(parts[1]))
+  // As a user other than root, whom it does not bind.
+  case "threads":
+    status = cpr_limit_threads(UInt64(parts[1])!)
+  // Before there is any other thread.
+  case "start":
+    do throws(SocketError) {
+      _ = try IOLoop(configuration)
+      print("error: none")
+    } catch {
+      print("error: \(error.code)")
+      print("isAgain: \(error.errno == .resourceTemporarilyUnavailable)")
+    }
+    exit(0)
+  case "peers": task = .refusePeers(of: parts[1])
   case "task":
+    if parts[1] == "stream-end" { task = .streamEnd; break }
+    if parts[1] == "closing" {
+      task = .closeWithoutThreads
+      break
+    }
     task =
       parts[1] == "accept"
       ? .accept

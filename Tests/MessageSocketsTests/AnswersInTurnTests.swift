@@ -23,19 +23,19 @@ extension KernelTests {
 
     private static func expectAnswer(on socket: UnixSeqpacket) async {
       await socket.loop.run {
-        socket.channel.socket.answersInTurn.note(true)
-        socket.channel.socket.answersInTurn.note(true)
+        socket.channel.socket.sameTurn.note(true)
+        socket.channel.socket.sameTurn.note(true)
       }
     }
 
     private static func expectsAnswer(on socket: UnixSeqpacket) async -> Bool {
-      await socket.loop.run { socket.channel.socket.answersInTurn.isLikely }
+      await socket.loop.run { socket.channel.socket.sameTurn.isLikely }
     }
 
     private static func untilATurnHasPassed(sinceAReceiveOf socket: UnixSeqpacket) async {
       await socket.loop.run {
         let open = socket.channel.socket
-        while !open.receiver.hasWaiters, open.receiveInFront == nil { await Task.yield() }
+        while !open.multishot.hasWaiters, open.receiveInFront == nil { await Task.yield() }
         let turn = open.core.turnNumber
         while open.core.turnNumber == turn { await Task.yield() }
       }

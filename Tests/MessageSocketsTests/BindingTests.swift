@@ -22,7 +22,7 @@ extension KernelTests {
               to: UnixAddress(path: path), binding: binding)
             #expect(permissions(of: path) == bits)
             await listener.close()
-            let socket = try UnixDatagram(boundTo: UnixAddress(path: path), binding: binding)
+            let socket = try UnixDatagram.bind(to: UnixAddress(path: path), binding: binding)
             #expect(permissions(of: path) == bits)
             await socket.close()
           }
@@ -71,8 +71,8 @@ extension KernelTests {
             let dead = try #require(inode(of: path))
             #expect(
               await codeThrown {
-                _ = try UnixDatagram(
-                  boundTo: address, binding: UnixBinding(replacesStaleFile: false))
+                _ = try UnixDatagram.bind(
+                  to: address, binding: UnixBinding(replacesStaleFile: false))
               } == .addressInUse)
             #expect(inode(of: path) == dead)
             let listener = try UnixListener<UnixStream>.bind(to: address)
@@ -81,7 +81,7 @@ extension KernelTests {
             await client.close()
             await listener.close()
             _ = try OwnedFd.boundSocket(type, path)
-            let socket = try UnixDatagram(boundTo: address)
+            let socket = try UnixDatagram.bind(to: address)
             try await UnixDatagram().sendMessage([1], to: address)
             #expect(try await socket.receiveMessage()?.payload == [1])
           }
@@ -133,7 +133,7 @@ extension KernelTests {
           for make in makers {
             try make()
             let file = try #require(inode(of: path))
-            try await expectRefusal(at: address, because: "no socket")
+            try await expectRefusal(at: address, because: "is not a socket")
             #expect(inode(of: path) == file)
             remove(path.string)
           }
@@ -229,10 +229,10 @@ extension KernelTests {
           // Dropped.
           _ = try UnixListener<UnixStream>.bind(to: address)
           #expect(!exists(path.string))
-          _ = try UnixDatagram(boundTo: address)
+          _ = try UnixDatagram.bind(to: address)
           #expect(!exists(path.string))
           // Given away.
-          let socket = try UnixDatagram(boundTo: address)
+          let socket = try UnixDatagram.bind(to: address)
           _ = try await socket.release()
           #expect(exists(path.string))
           // Unwanted.

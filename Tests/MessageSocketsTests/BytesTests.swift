@@ -75,7 +75,7 @@ extension KernelTests {
         try await left.sendMessage([1, 2, 3])
         var iterator: ByteSequence<UnixStream>.AsyncIterator? = right.bytes.makeAsyncIterator()
         #expect(try await iterator?.next(isolation: #isolation) == 1)
-        guard TestLoop.isOnRing else { return }
+        guard TestLoop.receivesStreamsAhead else { return }
         let waiting = Task(executorPreference: loop.taskExecutor) {
           var messages = right.messages.makeAsyncIterator()
           return try await messages.next(isolation: #isolation)?.payload
@@ -214,11 +214,11 @@ extension KernelTests {
         try await left.sendMessage([2])
         var bytes = right.bytes.makeAsyncIterator()
         #expect(try await bytes.next(isolation: #isolation) == 2)
-        #expect(socket.receiver.readAhead.window == ReceiveWindow(messages: 3, descriptors: 300))
+        #expect(socket.multishot.window == ReceiveWindow(messages: 3, descriptors: 300))
         try await left.sendMessage([3])
         bytes = right.bytes(window: ReceiveWindow(messages: 5, descriptors: 1)).makeAsyncIterator()
         #expect(try await bytes.next(isolation: #isolation) == 3)
-        #expect(socket.receiver.readAhead.window == ReceiveWindow(messages: 5, descriptors: 1))
+        #expect(socket.multishot.window == ReceiveWindow(messages: 5, descriptors: 1))
         let before = await loop.statistics.bytesReceived
         try await left.sendMessage([4])
         #expect(await loop.statistics.bytesReceived == before)
@@ -239,6 +239,7 @@ extension KernelTests {
       }
     }
 
+    /// When their bytes are used up: until then some of them may go back.
     @Test func descriptorsThatComeAlongAreClosed() async throws {
       try await withDescriptorOracle { _ in
         let (left, right) = try UnixStream.makePair()
@@ -247,8 +248,55 @@ extension KernelTests {
         #expect(!pipe.isAtEnd)
         var bytes = right.bytes.makeAsyncIterator()
         #expect(try await bytes.next(isolation: #isolation) == 1)
-        #expect(pipe.isAtEnd)
+        #expect(!pipe.isAtEnd)
         #expect(try await bytes.next(isolation: #isolation) == 2)
+        try await left.sendMessage([3])
+        #expect(try await bytes.next(isolation: #isolation) == 3)
+        #expect(pipe.isAtEnd)
+      }
+    }
+
+    /// What is given back is the next receive's, with what came with it.
+    @Test(arguments: [false, true], WaitingReceive.allCases)
+    func descriptorsGoBackWithTheirBytes(isPoliced: Bool, form: WaitingReceive) async throws {
+      try await withDescriptorOracle { _ in
+        let (left, right) = try UnixStream.makePair()
+        if isPoliced { try await right.setReceivePolicy(ReceivePolicy(descriptorsPerMessage: 9)) }
+        let pipe = try Pipe()
+        try await left.sendMessage(Array("GET\n".utf8))
+        try await left.sendMessage(Array("FILE\n".utf8), descriptor: pipe.takeWriter())
+        #expect(try await firstLine(of: right) == "GET")
+        #expect(!pipe.isAtEnd)
+        // Again only a part, and then what is left of it.
+        var iterator: ByteSequence<UnixStream>.AsyncIterator? = right.bytes.makeAsyncIterator()
+        #expect(try await iterator?.next(isolation: #isolation) == UInt8(ascii: "F"))
+        iterator = nil
+        #expect(try await right.receiveMessage(options: .peek)?.descriptorCount == 1)
+        if form == .intoMemory {
+          #expect(try await form.bytes(from: right) == Array("ILE\n".utf8))
+        } else {
+          let message = try #require(try await right.receiveMessage())
+          #expect(message.payload == Array("ILE\n".utf8))
+          #expect(message.descriptorCount == 1)
+          #expect(!pipe.isAtEnd)
+        }
+        #expect(pipe.comesToAnEnd)
+        await left.close()
+        await right.close()
+      }
+    }
+
+    @Test func whatGoesBackToAClosedSocketIsClosed() async throws {
+      try await withDescriptorOracle { _ in
+        let (left, right) = try UnixStream.makePair()
+        let pipe = try Pipe()
+        try await left.sendMessage([1, 2], descriptor: pipe.takeWriter())
+        var iterator: ByteSequence<UnixStream>.AsyncIterator? = right.bytes.makeAsyncIterator()
+        #expect(try await iterator?.next(isolation: #isolation) == 1)
+        await right.close()
+        #expect(!pipe.isAtEnd)
+        iterator = nil
+        #expect(pipe.comesToAnEnd)
       }
     }
 

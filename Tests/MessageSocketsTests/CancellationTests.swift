@@ -8,7 +8,7 @@ import Testing
 extension KernelTests {
   /// Contract: cancellation loses nothing. A cancelled receive returns the message that won, or
   /// leaves it for the next receive.
-  @Suite(.timeLimit(.minutes(1))) struct Cancellation {
+  @Suite(.timeLimit(.minutes(5))) struct Cancellation {
     @Test(arguments: Reception.all) func aReceiveCancelledBeforeDataLeavesTheMessageForTheNext(
       reception: Reception
     ) async throws {

@@ -63,6 +63,91 @@ extension KernelTests {
       }
     }
 
+    /// Instants that have passed, from the latest to the earliest there is.
+    static let past: [Duration] = [
+      .nanoseconds(-1), .seconds(-1), .nanoseconds(Int64.min), .seconds(Int64.min),
+      Duration(attoseconds: .min),
+    ]
+    static let future: [Duration] = [
+      .seconds(1_000_000_000), .nanoseconds(Int64.max), .seconds(Int64.max),
+      Duration(attoseconds: .max / 2),
+    ]
+
+    @Test(arguments: past) func whatIsPastComesInEveryCall(_ distance: Duration) async throws {
+      try await withDescriptorOracle { loop in
+        let deadline = ContinuousClock.now.advanced(by: distance)
+        let (left, right) = try UnixSeqpacket.makePair()
+        #expect(
+          await codeThrown { _ = try await right.receiveMessage(deadline: deadline) }
+            == .deadlineExceeded)
+        #expect(
+          await codeThrown {
+            _ = try await right.receiveMessage(options: .peek, deadline: deadline)
+          } == .deadlineExceeded)
+        let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: 8, alignment: 1)
+        defer { memory.deallocate() }
+        let code = await codeThrown {
+          var payload = OutputRawSpan(buffer: memory, initializedCount: 0)
+          _ = try await right.receiveMessage(into: &payload, deadline: deadline)
+        }
+        #expect(code == .deadlineExceeded)
+        #expect(
+          await codeThrown {
+            _ = try await loop.withDeadline(deadline) { try await right.receiveMessage() }
+          } == .deadlineExceeded)
+        try await loop.sleep(for: distance)
+        // What can be sent, or has arrived, wins also against the earliest instant there is.
+        try await left.sendMessage([1], deadline: deadline)
+        #expect(try await right.receiveMessage(deadline: deadline)?.payload == [1])
+      }
+    }
+
+    @Test(arguments: future) func whatNeverComesIsInNobodysWay(_ distance: Duration) async throws {
+      try await withDescriptorOracle { loop in
+        let deadline = ContinuousClock.now.advanced(by: distance)
+        let (left, right) = try UnixSeqpacket.makePair()
+        let receiving = Task(executorPreference: loop.taskExecutor) {
+          try await right.receiveMessage(deadline: deadline)?.payload
+        }
+        let waiting = Task(executorPreference: loop.taskExecutor) {
+          try await loop.withDeadline(deadline) { try await loop.sleep(for: distance) }
+        }
+        await untilTasksWait(3, on: loop)
+        // Others' deadlines come meanwhile.
+        let other = try UnixSeqpacket.makePair()
+        #expect(
+          await codeThrown {
+            _ = try await other.0.receiveMessage(deadline: .now + .milliseconds(20))
+          } == .deadlineExceeded)
+        try await loop.sleep(for: .milliseconds(20))
+        try await left.sendMessage([2], deadline: deadline)
+        #expect(try await receiving.value == [2])
+        waiting.cancel()
+        await #expect(throws: CancellationError.self) { try await waiting.value }
+      }
+    }
+
+    @Test func aGraceTimeMayBeAnyDuration() async throws {
+      try await withDescriptorOracle { loop in
+        for grace in [
+          Duration(attoseconds: .min), .seconds(Int64.max), Duration(attoseconds: .max),
+        ] {
+          let address = try UnixAddress(abstract: "message-sockets-grace-\(getpid())")
+          let listener = try UnixListener<UnixStream>.bind(to: address)
+          let server = Task(executorPreference: loop.taskExecutor) {
+            try await listener.serve(ServeLimits(connections: 1, gracePeriod: grace)) {
+              _ = try await $0.receiveMessage()
+            }
+          }
+          let client = try await UnixStream.connect(to: address)
+          try await client.sendMessage([1])
+          #expect(try await client.receiveMessage() == nil)
+          server.cancel()
+          try await server.value
+        }
+      }
+    }
+
     /// What the body has taken is returned, whatever ends the deadline's own wait.
     @Test func aResultWinsAgainstTheLoopsEnd() async throws {
       try await withOwnLoop { loop in

@@ -9,7 +9,7 @@ import Testing
 
 extension KernelTests {
   /// What a socket, a listener or a process leaves when it goes, and who is kept waiting meanwhile.
-  @Suite(.timeLimit(.minutes(1))) struct Endings {
+  @Suite(.timeLimit(.minutes(5))) struct Endings {
     /// The kernel drops what nobody has accepted, with what its peers have sent already.
     @Test(arguments: [TestedSocket.unixStream, .unixSeqpacket])
     func aListenerClosedWithConnectionsNotAccepted(socket: TestedSocket) async throws {

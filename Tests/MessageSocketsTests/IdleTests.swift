@@ -26,15 +26,15 @@ extension KernelTests {
             }
             await untilOperationsArePending(50, on: loop)
             let isOnRing = loop.driver.kind == .ioUring
-            #expect(loop.core.controlBuffers.lent == (isOnRing ? limit : 0))
-            #expect(loop.core.payloadBuffers.lent == (isOnRing ? limit : 0))
+            #expect(loop.core.controlBuffers.inUse == (isOnRing ? limit : 0))
+            #expect(loop.core.payloadBuffers.inUse == (isOnRing ? limit : 0))
             for (number, (left, _)) in pairs.enumerated() {
               try await left.sendMessage([UInt8(number)], descriptor: try .numbered(number))
             }
             try await group.waitForAll()
           }
-          #expect(loop.core.controlBuffers.lent == 0)
-          #expect(loop.core.payloadBuffers.lent == 0)
+          #expect(loop.core.controlBuffers.inUse == 0)
+          #expect(loop.core.payloadBuffers.inUse == 0)
           for (left, right) in pairs {
             await left.close()
             await right.close()
@@ -91,10 +91,10 @@ extension KernelTests {
     /// Messages and errors are waited for at once.
     @Test func theErrorQueueIsWaitedForBesideMessages() async throws {
       try await withDescriptorOracle { loop in
-        let nobody = try UDPSocket(boundTo: InternetSockets.loopbacks[0])
+        let nobody = try UDPSocket.bind(to: InternetSockets.loopbacks[0])
         let address = try #require(try await nobody.localAddress()?.internet)
         await nobody.close()
-        let socket = try UDPSocket(boundTo: InternetSockets.loopbacks[0])
+        let socket = try UDPSocket.bind(to: InternetSockets.loopbacks[0])
         let own = try #require(try await socket.localAddress()?.internet)
         try await socket.setOption(.errorQueueV4, to: true)
         let errors = Task(executorPreference: loop.taskExecutor) {

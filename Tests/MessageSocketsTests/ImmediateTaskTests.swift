@@ -17,7 +17,7 @@ extension KernelTests {
             try await left.sendMessage([round, UInt8(number)], descriptor: try .numbered(number))
           }
           var received = try await task.value
-          while received.count < 3 { received += try await right.receiveMessages(max: 4) }
+          while received.count < 3 { received += try await right.receiveMessages(upTo: 4) }
           #expect(received.map(\.payload) == [[round, 0], [round, 1], [round, 2]])
         }
         await left.close()
@@ -57,7 +57,7 @@ private func startBatch(_ socket: UnixSeqpacket, on loop: IOLoop) -> (
   let startedOnLoop = Mutex(false)
   let task = Task.immediate {
     startedOnLoop.withLock { $0 = loop.isCurrent }
-    return try await socket.receiveMessages(max: 4)
+    return try await socket.receiveMessages(upTo: 4)
   }
   return (task, startedOnLoop.withLock { $0 })
 }

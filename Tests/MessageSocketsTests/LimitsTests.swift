@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-import MessageSockets
+import Glibc
+@testable import MessageSockets
 import SystemPackage
 import Testing
 
@@ -46,6 +47,37 @@ extension KernelTests {
       }
     }
 
+    /// While requests are left over the loop does not sleep: what would wake it may be among them.
+    @Test func requestsThatFoundTheQueueFullDoNotWaitForAnEvent() async throws {
+      try await withOwnLoop(Self.tiny) { loop in
+        try await loop.run {
+          let pairs = try (0..<100).map { _ in try UnixSeqpacket.makePair() }
+          // Before it is asked for: its receive ends as soon as the kernel has the request.
+          try await pairs[90].0.sendMessage([1])
+          let answer = try await withThrowingTaskGroup(of: [UInt8]?.self) { group in
+            for (number, (_, right)) in pairs.enumerated() {
+              group.addTask {
+                if number == 90 {
+                  return try await loop.withDeadline(.now + .seconds(10)) {
+                    try await right.receiveMessage()?.payload
+                  }
+                }
+                _ = try? await right.receiveMessage()
+                return nil
+              }
+            }
+            defer { group.cancelAll() }
+            return try await group.next() ?? nil
+          }
+          #expect(answer == [1])
+          for (left, right) in pairs {
+            await left.close()
+            await right.close()
+          }
+        }
+      }
+    }
+
     /// Requests that find the submission queue full go with a later enter, and those of one socket
     /// in order.
     @Test func moreSubmissionsThanTheQueueHasPlaces() async throws {
@@ -73,6 +105,117 @@ extension KernelTests {
             await right.close()
           }
         }
+      }
+    }
+
+    /// A wake-up that finds no place among the completions ends the watch on it.
+    @Test(.timeLimit(.minutes(1))) func theLoopCanBeWokenAfterAnOverflow() async throws {
+      try await withOwnLoop(Self.tiny) { loop in
+        for _ in 0..<10 {
+          let pairs = try (0..<64).map { _ in try UnixSeqpacket.makePair(on: loop) }
+          try await loop.run {
+            let received = try await withThrowingTaskGroup(of: Int.self) { group in
+              for (_, right) in pairs {
+                group.addTask { try await right.receiveMessage()?.payload.count ?? 0 }
+              }
+              await untilOperationsArePending(64, on: loop)
+              // In one job, with the wake-up in the middle.
+              for (number, (left, _)) in pairs.enumerated() {
+                #expect(send(left.channel.socket.number, [1] as [UInt8], 1, 0) == 1)
+                if number == 32 { loop.core.inbox.wakeDescriptor.signal() }
+              }
+              return try await group.reduce(0, +)
+            }
+            #expect(received == 64)
+          }
+          // From another thread, while it sleeps.
+          for (left, right) in pairs {
+            await left.close()
+            await right.close()
+          }
+        }
+      }
+    }
+
+    /// The loop does not sleep while requests wait for a place: no completion would wake it for
+    /// them.
+    @Test(.timeLimit(.minutes(1))) func requestsThatFoundNoPlaceAreNotForgotten() async throws {
+      try await withOwnLoop(Self.tiny) { loop in
+        let pairs = try (0..<50).map { _ in try Self.makeForeignPair(on: loop) }
+        // One job starts them all, and nothing else happens on the loop.
+        let tasks = await loop.run {
+          pairs.map { pair in Task.immediate { try await pair.ours.receiveMessage()?.payload } }
+        }
+        // Each by a call of another thread, which does not wake the loop.
+        for (number, pair) in pairs.enumerated().reversed() {
+          #expect(pair.peer.send(UInt8(number)) == 1)
+          #expect(try await tasks[number].value == [UInt8(number)])
+        }
+        for pair in pairs { await pair.ours.close() }
+      }
+    }
+
+    /// A socket of the loop's, and its peer outside.
+    private static func makeForeignPair(on loop: IOLoop) throws -> (ours: UnixSeqpacket, peer: Peer)
+    {
+      var numbers: [Int32] = [-1, -1]
+      try #require(
+        socketpair(
+          AF_UNIX, Int32(SOCK_SEQPACKET.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0, &numbers) == 0)
+      let peer = OwnedFd(adopting: FileDescriptor(rawValue: numbers[1]))
+      return (
+        try UnixSeqpacket(
+          adopting: OwnedFd(adopting: FileDescriptor(rawValue: numbers[0])), on: loop), Peer(peer)
+      )
+    }
+
+    private final class Peer: Sendable {
+      private let socket: OwnedFd
+      init(_ socket: consuming OwnedFd) { self.socket = socket }
+      func send(_ byte: UInt8) -> Int {
+        socket.withUnsafeFileDescriptor { socket in
+          withUnsafeBytes(of: byte) { write(socket.rawValue, $0.baseAddress, 1) }
+        }
+      }
+    }
+
+    /// A request that is on its way between two of the kernel's queues is found in neither. Here it
+    /// is not even submitted, so that the kernel finds nothing; the loop asks again, and wakes for
+    /// that.
+    @Test(.enabled(if: TestLoop.isOnRing, "epoll cancels in the process"))
+    func whatTheKernelDoesNotFindIsCancelledAgain() async throws {
+      // Another loop's clock: a look at this one is the only reason for it to wake.
+      let clock = try TestLoop.shared.get()
+      try await withOwnLoop { loop in
+        let (left, right) = try UnixSeqpacket.makePair(on: loop)
+        let receive = await loop.run {
+          let socket = right.channel.socket
+          let receive = loop.core.makeOperation(loop.core.receiveRequest(flags: 0), socket: socket)
+          loop.core.driver.cancel(receive)
+          return receive
+        }
+        var looks: UInt64 = 0
+        let first = await loop.statistics.submissions
+        let limit = ContinuousClock.now + .seconds(30)
+        var again: UInt64 = 0
+        // Each look wakes the loop, which asks again in that turn if it is time: it has to ask more
+        // often.
+        while again <= 2 * looks + 3, ContinuousClock.now < limit {
+          try await clock.sleep(for: .milliseconds(100))
+          looks += 1
+          again = await loop.statistics.submissions - first
+        }
+        #expect(again > 2 * looks + 3)
+        // Now it is there, and the next cancellation finds it.
+        let ended = await loop.run {
+          receive.prepareReceive(into: nil)
+          receive.acquireReceiveMemory()
+          right.channel.socket.start(receive)
+          return await receive.endedIgnoringCancellation().takeResult()
+        }
+        #expect(ended.errno == .canceled)
+        await left.close()
+        await right.close()
       }
     }
 

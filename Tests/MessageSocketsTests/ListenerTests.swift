@@ -187,7 +187,7 @@ extension KernelTests {
         case .unixStream: try await listenAndTalk(UnixStream.self, at: address)
         case .unixSeqpacket: try await listenAndTalk(UnixSeqpacket.self, at: address)
         default:
-          let receiver = try UnixDatagram(boundTo: address)
+          let receiver = try UnixDatagram.bind(to: address)
           #expect(try await receiver.localAddress()?.unix == address)
           try await UnixDatagram().sendMessage([1], descriptor: try .numbered(1), to: address)
           #expect(try await receiver.receiveMessage()?.takeDescriptor()?.number == 1)

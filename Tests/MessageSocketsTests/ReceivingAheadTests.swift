@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import MessageSockets
+@testable import MessageSockets
 import SystemPackage
 import Testing
 
@@ -25,8 +25,10 @@ extension KernelTests {
             // The kernel has no more room for what is sent: the window has long been full.
             await untilSendsStall(on: loop)
             let ends = await loop.statistics.multishotEnds
+            let receivesAhead =
+              socket == .unixStream ? TestLoop.receivesStreamsAhead : TestLoop.receivesAhead
             #expect(
-              ends > before || !TestLoop.isOnRing,
+              ends > before || !receivesAhead,
               "the window was never full, or the receive was not multishot")
           }
           try await group.waitForAll()
@@ -350,6 +352,77 @@ extension KernelTests {
 
     private func number(in message: ReceivedMessage) -> Int {
       message.payload.withUnsafeBytes { $0.loadUnaligned(as: Int.self) }
+    }
+
+    /// However many messages the window has room for.
+    @Test(.enabled(if: TestLoop.receivesAhead, "nothing is received ahead"))
+    func descriptorsFillTheWindowToo() async throws {
+      try await withDescriptorOracle { loop in
+        let (left, right) = try UnixSeqpacket.makePair()
+        let before = openDescriptors().count
+        var iterator = right.messages(window: ReceiveWindow(messages: 1000, descriptors: 253))
+          .makeAsyncIterator()
+        let count = 60
+        var received = 0
+        do {
+          var descriptors = OwnedFds()
+          for _ in 0..<15 { descriptors.append(try .numbered(0)) }
+          for number in 0..<count {
+            try await left.sendMessage([1], descriptors: descriptors.span)
+            if number == 0 { received += try #require(try await iterator.next()).descriptorCount }
+            // A turn, in which it is received.
+            for _ in 0..<3 { await Task.yield() }
+          }
+        }
+        let held = openDescriptors().count - before - 2
+        #expect(held >= 253, "nothing was received ahead: the test proves nothing")
+        // The message that filled it, and those that came before the kernel saw the cancellation.
+        #expect(held < 253 + 15 + 10 * 15)
+        for _ in 1..<count { received += try #require(try await iterator.next()).descriptorCount }
+        #expect(received == count * 15)
+        await left.close()
+        await right.close()
+      }
+    }
+
+    /// Nobody has closed it, and nobody can receive from it any more.
+    @Test func aDroppedSocketEndsItsReceive() async throws {
+      try await withDescriptorOracle { loop in
+        let left = try await peerOfADroppedSocket(on: loop)
+        #expect(try await left.receiveMessage() == nil)
+        await left.close()
+      }
+    }
+
+    private func peerOfADroppedSocket(on loop: IOLoop) async throws -> UnixSeqpacket {
+      let (left, right) = try UnixSeqpacket.makePair()
+      try await left.sendMessage([1])
+      for try await _ in right.messages { break }
+      if TestLoop.receivesAhead { await untilOperationsArePending(1, on: loop) }
+      return left
+    }
+
+    /// A try keeps an error for the next receive; one that waits behind it gets it.
+    @Test(.enabled(if: TestLoop.receivesStreamsAhead, "nothing is received ahead"))
+    func whoWaitsBehindATryGetsItsError() async throws {
+      try await withDescriptorOracle { loop in
+        let (left, right) = try UnixStream.makePair()
+        // Closed with data unread: a reset, which the kernel tells once.
+        try await right.sendMessage([1])
+        await left.close()
+        let trying = Task(executorPreference: loop.taskExecutor) {
+          if let _ = await right.channel.receiveIfThere() { true } else { false }
+        }
+        let waiting = Task(executorPreference: loop.taskExecutor) {
+          await codeThrown {
+            var iterator = right.messages.makeAsyncIterator()
+            _ = try await iterator.next()
+          }
+        }
+        #expect(await !trying.value)
+        #expect(await waiting.value == .connectionReset)
+        await right.close()
+      }
     }
   }
 }

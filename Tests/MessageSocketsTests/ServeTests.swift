@@ -83,6 +83,43 @@ extension KernelTests {
       await untilOpenDescriptors(are: before)
     }
 
+    /// Who names no loop gets all of them; who names one, by argument or by being on it, that one.
+    @Test func connectionsAreSpreadWhereNoLoopIsNamed() async throws {
+      // Lives as long as the process, with its descriptors.
+      _ = try IOLoopGroup.shared()
+      try await withDescriptorOracle { loop in
+        try await Task.detached {
+          let address = try abstractAddress()
+          let listener = try UnixListener<UnixSeqpacket>.bind(to: address)
+          #expect(listener.connectionGroup === (try IOLoopGroup.shared()))
+          let tcp = try TCPListener.bind(to: InternetAddress(.loopback, port: 0))
+          #expect(tcp.connectionGroup != nil)
+          let copy = try TCPListener(adopting: try await tcp.duplicate())
+          #expect(copy.connectionGroup != nil)
+          #expect(
+            try TCPListener.bind(to: InternetAddress(.loopback, port: 0), on: loop).connectionGroup
+              == nil)
+          #expect(
+            try UnixListener<UnixStream>.bind(to: abstractAddress(), on: loop).connectionGroup
+              == nil)
+          var loops: Set<ObjectIdentifier> = []
+          for _ in 0..<IOLoopGroup.defaultCount {
+            // On another loop, or clients would take every other turn.
+            let client = try await UnixSeqpacket.connect(to: address, on: loop)
+            let connection = try await listener.accept()
+            loops.insert(ObjectIdentifier(connection.loop))
+            await client.close()
+            await connection.close()
+          }
+          #expect(loops.count == IOLoopGroup.defaultCount)
+          await listener.close()
+          await tcp.close()
+          await copy.close()
+        }.value
+        #expect(try UnixListener<UnixSeqpacket>.bind(to: abstractAddress()).connectionGroup == nil)
+      }
+    }
+
     @Test func beyondTheLimitConnectionsWaitInTheKernel() async throws {
       try await withDescriptorOracle { loop in
         let address = try abstractAddress()
@@ -146,7 +183,7 @@ extension KernelTests {
       try await withDescriptorOracle { _ in
         let address = try abstractAddress()
         let client = try await withServer(
-          try UnixListener<UnixStream>.bind(to: address), ServeLimits(graceTime: .seconds(600)),
+          try UnixListener<UnixStream>.bind(to: address), ServeLimits(gracePeriod: .seconds(600)),
           handler: { try await answerTwo($0) }
         ) { server in
           let client = try await UnixStream.connect(to: address)
@@ -179,7 +216,7 @@ extension KernelTests {
         let clock = ContinuousClock()
         let listener = try UnixListener<UnixStream>.bind(to: address)
         let (client, stopped) = try await withServer(
-          listener, ServeLimits(graceTime: grace),
+          listener, ServeLimits(gracePeriod: grace),
           onError: { _ = Issue.record($0, "nobody's error") }, handler: handler
         ) { server in
           let client = try await UnixStream.connect(to: address)
@@ -281,7 +318,7 @@ extension KernelTests {
           let address = try abstractAddress()
           let listener = try UnixListener<UnixSeqpacket>.bind(to: address)
           let server = Task(executorPreference: loop.taskExecutor) {
-            try await listener.serve(ServeLimits(connections: 2, graceTime: .zero), handler: echo)
+            try await listener.serve(ServeLimits(connections: 2, gracePeriod: .zero), handler: echo)
           }
           let clients = Task(executorPreference: loop.taskExecutor) {
             let file = try OwnedFd.numbered(round)

@@ -122,7 +122,7 @@ struct Receiver<Socket: UnixSocket> {
       else { return false }
       arrivals.take(message)
     case .batch:
-      let messages = try await socket.receiveMessages(max: detail % 20 + 1)
+      let messages = try await socket.receiveMessages(upTo: detail % 20 + 1)
       for message in messages { arrivals.take(message) }
       tally.add(.batches)
       return !messages.isEmpty

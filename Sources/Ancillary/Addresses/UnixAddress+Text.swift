@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 extension UnixAddress: LosslessStringConvertible, CustomDebugStringConvertible {
-  /// The text form: `/run/app.sock`, `@abstract`, `*`.
+  /// The text form: `/run/app.sock`, `@abstract`, `*`. Safe in a log, whatever a peer has put
+  /// there: control characters, line separators, marks of direction and others that would not be
+  /// seen are written as their bytes, `\x1b`.
   public var description: String {
     switch kind {
     case .unnamed: "*"
@@ -27,17 +29,10 @@ extension UnixAddress: LosslessStringConvertible, CustomDebugStringConvertible {
     } catch { return nil }
   }
 
-  /// Control bytes and the backslash become `\xNN`, and so does all that is not ASCII unless the
-  /// whole is valid UTF-8.
+  /// With `\xNN` for the backslash and for bytes that would not be seen: see
+  /// `String.init(visible:escaping:)`.
   private static func escape(_ bytes: [UInt8]) -> String {
-    let isText = String(validating: bytes, as: UTF8.self) != nil
-    var text: [UInt8] = []
-    for byte in bytes {
-      let isPlain =
-        byte >= 0x20 && byte != 0x7F && byte != UInt8(ascii: "\\") && (byte < 0x80 || isText)
-      text += isPlain ? [byte] : Array(escaped(byte).utf8)
-    }
-    return String(decoding: text, as: UTF8.self)
+    String(visible: bytes, escaping: UInt8(ascii: "\\"))
   }
 
   /// A path must not start like the other two forms.
@@ -45,12 +40,7 @@ extension UnixAddress: LosslessStringConvertible, CustomDebugStringConvertible {
     guard let first = text.utf8.first, text == "*" || first == UInt8(ascii: "@") else {
       return text
     }
-    return escaped(first) + text.dropFirst()
-  }
-
-  private static func escaped(_ byte: UInt8) -> String {
-    let digits = String(byte, radix: 16)
-    return "\\x" + (digits.count == 1 ? "0" : "") + digits
+    return String.escaped(first) + text.dropFirst()
   }
 
   private static func unescape(_ text: Substring.UTF8View) -> [UInt8]? {

@@ -79,9 +79,12 @@ public struct AncillaryData: ~Copyable, ~Escapable {
     return taken
   }
 
-  /// Takes the sender's process, or the reason why there is none, out of the last receive; `nil`
-  /// when nothing came or it was taken.
-  public mutating func takeProcess() -> Result<ProcessFd, Errno>? { received.process.take() }
+  /// Takes the sender's process out of the last receive; `nil` when nothing came or it was taken.
+  ///
+  /// - Throws: why the kernel could not make a descriptor of it; `ESRCH` when the sender has ended.
+  public mutating func takeProcess() throws(Errno) -> ProcessFd? {
+    try received.process.take()?.get()
+  }
 
   /// Forgets the control messages, and closes the received descriptors that were not taken.
   public mutating func removeAll() {

@@ -32,6 +32,16 @@ public struct ControlMessageBuffer: Hashable, Sendable {
     }
   }
 
+  /// How many descriptors the `SCM_RIGHTS` messages name.
+  package var descriptorCount: Int {
+    if isEmpty { return 0 }
+    var count = 0
+    messages.forEach {
+      if $0.kind == .rights { count += $0.data.byteCount / MemoryLayout<Int32>.size }
+    }
+    return count
+  }
+
   /// The raw bytes.
   public var bytes: [UInt8] { storage }
 

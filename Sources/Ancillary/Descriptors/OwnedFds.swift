@@ -71,12 +71,24 @@ public struct OwnedFds: ~Copyable, @unchecked Sendable {
 
   /// Takes the descriptor that arrived last; `nil` when none is left.
   @inlinable
-  public mutating func popLast() -> OwnedFd? {
+  public mutating func takeLast() -> OwnedFd? {
     guard count > 0 else { return nil }
     left -= 1
     let last = number(at: head + count)
     if count == 0 { head = 0 }
     return OwnedFd(number: last)
+  }
+
+  /// Takes the descriptor at `index`, counted among those that are left. Those behind it move up.
+  ///
+  /// - Precondition: `index` is 0 or more, and less than ``count``.
+  public mutating func remove(at index: Int) -> OwnedFd {
+    precondition(index >= 0 && index < count, "there is no such descriptor")
+    let removed = number(at: head + index)
+    for place in head + index..<head + count - 1 { setNumber(number(at: place + 1), at: place) }
+    left -= 1
+    if count == 0 { head = 0 }
+    return OwnedFd(number: removed)
   }
 
   /// Closes all that are left, ignoring close errors. The allocation stays for reuse.

@@ -38,6 +38,7 @@ public struct ProcessFd: ~Copyable, Sendable {
   /// number is still the same after it was learnt: numbers are reused, descriptors are not.
   public var processID: Int32? {
     var process: Int32 = 0
+    // SAFETY: the call writes one number, into a local.
     let result = withUnsafeFileDescriptor { unsafe cms_process_of_pidfd($0.rawValue, &process) }
     return result == 0 && process > 0 ? process : nil
   }

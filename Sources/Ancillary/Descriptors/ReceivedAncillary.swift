@@ -20,7 +20,13 @@ public struct ReceivedAncillary: ~Copyable, Sendable {
 
   /// The sender's process, user and group (`SCM_CREDENTIALS`); `nil` when there were none, or their
   /// length was wrong.
-  public var credentials: Credentials?
+  public var credentials: Credentials? {
+    get { rawCredentials?.known }
+    set { rawCredentials = newValue }
+  }
+
+  /// The same with the kernel's overflow numbers, which are looked for when somebody asks.
+  @usableFromInline package var rawCredentials: Credentials?
 
   /// Nothing.
   @inlinable
@@ -28,7 +34,7 @@ public struct ReceivedAncillary: ~Copyable, Sendable {
     descriptors = OwnedFds()
     failures = []
     process = nil
-    credentials = nil
+    rawCredentials = nil
   }
 
   /// Takes ownership of every descriptor in `control`, of `SCM_RIGHTS` and of `SCM_PIDFD`, and
@@ -65,8 +71,8 @@ public struct ReceivedAncillary: ~Copyable, Sendable {
         let taken = unsafe Self.takeProcess(from: data)
         if process == nil { process = taken }
       case .credentials:
-        if credentials == nil, !extent.isTruncated {
-          credentials = unsafe try? Credentials(decoding: data.bytes)
+        if rawCredentials == nil, !extent.isTruncated {
+          rawCredentials = unsafe try? Credentials(raw: data.bytes)
         }
       default: break
       }

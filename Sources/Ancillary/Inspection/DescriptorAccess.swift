@@ -3,6 +3,10 @@ internal import CMessageSockets
 
 /// What may be done with an open file, as it was opened. The C names are `O_ACCMODE` and `O_PATH`
 /// (fcntl(2), `F_GETFL`).
+///
+/// Empty for a file that can be neither read nor written, but only be asked by ioctl(2): Linux
+/// opens one for the access mode 3, if the file permits reading and writing (open(2)). A rule that
+/// requires reading or writing refuses it.
 public struct DescriptorAccess: OptionSet, Hashable, Sendable {
   public let rawValue: Int32
   public init(rawValue: Int32) { self.rawValue = rawValue }
@@ -23,7 +27,8 @@ public struct DescriptorAccess: OptionSet, Hashable, Sendable {
       switch flags & cms_access_mode {
       case cms_access_read_write: self = [.read, .write]
       case cms_access_write_only: self = .write
-      default: self = .read
+      case cms_access_read_only: self = .read
+      default: self = []
       }
     }
   }
@@ -34,6 +39,7 @@ extension DescriptorAccess: CustomStringConvertible {
     let names: [(DescriptorAccess, String)] = [
       (.read, "read"), (.write, "write"), (.pathOnly, "path only"),
     ]
+    if isEmpty { return "neither read nor write" }
     return names.filter { contains($0.0) }.map(\.1).joined(separator: ", ")
   }
 }

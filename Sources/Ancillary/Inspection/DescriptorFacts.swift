@@ -69,15 +69,17 @@ extension OwnedFd {
   }
 
   private var socketKind: DescriptorKind {
-    guard let family = socketOption(39), let type = socketOption(3) else { return .unknown }
+    guard let family = socketOption(cms_so_domain), let type = socketOption(cms_so_type) else {
+      return .unknown
+    }
     return .socket(family: family, type: type)
   }
 
-  /// `SO_DOMAIN` (39) or `SO_TYPE` (3); nil for the `O_PATH` of a socket file.
+  /// `SO_DOMAIN` or `SO_TYPE`; nil for the `O_PATH` of a socket file.
   private func socketOption(_ name: Int32) -> Int32? {
     var value: Int32 = 0
     var length: UInt32 = 4
-    return unsafe cms_get_option(number, 1, name, &value, &length) == 0 ? value : nil
+    return unsafe cms_get_option(number, cms_sol_socket, name, &value, &length) == 0 ? value : nil
   }
 
   private var text: String { FileDescriptor(rawValue: number).shownName }

@@ -36,7 +36,7 @@ extension DescriptorKind: CustomStringConvertible {
     case .blockDevice(let major, let minor): "block device \(major):\(minor)"
     case .pipe: "pipe"
     case .socket(let family, let type): "socket of family \(family), type \(type)"
-    case .kernelObject(let name): name
+    case .kernelObject(let name): name.visible
     case .unknown: "unknown"
     }
   }

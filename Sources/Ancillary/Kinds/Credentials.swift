@@ -5,9 +5,14 @@ internal import CMessageSockets
 /// `SCM_CREDENTIALS` and `struct ucred` (unix(7)).
 ///
 /// Received only by a socket that has `SO_PASSCRED` set at the time of the *send*. For a message
-/// sent earlier the kernel fills in process 0 and the overflow user and group 65534: those read as
-/// `nil`, unknown. (So does a real process outside the receiver's PID namespace, which is 0, and a
-/// user that is not mapped in its user namespace.)
+/// sent earlier the kernel fills in process 0 and its overflow user and group. It does the same for
+/// a process outside the receiver's PID namespace, and for users and groups without a number in the
+/// receiver's user namespace. All of these read as `nil`.
+///
+/// The overflow numbers are 65534, unless `kernel.overflowuid` and `kernel.overflowgid`
+/// (proc_sys_kernel(5)) say otherwise; they are read for each credentials. A real user or group of
+/// that number, as "nobody" often is, cannot be told apart from those without a number, and is
+/// unknown as well. Where /proc is not mounted the numbers last read hold, or 65534.
 ///
 /// To send them, a process without privileges may name its own PID and one of its real, effective
 /// and saved IDs; otherwise sendmsg(2) fails with `EPERM`. A privileged one may name any, but gets
@@ -29,8 +34,7 @@ public struct Credentials: Hashable, Sendable {
     self.groupID = groupID
   }
 
-  /// The kernel's `overflowuid` and `overflowgid`, as they stand unless an administrator changed
-  /// them.
+  /// What is sent for unknown users and groups.
   static var overflowID: UInt32 { 65534 }
 
   /// The payload's size: three 32-bit integers (`sizeof (struct ucred)`).
@@ -41,24 +45,68 @@ public struct Credentials: Hashable, Sendable {
   ///
   /// - Throws: ``AncillaryError/Code/malformedData`` for another length.
   public init(decoding bytes: RawSpan) throws(AncillaryError) {
+    self = try Credentials(raw: bytes).known
+  }
+
+  /// The same with the overflow numbers as they came, for those that ask for ``known`` only when
+  /// somebody looks.
+  init(raw bytes: RawSpan) throws(AncillaryError) {
     guard bytes.byteCount == Self.byteCount else {
       throw AncillaryError(.malformedData, actual: bytes.byteCount, limit: Self.byteCount)
     }
     let process = bytes.load(Int32.self, at: 0)
-    let user = bytes.load(UInt32.self, at: 4)
-    let group = bytes.load(UInt32.self, at: 8)
     processID = process == 0 ? nil : process
-    // With a known process the overflow IDs are real users ("nobody") at least as often as unmapped
-    // ones: keep them.
-    userID = process == 0 && user == Self.overflowID ? nil : user
-    groupID = process == 0 && group == Self.overflowID ? nil : group
+    userID = bytes.load(UInt32.self, at: 4)
+    groupID = bytes.load(UInt32.self, at: 8)
+  }
+
+  /// The same without the numbers that stand for users and groups without one. Reads two small
+  /// files of /proc, 5 µs.
+  package var known: Credentials {
+    Credentials(
+      processID: processID, userID: userID.flatMap(Self.knownUser),
+      groupID: groupID.flatMap(Self.knownGroup))
+  }
+
+  /// The number, if it cannot stand for users that have none in our user namespace.
+  package static func knownUser(_ number: UInt32) -> UInt32? {
+    mayOverflow(number, cms_overflow_user) ? nil : number
+  }
+
+  /// The number, if it cannot stand for groups that have none in our user namespace.
+  package static func knownGroup(_ number: UInt32) -> UInt32? {
+    mayOverflow(number, cms_overflow_group) ? nil : number
+  }
+
+  private static func mayOverflow(_ number: UInt32, _ overflow: () -> UInt32) -> Bool {
+    // The kernel lets the overflow numbers have 16 bits.
+    number <= UInt16.max && number == overflow()
   }
 }
 
 extension ControlMessageKind {
   /// The C name is `SCM_CREDENTIALS` (Linux).
   public static var credentials: ControlMessageKind {
-    ControlMessageKind(level: CMS_SOL_SOCKET, type: CMS_SCM_CREDENTIALS)
+    ControlMessageKind(level: cms_sol_socket, type: cms_scm_credentials)
+  }
+}
+
+extension ControlMessages {
+  /// Where the last `SCM_CREDENTIALS` of `bytes` begins, if they begin with ones of zeros, and the
+  /// rest is zeros: what stands in front was written by receives that found nothing. 0 otherwise. A
+  /// message has one such, in front of all that differs.
+  package static func startOfLastCredentials(in bytes: RawSpan) -> Int {
+    guard let first = ControlMessageExtent(in: bytes, at: 0), first.kind == .credentials,
+      first.data.count == Credentials.byteCount,
+      first.data.allSatisfy({ bytes.load(UInt8.self, at: $0) == 0 })
+    else { return 0 }
+    var start = 0
+    var offset = first.next
+    while let extent = ControlMessageExtent(in: bytes, at: offset) {
+      if extent.kind == .credentials { start = offset }
+      offset = extent.next
+    }
+    return start
   }
 }
 

@@ -55,11 +55,11 @@ public struct ExtendedError: Hashable, Sendable {
 extension ControlMessageKind {
   /// The C names are `IPPROTO_IP` and `IP_RECVERR`.
   public static var extendedErrorV4: ControlMessageKind {
-    ControlMessageKind(level: CMS_IPPROTO_IP, type: CMS_IP_RECVERR)
+    ControlMessageKind(level: cms_ipproto_ip, type: cms_ip_recverr)
   }
   /// The C names are `IPPROTO_IPV6` and `IPV6_RECVERR`.
   public static var extendedErrorV6: ControlMessageKind {
-    ControlMessageKind(level: CMS_IPPROTO_IPV6, type: CMS_IPV6_RECVERR)
+    ControlMessageKind(level: cms_ipproto_ipv6, type: cms_ipv6_recverr)
   }
 }
 

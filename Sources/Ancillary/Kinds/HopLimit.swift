@@ -21,11 +21,11 @@ public struct HopLimit: Hashable, Sendable {
 extension ControlMessageKind {
   /// The C names are `IPPROTO_IP` and `IP_TTL`.
   public static var hopLimitV4: ControlMessageKind {
-    ControlMessageKind(level: CMS_IPPROTO_IP, type: CMS_IP_TTL)
+    ControlMessageKind(level: cms_ipproto_ip, type: cms_ip_ttl)
   }
   /// The C names are `IPPROTO_IPV6` and `IPV6_HOPLIMIT`.
   public static var hopLimitV6: ControlMessageKind {
-    ControlMessageKind(level: CMS_IPPROTO_IPV6, type: CMS_IPV6_HOPLIMIT)
+    ControlMessageKind(level: cms_ipproto_ipv6, type: cms_ipv6_hoplimit)
   }
 }
 

@@ -14,11 +14,11 @@ public struct OriginalDestination: Hashable, Sendable {
 extension ControlMessageKind {
   /// The C names are `IPPROTO_IP` and `IP_ORIGDSTADDR`.
   public static var originalDestinationV4: ControlMessageKind {
-    ControlMessageKind(level: CMS_IPPROTO_IP, type: CMS_IP_ORIGDSTADDR)
+    ControlMessageKind(level: cms_ipproto_ip, type: cms_ip_origdstaddr)
   }
   /// The C names are `IPPROTO_IPV6` and `IPV6_ORIGDSTADDR`.
   public static var originalDestinationV6: ControlMessageKind {
-    ControlMessageKind(level: CMS_IPPROTO_IPV6, type: CMS_IPV6_ORIGDSTADDR)
+    ControlMessageKind(level: cms_ipproto_ipv6, type: cms_ipv6_origdstaddr)
   }
 }
 

@@ -47,11 +47,11 @@ public struct PacketInfoV6: Hashable, Sendable {
 extension ControlMessageKind {
   /// The C names are `IPPROTO_IP` and `IP_PKTINFO`.
   public static var packetInfoV4: ControlMessageKind {
-    ControlMessageKind(level: CMS_IPPROTO_IP, type: CMS_IP_PKTINFO)
+    ControlMessageKind(level: cms_ipproto_ip, type: cms_ip_pktinfo)
   }
   /// The C names are `IPPROTO_IPV6` and `IPV6_PKTINFO`.
   public static var packetInfoV6: ControlMessageKind {
-    ControlMessageKind(level: CMS_IPPROTO_IPV6, type: CMS_IPV6_PKTINFO)
+    ControlMessageKind(level: cms_ipproto_ipv6, type: cms_ipv6_pktinfo)
   }
 }
 

@@ -23,11 +23,11 @@ public struct PacketTimestamps: Hashable, Sendable {
 extension ControlMessageKind {
   /// The C name is `SO_TIMESTAMPING` (`SCM_TIMESTAMPING`).
   public static var packetTimestamps: ControlMessageKind {
-    ControlMessageKind(level: CMS_SOL_SOCKET, type: CMS_SO_TIMESTAMPING_OLD)
+    ControlMessageKind(level: cms_sol_socket, type: cms_so_timestamping_old)
   }
   /// The C name is `SO_TIMESTAMPING_NEW`.
   public static var packetTimestampsWide: ControlMessageKind {
-    ControlMessageKind(level: CMS_SOL_SOCKET, type: CMS_SO_TIMESTAMPING_NEW)
+    ControlMessageKind(level: cms_sol_socket, type: cms_so_timestamping_new)
   }
 }
 

@@ -25,15 +25,15 @@ public struct DroppedMessageCount: Hashable, Sendable {
 extension ControlMessageKind {
   /// The C name is `SCM_INQ`.
   public static var queuedByteCount: ControlMessageKind {
-    ControlMessageKind(level: CMS_SOL_SOCKET, type: CMS_SCM_INQ)
+    ControlMessageKind(level: cms_sol_socket, type: cms_scm_inq)
   }
   /// The C names are `SOL_TCP` and `TCP_CM_INQ`.
   public static var queuedByteCountTCP: ControlMessageKind {
-    ControlMessageKind(level: CMS_IPPROTO_TCP, type: CMS_TCP_INQ)
+    ControlMessageKind(level: cms_ipproto_tcp, type: cms_tcp_inq)
   }
   /// The C name is `SO_RXQ_OVFL`.
   public static var droppedMessageCount: ControlMessageKind {
-    ControlMessageKind(level: CMS_SOL_SOCKET, type: CMS_SO_RXQ_OVFL)
+    ControlMessageKind(level: cms_sol_socket, type: cms_so_rxq_ovfl)
   }
 }
 

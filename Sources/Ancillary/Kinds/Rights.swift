@@ -6,13 +6,13 @@ extension ControlMessageKind {
   /// Descriptors, each a 32-bit integer. The C name is `SCM_RIGHTS` (unix(7)), with the same type
   /// on all systems.
   public static var rights: ControlMessageKind {
-    ControlMessageKind(level: ControlMessageLayout.socketLevel, type: CMS_SCM_RIGHTS)
+    ControlMessageKind(level: ControlMessageLayout.socketLevel, type: cms_scm_rights)
   }
 
   /// The sender's process as a descriptor. The C name is `SCM_PIDFD` (Linux 6.5, with
   /// `SO_PASSPIDFD` set on the receiver).
   public static var processDescriptor: ControlMessageKind {
-    ControlMessageKind(level: CMS_SOL_SOCKET, type: CMS_SCM_PIDFD)
+    ControlMessageKind(level: cms_sol_socket, type: cms_scm_pidfd)
   }
 }
 

@@ -23,11 +23,11 @@ public struct TransmitTime: Hashable, Sendable {
 extension ControlMessageKind {
   /// The C name is `SO_MARK`.
   public static var routingMark: ControlMessageKind {
-    ControlMessageKind(level: CMS_SOL_SOCKET, type: CMS_SO_MARK)
+    ControlMessageKind(level: cms_sol_socket, type: cms_so_mark)
   }
   /// The C name is `SCM_TXTIME`.
   public static var transmitTime: ControlMessageKind {
-    ControlMessageKind(level: CMS_SOL_SOCKET, type: CMS_SO_TXTIME)
+    ControlMessageKind(level: cms_sol_socket, type: cms_so_txtime)
   }
 }
 

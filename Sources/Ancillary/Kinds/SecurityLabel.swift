@@ -14,14 +14,19 @@ public struct SecurityLabel: Hashable, Sendable {
   /// Any label.
   public init(bytes: [UInt8]) { self.bytes = bytes }
 
-  /// The label as text; bytes that are not UTF-8 are replaced.
+  /// The label as text; bytes that are not UTF-8 are replaced. For a log take the description.
   public var text: String { String(decoding: bytes, as: UTF8.self) }
+}
+
+extension SecurityLabel: CustomStringConvertible {
+  /// For logs: the label, with `\xNN` for bytes that would not be seen.
+  public var description: String { String(visible: bytes) }
 }
 
 extension ControlMessageKind {
   /// The C name is `SCM_SECURITY` (Linux).
   public static var securityLabel: ControlMessageKind {
-    ControlMessageKind(level: CMS_SOL_SOCKET, type: CMS_SCM_SECURITY)
+    ControlMessageKind(level: cms_sol_socket, type: cms_scm_security)
   }
 }
 

@@ -26,11 +26,11 @@ public struct CoalescedSegmentSize: Hashable, Sendable {
 extension ControlMessageKind {
   /// The C names are `SOL_UDP` and `UDP_SEGMENT`.
   public static var segmentSize: ControlMessageKind {
-    ControlMessageKind(level: CMS_IPPROTO_UDP, type: CMS_UDP_SEGMENT)
+    ControlMessageKind(level: cms_ipproto_udp, type: cms_udp_segment)
   }
   /// The C names are `SOL_UDP` and `UDP_GRO`.
   public static var coalescedSegmentSize: ControlMessageKind {
-    ControlMessageKind(level: CMS_IPPROTO_UDP, type: CMS_UDP_GRO)
+    ControlMessageKind(level: cms_ipproto_udp, type: cms_udp_gro)
   }
 }
 

@@ -35,19 +35,19 @@ public struct Timestamp: Hashable, Sendable {
 extension ControlMessageKind {
   /// The C name is `SO_TIMESTAMP` (`SCM_TIMESTAMP`).
   public static var timestamp: ControlMessageKind {
-    ControlMessageKind(level: CMS_SOL_SOCKET, type: CMS_SO_TIMESTAMP_OLD)
+    ControlMessageKind(level: cms_sol_socket, type: cms_so_timestamp_old)
   }
   /// The C name is `SO_TIMESTAMP_NEW`.
   public static var timestampWide: ControlMessageKind {
-    ControlMessageKind(level: CMS_SOL_SOCKET, type: CMS_SO_TIMESTAMP_NEW)
+    ControlMessageKind(level: cms_sol_socket, type: cms_so_timestamp_new)
   }
   /// The C name is `SO_TIMESTAMPNS` (`SCM_TIMESTAMPNS`).
   public static var timestampNanoseconds: ControlMessageKind {
-    ControlMessageKind(level: CMS_SOL_SOCKET, type: CMS_SO_TIMESTAMPNS_OLD)
+    ControlMessageKind(level: cms_sol_socket, type: cms_so_timestampns_old)
   }
   /// The C name is `SO_TIMESTAMPNS_NEW`.
   public static var timestampNanosecondsWide: ControlMessageKind {
-    ControlMessageKind(level: CMS_SOL_SOCKET, type: CMS_SO_TIMESTAMPNS_NEW)
+    ControlMessageKind(level: cms_sol_socket, type: cms_so_timestampns_new)
   }
 }
 

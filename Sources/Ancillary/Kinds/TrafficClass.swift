@@ -45,11 +45,11 @@ public struct TrafficClass: Hashable, Sendable {
 extension ControlMessageKind {
   /// The C names are `IPPROTO_IP` and `IP_TOS`.
   public static var trafficClassV4: ControlMessageKind {
-    ControlMessageKind(level: CMS_IPPROTO_IP, type: CMS_IP_TOS)
+    ControlMessageKind(level: cms_ipproto_ip, type: cms_ip_tos)
   }
   /// The C names are `IPPROTO_IPV6` and `IPV6_TCLASS`.
   public static var trafficClassV6: ControlMessageKind {
-    ControlMessageKind(level: CMS_IPPROTO_IPV6, type: CMS_IPV6_TCLASS)
+    ControlMessageKind(level: cms_ipproto_ipv6, type: cms_ipv6_tclass)
   }
 }
 

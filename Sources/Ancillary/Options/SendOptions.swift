@@ -44,6 +44,18 @@ public struct SendOptions: OptionSet, Hashable, Sendable {
   /// (Linux 2.4.4; nothing elsewhere).
   public static var more: SendOptions { SendOptions(rawValue: MessageFlagNumbers.current.more) }
 
+  /// On a stream: once its first byte has gone out, the send is finished, whatever becomes of its
+  /// task or deadline.
+  ///
+  /// Cancellation and deadlines then end a send before its first byte only, so that neither cuts a
+  /// frame in the middle on a connection that others share. A peer that reads no more holds up a
+  /// send that has begun: it ends with an error when the socket is closed, the connection breaks,
+  /// or the loop is shut down. Other sockets send whole messages anyway. The C name is
+  /// `MSG_WAITALL`, which sendmsg(2) of a blocking socket does not need.
+  public static var finishOnceBegun: SendOptions {
+    SendOptions(rawValue: MessageFlagNumbers.current.waitForAll)
+  }
+
   /// Ends the sending side with this send. The C name is `MSG_EOF` (FreeBSD, macOS; nothing on
   /// Linux).
   public static var endOfFile: SendOptions {

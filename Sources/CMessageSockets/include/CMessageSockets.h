@@ -4,12 +4,15 @@
 #ifndef CMESSAGESOCKETS_H
 #define CMESSAGESOCKETS_H
 
-#include "ControlMessageLayout.h"
+#include "Completions.h"
+#include "ControlMessages.h"
 #include "Inspection.h"
 #include "MessageHeader.h"
 #include "OperationMemory.h"
-#include "Readiness.h"
-#include "Ring.h"
+#include "Processes.h"
+#include "Epoll.h"
+#include "SharedMemory.h"
+#include "SocketOptions.h"
 #include "Sockets.h"
 #include "Tasks.h"
 #include "Threads.h"

@@ -9,6 +9,7 @@
 
 enum : int32_t {
   cms_access_mode = 0x3, // O_ACCMODE
+  cms_access_read_only = 0x0, // O_RDONLY
   cms_access_write_only = 0x1, // O_WRONLY
   cms_access_read_write = 0x2, // O_RDWR
   cms_access_path = 0x200000, // O_PATH
@@ -42,6 +43,12 @@ int32_t cms_file_seals(int32_t fd);
 int32_t cms_descriptor_text(int32_t fd, char *text, uint32_t capacity);
 // Whether this process has a free descriptor: tries, and closes it again.
 bool cms_can_duplicate(int32_t fd);
+// The soft RLIMIT_NOFILE: how many descriptors this process may have open.
+uint64_t cms_descriptor_limit(void);
+// What stands for users, or groups, that have no number in our user namespace: kernel.overflowuid,
+// kernel.overflowgid. If that cannot be read, as it was read last, or 65534.
+uint32_t cms_overflow_user(void);
+uint32_t cms_overflow_group(void);
 // A line of /proc/self/fdinfo/N, for a pidfd: its process, -1 when that has ended and was waited
 // for, 0 when it is in no namespace of ours. -ENOENT: no pidfd.
 int32_t cms_process_of_pidfd(int32_t fd, int32_t *process);

@@ -22,7 +22,7 @@ typedef struct cms_msghdr {
   int32_t flags;
 } cms_msghdr;
 
-// The system calls of the readiness driver and of the blocking form: bytes transferred, or -errno.
+// The system calls of the epoll driver and of the blocking form: bytes transferred, or -errno.
 // EINTR is retried.
 int64_t cms_sendmsg(int32_t fd, const cms_msghdr *header, int32_t flags);
 int64_t cms_recvmsg(int32_t fd, cms_msghdr *header, int32_t flags);

@@ -50,6 +50,8 @@ int32_t cms_peer_name(int32_t fd, void *name, uint32_t *name_length);
 int32_t cms_get_option(int32_t fd, int32_t level, int32_t name, void *value, uint32_t *length);
 int32_t cms_set_option(int32_t fd, int32_t level, int32_t name, const void *value, uint32_t length);
 int32_t cms_set_close_on_exec(int32_t fd);
+// A copy of the descriptor, close-on-exec.
+int32_t cms_duplicate(int32_t fd);
 int32_t cms_close(int32_t fd);
 uint32_t cms_effective_user(void); // geteuid(2)
 

@@ -10,13 +10,13 @@ public struct ServeLimits: Sendable, Hashable {
 
   /// How long handlers may go on after the task of `serve` was cancelled, before they are cancelled
   /// themselves. Zero: not at all.
-  public var graceTime: Duration
+  public var gracePeriod: Duration
 
   /// 256 connections, 10 seconds.
-  public init(connections: Int = 256, graceTime: Duration = .seconds(10)) {
+  public init(connections: Int = 256, gracePeriod: Duration = .seconds(10)) {
     Self.check(connections)
     self.connections = connections
-    self.graceTime = graceTime
+    self.gracePeriod = gracePeriod
   }
 
   private static func check(_ connections: Int) {

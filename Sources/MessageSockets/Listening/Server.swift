@@ -4,7 +4,7 @@ internal import SocketEngine
 /// One run of ``SocketListener/serve(_:onError:handler:)``.
 ///
 /// Two tasks: the caller's accepts, and ends at once when it is cancelled; the handlers' own, which
-/// is no child of it, is cancelled when the grace time has passed.
+/// is no child of it, is cancelled when the grace period has passed.
 /// ```
 /// places ──▶ accept, authorize ──connections──▶ handlers ──▶ handle ▶ close
 ///    ▲                                                                │
@@ -18,8 +18,9 @@ struct Server<Listener: SocketListener>: Sendable {
   private let onError: @Sendable (any Error) -> Void
   private let handler: @Sendable (Connection) async throws -> Void
 
-  /// An element for each connection that may be accepted.
-  private let places: (stream: AsyncStream<Void>, continuation: AsyncStream<Void>.Continuation)
+  /// The connections that have a handler.
+  private let handled = HandledConnections<Connection>()
+  private let places: Places
   private let connections:
     (stream: AsyncStream<Connection>, continuation: AsyncStream<Connection>.Continuation)
 
@@ -31,9 +32,8 @@ struct Server<Listener: SocketListener>: Sendable {
     self.limits = limits
     self.onError = onError
     self.handler = handler
-    places = AsyncStream.makeStream()
+    places = Places(limits.connections)
     connections = AsyncStream.makeStream()
-    for _ in 0..<limits.connections { places.continuation.yield() }
   }
 
   /// Returns when everything has ended.
@@ -43,11 +43,12 @@ struct Server<Listener: SocketListener>: Sendable {
     let grace = Task(executorPreference: listener.loop.taskExecutor) {
       for await _ in stopped {}
       // Ends early when there is nothing left to wait for.
-      try? await listener.loop.sleep(for: limits.graceTime)
+      try? await listener.loop.sleep(for: limits.gracePeriod)
       handlers.cancel()
     }
     let outcome = await withTaskCancellationHandler {
       let outcome = await acceptAll()
+      handled.startDraining()
       await listener.close()
       if case .failure = outcome { stop.finish() }
       connections.continuation.finish()
@@ -66,7 +67,7 @@ struct Server<Listener: SocketListener>: Sendable {
   private func acceptAll() async -> Result<Void, any Error> {
     var arrivals = listener.connections.makeAsyncIterator()
     do {
-      for await _ in places.stream {
+      while await places.take() {
         guard let connection = try await arrivals.next(isolation: #isolation) else { break }
         connections.continuation.yield(connection)
       }
@@ -87,13 +88,75 @@ struct Server<Listener: SocketListener>: Sendable {
 
   /// Whatever happens in here, the connection is closed, and its place given back.
   private func handle(_ connection: Connection) async {
+    handled.add(connection)
     do {
       try await connection.loop.run { try await handler(connection) }
     } catch is CancellationError where Task.isCancelled {
     } catch {
       onError(error)
     }
+    handled.remove(connection)
     await connection.close()
-    places.continuation.yield()
+    places.giveBack()
+  }
+}
+
+/// How many connections may still be accepted.
+private final class Places: Sendable {
+  private let free: TSanVisibleMutex<Int>
+  /// An element says that a place was given back, however many were.
+  private let changes = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
+
+  init(_ count: Int) { free = TSanVisibleMutex(count) }
+
+  /// Waits for a place; false if the task was cancelled. One task only.
+  func take() async -> Bool {
+    var given = changes.stream.makeAsyncIterator()
+    while !Task.isCancelled {
+      let isTaken = free.withLock { free in
+        if free == 0 { return false }
+        free -= 1
+        return true
+      }
+      if isTaken { return true }
+      _ = await given.next(isolation: #isolation)
+    }
+    return false
+  }
+
+  func giveBack() {
+    free.withLock { $0 += 1 }
+    changes.continuation.yield()
+  }
+}
+
+/// The connections that a server handles at the moment, which learn from it that it drains.
+private final class HandledConnections<Connection: MessageSocket>: Sendable {
+  private struct State {
+    var connections: [ObjectIdentifier: Connection] = [:]
+    var isDraining = false
+  }
+
+  private let state = TSanVisibleMutex(State())
+
+  /// Also those that come when the server drains already: they were accepted before.
+  func add(_ connection: Connection) {
+    let isDraining = state.withLock {
+      $0.connections[ObjectIdentifier(connection)] = connection
+      return $0.isDraining
+    }
+    if isDraining { connection.startDraining() }
+  }
+
+  func remove(_ connection: Connection) {
+    state.withLock { _ = $0.connections.removeValue(forKey: ObjectIdentifier(connection)) }
+  }
+
+  func startDraining() {
+    let connections = state.withLock {
+      $0.isDraining = true
+      return Array($0.connections.values)
+    }
+    for connection in connections { connection.startDraining() }
   }
 }

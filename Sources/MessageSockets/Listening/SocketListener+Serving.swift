@@ -14,14 +14,16 @@ extension SocketListener {
   /// no message costs a thread hop; it must not block that thread. Its connection is closed when it
   /// returns or throws, whoever else refers to it. To keep one, ``LoopSocket/release()`` it.
   ///
-  /// **To stop, cancel the task.** The listener is then closed at once: who connects from now on is
-  /// refused, and so is who waits to be accepted. Handlers go on as if nothing had happened for the
-  /// grace time of `limits`, and are then cancelled. The call returns, without an error, when the
-  /// last has ended and its connection is closed. Handlers that never look at their cancellation,
-  /// keep it waiting.
+  /// **To stop, cancel the task.** The listener is then closed: connecting is refused from now on,
+  /// also to clients that wait to be accepted. The connections drain
+  /// (``MessageSocket/startDraining()``): handlers that iterate with
+  /// ``MessageSequence/untilDraining()`` answer what has arrived and end, idle ones without a wait.
+  /// Other handlers go on for the grace period of `limits`, and are then cancelled. The call
+  /// returns, without an error, when the last has ended and its connection is closed. A handler
+  /// that never looks at its cancellation keeps it waiting.
   ///
-  /// When ``close()`` is called on the listener, the call accepts no more and waits for the
-  /// handlers, without a limit until the task is cancelled.
+  /// When ``LoopSocket/close()`` is called on the listener, the call accepts no more, the
+  /// connections drain, and it waits for the handlers, without a limit until the task is cancelled.
   ///
   /// When the process has no descriptor or memory left, it waits and tries again, as
   /// ``connections`` does.
@@ -32,7 +34,7 @@ extension SocketListener {
   ///     `CancellationError` after the handler was cancelled. Runs on the connection's loop.
   ///   - handler: Owns the connection while it runs.
   /// - Throws: ``SocketError``: `loopShutDown`, `loopFailed`, and errors of accept(2) that do not
-  ///   pass. The handlers have ended then too, within the grace time. Cancellation is no error.
+  ///   pass. The handlers have ended then too, within the grace period. Cancellation is no error.
   public nonisolated func serve(
     _ limits: ServeLimits = ServeLimits(),
     onError: @escaping @Sendable (any Error) -> Void = { _ in },

@@ -31,13 +31,16 @@ extension SocketListener {
   ///
   /// A peer that is not is closed before a byte of it is read, reported
   /// (``Authorization/reporting(_:)``), and the next one is waited for. When the task is cancelled
-  /// while an authorization looks at a peer, that connection is closed. While 64 refused
-  /// connections of the listener have not been closed yet, because of descriptors that their peers
-  /// have left in them, none is accepted.
+  /// while an authorization looks at a peer, that connection is closed. None is accepted while many
+  /// of the listener's connections have not been closed yet, because of descriptors that their
+  /// peers have left in them: 64 that were refused, 1,024 that have ended, or an eighth of the soft
+  /// `RLIMIT_NOFILE` if that is less; or so many that the process has no room (half of that limit).
   ///
   /// - Throws: ``SocketError``: `outOfDescriptors` (the connection keeps waiting in the kernel; try
   ///   again when some are free), `closed`, `loopShutDown`, `loopFailed`. `CancellationError` when
-  ///   the task was cancelled: then no connection was taken. One that won the race is returned.
+  ///   the task was cancelled: then no connection was taken; one that won the race is returned. A
+  ///   connection whose ``Authorization/custom(_:)`` rule throws because of the cancellation is
+  ///   closed: it was taken, and nobody has admitted it.
   public nonisolated func accept() async throws -> Connection {
     while true {
       // Asked each time: a task that came to the loop's thread without preferring it goes on
@@ -51,9 +54,10 @@ extension SocketListener {
   /// The connections that arrive from now on; ends when the listener is closed.
   ///
   /// A connection is accepted when it is asked for. Leaving the loop early, or cancelling its task,
-  /// loses none: what was not returned waits in the kernel for the next iteration. Several
-  /// iterations at once share the connections out among them. An error is thrown once, after which
-  /// the iteration is at its end. See ``serve(_:onError:handler:)`` for handling them.
+  /// loses none that was not being authorized: what was not accepted waits in the kernel for the
+  /// next iteration. Several iterations at once share the connections out among them. An error is
+  /// thrown once, after which the iteration is at its end. See ``serve(_:onError:handler:)`` for
+  /// handling them.
   public nonisolated var connections: ConnectionSequence<Self> {
     ConnectionSequence(listener: self)
   }
@@ -62,9 +66,8 @@ extension SocketListener {
 
   /// Nil if the peer was refused, or none was accepted because too many were.
   private nonisolated func acceptHere() async throws -> Connection? {
-    // Refused peers decide how long it takes to close their connections. What they hold open stays
-    // bounded.
-    if channel.refusedCount >= SocketChannel.maximumRefused {
+    // Peers decide how long it takes to close their connections. What they hold open stays bounded.
+    if channel.hasTooManyUnclosed {
       _ = try channel.number(for: .accept)
       try await loop.sleep(for: .milliseconds(10))
       return nil
@@ -84,8 +87,9 @@ extension SocketListener {
     }
     return Self.makeConnection(
       SocketChannel(
-        adopting: descriptor, kind: channel.kind, loop: connectionGroup?.next() ?? channel.loop,
-        policy: receivePolicy))
+        adopting: descriptor, boundTo: nil, kind: channel.kind,
+        loop: connectionGroup?.next() ?? channel.loop,
+        policy: receivePolicy, names: channel.names, closing: channel.endedConnections))
   }
 }
 
@@ -94,7 +98,7 @@ extension SocketForm {
   ///
   /// - Throws: ``SocketError``: `addressInUse`, `notSupported`.
   func listen(
-    _ descriptor: consuming OwnedFd, boundTo file: consuming BoundFile? = nil,
+    _ descriptor: consuming OwnedFd, boundTo file: consuming SocketFile? = nil,
     at address: AnySocketAddress, backlog: Int, on loop: IOLoop
   ) throws(SocketError) -> SocketChannel {
     let number = descriptor.withUnsafeFileDescriptor { $0.rawValue }
@@ -105,7 +109,9 @@ extension SocketForm {
     }
     let listening = cms_listen(number, Int32(clamping: backlog))
     guard listening == 0 else { throw SocketError(result: listening, .listen, address: address) }
+    let names = SocketIdentity(kind: kind, at: (try? descriptor.localAddress()) ?? address)
     return SocketChannel(
-      adopting: descriptor, boundTo: file, kind: kind, loop: loop, hasUntrustedPeers: true)
+      adopting: descriptor, boundTo: file, kind: kind, loop: loop, names: names,
+      hasUntrustedPeers: true)
   }
 }

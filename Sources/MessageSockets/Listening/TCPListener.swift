@@ -38,6 +38,7 @@ public actor TCPListener: SocketListener {
     adopting descriptor: consuming OwnedFd, on loop: IOLoop? = nil,
     connectionsOn group: IOLoopGroup? = nil
   ) throws(SocketError) {
+    let group = try IOLoopGroup.resolve(group, on: loop)
     let (channel, name) = try TCPStream.form.adoptListener(descriptor, on: loop)
     // The family was checked: the kernel names an Internet address.
     self.init(
@@ -55,7 +56,10 @@ public actor TCPListener: SocketListener {
   ///     `net.core.somaxconn` (4,096).
   ///   - settings: Options to set before it is bound, as ``SocketOption/reusePort``,
   ///     ``SocketOption/onlyV6``, and buffer sizes, which accepted connections inherit.
+  ///   - loop: The loop that the listener lives on; one of the shared loops if nil.
   ///   - group: Loops to spread the accepted connections over, in turn.
+  ///     By default those of ``IOLoopGroup/shared()``; where `loop` is given, or the caller is in
+  ///     ``IOLoop/run(_:)``, connections stay on the listener's loop.
   /// - Throws: ``SocketError``: `addressInUse`, `addressNotAvailable`, `notPermitted` (a port below
   ///   1024), `notSupported` (no IPv6), `outOfDescriptors`.
   public static func bind(
@@ -63,6 +67,7 @@ public actor TCPListener: SocketListener {
     on loop: IOLoop? = nil,
     connectionsOn group: IOLoopGroup? = nil
   ) throws(SocketError) -> TCPListener {
+    let group = try IOLoopGroup.resolve(group, on: loop)
     let loop = try IOLoop.resolve(loop)
     let name = AnySocketAddress(address)
     let descriptor = try TCPStream.form.make(

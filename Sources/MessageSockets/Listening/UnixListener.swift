@@ -43,8 +43,9 @@ public actor UnixListener<Connection: UnixConnection>: SocketListener {
   /// up, `LISTEN_FDS`; sd_listen_fds(3)), by another library, received in a message. It is set
   /// close-on-exec; its status flags stay as they are. A file that it is bound to is left alone.
   ///
-  /// On epoll, make it `O_NONBLOCK` if another process may accept from it too: a connection that is
-  /// gone before our turn would block the loop until the next comes.
+  /// On epoll, where the listener is not `O_NONBLOCK`, a thread accepts for the loop: other
+  /// processes that accept from it cannot block the loop, and each connection costs some 30 µs
+  /// more.
   ///
   /// - Parameters:
   ///   - descriptor: A Unix socket of this type's kind that listens.
@@ -52,8 +53,11 @@ public actor UnixListener<Connection: UnixConnection>: SocketListener {
   ///     (``Authorization/sameUser``).
   ///   - policy: What the peers may send: how many descriptors, of which kinds. Give one if peers
   ///     are not trusted.
+  ///   - loop: The loop that the listener lives on; one of the shared loops if nil.
   ///   - group: Loops to spread the accepted connections over, in turn.
-  ///     ``SocketListener/serve(_:onError:handler:)`` handles each where it lives.
+  ///     ``SocketListener/serve(_:onError:handler:)`` handles each where it lives. By default those
+  ///     of ``IOLoopGroup/shared()``; where `loop` is given, or the caller is in
+  ///     ``IOLoop/run(_:)``, connections stay on the listener's loop.
   /// - Throws: ``SocketError``: `wrongSocketKind`, with what it is (also: it does not listen); then
   ///   it is closed.
   public init(
@@ -62,8 +66,23 @@ public actor UnixListener<Connection: UnixConnection>: SocketListener {
     on loop: IOLoop? = nil,
     connectionsOn group: IOLoopGroup? = nil
   ) throws(SocketError) {
+    let group = try IOLoopGroup.resolve(group, on: loop)
     // A Unix socket listens only where it is bound.
     let (channel, name) = try Connection.form.adoptListener(descriptor, on: loop)
+    self.init(
+      channel: channel, address: name?.unix ?? .unnamed, group: group, authorization: authorization,
+      policy: policy)
+  }
+
+  /// Takes over a listening socket from another process, with the file that it is bound to.
+  ///
+  /// - Throws: ``SocketError``: `wrongSocketKind`; then it is closed, and the file stays.
+  package init(
+    adopting descriptor: consuming OwnedFd, boundTo file: consuming SocketFile?,
+    authorization: Authorization, policy: ReceivePolicy,
+    on loop: IOLoop?, connectionsOn group: IOLoopGroup?
+  ) throws(SocketError) {
+    let (channel, name) = try Connection.form.adoptListener(descriptor, boundTo: file, on: loop)
     self.init(
       channel: channel, address: name?.unix ?? .unnamed, group: group, authorization: authorization,
       policy: policy)
@@ -85,8 +104,11 @@ public actor UnixListener<Connection: UnixConnection>: SocketListener {
   ///     are not trusted.
   ///   - settings: Options to set before it is bound, as ``SocketOption/passCredentials``, which
   ///     accepted connections inherit from the first byte on.
+  ///   - loop: The loop that the listener lives on; one of the shared loops if nil.
   ///   - group: Loops to spread the accepted connections over, in turn.
-  ///     ``SocketListener/serve(_:onError:handler:)`` handles each where it lives.
+  ///     ``SocketListener/serve(_:onError:handler:)`` handles each where it lives. By default those
+  ///     of ``IOLoopGroup/shared()``; where `loop` is given, or the caller is in
+  ///     ``IOLoop/run(_:)``, connections stay on the listener's loop.
   /// - Throws: ``SocketError``, with the address: `addressInUse` (also: what stands at the path may
   ///   not be replaced; ``SocketError/detail`` says why), `notPermitted`, `notFound` (no such
   ///   directory), `outOfDescriptors`.
@@ -96,6 +118,7 @@ public actor UnixListener<Connection: UnixConnection>: SocketListener {
     policy: ReceivePolicy = ReceivePolicy(), settings: [SocketSetting] = [], on loop: IOLoop? = nil,
     connectionsOn group: IOLoopGroup? = nil
   ) throws(SocketError) -> UnixListener {
+    let group = try IOLoopGroup.resolve(group, on: loop)
     let loop = try IOLoop.resolve(loop)
     let descriptor = try Connection.form.make(settings: settings)
     let file = try binding.bind(descriptor, to: address)

@@ -9,6 +9,7 @@ public struct ByteSequence<Socket: StreamSocket>: AsyncSequence, Sendable {
   private let socket: Socket
   private let window: ReceiveWindow?
   private let policy: ReceivePolicy?
+  private var endsWithDraining = false
 
   init(socket: Socket, window: ReceiveWindow?, policy: ReceivePolicy?) {
     self.socket = socket
@@ -16,8 +17,19 @@ public struct ByteSequence<Socket: StreamSocket>: AsyncSequence, Sendable {
     self.policy = policy
   }
 
+  /// The same bytes up to the time when the socket's server drains: from then on those that have
+  /// arrived, and the end where the iteration would have to wait. See
+  /// ``MessageSequence/untilDraining()``.
+  public func untilDraining() -> ByteSequence {
+    var sequence = self
+    sequence.endsWithDraining = true
+    return sequence
+  }
+
   public func makeAsyncIterator() -> AsyncIterator {
-    AsyncIterator(unread: UnreadBytes(socket: socket, window: window, policy: policy))
+    AsyncIterator(
+      unread: UnreadBytes(
+        socket: socket, window: window, policy: policy, endsWithDraining: endsWithDraining))
   }
 
   /// Returns a byte of those that have been received, and receives when there are none left. Copies

@@ -9,6 +9,7 @@ public struct MessageSequence<Socket: MessageSocket>: AsyncSequence, Sendable {
   private let socket: Socket
   private let window: ReceiveWindow
   private let policy: ReceivePolicy?
+  private var endsWithDraining = false
 
   init(socket: Socket, window: ReceiveWindow, policy: ReceivePolicy?) {
     self.socket = socket
@@ -16,8 +17,26 @@ public struct MessageSequence<Socket: MessageSocket>: AsyncSequence, Sendable {
     self.policy = policy
   }
 
+  /// The same messages up to the time when the socket's server drains: see
+  /// ``MessageSocket/startDraining()``.
+  ///
+  /// From then on the iteration delivers the messages that have arrived, those received ahead and
+  /// those in the kernel's queue, and ends where it would have to wait for another. A server whose
+  /// handlers iterate so does not spend its grace period on idle clients. A peer that sends without
+  /// a pause keeps the iteration going; ``MessageSocket/isDraining`` tells its loop.
+  ///
+  /// The end does not mean that the peer has said all that it wanted: of a stream, a part of a
+  /// frame may have arrived. Where the end stands for success, as of a file that is uploaded, use
+  /// the plain sequence, or ask ``MessageSocket/isDraining``.
+  public func untilDraining() -> MessageSequence {
+    var sequence = self
+    sequence.endsWithDraining = true
+    return sequence
+  }
+
   public func makeAsyncIterator() -> AsyncIterator {
-    AsyncIterator(socket: socket, window: window, policy: policy)
+    AsyncIterator(
+      socket: socket, window: window, policy: policy, endsWithDraining: endsWithDraining)
   }
 
   /// Receives one message a step. After the end, or an error, there is nothing more; what arrives
@@ -27,19 +46,24 @@ public struct MessageSequence<Socket: MessageSocket>: AsyncSequence, Sendable {
     private let window: ReceiveWindow
     /// To be set before the first step.
     private var policy: ReceivePolicy?
+    private let endsWithDraining: Bool
     private var isFinished = false
 
-    init(socket: Socket, window: ReceiveWindow, policy: ReceivePolicy?) {
+    init(socket: Socket, window: ReceiveWindow, policy: ReceivePolicy?, endsWithDraining: Bool) {
       self.socket = socket
       self.window = window
       self.policy = policy
+      self.endsWithDraining = endsWithDraining
     }
 
     public mutating func next(isolation: isolated (any Actor)?) async throws -> ReceivedMessage? {
       if isFinished { return nil }
       do {
         if let policy = policy.take() { try await socket.setReceivePolicy(policy) }
-        let message = try await socket.nextMessage(window: window)
+        let message =
+          endsWithDraining
+          ? try await socket.nextMessageUntilDraining(window: window)
+          : try await socket.nextMessage(window: window)
         isFinished = message == nil
         return message
       } catch {

@@ -19,44 +19,60 @@ public final class ReceivedMessage: Sendable, ControlMessageCarrier {
   public let descriptorCount: Int
 
   /// How many bytes arrived; with ``ReceiveOptions/fullLength`` how many the message had, also
-  /// where ``payload`` has fewer.
+  /// where ``payload`` has fewer. See ``ReceiveOutcome/fullLength``.
   public let byteCount: Int
 
   private let messageFlags: Int32
-  private let extras: MessageExtras?
+  private let metadata: MessageMetadata?
   private let descriptors: Mutex<OwnedFds>
-  /// Nil if there is nothing to claim.
-  private let claims: DescriptorClaims?
+  /// Nil if the message brought no descriptor.
+  private let takenDescriptors: TakenDescriptorCounter?
 
-  /// Nil for the end of the stream.
+  /// What a receive has brought; nil for the end of the stream.
+  ///
+  /// - Throws: ``SocketError``: `messageIncomplete`, if something is missing and the socket's
+  ///   policy does not say that it is to be returned.
   @inline(never)
-  init?(_ ended: consuming EndedOperation, _ channel: SocketChannel) {
-    var received = ended.takeOutcome()
+  static func received(
+    _ ended: consuming CompletedOperation, _ channel: SocketChannel, _ options: ReceiveOptions = []
+  ) throws -> ReceivedMessage? {
+    let received = ended.takeOutcome()
     if received.isEnd { return nil }
+    let tellsLength = options.contains(.fullLength)
+    let isThrown = received.throwsLoss(tellsLength: tellsLength)
+    let message = ReceivedMessage(received, channel, tellsLength: tellsLength)
+    if isThrown { throw message.incompleteness(channel) }
+    return message
+  }
+
+  /// The error for a message of which something is missing. It keeps the message.
+  func incompleteness(_ channel: SocketChannel) -> any Error {
+    channel.naming(SocketError.messageIncomplete(outcome, keeping: self))
+  }
+
+  init(_ received: consuming OperationOutcome, _ channel: SocketChannel, tellsLength: Bool = false)
+  {
     let count = received.descriptors.count
-    // Moved, not copied.
-    var bytes: [UInt8] = []
-    swap(&bytes, &received.payload)
-    payload = bytes
+    payload = received.takePayload()
     descriptorCount = count
-    byteCount = received.byteCount
+    byteCount = tellsLength ? received.fullLength ?? received.byteCount : received.byteCount
     messageFlags = received.messageFlags
-    extras = received.extras.take()
-    claims = count == 0 ? nil : channel.claims
+    metadata = received.metadata.take()
+    takenDescriptors = count == 0 ? nil : channel.takenDescriptors
     var owned = OwnedFds()
     swap(&owned, &received.descriptors)
     descriptors = Mutex(owned)
   }
 
   /// Who sent it, if the socket asks for that (`SO_PASSCRED`). The C name is `SCM_CREDENTIALS`.
-  public var credentials: Credentials? { extras?.credentials }
+  public var credentials: Credentials? { metadata?.credentials?.known }
 
   /// All control messages as they arrived, unknown kinds included, if there were others than
   /// descriptors; in the places of descriptors stands -1.
-  public var control: ControlMessageBuffer { extras?.control ?? ControlMessageBuffer() }
+  public var control: ControlMessageBuffer { metadata?.control ?? ControlMessageBuffer() }
 
   /// What did not arrive.
-  public var outcome: ReceiveOutcome { ReceiveOutcome(flags: messageFlags, extras) }
+  public var outcome: ReceiveOutcome { ReceiveOutcome(flags: messageFlags, metadata) }
 
   /// Flags of the message, as ``ReceiveFlags/endOfRecord``. What is missing, ``outcome`` says. The
   /// C name is `msg_flags`.
@@ -64,7 +80,7 @@ public final class ReceivedMessage: Sendable, ControlMessageCarrier {
 
   /// Where a datagram came from; nil if its socket has no name, and on connections. The C name is
   /// `msg_name`.
-  public var sender: AnySocketAddress? { extras?.sender }
+  public var sender: AnySocketAddress? { metadata?.sender }
 
   /// Gives away all descriptors that are left, in the order in which they were sent. A second call
   /// gets none.
@@ -78,10 +94,11 @@ public final class ReceivedMessage: Sendable, ControlMessageCarrier {
   }
 
   /// Gives away the descriptor of the sender's process, if the socket asks for it
-  /// (``SocketOption/passProcessDescriptor``); nil if there is none, or it was taken before. A
-  /// failure says why the kernel could not make it: `ESRCH`, the sender has ended. The C name is
-  /// `SCM_PIDFD`.
-  public func takeProcess() -> Result<ProcessFd, Errno>? { extras?.takeProcess() }
+  /// (``SocketOption/passProcessDescriptor``); nil if there is none, or it was taken before. The C
+  /// name is `SCM_PIDFD`.
+  ///
+  /// - Throws: Why the kernel could not make it: `ESRCH`, the sender has ended.
+  public func takeProcess() throws(Errno) -> ProcessFd? { try metadata?.takeProcess()?.get() }
 
   /// Gives away the first descriptor that is left.
   public func takeDescriptor() -> OwnedFd? {
@@ -91,12 +108,30 @@ public final class ReceivedMessage: Sendable, ControlMessageCarrier {
     }
   }
 
+  /// Gives away the descriptor at `index`, counted among those that are left; nil if they are
+  /// fewer.
+  package func takeDescriptor(at index: Int) -> OwnedFd? {
+    descriptors.withLock { owned in
+      guard index >= 0, index < owned.count else { return nil }
+      noteTaken(1)
+      return owned.remove(at: index)
+    }
+  }
+
   private func noteTaken(_ count: Int) {
-    claims?.add(count)
-    extras?.judgement?.handedOver(count)
+    takenDescriptors?.add(count)
+    metadata?.evaluation?.handedOver(count)
   }
 
   deinit {
-    if let judgement = extras?.judgement { descriptors.withLock { judgement.discard(&$0) } }
+    if let evaluation = metadata?.evaluation { descriptors.withLock { evaluation.discard(&$0) } }
   }
+}
+
+extension SocketError {
+  /// For ``Code/messageIncomplete``: the message, as far as it arrived, and its ``outcome``. It is
+  /// the error's: descriptors that are not taken from it close with the last copy of the error.
+  ///
+  /// Of a receive into memory of the caller's the bytes are here, and none were appended there.
+  public var message: ReceivedMessage? { delivered as? ReceivedMessage }
 }

@@ -4,7 +4,7 @@ internal import SocketEngine
 public import SystemPackage
 
 /// What came with a message whose bytes were received into the caller's own memory. Owns the
-/// descriptors: what is not taken closes with it.
+/// descriptors: what is not taken closes with it, under a ``ReceivePolicy`` on another thread.
 ///
 /// Control messages of other kinds are properties: ``ControlMessageCarrier``.
 public struct ReceivedParts: ~Copyable, Sendable, ControlMessageCarrier {
@@ -15,32 +15,57 @@ public struct ReceivedParts: ~Copyable, Sendable, ControlMessageCarrier {
   /// The descriptors, in the order in which they were sent, close-on-exec. (`SCM_RIGHTS`)
   public var descriptors: OwnedFds
 
+  /// How many bytes were written into the caller's memory.
+  let writtenCount: Int
   private let messageFlags: Int32
-  private let extras: MessageExtras?
+  private let metadata: MessageMetadata?
 
   /// Nil for the end of the stream.
+  ///
+  /// - Parameter memory: Where the bytes are.
+  /// - Throws: As ``ReceivedMessage/received(_:_:_:)``.
+  @unsafe
   @inline(never)
-  init?(_ ended: consuming EndedOperation, _ channel: SocketChannel) {
+  init?(
+    _ ended: consuming CompletedOperation, _ channel: SocketChannel,
+    in memory: UnsafeMutableRawBufferPointer, _ options: ReceiveOptions
+  ) throws {
     var received = ended.takeOutcome()
     if received.isEnd { return nil }
-    byteCount = received.byteCount
+    let tellsLength = options.contains(.fullLength)
+    if received.throwsLoss(tellsLength: tellsLength) {
+      // The bytes go with the error. A message received ahead has brought its own.
+      if received.payload.isEmpty {
+        // SAFETY: the caller's memory, of which so many bytes were filled.
+        received.payload = unsafe [UInt8](memory.prefix(received.byteCount))
+      }
+      throw ReceivedMessage(received, channel).incompleteness(channel)
+    }
+    writtenCount = received.byteCount
+    byteCount = tellsLength ? received.fullLength ?? received.byteCount : received.byteCount
     messageFlags = received.messageFlags
-    extras = received.extras.take()
+    metadata = received.metadata.take()
     descriptors = OwnedFds()
     swap(&descriptors, &received.descriptors)
-    if !descriptors.isEmpty { channel.noteClaimed(descriptors.count) }
-    if let judgement = extras?.judgement { judgement.handedOver(descriptors.count) }
+    if !descriptors.isEmpty { channel.countTaken(descriptors.count) }
+    if let evaluation = metadata?.evaluation { evaluation.handedOver(descriptors.count) }
+  }
+
+  deinit {
+    if let evaluation = metadata?.evaluation, !descriptors.isEmpty {
+      evaluation.discard(descriptors)
+    }
   }
 
   /// Who sent it, if the socket asks for that. (`SCM_CREDENTIALS`)
-  public var credentials: Credentials? { extras?.credentials }
+  public var credentials: Credentials? { metadata?.credentials?.known }
 
   /// All control messages, if there were others than descriptors; in the places of descriptors
   /// stands -1.
-  public var control: ControlMessageBuffer { extras?.control ?? ControlMessageBuffer() }
+  public var control: ControlMessageBuffer { metadata?.control ?? ControlMessageBuffer() }
 
   /// What did not arrive.
-  public var outcome: ReceiveOutcome { ReceiveOutcome(flags: messageFlags, extras) }
+  public var outcome: ReceiveOutcome { ReceiveOutcome(flags: messageFlags, metadata) }
 
   /// Flags of the message, as ``ReceiveFlags/endOfRecord``. What is missing, ``outcome`` says. The
   /// C name is `msg_flags`.
@@ -48,8 +73,10 @@ public struct ReceivedParts: ~Copyable, Sendable, ControlMessageCarrier {
 
   /// Where a datagram came from; nil if its socket has no name, and on connections. The C name is
   /// `msg_name`.
-  public var sender: AnySocketAddress? { extras?.sender }
+  public var sender: AnySocketAddress? { metadata?.sender }
 
   /// Gives away the descriptor of the sender's process; see ``ReceivedMessage/takeProcess()``.
-  public mutating func takeProcess() -> Result<ProcessFd, Errno>? { extras?.takeProcess() }
+  public mutating func takeProcess() throws(Errno) -> ProcessFd? {
+    try metadata?.takeProcess()?.get()
+  }
 }

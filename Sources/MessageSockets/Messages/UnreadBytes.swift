@@ -11,16 +11,23 @@ final class UnreadBytes<Socket: StreamSocket> {
   private var policy: ReceivePolicy?
   @usableFromInline var bytes: [UInt8] = []
   @usableFromInline var position = 0
+  private let endsWithDraining: Bool
+  /// What came with these bytes: goes with those that go back, and ends when they are used up.
+  private var company: OperationOutcome?
   private var isFinished = false
 
-  init(socket: Socket, window: ReceiveWindow?, policy: ReceivePolicy?) {
+  init(socket: Socket, window: ReceiveWindow?, policy: ReceivePolicy?, endsWithDraining: Bool) {
     self.socket = socket
     self.window = window
     self.policy = policy
+    self.endsWithDraining = endsWithDraining
   }
 
   deinit {
-    if position < bytes.count { socket.channel.putBack(bytes[position...]) }
+    guard var piece = company.take() else { return }
+    guard position < bytes.count else { return piece.discard() }
+    piece.putBytes(bytes, after: position)
+    socket.channel.unread(piece)
   }
 
   @inlinable
@@ -36,11 +43,18 @@ final class UnreadBytes<Socket: StreamSocket> {
     if isFinished { return false }
     do {
       if let policy = policy.take() { try await socket.setReceivePolicy(policy) }
-      let message = try await socket.nextMessage(window: window)
-      bytes = message?.payload ?? []
-      position = 0
-      isFinished = message == nil
-      return message != nil
+      if let used = company.take() { used.discard() }
+      let next =
+        endsWithDraining
+        ? try await socket.nextPieceUntilDraining(window: window)
+        : try await socket.nextPiece(window: window)
+      guard var piece = next, !piece.isEnd else {
+        isFinished = true
+        return false
+      }
+      (bytes, position) = piece.takeBytes()
+      company = consume piece
+      return true
     } catch {
       isFinished = true
       throw error

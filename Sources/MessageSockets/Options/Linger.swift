@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-/// What close(2) does with data that has not been sent yet (TCP). The C name is `struct linger`.
+internal import CMessageSockets
+
+/// How close(2) treats TCP data that has not been sent yet. The C name is `struct linger`.
 ///
-/// A socket that lingers can hold up its loop for so long when it is closed.
+/// Closing a socket that lingers can block its loop for as long.
 public struct Linger: Hashable, Sendable, SocketOptionValue {
-  /// Seconds that closing waits for the rest to be sent; 0: the rest is dropped and the connection
-  /// reset; nil: closing returns at once, and the kernel goes on sending.
+  /// Seconds that closing waits for the rest to be sent. With 0 the rest is dropped and the
+  /// connection reset; with nil closing returns immediately and the kernel goes on sending.
   public var seconds: Int32?
 
   public init(seconds: Int32?) { self.seconds = seconds }
@@ -24,6 +26,8 @@ public struct Linger: Hashable, Sendable, SocketOptionValue {
 }
 
 extension SocketOption where Value == Linger {
-  /// What closing the socket waits for. `SO_LINGER`.
-  public static var linger: SocketOption { SocketOption(level: 1, name: 13) }
+  /// How long closing the socket waits for unsent data. The C name is `SO_LINGER`.
+  public static var linger: SocketOption {
+    SocketOption(level: cms_sol_socket, name: cms_so_linger)
+  }
 }

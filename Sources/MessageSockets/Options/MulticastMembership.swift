@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 public import Ancillary
+internal import CMessageSockets
 
-/// A multicast group, and the interface on which a ``UDPSocket`` joins or leaves it: the value of
-/// ``SocketOption/joinGroupV4``, ``SocketOption/leaveGroupV4`` and the same for IPv6. Can only be
-/// set. The C name is `struct group_req`; see ip(7).
+/// A multicast group, and the interface on which a ``UDPSocket`` joins or leaves it. The C name is
+/// `struct group_req`; see ip(7).
+///
+/// The value of ``SocketOption/joinMulticastGroupV4``, ``SocketOption/leaveMulticastGroupV4`` and
+/// their IPv6 forms, which can be set but not read.
 public struct MulticastMembership: Hashable, Sendable, SocketOptionValue {
   /// The group's address, of the socket's family.
   public var group: InternetAddress.Host
-  /// The interface by its index; 0: the system chooses. The C name is if_nametoindex(3).
+  /// The interface by its index; with 0 the system chooses. The C name is if_nametoindex(3).
   public var interface: UInt32
 
   public init(group: InternetAddress.Host, interface: UInt32 = 0) {
@@ -31,12 +34,20 @@ public struct MulticastMembership: Hashable, Sendable, SocketOptionValue {
 }
 
 extension SocketOption where Value == MulticastMembership {
-  /// Receive what is sent to a group. `MCAST_JOIN_GROUP`. Level `IPPROTO_IP`: for an IPv4 socket.
-  public static var joinGroupV4: SocketOption { SocketOption(level: 0, name: 42) }
-  /// No longer. `MCAST_LEAVE_GROUP`.
-  public static var leaveGroupV4: SocketOption { SocketOption(level: 0, name: 45) }
-  /// Receive what is sent to a group (IPv6). `MCAST_JOIN_GROUP`.
-  public static var joinGroupV6: SocketOption { SocketOption(level: 41, name: 42) }
-  /// No longer (IPv6). `MCAST_LEAVE_GROUP`.
-  public static var leaveGroupV6: SocketOption { SocketOption(level: 41, name: 45) }
+  /// Joins an IPv4 multicast group. The C name is `MCAST_JOIN_GROUP`.
+  public static var joinMulticastGroupV4: SocketOption {
+    SocketOption(level: cms_ipproto_ip, name: cms_mcast_join_group)
+  }
+  /// Leaves an IPv4 multicast group. The C name is `MCAST_LEAVE_GROUP`.
+  public static var leaveMulticastGroupV4: SocketOption {
+    SocketOption(level: cms_ipproto_ip, name: cms_mcast_leave_group)
+  }
+  /// Joins an IPv6 multicast group. The C name is `MCAST_JOIN_GROUP`.
+  public static var joinMulticastGroupV6: SocketOption {
+    SocketOption(level: cms_ipproto_ipv6, name: cms_mcast_join_group)
+  }
+  /// Leaves an IPv6 multicast group. The C name is `MCAST_LEAVE_GROUP`.
+  public static var leaveMulticastGroupV6: SocketOption {
+    SocketOption(level: cms_ipproto_ipv6, name: cms_mcast_leave_group)
+  }
 }

@@ -1,72 +1,120 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import Ancillary
+internal import CMessageSockets
 
-// IPPROTO_TCP, IPPROTO_IP, IPPROTO_IPV6 and IPPROTO_UDP; see tcp(7), ip(7), ipv6(7), udp(7).
+// Levels IPPROTO_TCP, IPPROTO_IP, IPPROTO_IPV6 and IPPROTO_UDP: tcp(7), ip(7), ipv6(7), udp(7).
 
 extension SocketOption where Value == Bool {
-  /// Send small pieces at once, without waiting for more. `TCP_NODELAY`.
-  public static var noDelay: SocketOption { SocketOption(level: 6, name: 1) }
-  /// Hold back small pieces until this is off again. `TCP_CORK`.
-  public static var cork: SocketOption { SocketOption(level: 6, name: 3) }
-  /// Attach the number of bytes that are left to read (TCP): ``ControlMessageCarrier/bytesLeft``.
-  /// `TCP_INQ`, Linux 4.18.
-  public static var reportBytesLeftTCP: SocketOption { SocketOption(level: 6, name: 36) }
+  /// Sends small pieces immediately instead of waiting for more. The C name is `TCP_NODELAY`.
+  public static var noDelay: SocketOption { tcp(cms_tcp_nodelay) }
 
-  /// Attach the address that a packet came to, and the interface (IPv4):
-  /// ``ControlMessageCarrier/packetInfoV4``. `IP_PKTINFO`.
-  public static var packetInfoV4: SocketOption { SocketOption(level: 0, name: 8) }
-  /// The same for IPv6. `IPV6_RECVPKTINFO`.
-  public static var packetInfoV6: SocketOption { SocketOption(level: 41, name: 49) }
-  /// Attach the packet's time to live (IPv4): ``ControlMessageCarrier/hopLimit``. `IP_RECVTTL`.
-  public static var receiveHopLimitV4: SocketOption { SocketOption(level: 0, name: 12) }
-  /// The same for IPv6. `IPV6_RECVHOPLIMIT`.
-  public static var receiveHopLimitV6: SocketOption { SocketOption(level: 41, name: 51) }
-  /// Attach the type of service and ECN (IPv4): ``ControlMessageCarrier/trafficClass``.
-  /// `IP_RECVTOS`.
-  public static var receiveTrafficClassV4: SocketOption { SocketOption(level: 0, name: 13) }
-  /// The same for IPv6. `IPV6_RECVTCLASS`.
-  public static var receiveTrafficClassV6: SocketOption { SocketOption(level: 41, name: 66) }
-  /// Keep errors (ICMP: port unreachable …) in the error queue, with the message that caused them:
-  /// receive with ``ReceiveOptions/errorQueue`` (IPv4). `IP_RECVERR`.
+  /// Holds back small pieces until this option is off again. The C name is `TCP_CORK`.
+  public static var cork: SocketOption { tcp(cms_tcp_cork) }
+
+  /// Attaches the number of unread bytes to each TCP receive: ``ControlMessageCarrier/bytesLeft``.
+  /// The C name is `TCP_INQ`, since Linux 4.18.
+  public static var reportBytesLeftTCP: SocketOption { tcp(cms_tcp_inq) }
+
+  /// Attaches the destination address and interface of each IPv4 packet:
+  /// ``ControlMessageCarrier/packetInfoV4``. The C name is `IP_PKTINFO`.
+  public static var packetInfoV4: SocketOption { ipv4(cms_ip_pktinfo) }
+
+  /// Attaches the destination address and interface of each IPv6 packet:
+  /// ``ControlMessageCarrier/packetInfoV6``. The C name is `IPV6_RECVPKTINFO`.
+  public static var packetInfoV6: SocketOption { ipv6(cms_ipv6_recvpktinfo) }
+
+  /// Attaches the time to live of each IPv4 packet: ``ControlMessageCarrier/hopLimit``. The C name
+  /// is `IP_RECVTTL`.
+  public static var receiveHopLimitV4: SocketOption { ipv4(cms_ip_recvttl) }
+
+  /// Attaches the hop limit of each IPv6 packet: ``ControlMessageCarrier/hopLimit``. The C name is
+  /// `IPV6_RECVHOPLIMIT`.
+  public static var receiveHopLimitV6: SocketOption { ipv6(cms_ipv6_recvhoplimit) }
+
+  /// Attaches the type of service and ECN of each IPv4 packet:
+  /// ``ControlMessageCarrier/trafficClass``. The C name is `IP_RECVTOS`.
+  public static var receiveTrafficClassV4: SocketOption { ipv4(cms_ip_recvtos) }
+
+  /// Attaches the traffic class and ECN of each IPv6 packet:
+  /// ``ControlMessageCarrier/trafficClass``. The C name is `IPV6_RECVTCLASS`.
+  public static var receiveTrafficClassV6: SocketOption { ipv6(cms_ipv6_recvtclass) }
+
+  /// Keeps network errors, such as an unreachable port, in the error queue of an IPv4 socket, with
+  /// the message that caused them. Receive them with ``ReceiveOptions/errorQueue``. The C name is
+  /// `IP_RECVERR`.
   ///
-  /// Each of them is also reported once by the next send or receive of the socket, whoever it was
-  /// about: on a socket that is not connected, a client that has gone makes a receive throw
-  /// `connectionRefused`, and ends an iteration of ``MessageSocket/messages``. Nothing else is
-  /// lost: receive, or iterate, again.
-  public static var errorQueueV4: SocketOption { SocketOption(level: 0, name: 11) }
-  /// The same for IPv6. `IPV6_RECVERR`.
-  public static var errorQueueV6: SocketOption { SocketOption(level: 41, name: 25) }
-  /// Attach the address that a redirected packet was meant for (IPv4, transparent proxies).
-  /// `IP_RECVORIGDSTADDR`.
-  public static var originalDestinationV4: SocketOption { SocketOption(level: 0, name: 20) }
-  /// The same for IPv6. `IPV6_RECVORIGDSTADDR`.
-  public static var originalDestinationV6: SocketOption { SocketOption(level: 41, name: 74) }
-  /// IPv6 only: an IPv4 socket may be bound to the same port. Set before binding:
-  /// ``SocketSetting``. `IPV6_V6ONLY`.
-  public static var onlyV6: SocketOption { SocketOption(level: 41, name: 26) }
+  /// The next send or receive of the socket also reports each error once, whichever destination it
+  /// concerns: on an unconnected socket, one unreachable client makes a receive throw
+  /// `connectionRefused`, which ends an iteration of ``MessageSocket/messages``. No message is
+  /// lost: receive or iterate again.
+  public static var errorQueueV4: SocketOption { ipv4(cms_ip_recverr) }
 
-  /// Receive several messages of one sender at once, glued together:
-  /// ``ControlMessageCarrier/segmentSize`` tells where to cut. `UDP_GRO`, Linux 5.0.
-  public static var coalesceReceives: SocketOption { SocketOption(level: 17, name: 104) }
+  /// Keeps network errors in the error queue of an IPv6 socket, as ``errorQueueV4`` does for IPv4.
+  /// The C name is `IPV6_RECVERR`.
+  public static var errorQueueV6: SocketOption { ipv6(cms_ipv6_recverr) }
+
+  /// Attaches the original destination of redirected IPv4 packets, for transparent proxies:
+  /// ``ControlMessageCarrier/originalDestination``. The C name is `IP_RECVORIGDSTADDR`.
+  public static var originalDestinationV4: SocketOption { ipv4(cms_ip_recvorigdstaddr) }
+
+  /// Attaches the original destination of redirected IPv6 packets, for transparent proxies:
+  /// ``ControlMessageCarrier/originalDestination``. The C name is `IPV6_RECVORIGDSTADDR`.
+  public static var originalDestinationV6: SocketOption { ipv6(cms_ipv6_recvorigdstaddr) }
+
+  /// Limits an IPv6 socket to IPv6, so that an IPv4 socket can be bound to the same port. Set it
+  /// before binding, as a ``SocketSetting``. The C name is `IPV6_V6ONLY`.
+  public static var onlyV6: SocketOption { ipv6(cms_ipv6_v6only) }
+
+  /// Joins several UDP messages of one sender into one receive:
+  /// ``ControlMessageCarrier/segmentSize`` tells where to cut. The C name is `UDP_GRO`, since Linux
+  /// 5.0.
+  public static var coalesceReceives: SocketOption { udp(cms_udp_gro) }
 }
 
 extension SocketOption where Value == Int {
-  /// Time to live of packets sent (IPv4), 1 to 255. `IP_TTL`.
-  public static var hopLimitV4: SocketOption { SocketOption(level: 0, name: 2) }
-  /// The same for IPv6. `IPV6_UNICAST_HOPS`.
-  public static var hopLimitV6: SocketOption { SocketOption(level: 41, name: 16) }
-  /// Type of service of packets sent, ECN in the lowest two bits (IPv4). `IP_TOS`.
-  public static var trafficClassV4: SocketOption { SocketOption(level: 0, name: 1) }
-  /// The same for IPv6. `IPV6_TCLASS`.
-  public static var trafficClassV6: SocketOption { SocketOption(level: 41, name: 67) }
-  /// Seconds of silence before a keep-alive probe. `TCP_KEEPIDLE`.
-  public static var keepAliveIdle: SocketOption { SocketOption(level: 6, name: 4) }
-  /// Seconds between keep-alive probes. `TCP_KEEPINTVL`.
-  public static var keepAliveInterval: SocketOption { SocketOption(level: 6, name: 5) }
-  /// Milliseconds that sent data may stay unacknowledged before the connection ends.
+  /// The time to live of IPv4 packets sent, 1 to 255. The C name is `IP_TTL`.
+  public static var hopLimitV4: SocketOption { ipv4(cms_ip_ttl) }
+
+  /// The hop limit of IPv6 packets sent, 0 to 255. The C name is `IPV6_UNICAST_HOPS`.
+  public static var hopLimitV6: SocketOption { ipv6(cms_ipv6_unicast_hops) }
+
+  /// The type of service of IPv4 packets sent, with ECN in the lowest two bits. The C name is
+  /// `IP_TOS`.
+  public static var trafficClassV4: SocketOption { ipv4(cms_ip_tos) }
+
+  /// The traffic class of IPv6 packets sent, with ECN in the lowest two bits. The C name is
+  /// `IPV6_TCLASS`.
+  public static var trafficClassV6: SocketOption { ipv6(cms_ipv6_tclass) }
+
+  /// Seconds of silence before the first keep-alive probe. The C name is `TCP_KEEPIDLE`.
+  public static var keepAliveIdle: SocketOption { tcp(cms_tcp_keepidle) }
+
+  /// Seconds between keep-alive probes. The C name is `TCP_KEEPINTVL`.
+  public static var keepAliveInterval: SocketOption { tcp(cms_tcp_keepintvl) }
+
+  /// Milliseconds that sent data may stay unacknowledged before the connection ends. The C name is
   /// `TCP_USER_TIMEOUT`.
-  public static var unacknowledgedTimeout: SocketOption { SocketOption(level: 6, name: 18) }
-  /// Bytes of each message that a large send is cut into by the kernel (UDP). `UDP_SEGMENT`, Linux
-  /// 4.18.
-  public static var sendSegmentSize: SocketOption { SocketOption(level: 17, name: 103) }
+  public static var unacknowledgedTimeout: SocketOption { tcp(cms_tcp_user_timeout) }
+
+  /// Bytes of each message that the kernel cuts a large UDP send into. The C name is `UDP_SEGMENT`,
+  /// since Linux 4.18.
+  public static var sendSegmentSize: SocketOption { udp(cms_udp_segment) }
+}
+
+extension SocketOption {
+  private static func tcp(_ name: Int32) -> SocketOption {
+    SocketOption(level: cms_ipproto_tcp, name: name)
+  }
+
+  private static func udp(_ name: Int32) -> SocketOption {
+    SocketOption(level: cms_ipproto_udp, name: name)
+  }
+
+  private static func ipv4(_ name: Int32) -> SocketOption {
+    SocketOption(level: cms_ipproto_ip, name: name)
+  }
+
+  private static func ipv6(_ name: Int32) -> SocketOption {
+    SocketOption(level: cms_ipproto_ipv6, name: name)
+  }
 }

@@ -5,8 +5,8 @@ internal import SocketEngine
 /// An option of a socket, with the type of its value. The C names are getsockopt(2) and
 /// setsockopt(2).
 ///
-/// The static members are those that users of these sockets reach for. Any other is made from its
-/// numbers:
+/// The static members are the options that these sockets are mostly used with. Make any other from
+/// its numbers:
 /// ```swift
 /// try await socket.setOption(SocketOption<Int>(level: SOL_SOCKET, name: SO_BUSY_POLL), to: 50)
 /// ```
@@ -22,19 +22,21 @@ public struct SocketOption<Value: SocketOptionValue>: Hashable, Sendable {
   }
 }
 
-/// What the value of a socket option can be: `Bool`, `Int`, `Int32`, `UInt32`, or bytes.
+/// A type of socket option values: `Bool`, `Int`, `Int32`, `UInt32`, or bytes.
 public protocol SocketOptionValue: Sendable {
   /// The bytes as the system takes them.
   var optionBytes: [UInt8] { get }
-  /// Reads what the system returned; nil if it has another size.
+  /// Reads the bytes that the system returned; nil if the size does not match.
   init?(optionBytes: [UInt8])
 }
 
 extension SocketOptionValue where Self: FixedWidthInteger {
+  // SAFETY: the bytes of an integer, copied at once.
   public var optionBytes: [UInt8] { unsafe withUnsafeBytes(of: self) { unsafe Array($0) } }
 
   public init?(optionBytes bytes: [UInt8]) {
     guard bytes.count == MemoryLayout<Self>.size else { return nil }
+    // SAFETY: the length was checked above, and each pattern of bits is an integer.
     self = unsafe bytes.withUnsafeBytes { unsafe $0.loadUnaligned(as: Self.self) }
   }
 }
@@ -42,7 +44,7 @@ extension SocketOptionValue where Self: FixedWidthInteger {
 extension Int32: SocketOptionValue {}
 extension UInt32: SocketOptionValue {}
 
-/// A C `int`; a value beyond 32 bits is cut to the nearest that fits.
+/// A C `int`; a value beyond 32 bits is clamped.
 extension Int: SocketOptionValue {
   public var optionBytes: [UInt8] { Int32(clamping: self).optionBytes }
 
@@ -74,6 +76,7 @@ extension SocketOption {
   {
     var bytes = [UInt8](repeating: 0, count: 256)
     var length = UInt32(bytes.count)
+    // SAFETY: the kernel writes at most `length` bytes, the size of the array.
     let result = unsafe bytes.withUnsafeMutableBytes {
       unsafe cms_get_option(number, level, self.name, $0.baseAddress, &length)
     }
@@ -87,6 +90,7 @@ extension SocketOption {
   }
 
   func set(_ number: Int32, to value: Value) throws(SocketError) {
+    // SAFETY: the kernel reads the bytes during the call only.
     let result = unsafe value.optionBytes.withUnsafeBytes {
       unsafe cms_set_option(number, level, name, $0.baseAddress, UInt32($0.count))
     }

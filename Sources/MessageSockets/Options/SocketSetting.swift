@@ -2,8 +2,8 @@
 internal import SocketEngine
 internal import SystemPackage
 
-/// An option and the value that it is to have, to be set on a new socket before it is bound,
-/// listens or connects: some options count from then on only.
+/// An option and its value, applied to a new socket before it is bound, listens, or connects. Some
+/// options have no effect when they are set later.
 /// ```swift
 /// let address = InternetAddress(.any as IPv6Address, port: 8080)
 /// let listener = try TCPListener.bind(to: address, settings: [SocketSetting(.onlyV6, true), SocketSetting(.receiveBufferSize, 1 << 20)])
@@ -13,7 +13,7 @@ public struct SocketSetting: Sendable {
 
   /// - Parameters:
   ///   - option: The option, as for ``LoopSocket/setOption(_:to:)``.
-  ///   - value: What it is set to.
+  ///   - value: The value to set.
   public init<Value>(_ option: SocketOption<Value>, _ value: Value) {
     apply = { number throws(SocketError) in try option.set(number, to: value) }
   }

@@ -27,11 +27,13 @@ public struct Authorization: Sendable {
   public static var anyone: Authorization { Authorization(.anyone) }
 
   /// Processes of our own (effective) user, and those of root, who could become our user anyway. A
-  /// peer whose user is unknown, or stands for users that are not mapped into our user namespace
-  /// (65534), is refused, also if that is our own number.
+  /// peer whose user is unknown is refused, also one without a number in our user namespace:
+  /// ``PeerIdentity/userID``.
   public static var sameUser: Authorization { Authorization(.sameUser) }
 
-  /// Processes of these users, and no other: root and our own user only if they are named.
+  /// Processes of these users, and no other: root and our own user only if they are named. A peer
+  /// without a number in our user namespace is refused, also if the number that the kernel shows in
+  /// its place is named: ``PeerIdentity/userID``.
   public static func users(_ users: Set<UInt32>) -> Authorization { Authorization(.users(users)) }
 
   /// Whoever `decide` says yes to. Throwing refuses, too, and is reported. The next connection is
@@ -76,8 +78,7 @@ public struct Authorization: Sendable {
   }
 
   static func isSameUser(_ user: UInt32?, as ours: UInt32) -> Bool {
-    // The kernel's overflow user: whoever has no number in our user namespace.
-    guard let user, user != 65534 else { return false }
+    guard let user else { return false }
     return user == ours || user == 0
   }
 }
@@ -90,7 +91,9 @@ public struct PeerRefusal: Sendable {
 }
 
 extension PeerRefusal: CustomStringConvertible {
+  /// For logs, on one line, whatever the error's own text is:
+  /// `refused a connection of process 4711, user 1000, group 1000`.
   public var description: String {
-    "refused a connection of \(peer)" + (error.map { ": \($0)" } ?? "")
+    ("refused a connection of \(peer)" + (error.map { ": \($0)" } ?? "")).visible
   }
 }

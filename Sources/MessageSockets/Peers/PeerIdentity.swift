@@ -14,11 +14,15 @@ public struct PeerIdentity: Sendable, Hashable {
   /// ``UnixConnection/peerProcess()``.
   public let processID: Int32?
   /// The user. The C name is `SO_PEERCRED`.
+  ///
+  /// Nil also for a user without a number in our user namespace, as seen from a container. The
+  /// kernel shows all of these as its overflow user (`kernel.overflowuid`, 65534 by default, read
+  /// for each identity); a real user of that number cannot be told apart from them.
   public let userID: UInt32?
-  /// The group.
+  /// The group; nil also for one without a number in our user namespace (`kernel.overflowgid`).
   public let groupID: UInt32?
-  /// The supplementary groups, sorted as the kernel has them. The C name is `SO_PEERGROUPS`, Linux
-  /// 4.13.
+  /// The supplementary groups, sorted as the kernel has them, without those that have no number in
+  /// our user namespace. The C name is `SO_PEERGROUPS`, Linux 4.13.
   public let supplementaryGroups: [UInt32]?
   /// The security label, where a security module labels sockets. The C name is `SO_PEERSEC`.
   public let securityLabel: SecurityLabel?
@@ -39,8 +43,9 @@ public struct PeerIdentity: Sendable, Hashable {
     groupID == group || supplementaryGroups?.contains(group) ?? false
   }
 
-  /// Asks about a socket: four system calls, none of which waits.
+  /// Asks about a socket, by system calls none of which waits.
   init(ofPeerOf number: Int32) {
+    // SAFETY: the bytes are the kernel's, and the array outlives the span.
     let credentials = PeerOption.credentials.bytes(number).flatMap { bytes in
       unsafe try? Credentials(decoding: bytes.span.bytes)
     }
@@ -50,11 +55,15 @@ public struct PeerIdentity: Sendable, Hashable {
     userID = isKnown ? credentials?.userID : nil
     groupID = isKnown ? credentials?.groupID : nil
     supplementaryGroups = PeerOption.groups.bytes(number).map { bytes in
-      unsafe bytes.withUnsafeBytes { raw in
+      // SAFETY: only whole numbers inside the array are read.
+      let groups = unsafe bytes.withUnsafeBytes { raw in
         (0..<raw.count / 4).map {
           unsafe raw.loadUnaligned(fromByteOffset: $0 * 4, as: UInt32.self)
         }
       }
+      // There may be tens of thousands, and all of them are of one moment.
+      let overflow = cms_overflow_group()
+      return groups.filter { $0 != overflow }
     }
     securityLabel = PeerOption.label.bytes(number).map {
       SecurityLabel(bytes: $0.last == 0 ? Array($0.dropLast()) : $0)
@@ -70,7 +79,7 @@ extension PeerIdentity: CustomStringConvertible {
     if let supplementaryGroups, !supplementaryGroups.isEmpty {
       parts.append("groups " + supplementaryGroups.map { "\($0)" }.joined(separator: " "))
     }
-    if let securityLabel { parts.append("label \(securityLabel.text)") }
+    if let securityLabel { parts.append("label \(securityLabel)") }
     return parts.joined(separator: ", ")
   }
 }
@@ -86,8 +95,9 @@ enum PeerOption: Int32 {
     var length: UInt32 = 256
     while true {
       var bytes = [UInt8](repeating: 0, count: Int(length))
+      // SAFETY: the kernel writes at most `length` bytes, the size of the array.
       let result = unsafe bytes.withUnsafeMutableBytes {
-        unsafe cms_get_option(number, 1, rawValue, $0.baseAddress, &length)
+        unsafe cms_get_option(number, cms_sol_socket, rawValue, $0.baseAddress, &length)
       }
       if result == 0 { return Array(bytes.prefix(Int(length))) }
       // ERANGE brings the length that is needed: 65,536 groups at most.

@@ -2,7 +2,7 @@
 public import Ancillary
 internal import CMessageSockets
 internal import SocketEngine
-public import SystemPackage
+internal import SystemPackage
 
 extension UnixConnection {
   /// Who is at the other end.
@@ -17,34 +17,33 @@ extension UnixConnection {
   /// The C name is `SO_PEERPIDFD`, Linux 6.5.
   ///
   /// Nil where the kernel does not have it: a pidfd made from the number of ``PeerIdentity`` could
-  /// be another process's, and is not offered. A failure says why there is none: `ESRCH`, the
-  /// process has ended (some kernels give a descriptor all the same); `EMFILE`, we have no
-  /// descriptor left.
+  /// be another process's, and is not offered.
   ///
-  /// - Throws: ``SocketError``: `closed`.
-  public nonisolated func peerProcess() async throws -> Result<ProcessFd, Errno>? {
-    try await peerProcessOnLoop()
-  }
+  /// - Throws: ``SocketError``: `closed`; `system` with the errno `noSuchProcess` if the process
+  ///   has ended (some kernels give a descriptor all the same); `outOfDescriptors`.
+  public nonisolated func peerProcess() async throws -> ProcessFd? { try await peerProcessOnLoop() }
 
   private func peerIdentityOnLoop() throws -> PeerIdentity {
     PeerIdentity(ofPeerOf: try channel.number(for: .query))
   }
 
-  private func peerProcessOnLoop() throws -> Result<ProcessFd, Errno>? {
+  private func peerProcessOnLoop() throws -> ProcessFd? {
     var descriptor: Int32 = -1
     var length: UInt32 = 4
+    // SAFETY: the kernel writes four bytes, into a local.
     let result = unsafe cms_get_option(
-      try channel.number(for: .query), 1, PeerOption.process.rawValue, &descriptor, &length)
+      try channel.number(for: .query), cms_sol_socket, PeerOption.process.rawValue, &descriptor,
+      &length)
     if result == 0, descriptor >= 0 {
-      return .success(ProcessFd(adopting: OwnedFd(adopting: FileDescriptor(rawValue: descriptor))))
+      return ProcessFd(adopting: OwnedFd(adopting: FileDescriptor(rawValue: descriptor)))
     }
     let errno = Errno(rawValue: -result)
     switch errno {
     case .protocolNotAvailable, .notSupported: return nil
     // What older kernels say of a process that was waited for, and of a pair's end that has no
     // peer.
-    case .invalidArgument, .noData: return .failure(.noSuchProcess)
-    default: return .failure(errno)
+    case .invalidArgument, .noData: throw SocketError(result: -Errno.noSuchProcess.rawValue, .query)
+    default: throw SocketError(result: result, .query)
     }
   }
 }

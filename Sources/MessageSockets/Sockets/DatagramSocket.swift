@@ -10,7 +10,7 @@ internal import SystemPackage
 ///
 /// An error of the socket is no end either, but it ends an iteration: a connected socket's peer is
 /// gone (`connectionRefused`), or on any with ``SocketOption/errorQueueV4`` one of those that it
-/// has sent to. The kernel reports it once, and the messages behind it are there: a server that
+/// has sent to. It is reported once, behind the messages that were queued before it: a server that
 /// asks for errors iterates again.
 public protocol DatagramSocket: MessageSocket {
   /// The family's address.
@@ -18,33 +18,37 @@ public protocol DatagramSocket: MessageSocket {
 }
 
 extension DatagramSocket {
-  /// Sends one message to an address; see ``MessageSocket/sendMessage(_:control:options:)``. The C
-  /// name is sendmsg(2) with `msg_name`.
+  /// Sends one message to an address; see
+  /// ``MessageSocket/sendMessage(_:control:options:deadline:)``. The C name is sendmsg(2) with
+  /// `msg_name`.
   ///
   /// - Throws: also ``SocketError``, with the address: `connectionRefused` and `notFound` (Unix:
   ///   nobody is bound there), `notPermitted` (Unix: no write permission on the file),
   ///   `hostUnreachable`, `addressNotAvailable` (UDP).
   public nonisolated func sendMessage(
     _ payload: RawSpan, to address: Address, control: ControlMessageBuffer = ControlMessageBuffer(),
-    options: SendOptions = []
+    options: SendOptions = [], deadline: ContinuousClock.Instant? = nil
   ) async throws {
     let name = AnySocketAddress(address).bytes
     // SAFETY: an array of bytes has no padding.
-    try await send(payload, numbers: Span(), control: control, to: unsafe name.span.bytes, options)
+    try await send(
+      payload, numbers: Span(), control: control, to: unsafe name.span.bytes, options,
+      timeout: Duration(until: deadline))
   }
 
-  /// Sends bytes to an address; see ``sendMessage(_:to:control:options:)``.
+  /// Sends bytes to an address; see ``sendMessage(_:to:control:options:deadline:)``.
   public nonisolated func sendMessage(
     _ payload: [UInt8], to address: Address, control: ControlMessageBuffer = ControlMessageBuffer(),
-    options: SendOptions = []
+    options: SendOptions = [], deadline: ContinuousClock.Instant? = nil
   ) async throws {
     // SAFETY: an array of bytes has no padding.
     try await sendMessage(
-      unsafe payload.span.bytes, to: address, control: control, options: options)
+      unsafe payload.span.bytes, to: address, control: control, options: options, deadline: deadline
+    )
   }
 
   /// Sends bytes gathered from several buffers to an address; see
-  /// ``sendMessage(_:to:control:options:)``.
+  /// ``sendMessage(_:to:control:options:deadline:)``.
   public nonisolated func sendMessage(
     gathering pieces: borrowing GatherBuffers, to address: Address,
     control: ControlMessageBuffer = ControlMessageBuffer(),

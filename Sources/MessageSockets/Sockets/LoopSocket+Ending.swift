@@ -51,9 +51,31 @@ extension LoopSocket {
   /// the end again, a connection's reset maybe as its end.
   ///
   /// - Throws: ``SocketError``: `closed`; `messagesUnread` if messages that were received ahead
-  ///   (``messages``) have not been asked for: they could not be put back into the kernel's queue.
-  ///   The socket is open then: receive them, and try again.
+  ///   (``MessageSocket/messages``) have not been asked for: they could not be put back into the
+  ///   kernel's queue. The socket is open then, and what waits goes on waiting: receive them, and
+  ///   try again.
   public nonisolated func release() async throws -> OwnedFd { try await releaseOnLoop() }
+
+  /// Makes another descriptor of the socket, to pass it on while it is in use: to a successor, to a
+  /// child process, into a table of descriptors. The C name is fcntl(2) with `F_DUPFD_CLOEXEC`.
+  ///
+  /// Nothing of the socket ends or changes. Both descriptors stand for one open file:
+  /// - Two users of a listener share its connections out between them; two receivers of a socket,
+  ///   its messages. Messages that this socket has received ahead (``MessageSocket/messages``) stay
+  ///   here.
+  /// - Status flags, options and ``MessageSocket/shutdown(_:)`` are common to both.
+  /// - **The peer finds the end only when all duplicates are closed.** One that is kept in a table
+  ///   hides that this socket was closed; a listener goes on listening, and keeps its address.
+  ///   Where the connection is to end, ``MessageSocket/shutdown(_:)`` it before ``close()``.
+  /// - A path's file goes with this listener; the duplicate keeps no file.
+  ///   Use ``UnixBinding/removesFile`` where a successor takes the path over.
+  ///
+  /// Not cancellable: nothing is waited for but the loop.
+  ///
+  /// - Throws: ``SocketError``: `closed`; `outOfDescriptors`.
+  public nonisolated func duplicate() async throws -> OwnedFd { try await duplicateOnLoop() }
+
+  private func duplicateOnLoop() throws -> OwnedFd { try channel.duplicate() }
 
   private func releaseOnLoop() async throws -> OwnedFd { try await channel.release() }
 

@@ -16,53 +16,49 @@ extension MessageSocket {
   /// in front. On seqpacket an empty message without descriptors cannot be told from the end, and
   /// reads as nil.
   ///
+  /// - Parameters:
+  ///   - options: Flags for this call.
+  ///     - ``ReceiveOptions/peek`` returns a copy and leaves the message; the copy has descriptors
+  ///       of its own.
+  ///     - ``ReceiveOptions/errorQueue`` waits for the next entry of the socket's error queue,
+  ///       which messages do not pass: ``ControlMessageCarrier/extendedError`` (with
+  ///       ``SocketOption/errorQueueV4``).
+  ///     - ``ReceiveOptions/outOfBand`` does not wait for messages, nor for a byte that was not
+  ///       announced: then it fails (`EINVAL`). The kernel drops the byte when the stream is read
+  ///       past it, as receiving ahead does (``messages``, on io_uring): iterate in a window of
+  ///       fewer than 253 descriptors where such bytes matter.
+  ///     - ``ReceiveOptions/fullLength`` makes ``ReceivedMessage/byteCount`` the length that the
+  ///       message had; one that was cut is returned then. Without meaning on a stream: Linux would
+  ///       throw its bytes away, and is never asked.
+  ///     - ``ReceiveOptions/waitForAll`` is not kept: Linux returns what is there from a receive
+  ///       that has room for control messages.
+  ///   - deadline: When to give up; nil for never. A message that has arrived is returned, also if
+  ///     the deadline has passed meanwhile, or had passed before the call.
   /// - Throws: ``SocketError``: `connectionReset`, `closed`, `loopShutDown`, `loopFailed`,
-  ///   `outOfMemory`. `CancellationError` when the task was cancelled: then no message was taken
-  ///   from the socket. A message that won the race against the cancellation is returned. Not an
-  ///   error: truncation and descriptors that could not be delivered; see
-  ///   ``ReceivedMessage/outcome``.
-  public nonisolated func receiveMessage() async throws -> ReceivedMessage? {
-    try await receive(timeout: nil, [])
-  }
-
-  /// Receives with flags for this call; see ``receiveMessage()``.
-  ///
-  /// - ``ReceiveOptions/peek`` returns a copy and leaves the message; the copy has descriptors of
-  ///   its own.
-  /// - ``ReceiveOptions/errorQueue`` waits for the next entry of the socket's error queue, which
-  ///   messages do not pass: ``ControlMessageCarrier/extendedError`` (with
-  ///   ``SocketOption/errorQueueV4``).
-  /// - ``ReceiveOptions/outOfBand`` does not wait for messages, nor for a byte that nobody has
-  ///   announced: then it fails (`EINVAL`). The kernel drops the byte when the stream is read past
-  ///   it, as receiving ahead does (``messages``, on io_uring): iterate in a window of fewer than
-  ///   253 descriptors where such bytes matter.
-  /// - ``ReceiveOptions/waitForAll`` is not kept: Linux returns what is there from a receive that
-  ///   has room for control messages.
-  ///
-  /// - Throws: as ``receiveMessage()``, and ``SocketError``: `wouldBlock` with
-  ///   ``ReceiveOptions/doNotWait``.
-  public nonisolated func receiveMessage(options: ReceiveOptions) async throws -> ReceivedMessage? {
-    try await receive(timeout: nil, options)
-  }
-
-  /// Receives with flags for this call, or gives up at `deadline`. See
-  /// ``receiveMessage(options:)``, ``receiveMessage(deadline:)``.
-  public nonisolated func receiveMessage(options: ReceiveOptions, deadline: ContinuousClock.Instant)
-    async throws -> ReceivedMessage?
-  {
-    try await receive(timeout: deadline - .now, options)
+  ///   `outOfMemory`; `deadlineExceeded`, and `wouldBlock` with ``ReceiveOptions/doNotWait``: then
+  ///   no message was taken from the socket. `CancellationError` when the task was cancelled: then
+  ///   no message was taken either. A message that won the race against the cancellation is
+  ///   returned. `messageIncomplete`, if the end of its payload or control data is missing: the
+  ///   error has what arrived, ``SocketError/message``, and the next receive the next message. A
+  ///   ``ReceivePolicy`` has it returned instead. An error of the socket, as `connectionReset`,
+  ///   comes behind the messages that were queued before it.
+  public nonisolated func receiveMessage(
+    options: ReceiveOptions = [], deadline: ContinuousClock.Instant? = nil
+  ) async throws -> ReceivedMessage? {
+    try await receive(timeout: Duration(until: deadline), options)
   }
 
   /// Receives what there is, at most `maximum` messages, in one wait: it waits for the first, and
   /// takes those that have arrived with it. Empty at the end.
   ///
-  /// On io_uring the messages arrive as for ``messages(window:)``, in a window of `maximum`
+  /// On io_uring the messages arrive as for ``messages(window:policy:)``, in a window of `maximum`
   /// messages; elsewhere each costs a system call.
   ///
   /// - Precondition: `maximum` is 1 or more.
-  /// - Throws: as ``receiveMessage()``, while there is no message yet. An error or end behind the
-  ///   first message is found by the next receive.
-  public nonisolated func receiveMessages(max maximum: Int) async throws -> [ReceivedMessage] {
+  /// - Throws: as ``receiveMessage(options:deadline:)``, while there is no message yet. An error or
+  ///   end behind the first message is found by the next receive, and so is a message of which
+  ///   something is missing.
+  public nonisolated func receiveMessages(upTo maximum: Int) async throws -> [ReceivedMessage] {
     precondition(maximum > 0, "A batch has room for at least one message")
     // Each step looks anew where it is: a task that is on the loop's thread without preferring it
     // (`Task.immediate`) goes on elsewhere after a wait.
@@ -78,29 +74,19 @@ extension MessageSocket {
 
   private nonisolated(nonsending) func messageIfThere() async -> ReceivedMessage? {
     guard let received = await channel.receiveIfThere() else { return nil }
-    return ReceivedMessage(received, channel)
+    return ReceivedMessage(received.takeOutcome(), channel)
   }
 
   private func messageIfThereOnLoop() async -> ReceivedMessage? { await messageIfThere() }
-
-  /// Receives the next message, or gives up at `deadline`. See ``receiveMessage()``.
-  ///
-  /// - Throws: as ``receiveMessage()``, and ``SocketError`` with the code `deadlineExceeded`: then
-  ///   no message was taken from the socket. A message that has arrived is returned, also if the
-  ///   deadline has passed meanwhile, or had passed before the call.
-  public nonisolated func receiveMessage(deadline: ContinuousClock.Instant) async throws
-    -> ReceivedMessage?
-  {
-    try await receive(timeout: deadline - .now, [])
-  }
 
   /// Receives the next message into memory of the caller's, without an allocation (but for more
   /// than four descriptors, or control messages of other kinds).
   ///
   /// The bytes are appended to `payload`, at most as many as it has room for: of a stream the rest
   /// comes with the next receive (the descriptors of what had been received ahead, for
-  /// ``messages``, with its first piece), of a seqpacket message it is lost and
-  /// ``ReceivedParts/outcome`` says so. Nil at the end, as ``receiveMessage()``.
+  /// ``messages``, with its first piece), of a seqpacket message or datagram it is lost, and
+  /// `messageIncomplete` is thrown, with the bytes in ``SocketError/message``; then nothing was
+  /// appended. Nil at the end, as ``receiveMessage(options:deadline:)``.
   /// ```swift
   /// let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: 65536, alignment: 1)
   /// defer { memory.deallocate() }
@@ -113,22 +99,15 @@ extension MessageSocket {
   ///
   /// - Parameters:
   ///   - payload: Where the bytes go, behind those that it has.
-  ///   - options: Flags for this call, as for ``receiveMessage(options:)``.
-  /// - Throws: as ``receiveMessage(options:)``, and ``SocketError``: `noRoom` if `payload` is full;
-  ///   then nothing was appended.
-  public nonisolated func receiveMessage(
-    into payload: inout OutputRawSpan, options: ReceiveOptions = []
-  ) async throws -> ReceivedParts? {
-    try await receive(into: &payload, timeout: nil, options)
-  }
-
-  /// Receives the next message into memory of the caller's, or gives up at `deadline`. See
-  /// ``receiveMessage(into:options:)``, ``receiveMessage(deadline:)``.
+  ///   - options: Flags for this call, as for ``receiveMessage(options:deadline:)``.
+  ///   - deadline: When to give up, as for ``receiveMessage(options:deadline:)``.
+  /// - Throws: as ``receiveMessage(options:deadline:)``, and ``SocketError``: `noRoom` if `payload`
+  ///   is full; then nothing was appended.
   public nonisolated func receiveMessage(
     into payload: inout OutputRawSpan, options: ReceiveOptions = [],
-    deadline: ContinuousClock.Instant
+    deadline: ContinuousClock.Instant? = nil
   ) async throws -> ReceivedParts? {
-    try await receive(into: &payload, timeout: deadline - .now, options)
+    try await receive(into: &payload, timeout: Duration(until: deadline), options)
   }
 
   @inline(__always)
@@ -144,7 +123,7 @@ extension MessageSocket {
     }
     let received = unsafe try await channel.receive(
       into: memory, flags: options.rawValue, timeout: timeout)
-    return Self.add(ReceivedParts(received, channel), to: &payload)
+    return Self.add(unsafe try ReceivedParts(received, channel, in: memory, options), to: &payload)
   }
 
   // Never inlined, these two: what they need would stay with the task as long as that waits.
@@ -168,9 +147,11 @@ extension MessageSocket {
     -> ReceivedParts?
   {
     guard let parts else { return nil }
-    // SAFETY: the kernel has filled so many bytes, or all there was room for.
+    let count = parts.writtenCount
+    // SAFETY: the kernel, or the engine, has written so many bytes behind those in use.
     unsafe payload.withUnsafeMutableBytes { bytes, used in
-      used += min(parts.byteCount, bytes.count - used)
+      precondition(count <= bytes.count - used, "More was received than there was room for")
+      used += count
     }
     return parts
   }
@@ -178,37 +159,36 @@ extension MessageSocket {
   private func receiveOnLoop(
     into memory: SendableMemory, timeout: Duration?, _ options: ReceiveOptions
   ) async throws -> ReceivedParts? {
-    ReceivedParts(
-      unsafe try await channel.receive(
-        into: memory.bytes, flags: options.rawValue, timeout: timeout), channel)
+    let received = unsafe try await channel.receive(
+      into: memory.bytes, flags: options.rawValue, timeout: timeout)
+    return unsafe try ReceivedParts(received, channel, in: memory.bytes, options)
   }
 
   /// The messages that arrive from now on; ends when the peer has closed.
   ///
   /// The kernel delivers ahead of demand, within a window of 32 messages or 256 descriptors
-  /// (``messages(window:)``); what is beyond stays in the socket's queue, and slows the sender
-  /// down. Leaving the loop early, or cancelling its task, loses nothing: what was received ahead
-  /// is what the next receive returns. Several iterations at once share the messages out among
-  /// them.
-  public nonisolated var messages: MessageSequence<Self> { messages(window: ReceiveWindow()) }
+  /// (``messages(window:policy:)``); what is beyond stays in the socket's queue, and slows the
+  /// sender down. An error ends the iteration, also that for a message of which something is
+  /// missing; a new iteration goes on behind it. Leaving the loop early, or cancelling its task,
+  /// loses nothing: what was received ahead is what the next receive returns. Several iterations at
+  /// once share the messages out among them.
+  public nonisolated var messages: MessageSequence<Self> { messages() }
 
-  /// The same with a window of your own. It holds for the socket: of several iterations the last to
-  /// ask sets it.
+  /// The messages that arrive from now on, as ``messages``, in a window of your own or under a
+  /// policy.
   ///
-  /// Beyond the window the socket may hold what was on its way when the window became full: at most
-  /// ``IOLoop/Configuration/receiveBuffers`` messages, before Linux 6.1 twice as many.
-  public nonisolated func messages(window: ReceiveWindow) -> MessageSequence<Self> {
-    MessageSequence(socket: self, window: window, policy: nil)
-  }
-
-  /// The same under a policy, which the socket has from the first step on
-  /// (``setReceivePolicy(_:)``).
-  ///
-  /// A message that the policy answers with an error ends the iteration with that error. What came
-  /// after it is not lost: iterate again to go on.
-  public nonisolated func messages(window: ReceiveWindow = ReceiveWindow(), policy: ReceivePolicy)
-    -> MessageSequence<Self>
-  {
+  /// - Parameters:
+  ///   - window: How much is received ahead of demand. It holds for the socket: of several
+  ///     iterations the last to ask sets it. Beyond the window the socket may hold what was on its
+  ///     way when the window became full: at most ``IOLoop/Configuration/receiveBuffers`` messages,
+  ///     before Linux 6.1 twice as many.
+  ///   - policy: What the peer may send; the socket has it from the first step on
+  ///     (``setReceivePolicy(_:)``). Nil leaves the policy that the socket has. A message that the
+  ///     policy answers with an error ends the iteration with that error; what came after it is not
+  ///     lost: iterate again to go on.
+  public nonisolated func messages(
+    window: ReceiveWindow = ReceiveWindow(), policy: ReceivePolicy? = nil
+  ) -> MessageSequence<Self> {
     MessageSequence(socket: self, window: window, policy: policy)
   }
 
@@ -231,11 +211,22 @@ extension MessageSocket {
   nonisolated func nextMessage(window: ReceiveWindow?) async throws -> ReceivedMessage? {
     let channel = channel
     guard channel.isOnLoop else { return try await nextMessageOnLoop(window: window) }
-    return ReceivedMessage(try await channel.receiveAhead(window: window), channel)
+    return try ReceivedMessage.received(try await channel.receiveAhead(window: window), channel)
+  }
+
+  /// The same for bytes, of which a part may be given back.
+  nonisolated func nextPiece(window: ReceiveWindow?) async throws -> OperationOutcome {
+    let channel = channel
+    guard channel.isOnLoop else { return try await nextPieceOnLoop(window: window) }
+    return try await channel.receiveAhead(window: window).takeOutcome()
+  }
+
+  private func nextPieceOnLoop(window: ReceiveWindow?) async throws -> OperationOutcome {
+    try await channel.receiveAhead(window: window).takeOutcome()
   }
 
   private func nextMessageOnLoop(window: ReceiveWindow?) async throws -> ReceivedMessage? {
-    ReceivedMessage(try await channel.receiveAhead(window: window), channel)
+    try ReceivedMessage.received(try await channel.receiveAhead(window: window), channel)
   }
 
   @inline(__always)
@@ -244,17 +235,17 @@ extension MessageSocket {
   {
     let channel = channel
     guard channel.isOnLoop else { return try await receiveOnLoop(timeout: timeout, options) }
-    return ReceivedMessage(
-      unsafe try await channel.receive(into: nil, flags: options.rawValue, timeout: timeout),
-      channel)
+    let received = unsafe try await channel.receive(
+      into: nil, flags: options.rawValue, timeout: timeout)
+    return try ReceivedMessage.received(received, channel, options)
   }
 
   private func receiveOnLoop(timeout: Duration?, _ options: ReceiveOptions) async throws
     -> ReceivedMessage?
   {
-    ReceivedMessage(
-      unsafe try await channel.receive(into: nil, flags: options.rawValue, timeout: timeout),
-      channel)
+    let received = unsafe try await channel.receive(
+      into: nil, flags: options.rawValue, timeout: timeout)
+    return try ReceivedMessage.received(received, channel, options)
   }
 }
 

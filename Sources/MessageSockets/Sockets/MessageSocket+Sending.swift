@@ -18,32 +18,40 @@ extension MessageSocket {
   ///     possible where there are messages; on a stream an empty payload does nothing.
   ///   - control: Control messages, encoded.
   ///   - options: Flags for this call.
+  ///   - deadline: When to give up; nil for never. What can be sent without a wait is sent also
+  ///     after the deadline. On a stream a part of the payload may have gone out by then: add
+  ///     ``SendOptions/finishOnceBegun`` where the connection is to stay usable.
   /// - Throws: ``SocketError``: `messageTooLarge`, `peerClosed` (no `SIGPIPE`), `connectionReset`,
   ///   `connectionRefused` (datagram: nobody is bound there), `notConnected`, `notPermitted`,
   ///   `closed`, `loopShutDown`, `loopFailed`; `wouldBlock` with ``SendOptions/doNotWait``;
-  ///   `emptyPayload` (control messages without payload on a stream); `partialSend` when a stream
-  ///   send was stopped midway. `CancellationError` when the task was cancelled and nothing was
-  ///   sent. If the message had gone out whole before the cancellation took effect, the call
-  ///   succeeds.
+  ///   `deadlineExceeded` when nothing was sent before the deadline; `emptyPayload` (control
+  ///   messages without payload on a stream); `partialSend` when a stream send was stopped midway.
+  ///   `CancellationError` when the task was cancelled and nothing was sent. If the message had
+  ///   gone out whole before the cancellation took effect, the call succeeds.
   public nonisolated func sendMessage(
     _ payload: RawSpan, control: ControlMessageBuffer = ControlMessageBuffer(),
-    options: SendOptions = []
+    options: SendOptions = [],
+    deadline: ContinuousClock.Instant? = nil
   ) async throws {
-    try await send(payload, numbers: Span(), control: control, to: RawSpan(), options)
+    try await send(
+      payload, numbers: Span(), control: control, to: RawSpan(), options,
+      timeout: Duration(until: deadline))
   }
 
-  /// Sends bytes; see ``sendMessage(_:control:options:)``.
+  /// Sends bytes; see ``sendMessage(_:control:options:deadline:)``.
   public nonisolated func sendMessage(
     _ payload: [UInt8], control: ControlMessageBuffer = ControlMessageBuffer(),
-    options: SendOptions = []
+    options: SendOptions = [],
+    deadline: ContinuousClock.Instant? = nil
   ) async throws {
     // SAFETY: an array of bytes has no padding between its elements.
     try await send(
-      unsafe payload.span.bytes, numbers: Span(), control: control, to: RawSpan(), options)
+      unsafe payload.span.bytes, numbers: Span(), control: control, to: RawSpan(), options,
+      timeout: Duration(until: deadline))
   }
 
   /// Sends one message whose payload is gathered from several buffers, at most 1,024 (`IOV_MAX`; up
-  /// to eight without an allocation); see ``sendMessage(_:control:options:)``.
+  /// to eight without an allocation); see ``sendMessage(_:control:options:deadline:)``.
   /// ```swift
   /// var pieces = GatherBuffers(header.span.bytes)
   /// pieces.append(body.span.bytes)
@@ -63,23 +71,27 @@ extension MessageSocket {
   @inline(__always)
   nonisolated func send(
     _ payload: RawSpan, numbers: Span<FileDescriptor>, control: ControlMessageBuffer,
-    to name: RawSpan, _ options: SendOptions
+    to name: RawSpan, _ options: SendOptions,
+    timeout: Duration? = nil
   ) async throws {
     let channel = channel
     if channel.isOnLoop {
       try await channel.send(
-        payload, numbers: numbers, control: control, to: name, flags: options.rawValue)
+        payload, numbers: numbers, control: control, to: name, flags: options.rawValue,
+        timeout: timeout)
     } else {
-      try await sendOnLoop(payload, numbers: numbers, control: control, to: name, options)
+      try await sendOnLoop(payload, numbers: numbers, control: control, to: name, options, timeout)
     }
   }
 
   private func sendOnLoop(
     _ payload: RawSpan, numbers: Span<FileDescriptor>, control: ControlMessageBuffer,
-    to name: RawSpan, _ options: SendOptions
+    to name: RawSpan, _ options: SendOptions,
+    _ timeout: Duration?
   ) async throws {
     try await channel.send(
-      payload, numbers: numbers, control: control, to: name, flags: options.rawValue)
+      payload, numbers: numbers, control: control, to: name, flags: options.rawValue,
+      timeout: timeout)
   }
 
   /// The same for a payload in pieces.

@@ -12,6 +12,7 @@ extension SocketChannel {
     let loop = try IOLoop.resolve(loop)
     var first: Int32 = -1
     var second: Int32 = -1
+    // SAFETY: the call writes two numbers, into locals.
     let result = unsafe cms_unix_socketpair(kind.type, &first, &second)
     guard result == 0 else { throw SocketError(result: result, .createSocket) }
     return (

@@ -55,19 +55,19 @@ struct SocketForm {
   /// that it is bound to.
   ///
   /// - Throws: As ``check(_:)``; then it is closed.
-  func adoptListener(_ descriptor: consuming OwnedFd, on loop: IOLoop?) throws(SocketError) -> (
-    SocketChannel, AnySocketAddress?
-  ) {
+  func adoptListener(
+    _ descriptor: consuming OwnedFd, boundTo file: consuming SocketFile? = nil, on loop: IOLoop?
+  ) throws(SocketError) -> (SocketChannel, AnySocketAddress?) {
     var form = self
     form.isListening = true
     try form.check(descriptor)
     let address = try descriptor.localAddress()
     let loop = try IOLoop.resolve(loop)
-    return (
-      SocketChannel(
-        adopting: descriptor, boundTo: nil, kind: kind, loop: loop, hasUntrustedPeers: true),
-      address
-    )
+    let channel = SocketChannel(
+      adopting: descriptor, boundTo: file, kind: kind, loop: loop,
+      names: SocketIdentity(kind: kind, at: address),
+      hasUntrustedPeers: true)
+    return (channel, address)
   }
 
   private static func describe(_ family: Int32, _ type: Int32, _ isListening: Bool) -> String {
@@ -87,6 +87,7 @@ extension OwnedFd {
   /// bind(2).
   func bind(to address: AnySocketAddress) throws(SocketError) {
     let number = withUnsafeFileDescriptor { $0.rawValue }
+    // SAFETY: the kernel reads the bytes during the call only.
     let result = unsafe address.bytes.withUnsafeBytes {
       unsafe cms_bind(number, $0.baseAddress, UInt32($0.count))
     }

@@ -35,6 +35,7 @@ public actor TCPStream: StreamSocket {
   ///   - address: The listener's.
   ///   - settings: Options to set before it connects, as ``SocketOption/receiveBufferSize``, which
   ///     the connection's window depends on.
+  ///   - loop: The loop that the socket lives on; one of the shared loops if nil.
   /// - Throws: ``SocketError``, with the address: `connectionRefused`, `timedOut`,
   ///   `hostUnreachable`, `notSupported` (no IPv6). `CancellationError` when the task was cancelled
   ///   first.
@@ -42,9 +43,12 @@ public actor TCPStream: StreamSocket {
     to address: InternetAddress, settings: [SocketSetting] = [], on loop: IOLoop? = nil
   ) async throws -> TCPStream {
     let descriptor = try form.make(family: address.family, settings: settings)
-    let socket = TCPStream(
-      channel: SocketChannel(adopting: descriptor, kind: .stream, loop: try IOLoop.resolve(loop)))
-    try await socket.connectOnLoop(to: AnySocketAddress(address))
+    let name = AnySocketAddress(address)
+    let channel = SocketChannel(
+      adopting: descriptor, boundTo: nil, kind: .stream, loop: try IOLoop.resolve(loop),
+      names: SocketIdentity(kind: .stream, connectedTo: name))
+    let socket = TCPStream(channel: channel)
+    try await socket.connectOnLoop(to: name)
     return socket
   }
 }

@@ -20,22 +20,27 @@ public actor UDPSocket: DatagramSocket {
 
   public nonisolated var unownedExecutor: UnownedSerialExecutor { unsafe channel.unownedExecutor }
 
-  /// A socket bound to an address and port of this machine. The C name is bind(2).
+  /// Makes a socket that is bound to an address and port of this machine. The C name is bind(2).
   ///
   /// - Parameters:
   ///   - address: ``IPv4Address/any`` or ``IPv6Address/any`` for all addresses; port 0 to have one
   ///     chosen: ``LoopSocket/localAddress()``.
   ///   - settings: Options to set before it is bound, as ``SocketOption/reuseAddress``,
   ///     ``SocketOption/reusePort``, ``SocketOption/onlyV6``.
+  ///   - loop: The loop that the socket lives on; one of the shared loops if nil.
   /// - Throws: ``SocketError``: `addressInUse`, `addressNotAvailable`, `notPermitted` (a port below
   ///   1024), `notSupported` (no IPv6), `outOfDescriptors`.
-  public init(
-    boundTo address: InternetAddress, settings: [SocketSetting] = [], on loop: IOLoop? = nil
-  ) throws(SocketError) {
-    let descriptor = try Self.form.make(family: address.family, settings: settings)
+  public static func bind(
+    to address: InternetAddress, settings: [SocketSetting] = [], on loop: IOLoop? = nil
+  ) throws(SocketError) -> UDPSocket {
+    let descriptor = try form.make(family: address.family, settings: settings)
     try descriptor.bind(to: AnySocketAddress(address))
-    self.init(
-      channel: SocketChannel(adopting: descriptor, kind: .datagram, loop: try IOLoop.resolve(loop)))
+    // The system may have chosen the port.
+    let names = SocketIdentity(kind: .datagram, at: try descriptor.localAddress())
+    return UDPSocket(
+      channel: SocketChannel(
+        adopting: descriptor, boundTo: nil, kind: .datagram, loop: try IOLoop.resolve(loop),
+        names: names))
   }
 
   /// Takes over a UDP socket that was made elsewhere; see ``UnixDatagram/init(adopting:on:)``.

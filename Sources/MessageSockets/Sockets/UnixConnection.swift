@@ -43,6 +43,7 @@ extension UnixConnection {
   /// - Parameters:
   ///   - address: The listener's.
   ///   - settings: Options to set before it connects, as ``SocketOption/passCredentials``.
+  ///   - loop: The loop that the socket lives on; one of the shared loops if nil.
   /// - Throws: ``SocketError``: `notFound` (no such file), `connectionRefused` (nobody listens),
   ///   `notPermitted` (write permission on the socket file is needed), `wrongSocketKind` (the
   ///   listener is of the other kind; at an abstract address that is `connectionRefused`).
@@ -50,10 +51,13 @@ extension UnixConnection {
   public static func connect(
     to address: UnixAddress, settings: [SocketSetting] = [], on loop: IOLoop? = nil
   ) async throws -> Self {
+    let name = AnySocketAddress(address)
     let channel = SocketChannel(
-      adopting: try form.make(settings: settings), kind: kind, loop: try IOLoop.resolve(loop))
+      adopting: try form.make(settings: settings), boundTo: nil, kind: kind,
+      loop: try IOLoop.resolve(loop),
+      names: SocketIdentity(kind: kind, connectedTo: name))
     let socket = Self(channel: channel)
-    try await socket.connectOnLoop(to: AnySocketAddress(address))
+    try await socket.connectOnLoop(to: name)
     return socket
   }
 }

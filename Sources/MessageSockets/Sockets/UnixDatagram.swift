@@ -2,7 +2,7 @@
 public import Ancillary
 internal import CMessageSockets
 public import SocketEngine
-public import SystemPackage
+internal import SystemPackage
 
 /// A Unix socket for messages without a connection: each goes to an address, whole and in order,
 /// and may carry descriptors. The C names are `AF_UNIX`, `SOCK_DGRAM`.
@@ -31,7 +31,7 @@ public actor UnixDatagram: UnixSocket, DatagramSocket {
         adopting: try Self.form.make(), kind: .datagram, loop: try IOLoop.resolve(loop)))
   }
 
-  /// A socket bound to an address, where others send to. The C name is bind(2).
+  /// Makes a socket that is bound to an address, where others send to. The C name is bind(2).
   ///
   /// - Parameters:
   ///   - address: A path, whose directory must exist; an abstract address; or
@@ -39,20 +39,21 @@ public actor UnixDatagram: UnixSocket, DatagramSocket {
   ///   - binding: For a path: the file's permissions, and what becomes of it. By default only this
   ///     user may send, a dead socket's file is replaced, and the file is removed with the socket.
   ///   - settings: Options to set before it is bound, as ``SocketOption/passCredentials``.
+  ///   - loop: The loop that the socket lives on; one of the shared loops if nil.
   /// - Throws: ``SocketError``, with the address: `addressInUse` (also: what stands at the path may
   ///   not be replaced; ``SocketError/detail`` says why), `notPermitted`, `notFound` (no such
   ///   directory), `outOfDescriptors`.
-  public init(
-    boundTo address: UnixAddress, binding: UnixBinding = UnixBinding(),
-    settings: [SocketSetting] = [], on loop: IOLoop? = nil
-  )
-    throws(SocketError)
-  {
+  public static func bind(
+    to address: UnixAddress, binding: UnixBinding = UnixBinding(), settings: [SocketSetting] = [],
+    on loop: IOLoop? = nil
+  ) throws(SocketError) -> UnixDatagram {
     let loop = try IOLoop.resolve(loop)
-    let descriptor = try Self.form.make(settings: settings)
+    let descriptor = try form.make(settings: settings)
     let file = try binding.bind(descriptor, to: address)
-    self.init(
-      channel: SocketChannel(adopting: descriptor, boundTo: file, kind: .datagram, loop: loop))
+    let names = SocketIdentity(kind: .datagram, at: try descriptor.localAddress())
+    return UnixDatagram(
+      channel: SocketChannel(
+        adopting: descriptor, boundTo: file, kind: .datagram, loop: loop, names: names))
   }
 
   /// Takes over a socket that was made elsewhere: by socket activation, by another library,
@@ -63,6 +64,18 @@ public actor UnixDatagram: UnixSocket, DatagramSocket {
     try Self.form.check(descriptor)
     self.init(
       channel: SocketChannel(adopting: descriptor, kind: .datagram, loop: try IOLoop.resolve(loop)))
+  }
+
+  /// Takes over a socket from another process, with the file that it is bound to.
+  ///
+  /// - Throws: ``SocketError``: `wrongSocketKind`; then it is closed, and the file stays.
+  package init(
+    adopting descriptor: consuming OwnedFd, boundTo file: consuming SocketFile?, on loop: IOLoop?
+  ) throws(SocketError) {
+    try Self.form.check(descriptor)
+    self.init(
+      channel: SocketChannel(
+        adopting: descriptor, boundTo: file, kind: .datagram, loop: try IOLoop.resolve(loop)))
   }
 
   /// Two sockets that are connected to each other. The C name is socketpair(2).
@@ -77,42 +90,44 @@ public actor UnixDatagram: UnixSocket, DatagramSocket {
   }
 
   /// Sends one message with descriptors to an address; see
-  /// ``UnixSocket/sendMessage(_:descriptors:control:options:)``.
+  /// ``UnixSocket/sendMessage(_:descriptors:control:options:deadline:)``.
   ///
   /// - Throws: also ``SocketError``, with the address: `connectionRefused`, `notFound`,
   ///   `notPermitted`.
   public nonisolated func sendMessage(
     _ payload: RawSpan, descriptors: Span<OwnedFd>, to address: UnixAddress,
-    control: ControlMessageBuffer = ControlMessageBuffer(),
-    options: SendOptions = []
+    control: ControlMessageBuffer = ControlMessageBuffer(), options: SendOptions = [],
+    deadline: ContinuousClock.Instant? = nil
   ) async throws {
     let name = AnySocketAddress(address).bytes
     // SAFETY: the descriptors are borrowed, and so open, until this call returns; an array of bytes
     // has no padding.
     try await send(
       payload, numbers: unsafe descriptors.fileDescriptors, control: control,
-      to: unsafe name.span.bytes, options)
+      to: unsafe name.span.bytes, options,
+      timeout: Duration(until: deadline))
   }
 
   /// Sends bytes and descriptors to an address; see
-  /// ``sendMessage(_:descriptors:to:control:options:)``.
+  /// ``sendMessage(_:descriptors:to:control:options:deadline:)``.
   public nonisolated func sendMessage(
     _ payload: [UInt8], descriptors: Span<OwnedFd>, to address: UnixAddress,
-    control: ControlMessageBuffer = ControlMessageBuffer(),
-    options: SendOptions = []
+    control: ControlMessageBuffer = ControlMessageBuffer(), options: SendOptions = [],
+    deadline: ContinuousClock.Instant? = nil
   ) async throws {
     // SAFETY: an array of bytes has no padding.
     try await sendMessage(
       unsafe payload.span.bytes, descriptors: descriptors, to: address, control: control,
-      options: options)
+      options: options,
+      deadline: deadline)
   }
 
   /// Sends bytes and one descriptor to an address; see
-  /// ``sendMessage(_:descriptors:to:control:options:)``.
+  /// ``sendMessage(_:descriptors:to:control:options:deadline:)``.
   public nonisolated func sendMessage(
     _ payload: [UInt8], descriptor: borrowing OwnedFd, to address: UnixAddress,
-    control: ControlMessageBuffer = ControlMessageBuffer(),
-    options: SendOptions = []
+    control: ControlMessageBuffer = ControlMessageBuffer(), options: SendOptions = [],
+    deadline: ContinuousClock.Instant? = nil
   ) async throws {
     let name = AnySocketAddress(address).bytes
     // SAFETY: as above.
@@ -120,11 +135,12 @@ public actor UnixDatagram: UnixSocket, DatagramSocket {
       repeating: descriptor.withUnsafeFileDescriptor { $0 })
     try await send(
       unsafe payload.span.bytes, numbers: numbers.span, control: control,
-      to: unsafe name.span.bytes, options)
+      to: unsafe name.span.bytes, options,
+      timeout: Duration(until: deadline))
   }
 
   /// Sends bytes gathered from several buffers, and descriptors, to an address; see
-  /// ``sendMessage(_:descriptors:to:control:options:)``.
+  /// ``sendMessage(_:descriptors:to:control:options:deadline:)``.
   public nonisolated func sendMessage(
     gathering pieces: borrowing GatherBuffers, descriptors: Span<OwnedFd>, to address: UnixAddress,
     control: ControlMessageBuffer = ControlMessageBuffer(), options: SendOptions = []
@@ -134,17 +150,5 @@ public actor UnixDatagram: UnixSocket, DatagramSocket {
     try await send(
       gathering: pieces, numbers: unsafe descriptors.fileDescriptors, control: control,
       to: unsafe name.span.bytes, options)
-  }
-
-  /// Sends bytes and duplicates of descriptors that somebody else owns to an address; see
-  /// ``UnixSocket/sendMessage(_:duplicating:control:options:)``.
-  public nonisolated func sendMessage(
-    _ payload: [UInt8], duplicating descriptors: [FileDescriptor], to address: UnixAddress,
-    control: ControlMessageBuffer = ControlMessageBuffer(),
-    options: SendOptions = []
-  ) async throws {
-    let copies = try OwnedFds(duplicating: descriptors)
-    try await sendMessage(
-      payload, descriptors: copies.span, to: address, control: control, options: options)
   }
 }

@@ -13,7 +13,7 @@ enum Wait: Sendable, Equatable {
 }
 
 /// The thin shell between operations and the kernel. Two of them run for real: `RingDriver` on
-/// io_uring, `ReadinessDriver` on epoll.
+/// io_uring, `EpollDriver` on epoll.
 ///
 /// A driver is created, used and closed on its loop's thread. For each operation that was started
 /// it delivers completions, of which the last lacks `cms_completion_more`; that one comes exactly
@@ -30,6 +30,8 @@ protocol Driver: AnyObject {
   /// Whether a turn costs one system call, whatever it submits. Then a request that nobody else
   /// would share it with may as well be submitted at once.
   var submitsByOneCall: Bool { get }
+  /// Whether a cancelled accept may keep the news of a connection from others who wait for one.
+  var losesWakeUps: Bool { get }
   /// Moves completions out, at most as many as there is room for; 0 when there are no more for now.
   func reap(into completions: UnsafeMutableBufferPointer<cms_completion>) -> Int
   /// Where multishot receives put their messages; nil if this driver, or this kernel, has none of
@@ -42,14 +44,15 @@ protocol Driver: AnyObject {
   func close()
   /// The same after a ``turn(_:)`` that was refused, with operations under way: when this returns
   /// the kernel reads and writes no memory of theirs any more.
-  func abandon()
+  func closeAfterFailure()
 
   var counters: DriverCounters { get }
 }
 
 extension Driver {
-  func abandon() { close() }
+  func closeAfterFailure() { close() }
   var submitsByOneCall: Bool { true }
+  var losesWakeUps: Bool { false }
   func socketWasShutDown(_ number: Int32) {}
 }
 
@@ -60,4 +63,48 @@ struct DriverCounters: Sendable, Equatable {
   /// Requests handed to the kernel.
   var submissions: UInt64 = 0
   init() {}
+}
+
+/// The driver of a loop that was shut down, or whose driver has failed: no operation is started on
+/// it any more, it only waits for jobs.
+final class ShutDownDriver: Driver {
+  private let wakeNumber: Int32
+  let counters = DriverCounters()
+  let receiveBuffers: ReceiveBuffers? = nil
+
+  /// What the driver before has left unfinished.
+  private var orphans: [OperationID]
+
+  init(wakeNumber: Int32, orphans: [OperationID] = []) {
+    self.wakeNumber = wakeNumber
+    self.orphans = orphans
+  }
+
+  func start(_ operation: Operation) {
+    preconditionFailure("An operation was started on a closed loop")
+  }
+  /// Its end is on its way.
+  func cancel(_ operation: Operation) { assert(orphans.contains(operation.id)) }
+
+  func turn(_ wait: Wait) -> Errno? {
+    switch wait {
+    case .none: break
+    case .indefinitely: cms_eventfd_wait(wakeNumber, -1)
+    case .nanoseconds(let time): cms_eventfd_wait(wakeNumber, Int32(clamping: time / 1_000_000 + 1))
+    }
+    return nil
+  }
+
+  /// Orphans end as if they had been cancelled.
+  func reap(into completions: UnsafeMutableBufferPointer<cms_completion>) -> Int {
+    let count = min(orphans.count, completions.count)
+    for index in 0..<count {
+      // SAFETY: `count` is no more than there is room for.
+      unsafe completions[index] = cms_completion(
+        user_data: orphans.removeLast().userData, result: -Errno.canceled.rawValue, flags: 0)
+    }
+    return count
+  }
+
+  func close() {}
 }

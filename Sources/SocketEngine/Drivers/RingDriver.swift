@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CMessageSockets
+internal import CRing
 internal import DequeModule
 internal import SystemPackage
 
@@ -18,7 +19,12 @@ final class RingDriver: Driver {
   private let wakeNumber: Int32
   /// Whether a receive may be told to wait before it tries (Linux 5.19).
   private let canPollFirst: Bool
+  /// Whether the completion of a stream's receive says that there is more.
+  private let streamsReportRest: Bool
   let receiveBuffers: ReceiveBuffers?
+  let losesWakeUps = true
+  /// What sockets may receive ahead, as it turned out.
+  let aheadLimit: AheadLimit
   @safe @exclusivity(unchecked) private(set) var counters = DriverCounters()
   /// Requests that found the submission queue full; they go first in the next turn.
   @safe @exclusivity(unchecked) private var backlog: Deque<Request> = []
@@ -35,15 +41,21 @@ final class RingDriver: Driver {
 
   /// Takes over a ring that the calling thread has set up (``RingSetup``), and that nobody else
   /// uses.
-  init(ring: OpaquePointer, configuration: IOLoop.Configuration, wakeNumber: Int32) {
+  init(
+    ring: OpaquePointer, configuration: IOLoop.Configuration, _ limit: AheadLimit,
+    streamsReportRest: Bool,
+    wakeNumber: Int32
+  ) {
     unsafe self.ring = ring
-    let hasMultishotReceives = unsafe cms_ring_supports(ring, cms_opcode_send_zc) == 1
+    self.streamsReportRest = streamsReportRest
+    let hasMultishotReceives = unsafe limit > .nothing && RingSetup.hasMultishotReceives(ring)
     receiveBuffers =
       hasMultishotReceives
       ? unsafe ReceiveBuffers(
         ring: ring, count: configuration.receiveBuffers,
         controlSize: configuration.controlBufferSize,
         payloadSize: configuration.receiveBufferSize) : nil
+    aheadLimit = receiveBuffers == nil ? .nothing : limit
     canPollFirst = hasMultishotReceives
     self.wakeNumber = wakeNumber
     submit(.watchWake)
@@ -87,12 +99,14 @@ final class RingDriver: Driver {
         ring, id, number, operation.header,
         UInt32(bitPattern: pause == nil ? flags : flags | cms_msg_dontwait))
     case .pauseSending(_, let pause): unsafe cms_ring_prepare_pause(ring, id, pause.exponent)
+    case .pauseReceiving: unsafe cms_ring_prepare_pause(ring, id, 4)
     case .receive(let flags):
       unsafe cms_ring_prepare_recvmsg(
         ring, id, number, operation.header, UInt32(bitPattern: flags),
         canPollFirst && expectsToWait(operation, flags))
-    case .receiveWhenReadable: unsafe cms_ring_prepare_poll(ring, id, number)
-    case .accept: unsafe cms_ring_prepare_accept(ring, id, number)
+    case .receiveWhenReadable, .acceptWhenReadable: unsafe cms_ring_prepare_poll(ring, id, number)
+    case .accept: unsafe cms_ring_prepare_accept(ring, id, number, false)
+    case .acceptAfterCancellation: unsafe cms_ring_prepare_accept(ring, id, number, true)
     case .connect(let length):
       unsafe cms_ring_prepare_connect(ring, id, number, operation.header.pointee.name!, length)
     case .receiveAhead:
@@ -104,10 +118,13 @@ final class RingDriver: Driver {
   }
 
   /// Whether a receive probably comes before its message: then the kernel's first try is in vain,
-  /// which is a tenth of what a message costs. Only for plain receives: others do not wait, or for
+  /// which costs a twentieth of a message. To wait for a message that is there costs a third of
+  /// one, so that it takes a reason to expect that there is none
+  /// (Docs/Decisions/0024-polling-first.md). Only for plain receives: others do not wait, or for
   /// something else.
   private func expectsToWait(_ operation: Operation, _ flags: Int32) -> Bool {
-    flags == cms_msg_cmsg_cloexec && operation.withSocket { $0.wasEmptied } == true
+    flags & ~cms_msg_trunc == cms_msg_cmsg_cloexec
+      && operation.withSocket { $0.expectsToWait(kernelTells: streamsReportRest) } == true
   }
 
   func turn(_ wait: Wait) -> Errno? {
@@ -186,7 +203,7 @@ final class RingDriver: Driver {
   /// To close a ring is not to end its requests: the kernel cancels them later, and some versions
   /// of Linux carry out what was ready to be. So they are cancelled before, by a call that is not
   /// `io_uring_enter`.
-  func abandon() {
+  func closeAfterFailure() {
     DriverSelection.ringWasRefused()
     if unsafe cms_ring_cancel_all(ring) == 0 { return close() }
     // That call is refused, too, or not known (before Linux 6.0). Where requests are carried out in
@@ -196,7 +213,7 @@ final class RingDriver: Driver {
     guard unsafe cms_ring_works_in_enter_only(ring) else {
       fatalError(
         "The kernel refuses io_uring_enter since the loop was started, as a seccomp filter does, and the loop's requests cannot be cancelled otherwise: this kernel (before 6.1) may still "
-          + "write to memory that it was given. Set such filters before the first loop, or allow io_uring_enter, or set MESSAGE_SOCKETS_DRIVER=readiness"
+          + "write to memory that it was given. Set such filters before the first loop, or allow io_uring_enter, or set MESSAGE_SOCKETS_DRIVER=epoll"
       )
     }
   }

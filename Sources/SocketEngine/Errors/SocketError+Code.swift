@@ -10,10 +10,11 @@ extension SocketError {
       case emptyPayload, invalidConfiguration, ioUringUnavailable, loopFailed, loopShutDown,
         messageTooLarge, notFound, notPermitted,
         outOfDescriptors
-      case outOfMemory, partialSend, peerClosed, system, tooManyDescriptors, tooManyInFlight,
-        notConnected, wrongSocketKind
-      case addressNotAvailable, hostUnreachable, messagesUnread, noRoom, notSupported,
-        policyViolated, timedOut, wouldBlock
+      case outOfMemory, outOfThreads, partialSend, peerClosed, system, tooManyDescriptors,
+        tooManyInFlight, notConnected, wrongSocketKind
+      case addressNotAvailable, hostUnreachable, messageIncomplete, messagesUnread, noRoom,
+        notSupported, policyViolated, timedOut,
+        wouldBlock
     }
 
     private let name: Name
@@ -59,6 +60,13 @@ extension SocketError {
     public static var loopFailed: Code { Code(name: .loopFailed) }
     /// The loop was shut down.
     public static var loopShutDown: Code { Code(name: .loopShutDown) }
+    /// A message has arrived, and something of it is missing: the end of its payload, because it
+    /// was longer than the buffer (`MSG_TRUNC`), or control data, as descriptors for which this
+    /// process had no number left (`MSG_CTRUNC`). ``SocketError/outcome`` says what, and the error
+    /// has the message as far as it arrived: `SocketError.message`, whose descriptors close with it
+    /// unless they are taken. Nothing else is lost: the next receive has the next message. A
+    /// ``ReceivePolicy`` can have such messages returned instead (``ReceivePolicy/reportingLoss``).
+    public static var messageIncomplete: Code { Code(name: .messageIncomplete) }
     /// The message is larger than the socket's send buffer (datagram and seqpacket). `EMSGSIZE`.
     public static var messageTooLarge: Code { Code(name: .messageTooLarge) }
     /// The socket cannot be given away yet: messages that were received ahead have not been asked
@@ -80,6 +88,9 @@ extension SocketError {
     public static var outOfDescriptors: Code { Code(name: .outOfDescriptors) }
     /// `ENOMEM`, `ENOBUFS`.
     public static var outOfMemory: Code { Code(name: .outOfMemory) }
+    /// No thread can be started: this user or the system has as many as it may have
+    /// (`RLIMIT_NPROC`, the pids controller). `EAGAIN`.
+    public static var outOfThreads: Code { Code(name: .outOfThreads) }
     /// A stream send ended after some of its bytes, and with all of its descriptors:
     /// ``SocketError/bytesSent``. It was stopped; or it was asked not to wait, and no more had room
     /// (`EAGAIN`). The stream's framing is broken unless the rest is sent.
@@ -94,7 +105,8 @@ extension SocketError {
     /// The peer did not answer in time (TCP). `ETIMEDOUT`. A deadline of yours is
     /// ``deadlineExceeded``.
     public static var timedOut: Code { Code(name: .timedOut) }
-    /// More than 253 descriptors in one message (`SCM_MAX_FD`); nothing was sent.
+    /// More than 253 descriptors in one message (`SCM_MAX_FD`), those in control messages of the
+    /// caller's own included; nothing was sent.
     public static var tooManyDescriptors: Code { Code(name: .tooManyDescriptors) }
     /// This user has too many descriptors in messages that nobody has received yet; try again when
     /// some were. `ETOOMANYREFS`.
@@ -154,6 +166,7 @@ extension SocketError.Code {
       "the kernel refuses the loop's system call since it was started; set seccomp filters before the first loop, or allow io_uring_enter or epoll_pwait2"
     case .loopShutDown: "the loop was shut down"
     case .messageTooLarge: "the message is larger than the send buffer; raise SO_SNDBUF or split it"
+    case .messageIncomplete: "something of the message is missing"
     case .messagesUnread: "messages have been received ahead; receive them first"
     case .noRoom: "the memory to receive into is full; empty the span first (removeAll())"
     case .notFound: "no such file or directory"
@@ -164,6 +177,8 @@ extension SocketError.Code {
       "this kind of socket, or this kernel, does not support that; see Docs/KERNELS.md for what needs which version"
     case .outOfDescriptors: "no descriptor left; raise RLIMIT_NOFILE or close some"
     case .outOfMemory: "out of memory"
+    case .outOfThreads:
+      "no thread can be started; raise RLIMIT_NPROC, or the limit of processes of the control group"
     case .partialSend: "only a part was sent"
     case .peerClosed: "the peer has closed the connection"
     case .policyViolated: "the message is not admitted"

@@ -24,8 +24,13 @@ public struct SocketError: Error, Sendable {
   /// More about the cause, where the code leaves something open: counts, limits, indices.
   public let detail: String?
 
-  /// For ``Code/policyViolated``: what was wrong with the message. Its descriptors are closed.
+  /// For ``Code/messageIncomplete``, what is missing; for ``Code/policyViolated``, what was wrong
+  /// with the message, whose descriptors are closed.
   public let outcome: ReceiveOutcome?
+
+  /// For ``Code/messageIncomplete``: the message, as far as it arrived. Its type is another
+  /// module's.
+  package var delivered: (any AnyObject & Sendable)?
 
   /// The socket, where an open one was used: what it is bound and connected to. Nil for errors of
   /// making one, of a closed one, and for ``Code/wouldBlock`` and ``Code/deadlineExceeded``.
@@ -57,10 +62,13 @@ extension SocketError {
     case query = "read a socket option"
     case adopt = "adopt a descriptor"
     case release = "release a socket"
+    case duplicate = "duplicate a socket"
   }
 }
 
 extension SocketError: CustomStringConvertible {
+  /// For logs, on one line, whatever a peer has called itself:
+  /// `connect /run/app.sock: nobody listens there …`.
   public var description: String {
     var text = "\(operation.rawValue)"
     if let address { text += " \(address)" }
@@ -68,6 +76,25 @@ extension SocketError: CustomStringConvertible {
     if let detail { text += " (\(detail))" }
     if let socket { text += " on a \(socket)" }
     if let errno { text += " [\(errno)]" }
-    return text
+    return text.visible
+  }
+}
+
+extension OwnedFd {
+  /// Adopts the descriptor that a system call returned, or throws the error that it returned
+  /// instead.
+  package init(adoptingResult result: Int32, operation: SocketError.Operation) throws(SocketError) {
+    guard result >= 0 else { throw SocketError(result: result, operation) }
+    self.init(adopting: FileDescriptor(rawValue: result))
+  }
+}
+
+extension SocketError {
+  /// The error for a negative result of a system call.
+  package init(
+    result: Int32, _ operation: Operation, address: AnySocketAddress? = nil, detail: String? = nil
+  ) {
+    let errno = Errno(rawValue: -result)
+    self.init(Code(errno), operation, errno: errno, address: address, detail: detail)
   }
 }

@@ -11,6 +11,16 @@ public struct SocketIdentity: Hashable, Sendable {
   /// What it is connected to; nil if it is not, or the peer has no name.
   public let peerAddress: AnySocketAddress?
 
+  /// What is known without asking.
+  package init(
+    kind: SocketKind, at localAddress: AnySocketAddress? = nil,
+    connectedTo peerAddress: AnySocketAddress? = nil
+  ) {
+    self.kind = kind
+    self.localAddress = localAddress
+    self.peerAddress = peerAddress
+  }
+
   /// Asks the kernel, which takes two system calls that do not wait.
   init(_ number: Int32, kind: SocketKind) {
     self.kind = kind
@@ -21,11 +31,14 @@ public struct SocketIdentity: Hashable, Sendable {
 
 extension SocketIdentity: CustomStringConvertible {
   /// `stream socket at /run/app.sock`, `datagram socket connected to 127.0.0.1:53`.
-  public var description: String {
+  public var description: String { "\(kind) socket" + names }
+
+  /// ` at /run/app.sock`, ` connected to 127.0.0.1:53`; empty where no name is known.
+  package var names: String {
     func isNamed(_ address: AnySocketAddress?) -> Bool {
       address != nil && address?.unix != .unnamed
     }
-    var text = "\(kind) socket"
+    var text = ""
     if isNamed(localAddress), let localAddress { text += " at \(localAddress)" }
     if isNamed(peerAddress), let peerAddress { text += " connected to \(peerAddress)" }
     return text
@@ -48,6 +61,7 @@ extension AnySocketAddress {
   ) throws(SocketError) -> AnySocketAddress? {
     var bytes = [UInt8](repeating: 0, count: 128)
     var length = UInt32(bytes.count)
+    // SAFETY: `call` writes at most `length` bytes, the size of the array.
     let result = unsafe bytes.withUnsafeMutableBytes { unsafe call($0.baseAddress!, &length) }
     guard result == 0 else { throw SocketError(result: result, .query) }
     return AnySocketAddress(systemBytes: Array(bytes.prefix(Int(length))))

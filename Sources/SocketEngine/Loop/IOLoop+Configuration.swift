@@ -5,47 +5,58 @@ extension IOLoop {
     /// The thread's name, as debuggers and `ps -L` show it; the kernel keeps 15 bytes.
     public var name = "io-loop"
 
-    /// Whether to run on io_uring or on epoll. By default the environment variable
-    /// `MESSAGE_SOCKETS_DRIVER` decides, or else what the machine allows. A choice made here goes
-    /// before the environment.
+    /// Whether the loop runs on io_uring or on epoll.
+    ///
+    /// By default the environment variable `MESSAGE_SOCKETS_DRIVER` decides, and without it, what
+    /// the machine allows. A choice made here overrides the environment.
     public var driver = DriverChoice.automatic
 
-    /// Places in the submission queue: requests that one enter can carry. More are queued, none is
-    /// refused. 1 to 32,768; a power of two is used. The ring's memory (256 entries: about 33 KiB)
-    /// counts against `RLIMIT_MEMLOCK` for users other than root; where that is short, a smaller
-    /// ring is made. Without meaning on epoll.
+    /// Places in the submission queue, which is how many requests one system call can submit. From
+    /// 1 to 32,768; rounded up to a power of two. Has no effect on epoll.
+    ///
+    /// Further requests wait for the next call; none is refused. The ring's memory (about 33 KiB
+    /// for 256 entries) counts against `RLIMIT_MEMLOCK` for users other than root; where that is
+    /// short, a smaller ring is made.
     public var ringEntries = 256
 
-    /// Bytes of payload that one ``UnixStream``-style receive without a buffer of the caller's can
-    /// take; a longer seqpacket message is truncated (and says so), of a stream the rest comes
-    /// next. 1 to 16 MiB. A buffer is lent only while a receive is pending.
+    /// The largest payload, in bytes, that a receive without a caller-supplied buffer can take.
+    /// From 1 byte to 16 MiB.
+    ///
+    /// A longer seqpacket or datagram message is cut to exactly this size, and the receive throws
+    /// ``SocketError/Code/messageIncomplete``; a stream delivers the rest with the next receive.
+    /// The loop lends a buffer only while a receive is pending.
     public var receiveBufferSize = 64 * 1024
 
-    /// Bytes of control data that one receive can take. 253 descriptors, credentials, a process
-    /// descriptor and a timestamp are 1,120 bytes; the rest is room for a security label. 256 bytes
-    /// to 64 KiB.
+    /// The most control data, in bytes, that one receive can take. From 256 bytes to 64 KiB.
+    ///
+    /// 253 descriptors, credentials, a process descriptor and a timestamp take 1,120 bytes; the
+    /// rest is room for a security label.
     public var controlBufferSize = 2048
 
-    /// Buffers for messages that are received ahead of demand (``MessageSocket/messages``), shared
-    /// by all sockets of the loop; a power of two, 1 to 32,768. Each has room for
-    /// `controlBufferSize` and `receiveBufferSize`; memory that no message reaches is never
-    /// touched. When all are full, messages wait in the kernel.
+    /// Buffers for messages that are received ahead of demand (``MessageSocket/messages``). All
+    /// sockets of the loop share them. A power of two from 1 to 32,768.
+    ///
+    /// Each has room for `controlBufferSize` and `receiveBufferSize`; memory that no message
+    /// reaches is never touched. While all are full, messages wait in the kernel.
     public var receiveBuffers = 64
 
-    /// How many receives may wait in the kernel with buffers of their own (`receiveBufferSize` and
-    /// `controlBufferSize`; of these the pages that messages have reached are in memory). Further
-    /// ones wait without any, and cost one more request each when something arrives: idle
-    /// connections beyond this number cost no buffers. 0 or more. ``MessageSocket/messages`` holds
-    /// none in any case, nor does the epoll driver.
+    /// How many receives may wait in the kernel with a buffer of their own. 0 or more.
+    ///
+    /// A receive beyond this number waits without a buffer, so that idle connections cost no
+    /// memory; it needs one more request when a message arrives. ``MessageSocket/messages`` holds
+    /// no buffer while it waits, and neither does the epoll driver.
     public var waitingReceiveBuffers = 1024
 
-    /// How many returned buffers of each kind the loop keeps for the next use; more are freed. 0 or
-    /// more.
+    /// How many returned buffers of each kind the loop keeps for the next use; further ones are
+    /// freed. 0 or more.
     public var pooledBuffers = 64
 
     /// How many ready jobs run before the loop looks after the kernel again, so that busy tasks do
     /// not starve I/O. 1 or more.
     public var jobsPerTurn = 64
+
+    /// What sockets receive ahead at most; less where the kernel can do less. For tests.
+    var aheadLimit = AheadLimit.everything
 
     public init() {}
 

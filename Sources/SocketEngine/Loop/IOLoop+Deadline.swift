@@ -1,22 +1,34 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import Synchronization
+
 extension IOLoop {
   /// Runs `body` on the loop, and cancels it at `deadline`: for a connect, an accept, a send, or
   /// several calls together. A single receive has a form of its own, which costs less:
-  /// ``MessageSocket/receiveMessage(deadline:)``.
+  /// ``MessageSocket/receiveMessage(options:deadline:)``.
   ///
   /// What `body` returns wins also against a deadline that has passed: nothing that it took from a
   /// socket is lost.
   ///
+  /// Any instant will do: one in the past comes in the loop's next turn, one more than 292 years
+  /// away never. Time during which the machine is suspended counts: see ``sleep(for:)``.
+  ///
+  /// - Parameter purpose: What `body` is to have done by then, for the error's
+  ///   ``SocketError/detail``. That also names the calls of this package that the deadline has
+  ///   cancelled.
   /// - Throws: what `body` throws; ``SocketError`` with the code `deadlineExceeded` where that is a
   ///   `CancellationError` that the deadline has caused.
   public nonisolated func withDeadline<R: Sendable>(
-    _ deadline: ContinuousClock.Instant, _ body: @escaping @Sendable () async throws -> R
+    _ deadline: ContinuousClock.Instant, for purpose: String? = nil,
+    _ body: @escaping @Sendable () async throws -> R
   ) async throws -> R {
-    try await withThrowingTaskGroup(of: DeadlineRace<R>.self) { group in
-      group.addTask(executorPreference: taskExecutor) { .finished(try await body()) }
+    let cancelled = CancelledCalls(within: CancelledCalls.current)
+    return try await withThrowingTaskGroup(of: DeadlineRace<R>.self) { group in
+      group.addTask(executorPreference: taskExecutor) {
+        .finished(try await CancelledCalls.$current.withValue(cancelled) { try await body() })
+      }
       group.addTask(executorPreference: taskExecutor) {
         do {
-          try await self.sleep(for: deadline - .now)
+          try await self.sleep(for: Duration(until: deadline))
           return .deadlinePassed
         } catch {
           // The body decides: also when the loop is shut down it may have taken something.
@@ -37,10 +49,38 @@ extension IOLoop {
           }
         }
       } catch is CancellationError where hasPassed {
-        throw SocketError(.deadlineExceeded, .wait)
+        throw SocketError(.deadlineExceeded, .wait, detail: cancelled.description(for: purpose))
       }
       preconditionFailure("The body ends with a result or an error")
     }
+  }
+}
+
+/// The calls that were cancelled inside of a ``IOLoop/withDeadline(_:for:_:)``: a
+/// `CancellationError` does not say which.
+final class CancelledCalls: Sendable {
+  @TaskLocal static var current: CancelledCalls?
+
+  private let outer: CancelledCalls?
+  private let operations = Mutex<[SocketError.Operation]>([])
+
+  init(within outer: CancelledCalls?) { self.outer = outer }
+
+  /// The error for a call whose task was cancelled.
+  static func error(of operation: SocketError.Operation) -> CancellationError {
+    var calls = current
+    while let these = calls {
+      these.operations.withLock { if !$0.contains(operation) { $0.append(operation) } }
+      calls = these.outer
+    }
+    return CancellationError()
+  }
+
+  /// What was waited for: `receive`, `the answer: connect, receive`. Nil if nothing is known.
+  func description(for purpose: String?) -> String? {
+    let calls = operations.withLock { $0.map(\.rawValue) }.joined(separator: ", ")
+    let parts = [purpose, calls.isEmpty ? nil : calls].compactMap { $0 }
+    return parts.isEmpty ? nil : "waited for " + parts.joined(separator: ": ")
   }
 }
 

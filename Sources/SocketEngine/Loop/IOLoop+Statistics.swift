@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import Synchronization
+
 extension IOLoop {
   /// What a loop has done since it started. Counting costs an addition each, and is always on.
   public struct Statistics: Sendable, Equatable {
@@ -17,6 +19,11 @@ extension IOLoop {
     /// the loop, no hops.
     public internal(set) var localEnqueues: UInt64 = 0
 
+    /// Turns whose jobs kept the loop from its sockets for more than 10 ms: all of them waited so
+    /// long. Such jobs block, or calculate; they belong elsewhere. Counted on a clock of 1 to 10
+    /// ms.
+    public internal(set) var longTurns: UInt64 = 0
+
     /// Messages sent whole.
     public internal(set) var messagesSent: UInt64 = 0
     /// Bytes sent, those of sends that failed or were stopped half-way included.
@@ -30,9 +37,9 @@ extension IOLoop {
     /// Of these: closed on arrival by a ``ReceivePolicy``, as surplus, as not admitted, or with the
     /// message that it dropped.
     public internal(set) var descriptorsRefused: UInt64 = 0
-    /// Of these: taken out of their messages, or handed over with ``ReceivedParts``. What is
-    /// neither claimed nor refused has closed with its message, or is still in it.
-    public internal(set) var descriptorsClaimed: UInt64 = 0
+    /// Of these: taken out of their messages, or handed over with ``ReceivedParts``. Descriptors
+    /// that are neither taken nor refused have closed with their message, or are still in it.
+    public internal(set) var descriptorsTaken: UInt64 = 0
 
     /// Operations that were asked to stop while the kernel had them, or waited for a message that
     /// it receives ahead; and sleeps.
@@ -62,4 +69,15 @@ extension IOLoop {
       submissions += counters.submissions
     }
   }
+}
+
+/// Counts the descriptors that were taken out of a loop's messages, on any thread.
+package final class TakenDescriptorCounter: Sendable {
+  private let counter = Atomic<UInt64>(0)
+
+  init() {}
+
+  package func add(_ count: Int) { counter.add(UInt64(count), ordering: .relaxed) }
+
+  var count: UInt64 { counter.load(ordering: .relaxed) }
 }

@@ -3,13 +3,13 @@ internal import Ancillary
 internal import CMessageSockets
 internal import SystemPackage
 
-/// A thread that waits for the kernel on behalf of many sockets, and an executor for the tasks that
+/// A thread that waits for the kernel on behalf of many sockets, and the executor of the tasks that
 /// use them.
 ///
-/// A loop owns one io_uring (io_uring(7)), or where that is not allowed one epoll instance:
-/// ``driver``. Sockets belong to one loop for life; the loop is the executor of their actors, and a
-/// task that prefers it, as all code inside ``run(_:)`` does, sends and receives without any thread
-/// hop:
+/// A loop owns one io_uring (io_uring(7)), or one epoll instance where io_uring is not allowed:
+/// ``driver``. A socket belongs to one loop for its whole life, and the loop is the executor of the
+/// socket's actor. A task that prefers the loop, as all code inside ``run(_:)`` does, sends and
+/// receives without a thread hop:
 /// ```swift
 /// let loop = try IOLoop()
 /// try await loop.run {
@@ -20,24 +20,24 @@ internal import SystemPackage
 /// await loop.shutdown()
 /// ```
 /// Code that blocks the thread stops all of the loop's sockets: await, or do long work elsewhere.
-/// Signals are blocked on it, but for those of faults (`SIGSEGV` …), so that the program's handlers
-/// run on its own threads; a child process that is spawned from code on the loop inherits that mask
-/// unless it is given another (`posix_spawnattr_setsigmask`).
 ///
-/// A loop ends by ``shutdown()``, or by itself when nothing refers to it any more: no socket, no
-/// handle, no task that prefers it.
+/// The thread blocks all signals except those of faults (`SIGSEGV` …), so a program's handlers run
+/// on its own threads. A child process that is spawned from code on the loop inherits that mask,
+/// unless it is given another one (`posix_spawnattr_setsigmask`).
+///
+/// A loop ends by ``shutdown()``, or by itself when no socket, handle or task refers to it.
 public final class IOLoop: Sendable {
   private let thread: LoopThread
   private let serial: LoopSerialExecutor
   private let task: LoopTaskExecutor
-  private let visitor: LoopVisitor
+  private let loopActor: LoopActor
 
   /// Starts a loop with a thread of its own; takes about 200 µs.
   ///
   /// - Throws: ``SocketError`` with the code `invalidConfiguration` (also for an unknown value of
-  ///   `MESSAGE_SOCKETS_DRIVER`), `outOfDescriptors` or `outOfMemory`; where io_uring is insisted
-  ///   on, `ioUringUnavailable` (containers, `kernel.io_uring_disabled`, old kernels: the
-  ///   description names the reason).
+  ///   `MESSAGE_SOCKETS_DRIVER`), `outOfDescriptors`, `outOfMemory` or `outOfThreads`; where
+  ///   io_uring is insisted on, `ioUringUnavailable` (containers, `kernel.io_uring_disabled`, old
+  ///   kernels: the description names the reason).
   public convenience init(_ configuration: Configuration = Configuration()) throws(SocketError) {
     try configuration.validate()
     self.init(thread: try LoopThread(configuration: configuration))
@@ -49,7 +49,7 @@ public final class IOLoop: Sendable {
     self.thread = thread
     serial = LoopSerialExecutor(thread: thread)
     task = LoopTaskExecutor(thread: thread)
-    visitor = LoopVisitor(core: thread.core)
+    loopActor = LoopActor(core: thread.core)
     thread.core.bind(serial: serial, task: task)
   }
 
@@ -75,7 +75,7 @@ public final class IOLoop: Sendable {
   public var taskExecutor: any TaskExecutor { task }
 
   /// Whether the caller runs on the loop's thread.
-  public var isCurrent: Bool { thread.isCurrent }
+  public var isCurrent: Bool { core.isCurrent }
 
   /// Runs `body`, and the child tasks that it makes, on the loop's thread. Unstructured tasks
   /// (`Task { }`) do not inherit the preference. Sockets made inside belong to this loop unless
@@ -93,13 +93,15 @@ public final class IOLoop: Sendable {
   /// The loop whose ``run(_:)`` the current task is in.
   @TaskLocal public static var current: IOLoop?
 
-  /// The loop for sockets made without naming one: ``current``, or else the next of the process's
-  /// shared group (``IOLoopGroup/shared()``).
+  /// The loop for sockets made without naming one: ``current``; or else, of the process's shared
+  /// group (``IOLoopGroup/shared()``), the loop on whose thread the caller runs, or the next in
+  /// turn.
   ///
   /// - Throws: ``SocketError`` as ``init(_:)`` does, when the group cannot be started.
   public static func currentOrShared() throws(SocketError) -> IOLoop {
     if let current { return current }
-    return try IOLoopGroup.shared().next()
+    let group = try IOLoopGroup.shared()
+    return group.current ?? group.next()
   }
 
   /// The loop that was named, or else ``currentOrShared()``.
@@ -113,19 +115,24 @@ public final class IOLoop: Sendable {
 
   /// What the loop has done so far. Asking from elsewhere costs a visit to the loop's thread.
   public var statistics: Statistics {
-    get async { await visitor.statistics }
+    get async { await loopActor.statistics }
   }
 
-  /// Waits for at least `duration`, on the loop's own clock (`CLOCK_MONOTONIC`): a task that
-  /// prefers the loop stays on its thread, where `Task.sleep` would visit the global pool. The
-  /// loop's wait in the kernel is cut to the earliest deadline; no system call is made for it.
+  /// Waits for at least `duration`: a task that prefers the loop stays on its thread, where
+  /// `Task.sleep` would visit the global pool. The loop's wait in the kernel is cut to the earliest
+  /// deadline; no system call is made for it.
+  ///
+  /// Any `Duration` will do: zero and negative ones end in the loop's next turn, and one of more
+  /// than 292 years does not end. The time during which the machine is suspended counts, as in
+  /// `ContinuousClock` (`CLOCK_BOOTTIME`); the end of a wait that has passed meanwhile is noticed
+  /// within ten seconds of the resumption.
   ///
   /// - Throws: `CancellationError`; ``SocketError`` with the code `loopShutDown` or `loopFailed`.
   public nonisolated func sleep(for duration: Duration) async throws {
     if isCurrent {
       try await core.sleep(for: duration)
     } else {
-      try await visitor.sleep(for: duration)
+      try await loopActor.sleep(for: duration)
     }
   }
 
@@ -137,17 +144,17 @@ public final class IOLoop: Sendable {
   /// Calling it again, or from several tasks, waits for the same end. It is not cancellable. Do not
   /// call it from a task whose own receive must end first: that one ends with `loopShutDown`.
   public func shutdown() async {
-    await visitor.shutdown()
+    await loopActor.shutdown()
   }
 
   /// How many operations the kernel has in hand.
   var operationsInKernel: Int {
-    get async { await visitor.operationsInKernel }
+    get async { await loopActor.operationsInKernel }
   }
 
   /// How many operations are prepared, queued, in the kernel, or done and not yet taken.
   var operationsInUse: Int {
-    get async { await visitor.operationsInUse }
+    get async { await loopActor.operationsInUse }
   }
 
   // MARK: For the package
@@ -156,9 +163,32 @@ public final class IOLoop: Sendable {
 
   /// Whether listeners that this process makes are to be `O_NONBLOCK`: accept4(2) has no flag that
   /// means "do not block". A ring needs none, and on old kernels would not wait on such a listener.
-  package var wantsNonblockingListeners: Bool { driver.kind == .readiness }
+  package var wantsNonblockingListeners: Bool { driver.kind == .epoll }
 
   package var unownedSerialExecutor: UnownedSerialExecutor {
     unsafe serial.asUnownedSerialExecutor()
   }
+
+  // MARK: On the main thread
+
+  /// Opens a loop on the calling thread, which is to run it: ``runMain()``. Until then what is
+  /// started on it waits.
+  convenience init(onThisThread configuration: Configuration) throws(SocketError) {
+    try configuration.validate()
+    self.init(thread: try LoopThread(configuration: configuration))
+    try thread.openHere()
+  }
+
+  /// Runs the loop on the calling thread, which has opened it, until ``stopMain()``.
+  package func runMain() { thread.runHere() }
+  package func stopMain() { thread.inbox.send(.exit) }
+
+  /// Makes jobs of the main actor run in the isolation of `executor`. On the loop's thread.
+  package func bindMain(_ executor: some SerialExecutor) {
+    // SAFETY: the runtime holds the executor for as long as the process lives.
+    unsafe core.bindMain(executor.asUnownedSerialExecutor())
+  }
+
+  /// Runs a job of the main actor. From any thread.
+  package func enqueueMain(_ job: UnownedJob) { thread.enqueue(job, state: .main) }
 }

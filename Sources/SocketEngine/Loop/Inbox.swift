@@ -1,24 +1,34 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import Ancillary
 internal import CMessageSockets
 internal import Synchronization
+internal import SystemPackage
 
-/// What other threads ask of a loop. The only part of a loop that is shared between threads.
+/// Requests of other threads to a loop: the only part of a loop that threads share.
 final class Inbox: Sendable {
   enum Item: Sendable {
     /// Run a job.
     case job(UnownedJob, ExecutorState)
-    /// Stop an operation, if it is still the one that was meant.
+    /// Jobs have been added to those that any loop may run: so many.
+    case look(Int)
+    /// Run a job at a time.
+    case schedule(UnownedJob, LoopTime)
+    /// Run such jobs from now on.
+    case shareJobs(UnboundJobs)
+    /// Stop an operation, if the identifier still names it.
     case stop(OperationID, StopReason)
     /// Free the slot of an operation whose outcome was taken.
     case recycle(Operation)
-    /// The handle of a socket is gone while the kernel receives ahead for it.
-    case abandon(OpenSocket)
+    /// The handle of a socket was released while the kernel receives ahead for it.
+    case handleReleased(OpenSocket)
+    /// The socket drains.
+    case drain(OpenSocket)
     /// Give back to a stream what was received from it and not used.
-    case putBack(SocketChannel, ArraySlice<UInt8>)
-    /// Another thread has closed the socket's descriptor. Weakly: who waits for it holds the
-    /// socket, and an item that is never taken must not.
+    case unread(SocketChannel, UnreadPiece)
+    /// Another thread has closed the socket's descriptor. The reference is weak: a waiting task
+    /// holds the socket, and an item that is never taken must not.
     case closed(@Sendable () -> OpenSocket?)
-    /// Nobody can reach the loop any more: end the thread.
+    /// No reference to the loop is left: end the thread.
     case exit
   }
 
@@ -28,10 +38,10 @@ final class Inbox: Sendable {
     var isAsleep = false
   }
 
-  private let state = VisibleMutex(State())
-  /// Lets the loop skip the lock in the turns in which nobody sent anything.
+  private let state = TSanVisibleMutex(State())
+  /// Lets the loop skip the lock in turns without items.
   private let isEmpty = Atomic(true)
-  /// An eventfd, written to wake the loop; its driver watches it.
+  /// Written to wake the loop; its driver watches it.
   let wakeDescriptor: WakeDescriptor
 
   init() throws(SocketError) { wakeDescriptor = try WakeDescriptor() }
@@ -56,7 +66,7 @@ final class Inbox: Sendable {
     }
   }
 
-  /// The loop is about to wait. False if something has arrived meanwhile: then it must not.
+  /// Marks the loop as asleep. Returns false if items have arrived: then the loop must not wait.
   func fallAsleep() -> Bool {
     state.withLock { state in
       guard state.items.isEmpty else { return false }
@@ -65,6 +75,24 @@ final class Inbox: Sendable {
     }
   }
 
-  /// The loop has woken by itself: nobody needs to signal.
+  /// Marks the loop as awake: items need no signal.
   func wakeUp() { state.withLock { $0.isAsleep = false } }
+}
+
+/// An eventfd(2) that wakes a waiting loop. Its count is never read: drivers watch it
+/// edge-triggered, so each signal is one event.
+struct WakeDescriptor: ~Copyable, Sendable {
+  private let descriptor: OwnedFd
+
+  init() throws(SocketError) {
+    descriptor = try OwnedFd(adoptingResult: cms_eventfd(), operation: .startLoop)
+  }
+
+  /// The descriptor for the driver to watch, open as long as the inbox that owns this value.
+  var number: Int32 { descriptor.withUnsafeFileDescriptor { $0.rawValue } }
+
+  func signal() {
+    // The call fails only when the count reaches 2^64 - 2.
+    _ = cms_eventfd_signal(number)
+  }
 }

@@ -2,11 +2,11 @@
 internal import CMessageSockets
 internal import SystemPackage
 
-/// A loop's thread, as the objects that may hand it jobs see it. When the last of them is gone the
-/// thread ends.
+/// A loop's thread, as the objects that may hand it jobs see it. The thread ends with the last of
+/// them.
 ///
-/// It is retained by the loop and by both executors: a task retains the executor that it prefers,
-/// so that a loop outlives its handle while a task can still come back to it. The thread itself
+/// The loop and both of its executors retain this object, and a task retains the executor that it
+/// prefers, so a loop outlives its handle while a task can still come back to it. The thread itself
 /// retains the core, never this object.
 final class LoopThread: Sendable {
   let inbox: Inbox
@@ -17,15 +17,22 @@ final class LoopThread: Sendable {
     core = LoopCore(configuration: configuration, inbox: inbox)
   }
 
-  /// Starts the thread, and waits (about 200 µs) until its driver stands.
+  /// Starts the thread and waits (about 200 µs) until its driver is open.
   func start() throws(SocketError) {
-    let start = try Start(core: core)
+    let start = try ThreadStart(core: core)
     try start.await(name: core.configuration.name)
   }
 
-  deinit { inbox.send(.exit) }
+  /// Opens the driver on the calling thread, which is to run the loop: ``runHere()``.
+  func openHere() throws(SocketError) {
+    try core.open()
+    core.claimThread()
+  }
 
-  var isCurrent: Bool { core.isCurrent }
+  /// Runs the loop on the calling thread until it ends.
+  func runHere() { core.run() }
+
+  deinit { inbox.send(.exit) }
 
   func enqueue(_ job: UnownedJob, state: ExecutorState) {
     if core.isCurrent {
@@ -36,16 +43,99 @@ final class LoopThread: Sendable {
   }
 }
 
-/// The handshake between the thread that starts a loop and the loop's own. `@unchecked Sendable`:
-/// the new thread writes `failure` before it opens the gate, the other reads it after.
+// MARK: Executors
+
+/// The executor that a job believes to run on. A loop is one thread with two executors: the serial
+/// one of the actors bound to it, and the task executor of the tasks that prefer it. The runtime
+/// compares these states, not threads, to decide whether a task must switch.
+enum ExecutorState: Sendable {
+  /// On the loop's serial executor: isolated to its actors.
+  case serial
+  /// On the loop's serial executor, in a task that prefers the loop.
+  case serialPreferring
+  /// On no actor, in a task that prefers the loop.
+  case task
+  /// On no actor, in a task that prefers no executor, where the loop is one of the default
+  /// executor's.
+  case unbound
+  /// On the main actor, where the loop is the main thread's.
+  case main
+}
+
+/// A job to run on the loop's thread, and the state to run it in.
+struct ReadyJob {
+  let job: UnownedJob
+  let state: ExecutorState
+}
+
+/// The loop as a serial executor: the isolation of its socket actors, and of a program's own actors
+/// that share the loop.
+final class LoopSerialExecutor: SerialExecutor {
+  private let thread: LoopThread
+
+  init(thread: LoopThread) { self.thread = thread }
+
+  func enqueue(_ job: consuming ExecutorJob) { thread.enqueue(UnownedJob(job), state: .serial) }
+
+  // `assumeIsolated` and `preconditionIsolated` hold on the loop's thread, whichever executor
+  // brought the job there.
+  func isIsolatingCurrentContext() -> Bool? { thread.core.isCurrent }
+  func checkIsolated() { precondition(thread.core.isCurrent, "Not on the loop's thread") }
+}
+
+/// The loop as a task executor, for tasks that run beside their sockets. It is a class of its own
+/// because the runtime tells the two executors apart by identity.
+final class LoopTaskExecutor: TaskExecutor {
+  private let thread: LoopThread
+
+  init(thread: LoopThread) { self.thread = thread }
+
+  func enqueue(_ job: consuming ExecutorJob) { thread.enqueue(UnownedJob(job), state: .task) }
+}
+
+/// The loop's own actor: other threads await its methods to reach the loop's thread. The caller
+/// holds the loop, and with it the executor.
+actor LoopActor {
+  private let core: LoopCore
+
+  init(core: LoopCore) { self.core = core }
+
+  nonisolated var unownedExecutor: UnownedSerialExecutor {
+    // SAFETY: the caller holds the loop, which holds the executor.
+    unsafe core.unownedSerialExecutor
+  }
+
+  var statistics: IOLoop.Statistics { core.currentStatistics }
+  var operationsInKernel: Int { core.operationsInKernel }
+  var operationsInUse: Int { core.operations.inUse }
+
+  func wait(for operation: Operation) async { await operation.wait() }
+
+  /// Returns when the kernel holds nothing of the loop's.
+  func shutdown() async {
+    if let ended = core.startShutdown() { _ = await ended.endedIgnoringCancellation() }
+  }
+
+  func sleep(for duration: Duration) async throws { try await core.sleep(for: duration) }
+}
+
+// MARK: Starting
+
+/// The handshake between the thread that starts a loop and the loop's own thread.
+///
+/// `@unchecked Sendable`: the new thread writes `failure` before it opens the gate, and the other
+/// thread reads it after waiting at the gate.
 @safe
-private final class Start: @unchecked Sendable {
+private final class ThreadStart: @unchecked Sendable {
   private let core: LoopCore
   private let gate: OpaquePointer
   private var failure: SocketError?
 
   init(core: LoopCore) throws(SocketError) {
-    guard let gate = unsafe cms_gate_create() else { throw SocketError(.outOfMemory, .startLoop) }
+    // SAFETY: destroyed in deinit only.
+    guard let gate = unsafe cms_gate_create() else {
+      throw SocketError(.outOfMemory, .startLoop)
+    }
     self.core = core
     unsafe self.gate = gate
   }
@@ -56,10 +146,14 @@ private final class Start: @unchecked Sendable {
     // SAFETY: the new thread takes this reference over and releases it; no completion or task
     // depends on it.
     let context = unsafe Unmanaged.passRetained(self)
-    let status = unsafe cms_thread_start({ unsafe Start.threadBody($0) }, context.toOpaque(), name)
+    let status = unsafe cms_thread_start(
+      { unsafe ThreadStart.threadBody($0) }, context.toOpaque(), name)
     guard status == 0 else {
       unsafe context.release()
-      throw SocketError(result: status, .startLoop)
+      let errno = Errno(rawValue: -status)
+      // EAGAIN is no call that would have had to wait.
+      let code = errno == .resourceTemporarilyUnavailable ? .outOfThreads : SocketError.Code(errno)
+      throw SocketError(code, .startLoop, errno: errno)
     }
     unsafe cms_gate_wait(gate)
     if let failure { throw failure }
@@ -67,11 +161,11 @@ private final class Start: @unchecked Sendable {
 
   private static func threadBody(_ context: UnsafeMutableRawPointer?) {
     // SAFETY: the reference that `await(name:)` passed, taken once.
-    let core = unsafe Unmanaged<Start>.fromOpaque(context!).takeRetainedValue().open()
+    let core = unsafe Unmanaged<ThreadStart>.fromOpaque(context!).takeRetainedValue().open()
     core?.run()
   }
 
-  /// Opens the loop on its thread, and the gate in any case. Nil if there is nothing to run.
+  /// Opens the loop on its thread, and the gate in any case. Nil if the loop could not be opened.
   private func open() -> LoopCore? {
     defer { unsafe cms_gate_open(gate) }
     do {

@@ -9,18 +9,18 @@ extension Operation {
   /// Waits until the operation has ended. If the task is cancelled meanwhile the operation is
   /// stopped, and awaited all the same: nothing of it is left in the kernel when this returns.
   @inline(__always)
-  nonisolated(nonsending) func ended() async -> EndedOperation {
+  nonisolated(nonsending) func ended() async -> CompletedOperation {
     if mayWait {
       if expectsToEndInThisTurn { await waitForTurn() } else { await wait() }
     }
-    return EndedOperation(self)
+    return CompletedOperation(self)
   }
 
   /// Whether it is a receive on a socket whose last messages each came in the turn in which they
   /// were asked for.
   private var expectsToEndInThisTurn: Bool {
     switch request {
-    case .receive, .waitForMessage: withSocket { $0.answersInTurn.isLikely } ?? false
+    case .receive, .waitForMessage: withSocket { $0.sameTurn.isLikely } ?? false
     default: false
     }
   }
@@ -48,15 +48,15 @@ extension Operation {
   /// its time.
   private var expectsToWait: Bool {
     guard case .receive = request else { return true }
-    return withSocket { $0.wasEmptied } ?? true
+    return withSocket { $0.isKnownEmpty } ?? true
   }
 
   /// The same for an operation that hardly ever waits, as a send: without a cancellation handler
   /// for as long as the enter that submits it, and with one only if it is not done then.
   @inline(__always)
-  nonisolated(nonsending) func endedSoon() async -> EndedOperation {
+  nonisolated(nonsending) func endedSoon() async -> CompletedOperation {
     if !withCore({ $0.finishesAtOnce(self) }) { await waitForTurn() }
-    return EndedOperation(self)
+    return CompletedOperation(self)
   }
 
   @inline(__always)
@@ -70,16 +70,93 @@ extension Operation {
     // A task that came to the loop's thread without preferring it (`Task.immediate`, a default
     // actor) has gone back to its own executor by now.
     if core.isCurrent { return await wait() }
-    await LoopVisitor(core: core).wait(for: self)
+    await LoopActor(core: core).wait(for: self)
   }
 
   /// Waits for an operation that cannot be stopped.
-  nonisolated(nonsending) func endedIgnoringCancellation() async -> EndedOperation {
+  nonisolated(nonsending) func endedIgnoringCancellation() async -> CompletedOperation {
     willPark()
     let hasEnded = await parking.hasEnded()
     precondition(hasEnded)
-    return EndedOperation(self)
+    return CompletedOperation(self)
   }
 
   private func willPark() { withCore { willPark(returningTo: $0.returnState()) } }
+}
+
+/// Where a task waits for its operation: a *parking executor*.
+///
+/// `await operation.parking.hasEnded()` makes the runtime suspend the task and hand it, as a job,
+/// to the executor of this actor, which is the actor itself: ``enqueue(_:)`` keeps the job until
+/// the final completion, and the loop then runs it, in the executor state to which the task will
+/// return. The runtime finds nothing to switch, so that an await costs no queue and no thread hop;
+/// a continuation would cost one to three (Docs/Decisions/0001).
+///
+/// The method itself always runs on the loop's thread, whoever waits, and is never inlined: the hop
+/// to this actor's executor is the wait. The outcome of an operation that has ended is its task's
+/// alone, which takes it from the slot, on whichever thread it goes on, and recycles the slot.
+actor ParkingSpot: SerialExecutor {
+  /// The operation that owns this object, in the table of a loop that the awaiting task holds
+  /// through its channel.
+  private nonisolated let operation: Operation
+
+  init(operation: Operation) { self.operation = operation }
+
+  nonisolated var unownedExecutor: UnownedSerialExecutor { unsafe asUnownedSerialExecutor() }
+
+  nonisolated func enqueue(_ job: consuming ExecutorJob) { operation.park(UnownedJob(job)) }
+
+  /// Whether the operation has ended. It has, unless its task was to go on at the end of the turn
+  /// in any case.
+  @inline(never)
+  func hasEnded() -> Bool { operation.life.state == .done }
+}
+
+/// The task that awaits an operation, as the operation's slot keeps it: whoever comes first, the
+/// task or the outcome, waits for the other.
+struct ParkedTask: Sendable {
+  private enum State {
+    /// No task waits, or not yet.
+    case none
+    /// Waiting for the outcome.
+    case waiting(UnownedJob)
+    /// The outcome came before the task.
+    case outcomeFirst
+  }
+
+  private var state = State.none
+  /// The executor state in which the task will go on; noted just before it parks.
+  var returnState = ExecutorState.serial
+
+  init() {}
+
+  /// The task has been suspended. Returns it if it may go on at once.
+  mutating func park(_ job: UnownedJob) -> ReadyJob? {
+    switch state {
+    case .none:
+      state = .waiting(job)
+      return nil
+    case .outcomeFirst: return ReadyJob(job: job, state: returnState)
+    case .waiting: preconditionFailure("Two tasks await one operation")
+    }
+  }
+
+  /// The operation is done. Returns the task that may go on.
+  mutating func resume() -> ReadyJob? {
+    switch state {
+    case .none:
+      state = .outcomeFirst
+      return nil
+    case .waiting(let job): return ReadyJob(job: job, state: returnState)
+    case .outcomeFirst: preconditionFailure("An operation was finished twice")
+    }
+  }
+
+  /// The turn is over and the operation is not done: a task that parked for the turn only may look
+  /// at that, and park again.
+  mutating func resumeForTurn() -> ReadyJob? {
+    guard case .waiting(let job) = state else { return nil }
+    state = .none
+    return ReadyJob(job: job, state: returnState)
+  }
 }

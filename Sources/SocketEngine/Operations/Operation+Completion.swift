@@ -20,25 +20,29 @@ extension Operation {
     case .receive:
       absorbReceived(count)
       withSocket { socket in
-        if mayBeAnAnswer(on: socket) { socket.answersInTurn.note(wasStartedInThisTurn) }
-        socket.wasEmptied = completion.flags & cms_completion_socket_nonempty == 0
+        if informsPredictors(on: socket) { socket.sameTurn.note(wasStartedInThisTurn) }
+        socket.waits.noteReceive(inTurn: wasStartedInThisTurn)
+        socket.isKnownEmpty = completion.flags & cms_completion_socket_nonempty == 0
         outcome.noteEnd(
           on: socket.kind, wasStopped: life.stopReason != nil && socket.hasNoEndOfItsOwn)
-        if let policy = socket.policy { policy.judge(&outcome) }
+        if !socket.pendingErrors.isEmpty { settlePendingErrors(of: socket) }
+        if let policy = socket.policy { policy.evaluate(&outcome) }
+        if !request.isPeek { socket.noteLoss(&outcome) }
       }
     case .receiveWhenReadable(let flags):
       guard life.mayContinue else {
         fail(.canceled)
         return .finished
       }
-      withSocket { $0.wasEmptied = false }
+      withSocket { $0.isKnownEmpty = false }
       request = .receive(flags: flags)
-      lendReceiveMemory()
+      acquireReceiveMemory()
       return .again
-    case .accept:
+    case .acceptWhenReadable: return goOn(with: .accept)
+    case .accept, .acceptAfterCancellation:
       outcome.descriptors.append(OwnedFd(adopting: FileDescriptor(rawValue: completion.result)))
     case .connect: break
-    case .pauseSending, .receiveAhead, .waitForMessage, .event, .timer:
+    case .pauseSending, .pauseReceiving, .receiveAhead, .waitForMessage, .event, .timer:
       preconditionFailure("Not a request with one completion")
     }
     return .finished
@@ -46,9 +50,9 @@ extension Operation {
 
   /// Whether it is a receive that was started where there was nothing, and that waits for
   /// something.
-  private func mayBeAnAnswer(on socket: OpenSocket) -> Bool {
+  private func informsPredictors(on socket: OpenSocket) -> Bool {
     if case .receive(let flags) = request {
-      socket.wasEmptied && flags & cms_msg_dontwait == 0
+      socket.isKnownEmpty && flags & cms_msg_dontwait == 0
     } else {
       false
     }
@@ -57,34 +61,70 @@ extension Operation {
   /// Moves the outcome of a receive out, with the bytes also where they are in the caller's memory.
   func takeBroughtOutcome() -> OperationOutcome {
     var brought = takeOutcome()
-    if unsafe loan.payload == nil, let start = unsafe memory.payloadStart {
+    if unsafe buffers.payload == nil, let start = unsafe memory.payloadStart {
       // SAFETY: the caller keeps its memory, of which the kernel has filled so much, until the task
       // goes on.
       brought.payload = unsafe [UInt8](
-        UnsafeRawBufferPointer(start: start, count: min(brought.byteCount, receiveRoom)))
+        UnsafeRawBufferPointer(start: start, count: brought.byteCount))
     }
     return brought
   }
 
   private func absorb(_ errno: Errno) -> Progress {
     // A signal to the thread; nothing was transferred.
-    if errno == .interrupted, life.mayContinue { return .again }
+    if errno == .interrupted, life.mayContinue { return again() }
+    var errno = errno
     switch request {
-    case .send(let flags, let pause?) where errno == .wouldBlock && life.mayContinue:
-      request = .pauseSending(flags: flags, pause: pause)
-      return .again
-    case .send(_, .some) where errno == .wouldBlock:
-      fail(.canceled)
-      return .finished
+    case .receive(let flags) where request.receivesMessages && errno != .interrupted:
+      guard let told = withSocket({ errorBehindMessages(errno, on: $0) })! else {
+        request = .receive(flags: flags | cms_msg_dontwait)
+        return again()
+      }
+      errno = told
+    case .send(let flags, let pause?) where errno == .wouldBlock:
+      return goOn(with: .pauseSending(flags: flags, pause: pause))
     // The pause is over.
     case .pauseSending(let flags, let pause) where errno == .timeout && life.mayContinue:
       request = .send(flags: flags, pause: pause.next)
       return .again
+    case .receive(let flags)
+    where errno == .wouldBlock && flags & cms_msg_errqueue != 0 && flags & cms_msg_dontwait == 0:
+      return goOn(with: .pauseReceiving(flags: flags))
+    case .pauseReceiving(let flags) where errno == .timeout && life.mayContinue:
+      request = .receive(flags: flags)
+      return again()
+    case .accept where errno == .wouldBlock: return goOn(with: .acceptWhenReadable)
+    case .accept
+    where errno == .canceled && !life.mayContinue && withCore({ $0.driver.losesWakeUps }):
+      request = .acceptAfterCancellation
+      return .again
+    case .acceptAfterCancellation:
+      // Nothing is there, or the kernel does not know the flag.
+      fail(.canceled)
+      return .finished
     default: break
     }
     // A stop interrupts a request that a kernel thread is busy with.
     fail(errno == .interrupted ? .canceled : errno)
     return .finished
+  }
+
+  /// Goes to the kernel with another request, unless it was stopped: nothing was transferred.
+  private func goOn(with next: OperationRequest) -> Progress {
+    guard life.mayContinue else {
+      fail(.canceled)
+      return .finished
+    }
+    request = next
+    return .again
+  }
+
+  /// Goes to the kernel once more, a receive with memory as new.
+  private func again() -> Progress {
+    guard case .receive = request else { return .again }
+    releaseReceiveMemory()
+    withCore { if $0.acquiresReceiveMemoryEarly { acquireReceiveMemory() } }
+    return .again
   }
 
   /// The operation has failed with `errno`, unless that is how it comes to the end of what can be
@@ -98,10 +138,9 @@ extension Operation {
       }
     outcome.isEnd = isEnd
     // Whatever it was that ended a pause.
-    if case .pauseSending = request {
-      outcome.errno = .canceled
-    } else {
-      outcome.errno = isEnd ? nil : errno
+    switch request {
+    case .pauseSending, .pauseReceiving: outcome.errno = .canceled
+    default: outcome.errno = isEnd ? nil : errno
     }
   }
 
@@ -114,80 +153,16 @@ extension Operation {
     // goes without.
     unsafe header.pointee.control = nil
     unsafe header.pointee.control_length = 0
-    if count > 0, life.mayContinue { return .again }
-    outcome.errno = .canceled
-    return .finished
-  }
-
-  private func absorbReceived(_ count: Int) {
-    let header = unsafe header
-    outcome.byteCount = count
-    outcome.messageFlags = unsafe header.pointee.flags & ~cms_msg_cmsg_cloexec
-    // SAFETY: the kernel has filled this many bytes of the operation's own memory; more did not
-    // fit.
-    if unsafe header.pointee.name_length > 0 {
-      unsafe outcome.noteSender(
-        UnsafeRawBufferPointer(
-          start: header.pointee.name,
-          count: min(Int(header.pointee.name_length), OperationMemory.nameCapacity)))
+    let wasStopped = life.stopReason != nil
+    guard count > 0, life.continueAfterPart() else {
+      outcome.errno = .canceled
+      return .finished
     }
-    // SAFETY: the kernel has filled this many bytes of the control block that was lent for this
-    // operation.
-    if let control = unsafe loan.control {
-      outcome.noteControlLoss(
-        free: unsafe control.count - header.pointee.control_length, on: descriptor)
-      unsafe outcome.absorb(
-        control: UnsafeMutableRawBufferPointer(
-          rebasing: control[..<min(header.pointee.control_length, control.count)]))
+    if wasStopped { withCore { $0.statistics.wonAgainstCancellation += 1 } }
+    // Not waiting was an offer for the time before the first byte.
+    if life.finishesOnceBegun, case .send(let flags, let pause) = request {
+      request = .send(flags: flags & ~cms_msg_dontwait, pause: pause)
     }
-    // SAFETY: as above, for the payload block.
-    if let payload = unsafe loan.payload {
-      // The kernel may say how long the message was, and not how much of it there is.
-      outcome.payload = unsafe [UInt8](
-        UnsafeRawBufferPointer(rebasing: payload[..<min(count, payload.count, receiveRoom)]))
-    }
-  }
-}
-
-extension OperationOutcome {
-  /// Takes ownership of everything in the control data of a message; keeps a copy of it if there is
-  /// more in it than descriptors.
-  @unsafe
-  mutating func absorb(control: UnsafeMutableRawBufferPointer) {
-    if unsafe control.isEmpty || descriptors.adopt(whole: control) { return }
-    var ancillary = unsafe ReceivedAncillary(takingFrom: control)
-    swap(&descriptors, &ancillary.descriptors)
-    let extras = extras ?? MessageExtras()
-    extras.failures = ancillary.failures
-    extras.credentials = ancillary.credentials
-    extras.control = unsafe ControlMessageBuffer(copying: control.bytes)
-    extras.setProcess(ancillary.process.take())
-    self.extras = extras
-  }
-
-  /// Asks why control data is missing, if any is: before the descriptors that came are closed or
-  /// used.
-  mutating func noteControlLoss(free: @autoclosure () -> Int, on number: Int32) {
-    if messageFlags & cms_msg_ctrunc == 0 { return }
-    let loss = ControlLoss(free: free(), number: number)
-    withExtras { $0.controlLoss = loss }
-  }
-
-  @unsafe
-  mutating func noteSender(_ name: UnsafeRawBufferPointer) {
-    let sender = unsafe AnySocketAddress(systemBytes: Array(name))
-    withExtras { $0.sender = sender }
-  }
-
-  /// A message that a multishot receive has left in a buffer.
-  init(_ received: ReceivedBuffer, controlSize: Int, on number: Int32) {
-    self.init()
-    byteCount = unsafe received.fullLength
-    messageFlags = unsafe received.messageFlags
-    if unsafe !received.name.isEmpty { unsafe noteSender(UnsafeRawBufferPointer(received.name)) }
-    payload = unsafe [UInt8](UnsafeRawBufferPointer(received.payload))
-    let controlLength = unsafe received.control.count
-    noteControlLoss(free: controlSize - controlLength, on: number)
-    unsafe absorb(control: received.control)
+    return .again
   }
 }

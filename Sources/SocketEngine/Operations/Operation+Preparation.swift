@@ -17,7 +17,7 @@ extension Operation {
   func setPayload(_ pieces: borrowing GatherBuffers) {
     let capacity = OperationMemory.inlineVectors
     let vectors =
-      unsafe pieces.count > capacity ? loan.allocateVectors(count: pieces.count) : memory.vectors
+      unsafe pieces.count > capacity ? buffers.allocateVectors(count: pieces.count) : memory.vectors
     var count = 0
     // SAFETY: as above; and there is room for as many vectors as there are pieces.
     unsafe pieces.withUnsafePieces { piece in
@@ -42,47 +42,50 @@ extension Operation {
     guard needed > 0 else { return unsafe memory.setControl(nil) }
     let block =
       needed <= core.controlBuffers.blockSize
-      ? unsafe loan.lendControl(from: core) : unsafe loan.allocateExtra(byteCount: needed)
+      ? unsafe buffers.acquireControl(from: core) : unsafe buffers.allocateExtra(byteCount: needed)
     let rights = unsafe try ControlMessages.encodeRights(numbers, into: block)
     unsafe block[rights...].copyBytes(from: control.bytes)
     unsafe memory.setControl(UnsafeMutableRawBufferPointer(rebasing: block[..<needed]))
   }
 
-  /// Receives into the caller's memory, which it keeps alive; or, if there is none, into a block
-  /// that the engine lends.
-  func prepareReceive(into buffer: UnsafeMutableRawBufferPointer?) {
-    unsafe memory.setPayload(buffer ?? UnsafeMutableRawBufferPointer(start: nil, count: 0))
+  /// Receives into the caller's memory, which it keeps alive; or, if there is none, at most `room`
+  /// bytes into a block that the engine lends.
+  func prepareReceive(into buffer: UnsafeMutableRawBufferPointer?, room: Int = .max) {
+    if let buffer = unsafe buffer { unsafe memory.setPayload(buffer) } else { memory.setRoom(room) }
   }
 
-  /// Turns a wait for a message received ahead into a receive of at most `room` bytes.
-  func prepareReceive(flags: Int32, room: Int) {
-    request = .receive(flags: flags)
-    unsafe prepareReceive(into: nil)
-    lendReceiveMemory()
-    // SAFETY: own memory, which the kernel does not know yet; the block gets no longer.
-    unsafe memory.vectors[0].length = min(memory.vectors[0].length, room)
-  }
-
-  /// How many bytes a receive has room for, as far as the caller has said.
-  var receiveRoom: Int { unsafe memory.payloadStart == nil ? .max : memory.vectors[0].length }
+  /// How many bytes a receive has room for: what the kernel can write, once there is memory.
+  var receiveRoom: Int { unsafe memory.vectors[0].length }
 
   /// Gives a receive what it needs to take a message. Until then it holds no memory but the slot.
-  func lendReceiveMemory() {
+  func acquireReceiveMemory() {
     withCore { core in
       if unsafe memory.payloadStart == nil {
-        unsafe memory.setPayload(loan.lendPayload(from: core))
+        let room = receiveRoom
+        let block = unsafe buffers.acquirePayload(from: core)
+        unsafe memory.setPayload(
+          UnsafeMutableRawBufferPointer(rebasing: block[..<min(block.count, room)]))
       }
-      unsafe memory.setControl(loan.lendControl(from: core))
+      unsafe memory.setControl(buffers.acquireControl(from: core))
+      if mayLeaveControlOfVainTries {
+        // SAFETY: the kernel does not know the block yet.
+        unsafe buffers.control!.initializeMemory(as: UInt8.self, repeating: 0)
+      }
     }
     if withSocket({ $0.namesSenders })! { setNameRoom() }
   }
 
+  /// Linux (seen on 6.18) writes credentials of zeros into the control data of a stream with
+  /// `SO_PASSCRED` when io_uring finds nothing to receive, and goes on behind them when there is
+  /// something, of whose control data alone it tells the length.
+  var mayLeaveControlOfVainTries: Bool {
+    withCore { $0.acquiresReceiveMemoryEarly } && withSocket { $0.kind == .stream } == true
+  }
+
   /// There was nothing to receive: waits on without memory.
-  func giveBackReceiveMemory() {
-    if unsafe loan.payload != nil {
-      unsafe memory.setPayload(UnsafeMutableRawBufferPointer(start: nil, count: 0))
-    }
-    withCore { loan.giveBack(to: $0) }
+  func releaseReceiveMemory() {
+    if unsafe buffers.payload != nil { memory.setRoom(receiveRoom) }
+    withCore { buffers.release(to: $0) }
   }
 
   /// Lets the kernel write the sender's address.
@@ -100,13 +103,11 @@ extension Operation {
     unsafe memory.setPayload(UnsafeMutableRawBufferPointer(start: nil, count: 0))
     unsafe header.pointee.vector_count = 0
     unsafe header.pointee.control_length = core.configuration.controlBufferSize
-    if withSocket({ $0.namesSenders })! { setNameRoom() }
+    // Also where no name is wanted, so that the rest of each buffer is `receiveBufferSize` bytes.
+    setNameRoom()
   }
 
-  /// Messages are to say how long they were; a stream would throw the bytes away for that (tcp(7)).
-  var receiveAheadFlags: Int32 {
-    cms_msg_cmsg_cloexec | (socket!.kind == .stream ? 0 : cms_msg_trunc)
-  }
+  var receiveAheadFlags: Int32 { withSocket { $0.receiveFlags(0) }! }
 
   /// Copies the address to connect or send to.
   func setName(_ name: RawSpan) {

@@ -40,6 +40,18 @@ struct Operation: @unchecked Sendable {
     get { unsafe slot.pointee.isTry }
     nonmutating set { unsafe slot.pointee.isTry = newValue }
   }
+  var endsWithDraining: Bool {
+    get { unsafe slot.pointee.endsWithDraining }
+    nonmutating set { unsafe slot.pointee.endsWithDraining = newValue }
+  }
+  var isInLine: Bool {
+    get { unsafe slot.pointee.isInLine }
+    nonmutating set { unsafe slot.pointee.isInLine = newValue }
+  }
+  var waitsForTurn: Bool {
+    get { unsafe slot.pointee.waitsForTurn }
+    nonmutating set { unsafe slot.pointee.waitsForTurn = newValue }
+  }
   var descriptor: Int32 { unsafe slot.pointee.descriptor }
   var socket: OpenSocket? { unsafe slot.pointee.socket?.takeUnretainedValue() }
   var parking: ParkingSpot { unsafe slot.pointee.parking }
@@ -62,7 +74,7 @@ struct Operation: @unchecked Sendable {
     unsafe slot.pointee.socket?._withUnsafeGuaranteedRef(body)
   }
 
-  var life: OperationLife {
+  var life: OperationLifecycle {
     get { unsafe slot.pointee.life }
     nonmutating _modify { yield unsafe &slot.pointee.life }
   }
@@ -71,9 +83,9 @@ struct Operation: @unchecked Sendable {
     _read { yield unsafe slot.pointee.memory }
   }
 
-  var loan: OperationLoan {
-    _read { yield unsafe slot.pointee.loan }
-    nonmutating _modify { yield unsafe &slot.pointee.loan }
+  var buffers: OperationBuffers {
+    _read { yield unsafe slot.pointee.buffers }
+    nonmutating _modify { yield unsafe &slot.pointee.buffers }
   }
 
   var outcome: OperationOutcome {
@@ -98,6 +110,8 @@ struct Operation: @unchecked Sendable {
     life.queue()
     unsafe slot.pointee.request = request
     unsafe slot.pointee.isTry = false
+    unsafe slot.pointee.endsWithDraining = false
+    assert(!isInLine && !waitsForTurn, "A slot is in use twice")
     unsafe slot.pointee.descriptor = socket?.number ?? -1
     unsafe slot.pointee.socket = socket.map { unsafe .passRetained($0) }
     unsafe slot.pointee.task = ParkedTask()
@@ -106,11 +120,11 @@ struct Operation: @unchecked Sendable {
   /// Ends the use of the slot: returns what was lent, and renews the identifier, so that nobody
   /// finds this use any more.
   func recycle(on core: LoopCore) {
-    loan.giveBack(to: core)
+    buffers.release(to: core)
     life.recycle()
     unsafe slot.pointee.socket.take()?.release()
     unsafe slot.pointee.id = OperationID(index: id.index, generation: id.generation &+ 1)
-    core.operations.giveBack(self)
+    core.operations.release(self)
   }
 
   /// Frees the slot of an operation whose outcome was taken. A task that came to the loop's thread
@@ -149,36 +163,8 @@ struct Operation: @unchecked Sendable {
     return taken
   }
 
-  /// What to throw, if the operation failed or its message is not admitted.
-  func failure(_ name: SocketError.Operation, address: AnySocketAddress?) -> (any Error)? {
-    unsafe slot.pointee.outcome.failure(name, address: address, stopReason: life.stopReason)
-  }
-
-  /// Puts a message that was received elsewhere into `memory`, if there is some. What counts of a
-  /// message is what the caller gets, unless the flags ask for its full length.
-  @unsafe
-  func settleMessage(in memory: UnsafeMutableRawBufferPointer?, flags: Int32) {
-    let payload = unsafe slot.pointee.outcome.payload
-    if let memory = unsafe memory {
-      if payload.isEmpty { return }
-      unsafe memory.copyBytes(from: payload.prefix(memory.count))
-    }
-    if flags & cms_msg_trunc == 0 { unsafe slot.pointee.outcome.byteCount = payload.count }
-  }
-
   /// Whether the outcome is a received message, and not the end or an error.
   var isMessage: Bool { unsafe slot.pointee.outcome.isMessage }
-
-  /// A copy of the outcome, with descriptors of its own.
-  func copyOutcome() -> OperationOutcome { unsafe slot.pointee.outcome.copy() }
-
-  /// The same for an operation that has nothing to deliver but its result.
-  func takeResult() -> OperationResult {
-    var result = unsafe slot.pointee.outcome.result
-    result.stopReason = life.stopReason
-    unsafe slot.pointee.outcome.result = OperationResult()
-    return result
-  }
 
   // MARK: Waiting
 
@@ -195,13 +181,18 @@ struct Operation: @unchecked Sendable {
 
   /// The operation is done: lets its task go on, as a job of the loop, never from here.
   func resumeTask(on core: LoopCore) {
+    if waitsForTurn {
+      waitsForTurn = false
+      core.endedWithinTurn()
+    }
     if let ready = unsafe slot.pointee.task.resume() { core.makeReady(ready) }
   }
 
   /// The turn is over and the operation is not done: lets a task that parked for the turn only look
   /// at that.
   func resumeTaskForTurn(on core: LoopCore) {
-    if case .send = request {} else { withSocket { $0.answersInTurn.note(false) } }
+    waitsForTurn = false
+    if case .send = request {} else { withSocket { $0.sameTurn.note(false) } }
     if let ready = unsafe slot.pointee.task.resumeForTurn() { core.makeReady(ready) }
   }
 

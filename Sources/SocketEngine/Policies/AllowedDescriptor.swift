@@ -78,7 +78,7 @@ public struct AllowedDescriptor: Sendable, Hashable {
   }
 
   /// Why the rule does not admit a descriptor; nil if it does.
-  func objection(to facts: DescriptorFacts) -> RefusedDescriptor.Reason? {
+  func violation(by facts: DescriptorFacts) -> RefusedDescriptor.Reason? {
     guard matches(facts.kind) else { return .kind }
     guard facts.access.isSuperset(of: required), facts.access.isDisjoint(with: forbidden) else {
       return .access

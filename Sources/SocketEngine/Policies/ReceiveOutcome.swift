@@ -9,6 +9,10 @@ public struct ReceiveOutcome: Sendable, Equatable {
   /// keeps it). The C name is `MSG_TRUNC`.
   public let isPayloadTruncated: Bool
 
+  /// How many bytes a message had that was longer than the buffer; nil if it was not, or if the
+  /// kernel has not told it.
+  public let fullLength: Int?
+
   /// Why control data is missing, descriptors or others; nil if none is. At least one thing is
   /// missing; the kernel does not say which, nor how many. The C name is `MSG_CTRUNC`.
   public let controlLoss: ControlLoss?
@@ -32,28 +36,33 @@ public struct ReceiveOutcome: Sendable, Equatable {
 
   package init(
     flags: Int32, failures: [DescriptorFailure], loss: ControlLoss?, surplus: Int = 0,
-    refused: [RefusedDescriptor] = []
+    refused: [RefusedDescriptor] = [],
+    fullLength: Int? = nil
   ) {
     isPayloadTruncated = flags & cms_msg_trunc != 0
     controlLoss = flags & cms_msg_ctrunc == 0 ? nil : loss ?? .unknown
     self.failures = failures
     self.surplus = surplus
     self.refused = refused
+    self.fullLength = fullLength
   }
 
   /// What the receiver of a message is told.
-  package init(flags: Int32, _ extras: MessageExtras?) {
+  package init(flags: Int32, _ metadata: MessageMetadata?) {
     self.init(
-      flags: flags, failures: extras?.failures ?? [], loss: extras?.controlLoss,
-      surplus: extras?.judgement?.surplus ?? 0,
-      refused: extras?.judgement?.refused ?? [])
+      flags: flags, failures: metadata?.failures ?? [], loss: metadata?.controlLoss,
+      surplus: metadata?.evaluation?.surplus ?? 0,
+      refused: metadata?.evaluation?.refused ?? [], fullLength: metadata?.fullLength)
   }
 }
 
 extension ReceiveOutcome: CustomStringConvertible {
   public var description: String {
     var parts: [String] = []
-    if isPayloadTruncated { parts.append("the payload was longer than the buffer") }
+    if isPayloadTruncated {
+      let length = fullLength.map { ", \($0) bytes" } ?? ""
+      parts.append("the payload was longer than the buffer\(length)")
+    }
     if let controlLoss { parts.append("control data is missing: \(controlLoss)") }
     for failure in failures {
       parts.append("descriptor \(failure.position) did not arrive: \(failure.errno)")

@@ -13,8 +13,9 @@ internal import Ancillary
 /// ```
 /// What a socket with a policy closes, and what nobody took of its messages, is closed on another
 /// thread: close(2) of a hostile descriptor (a FUSE file, a lingering socket) may wait for as long
-/// as the peer likes. While 1,024 descriptors of one socket wait to be closed, its receives throw
-/// `policyViolated`.
+/// as the peer likes. While too many descriptors of one socket wait to be closed, its receives
+/// throw `policyViolated`: 1,024, or a quarter of the soft `RLIMIT_NOFILE` if that is less; also
+/// while half of that limit waits in the whole process.
 ///
 /// The default, `ReceivePolicy()`, admits everything, and costs nothing.
 public struct ReceivePolicy: Sendable, Hashable {
@@ -22,8 +23,10 @@ public struct ReceivePolicy: Sendable, Hashable {
   public enum Reaction: Sendable {
     /// It is delivered without what is not admitted, and ``ReceiveOutcome`` says so.
     case report
-    /// It is dropped with all of its descriptors, and the receive throws ``SocketError`` with the
-    /// code `policyViolated` and the ``SocketError/outcome``. Later messages are not touched.
+    /// The receive throws ``SocketError`` with the ``SocketError/outcome``. A message with
+    /// descriptors that are not admitted is dropped with all of its descriptors, and the code is
+    /// `policyViolated`. One of which only something is missing is kept in the error:
+    /// `messageIncomplete`. Later messages are not touched.
     case throwError
   }
 
@@ -55,13 +58,16 @@ public struct ReceivePolicy: Sendable, Hashable {
   /// ``ReceiveOutcome/refused`` then.
   public var refused: Reaction = .throwError
 
-  /// What to do with a message whose payload is longer than the buffer. (`MSG_TRUNC`; not on
-  /// streams.)
-  public var payloadTruncation: Reaction = .report
+  /// What to do with a message whose payload is longer than the buffer: by default it is thrown, in
+  /// an error that has what arrived (``SocketError/Code/messageIncomplete``). With
+  /// ``Reaction/report`` it is returned, and only its ``ReceiveOutcome`` says so. (`MSG_TRUNC`; not
+  /// on streams, which keep the rest.)
+  public var payloadTruncation: Reaction = .throwError
 
-  /// What to do with a message of which control data is missing: ``ReceiveOutcome/controlLoss`` and
-  /// ``ReceiveOutcome/failures``. (`MSG_CTRUNC`)
-  public var controlTruncation: Reaction = .report
+  /// What to do with a message of which control data is missing, ``ReceiveOutcome/controlLoss`` or
+  /// ``ReceiveOutcome/failures``: by default it is thrown, as for ``payloadTruncation``.
+  /// (`MSG_CTRUNC`)
+  public var controlTruncation: Reaction = .throwError
 
   /// A policy about descriptors; what happens on a violation can be set afterwards.
   ///
@@ -81,16 +87,25 @@ public struct ReceivePolicy: Sendable, Hashable {
   /// No descriptors at all.
   public static var noDescriptors: ReceivePolicy { ReceivePolicy(descriptorsPerMessage: 0) }
 
+  /// Everything is admitted, and a message of which something is missing is returned all the same:
+  /// for a relay, which passes on what it gets and looks at each ``ReceiveOutcome``.
+  public static var reportingLoss: ReceivePolicy {
+    var policy = ReceivePolicy()
+    policy.payloadTruncation = .report
+    policy.controlTruncation = .report
+    return policy
+  }
+
   var isUnrestricted: Bool { self == ReceivePolicy() }
   package var admitsDescriptors: Bool { descriptorsPerMessage > 0 }
 
-  /// What is wrong with a descriptor; nil if a rule admits it. Of several objections the one that
-  /// was nearest to admitting.
-  func objection(to facts: DescriptorFacts) -> RefusedDescriptor.Reason? {
+  /// What is wrong with a descriptor; nil if a rule admits it. Of several violations the one that
+  /// was nearest to being allowed.
+  func violation(by facts: DescriptorFacts) -> RefusedDescriptor.Reason? {
     guard let allowed else { return nil }
     var nearest = RefusedDescriptor.Reason.kind
     for rule in allowed {
-      switch rule.objection(to: facts) {
+      switch rule.violation(by: facts) {
       case nil: return nil
       case .seals: nearest = .seals
       case .access where nearest == .kind: nearest = .access

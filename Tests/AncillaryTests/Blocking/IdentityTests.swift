@@ -234,10 +234,9 @@ extension OpeningDescriptors {
       var memory = [UInt8](repeating: 0, count: 8)
       var span = memory.mutableSpan
       _ = try MessageReceiver(unsafe span.mutableBytes).receive(on: receiver, ancillary: &data)
-      let process = data.takeProcess()
-      let isOwned = if case .success? = process { true } else { false }
+      let isOwned = try data.takeProcess() != nil
       #expect(isOwned)
-      let again = data.takeProcess() == nil
+      let again = try data.takeProcess() == nil
       #expect(again)
     }
   }

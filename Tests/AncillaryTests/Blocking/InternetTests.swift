@@ -25,7 +25,8 @@ extension OpeningDescriptors {
       let source = bind(sender, to: InternetAddress(.loopback, port: 0))
       // IP_PKTINFO, IP_RECVTTL, IP_RECVTOS, IP_RECVORIGDSTADDR
       for option in [8, 12, 13, 20] as [Int32] { set(0, option, on: receiver) }
-      for option in [35, 40] as [Int32] { set(SOL_SOCKET, option, on: receiver) }  // TIMESTAMPNS, RXQ_OVFL
+      // TIMESTAMPNS, RXQ_OVFL.
+      for option in [35, 40] as [Int32] { set(SOL_SOCKET, option, on: receiver) }
 
       var outgoing = AncillaryDataBuffer()
       outgoing.append(HopLimit(.v4, 7))
@@ -157,7 +158,8 @@ extension OpeningDescriptors {
       let receiver = internetSocket(AF_INET)
       let sender = internetSocket(AF_INET)
       let address = bind(receiver, to: InternetAddress(.loopback, port: 0))
-      for option in [8, 12, 13] as [Int32] { set(0, option, on: receiver) }  // IP_PKTINFO, IP_RECVTTL, IP_RECVTOS
+      // IP_PKTINFO, IP_RECVTTL, IP_RECVTOS.
+      for option in [8, 12, 13] as [Int32] { set(0, option, on: receiver) }
       var control = ControlMessageBuffer()
       control.append(HopLimit(.v4, 7))
       control.append(TrafficClass(.v4, 0x2E))

@@ -73,7 +73,8 @@ extension OpeningDescriptors {
       let receiver = internetSocket()
       let sender = internetSocket()
       let address = bind(receiver, to: InternetAddress(.loopback, port: 0))
-      set(SOL_SOCKET, 37, 1 << 4 | 1 << 11, on: sender)  // SOF_TIMESTAMPING_SOFTWARE and _OPT_TSONLY
+      // SOF_TIMESTAMPING_SOFTWARE and _OPT_TSONLY.
+      set(SOL_SOCKET, 37, 1 << 4 | 1 << 11, on: sender)
       var control = ControlMessageBuffer()
       control.append(request)
       let before = Self.now()

@@ -123,15 +123,20 @@ extension OpeningDescriptors {
     @Test func everyExtraProcessDescriptorIsClosed() {
       var canaries = Canaries(2)
       var control = RawControl()
-      for _ in 0..<2 {
-        control.add(
-          level: 1, type: 4, payload: littleEndian(rawNumber(canaries.writers.takeFirst()!)))
+      let first = rawNumber(canaries.writers.takeFirst()!)
+      for number in [first, rawNumber(canaries.writers.takeFirst()!)] {
+        control.add(level: 1, type: 4, payload: littleEndian(number))
       }
       unsafe control.bytes.withUnsafeMutableBytes { buffer in
-        let received = unsafe ReceivedAncillary(takingFrom: buffer)
+        var received = unsafe ReceivedAncillary(takingFrom: buffer)
         let released = canaries.released(expecting: 1)
         #expect(released == 1)
-        _ = received.descriptors.count
+        // The first is kept.
+        var taken: Int32 = -1
+        if case .success(let process) = received.process.take() {
+          taken = process.withUnsafeFileDescriptor { $0.rawValue }
+        }
+        #expect(taken == first)
       }
       let released = canaries.released(expecting: 2)
       #expect(released == 2)

@@ -35,11 +35,11 @@ extension OpeningDescriptors {
       #expect(released == count)
     }
 
-    @Test(arguments: sizes) func popLastTakesFromTheEnd(_ count: Int) {
+    @Test(arguments: sizes) func takeLastTakesFromTheEnd(_ count: Int) {
       var canaries = Canaries(count)
       let expected = Array(Self.identities(of: canaries.writers).reversed())
       var taken: [FileIdentity] = []
-      while let descriptor = canaries.writers.popLast() { taken.append(descriptor.identity) }
+      while let descriptor = canaries.writers.takeLast() { taken.append(descriptor.identity) }
       #expect(taken == expected)
       let isEmpty = canaries.writers.isEmpty
       #expect(isEmpty)
@@ -131,7 +131,7 @@ extension OpeningDescriptors {
     @Test func descriptionHasNoNumbers() {
       var canaries = Canaries(2)
       #expect(canaries.writers.debugDescription == "OwnedFds(2 descriptors)")
-      _ = canaries.writers.popLast()
+      _ = canaries.writers.takeLast()
       #expect(canaries.writers.debugDescription == "OwnedFds(1 descriptor)")
     }
   }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import Ancillary
+import SystemPackage
 import Testing
 
 @Suite struct CredentialsTests {
@@ -20,11 +21,53 @@ import Testing
     #expect(decoded == Credentials(processID: nil, userID: nil, groupID: nil))
   }
 
-  @Test func nobodyIsAUser() throws {
+  /// A user without a number here is shown as the overflow user, whatever the process.
+  @Test func theOverflowNumbersAreNobodys() throws {
+    func number(_ name: String) throws -> UInt32 {
+      let file = try FileDescriptor.open(
+        "/proc/sys/kernel/\(name)", .readOnly, options: .closeOnExec)
+      defer { try? file.close() }
+      var text = [UInt8](repeating: 0, count: 16)
+      let count = unsafe try text.withUnsafeMutableBytes { try unsafe file.read(into: $0) }
+      return try #require(
+        UInt32(String(decoding: text[..<count], as: UTF8.self).prefix { $0.isNumber }))
+    }
+    let (user, group) = (try number("overflowuid"), try number("overflowgid"))
     var buffer = ControlMessageBuffer()
-    buffer.append(Credentials(processID: 12, userID: 65534, groupID: 65534))
+    buffer.append(Credentials(processID: 12, userID: user, groupID: group))
     let decoded = try buffer.messages.first(Credentials.self)
-    #expect(decoded == Credentials(processID: 12, userID: 65534, groupID: 65534))
+    #expect(decoded == Credentials(processID: 12, userID: nil, groupID: nil))
+    var bytes = buffer.bytes
+    unsafe bytes.withUnsafeMutableBytes { bytes in
+      let received = unsafe ReceivedAncillary(takingFrom: bytes)
+      #expect(received.credentials == decoded)
+    }
+    var others = ControlMessageBuffer()
+    others.append(Credentials(processID: 12, userID: user ^ 1, groupID: group + 0x10000))
+    let known = try others.messages.first(Credentials.self)
+    #expect(known == Credentials(processID: 12, userID: user ^ 1, groupID: group + 0x10000))
+  }
+
+  /// What receives leave that found nothing, before one that found something.
+  @Test func credentialsOfZerosInFrontAreNotTheMessages() {
+    func start(_ parts: [[UInt8]]) -> Int {
+      var control = RawControl()
+      for part in parts { control.add(level: 1, type: part.count == 12 ? 2 : 1, payload: part) }
+      return withSpan(control.bytes + [UInt8](repeating: 0, count: 64)) {
+        ControlMessages.startOfLastCredentials(in: $0)
+      }
+    }
+    let (zeros, sender, rights) = (
+      [UInt8](repeating: 0, count: 12), [UInt8](repeating: 7, count: 12), [3, 0, 0, 0] as [UInt8]
+    )
+    #expect(start([]) == 0)
+    #expect(start([sender, rights]) == 0)
+    #expect(start([zeros, rights]) == 0)
+    #expect(start([zeros]) == 0)
+    #expect(start([zeros, sender, rights]) == 32)
+    #expect(start([zeros, zeros, zeros, sender]) == 96)
+    #expect(start([zeros, zeros, rights]) == 32)
+    #expect(start([rights, zeros, sender]) == 0)
   }
 
   /// Twelve bytes are there, but the header promises more: who sent it is not to be guessed from a

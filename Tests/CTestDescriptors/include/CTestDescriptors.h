@@ -16,5 +16,9 @@ int32_t ctd_set_linger(int32_t fd, int32_t seconds);
 // A copy of this process, which does nothing until `fd` has a byte or its end, and then exits
 // with 0. Its process ID.
 int32_t ctd_fork_until_end(int32_t fd);
+// What the kernel says to a ring of the library's, `struct io_uring` being the first thing in it,
+// that is asked to open a file, or to register an eventfd: -errno.
+int32_t ctd_ring_open_file(void *ring);
+int32_t ctd_ring_register_eventfd(void *ring);
 
 #endif

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 import MessageSockets
-import SystemPackage
 
 // Never run; see Sockets.swift.
 
@@ -19,7 +18,7 @@ private func loops() async throws {
   try await loop.sleep(for: .milliseconds(1))
   let driver: IOLoop.Driver = loop.driver
   _ = (
-    driver.kind == .ioUring, driver.kind == .readiness, driver.reason.code == .probed,
+    driver.kind == .ioUring, driver.kind == .epoll, driver.reason.code == .probed,
     driver.reason.errno, driver.reason.detail,
     "\(driver)"
   )
@@ -46,8 +45,8 @@ private func errors(_ error: SocketError) {
     .loopShutDown, .messageTooLarge,
     .messagesUnread,
     .notConnected,
-    .notFound, .notPermitted, .notSupported, .outOfDescriptors, .outOfMemory, .partialSend,
-    .peerClosed, .system, .timedOut,
+    .notFound, .notPermitted, .notSupported, .outOfDescriptors, .outOfMemory, .outOfThreads,
+    .partialSend, .peerClosed, .system, .timedOut,
     .tooManyDescriptors, .tooManyInFlight, .wouldBlock, .wrongSocketKind:
     _ = error.operation.rawValue
   default: _ = "\(error)"

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 import MessageSockets
-import SystemPackage
 
 // Never run: that it compiles shows that what users write is there, public, and spelled so.
 
@@ -13,6 +12,8 @@ private func anySocket<Socket: MessageSocket>(_ socket: Socket, _ memory: inout 
   try await socket.sendMessage([1, 2, 3])
   try await socket.sendMessage([1, 2, 3], control: control, options: options)
   try await socket.sendMessage([1, 2, 3].span.bytes)
+  try await socket.sendMessage([1, 2, 3], options: .finishOnceBegun, deadline: .now + .seconds(1))
+  try await socket.sendMessage([1, 2, 3].span.bytes, control: control, deadline: .now)
   let header: [UInt8] = [1]
   var pieces = GatherBuffers(header.span.bytes)
   pieces.append(header.span.bytes)
@@ -22,7 +23,7 @@ private func anySocket<Socket: MessageSocket>(_ socket: Socket, _ memory: inout 
   let _: ReceivedMessage? = try await socket.receiveMessage(deadline: .now + .seconds(1))
   let _: ReceivedMessage? = try await socket.receiveMessage(
     options: [.peek, .waitForAll, .errorQueue, .fullLength], deadline: .now)
-  let _: [ReceivedMessage] = try await socket.receiveMessages(max: 16)
+  let _: [ReceivedMessage] = try await socket.receiveMessages(upTo: 16)
   if let parts = try await socket.receiveMessage(into: &memory) {
     _ = (
       parts.byteCount, parts.descriptors.count, parts.credentials, parts.control, parts.outcome,
@@ -32,14 +33,19 @@ private func anySocket<Socket: MessageSocket>(_ socket: Socket, _ memory: inout 
   if var parts = try await socket.receiveMessage(
     into: &memory, options: .peek, deadline: .now + .seconds(1))
   {
-    _ = parts.takeProcess()
+    _ = try parts.takeProcess()
   }
   for try await message in socket.messages { look(at: message) }
   for try await message in socket.messages(window: ReceiveWindow(messages: 4, descriptors: 253)) {
     look(at: message)
   }
 
+  for try await message in socket.messages.untilDraining() { look(at: message) }
+  try await socket.waitUntilDraining()
+  if !socket.isDraining { socket.startDraining() }
+
   let _: IOLoop = socket.loop
+  let _: OwnedFd = try await socket.duplicate()
   let _: SocketKind = socket.channel.kind
   let _: (AnySocketAddress?, AnySocketAddress?) = (
     try await socket.localAddress(), try await socket.peerAddress()
@@ -78,13 +84,13 @@ private func look(at message: ReceivedMessage) {
   for stored in message.control { _ = (stored.kind, stored.isTruncated) }
   while let descriptor = message.takeDescriptor() { try? descriptor.close() }
   var all = message.takeDescriptors()
-  _ = all.popLast()
+  _ = all.takeLast()
   _ = all.takeFirst()
-  switch message.takeProcess() {
-  case .success(let process)?: process.withUnsafeFileDescriptor { _ = $0.rawValue }
-  case .failure(let errno)?: _ = errno
-  case nil: break
-  }
+  do throws(Errno) {
+    if let process = try message.takeProcess() {
+      process.withUnsafeFileDescriptor { _ = $0.rawValue }
+    }
+  } catch { _ = error }
 }
 
 private func unixSocket(_ socket: some UnixSocket, _ file: consuming OwnedFd) async throws {
@@ -94,8 +100,11 @@ private func unixSocket(_ socket: some UnixSocket, _ file: consuming OwnedFd) as
   let header: [UInt8] = [1]
   try await socket.sendMessage(header, descriptors: files.span)
   try await socket.sendMessage(header.span.bytes, descriptors: files.span)
+  try await socket.sendMessage(header, descriptors: files.span, deadline: .now)
+  try await socket.sendMessage(header.span.bytes, descriptors: files.span, deadline: .now)
+  try await socket.sendMessage(header, descriptor: try await socket.duplicate(), deadline: .now)
   try await socket.sendMessage(gathering: GatherBuffers(header.span.bytes), descriptors: files.span)
-  try await socket.sendMessage(header, duplicating: [FileDescriptor.standardInput])
+  try await socket.sendMessage(header, descriptors: OwnedFds(duplicating: [.standardInput]).span)
 }
 
 private func connection<Connection: UnixConnection>(
@@ -111,6 +120,7 @@ private func stream(_ stream: some StreamSocket) async throws {
   var iterator = stream.bytes.makeAsyncIterator()
   let _: UInt8? = try await iterator.next(isolation: #isolation)
   for try await byte in stream.bytes { _ = byte }
+  for try await byte in stream.bytes.untilDraining() { _ = byte }
 }
 
 private func datagram<Socket: DatagramSocket>(_ socket: Socket, to address: Socket.Address)
@@ -125,8 +135,8 @@ private func datagram<Socket: DatagramSocket>(_ socket: Socket, to address: Sock
 
 private func unixDatagram(_ file: consuming OwnedFd, on loop: IOLoop) async throws {
   let address = try UnixAddress(path: "/run/app.sock")
-  let socket = try UnixDatagram(
-    boundTo: address, binding: UnixBinding(permissions: .ownerReadWrite), on: loop)
+  let socket = try UnixDatagram.bind(
+    to: address, binding: UnixBinding(permissions: .ownerReadWrite), on: loop)
   let _: (UnixDatagram, UnixDatagram) = try UnixDatagram.makePair(on: loop)
   try await socket.sendMessage([1], descriptor: file, to: address)
   _ = try (UnixDatagram(), UnixDatagram(adopting: file))
@@ -137,7 +147,7 @@ private func internet(_ first: consuming OwnedFd, _ second: consuming OwnedFd, o
 {
   let _: TCPStream = try await .connect(to: InternetAddress(.loopback, port: 80), on: loop)
   let _: TCPStream = try TCPStream(adopting: first, on: loop)
-  let _: UDPSocket = try UDPSocket(
-    boundTo: InternetAddress(IPv6Address.any, port: 53, scopeID: 2), on: loop)
+  let _: UDPSocket = try UDPSocket.bind(
+    to: InternetAddress(IPv6Address.any, port: 53, scopeID: 2), on: loop)
   let _: UDPSocket = try UDPSocket(adopting: second, on: loop)
 }

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import Glibc
 import MessageSockets
-import SystemPackage
 
 /// A socket of a kind that the package does not know: routing netlink (rtnetlink(7)). All its
 /// methods are the default implementations.

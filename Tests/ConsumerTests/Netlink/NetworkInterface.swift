@@ -12,9 +12,7 @@ struct NetworkInterface: Equatable {
     try await socket.sendMessage(request)
     var found: [NetworkInterface] = []
     for try await message in socket.messages {
-      guard message.sender?.family == AF_NETLINK, !message.outcome.isPayloadTruncated else {
-        continue
-      }
+      guard message.sender?.family == AF_NETLINK else { continue }
       for record in NetlinkRecord.all(in: message.payload) {
         switch record.type {
         case NetlinkRecord.done: return found

@@ -1,36 +1,59 @@
 // SPDX-License-Identifier: Apache-2.0
+import Glibc
 import SystemPackage
 import Testing
 
+/// The code in the documentation is the code that is compiled in this folder.
+///
+/// Each file here named `…Snippets.swift` holds lines between `// begin PAGE` and `// end`. They
+/// stand, word for word, in a `swift` code block of PAGE.md, in whichever catalogue has that page.
 @Suite struct DocumentationTests {
   private static let root = FilePath(#filePath).removingLastComponent().removingLastComponent()
-    .removingLastComponent()
-    .removingLastComponent()
+    .removingLastComponent().removingLastComponent()
 
   @Test func pagesShowWhatIsCompiledHere() throws {
-    let snippets = try Self.snippets()
-    #expect(snippets.count == 7)
-    for (page, code) in snippets {
-      let text = try Self.text(of: "Sources/MessageSockets/Documentation.docc/\(page).md")
-      #expect(text.contains("```swift\n\(code)\n```"), "\(page).md does not show:\n\(code)")
+    let pages = try Self.pages()
+    var count = 0
+    for file in Self.names(in: "Tests/ConsumerTests/Snippets")
+    where file.hasSuffix("Snippets.swift") {
+      let snippets = try Self.snippets(in: "Tests/ConsumerTests/Snippets/\(file)")
+      #expect(!snippets.isEmpty, "\(file) has no snippet")
+      for (page, code) in snippets {
+        let text = try #require(pages[page], "\(file) names \(page).md, which is in no catalogue")
+        #expect(text.contains("```swift\n\(code)\n```"), "\(page).md does not show:\n\(code)")
+        count += 1
+      }
     }
+    #expect(count >= 7)
   }
 
-  /// What stands between the marks, by page, without the indentation of its first line.
-  private static func snippets() throws -> [String: String] {
-    var snippets: [String: String] = [:]
+  /// All pages of all catalogues, by name.
+  private static func pages() throws -> [String: String] {
+    var pages: [String: String] = [:]
+    for module in Self.names(in: "Sources") {
+      for catalogue in Self.names(in: "Sources/\(module)") where catalogue.hasSuffix(".docc") {
+        for page in Self.names(in: "Sources/\(module)/\(catalogue)") where page.hasSuffix(".md") {
+          pages[String(page.dropLast(3))] = try text(of: "Sources/\(module)/\(catalogue)/\(page)")
+        }
+      }
+    }
+    return pages
+  }
+
+  /// The lines between the marks with their pages, without the indentation of the first line.
+  private static func snippets(in file: String) throws -> [(page: String, code: String)] {
+    var snippets: [(page: String, code: String)] = []
     var page: String?
     var lines: [Substring] = []
-    for line in try text(of: "Tests/ConsumerTests/Snippets/SocketSnippets.swift").split(
-      separator: "\n", omittingEmptySubsequences: false)
-    {
+    for line in try text(of: file).split(separator: "\n", omittingEmptySubsequences: false) {
       let words = line.drop { $0 == " " }
       if words.hasPrefix("// begin ") {
         page = String(words.dropFirst("// begin ".count))
         lines = []
       } else if words == "// end", let name = page {
         let indentation = lines.first?.prefix { $0 == " " }.count ?? 0
-        snippets[name] = lines.map { $0.dropFirst(indentation) }.joined(separator: "\n")
+        let code = lines.map { $0.dropFirst(indentation) }.joined(separator: "\n")
+        snippets.append((name, code))
         page = nil
       } else {
         lines.append(line)
@@ -47,8 +70,24 @@ import Testing
       var piece = [UInt8](repeating: 0, count: 65536)
       while case let count = try piece.withUnsafeMutableBytes({ try file.read(into: $0) }),
         count > 0
-      { text += piece[..<count] }
+      {
+        text += piece[..<count]
+      }
       return String(decoding: text, as: UTF8.self)
     }
+  }
+
+  /// Empty for what is no directory.
+  private static func names(in directory: String) -> [String] {
+    guard let stream = opendir(root.pushing(FilePath(directory)).string) else { return [] }
+    defer { closedir(stream) }
+    var names: [String] = []
+    while let entry = readdir(stream) {
+      names.append(
+        withUnsafePointer(to: &entry.pointee.d_name) {
+          $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
+        })
+    }
+    return names.filter { !$0.hasPrefix(".") }.sorted()
   }
 }

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import Glibc
 import MessageSockets
-import SystemPackage
 import Testing
 
 /// What the documentation shows, compiled and run: the lines between the marks stand in the page
@@ -44,8 +43,8 @@ import Testing
   @Test func unixDatagram() async throws {
     try await withTemporaryPath { path in
       // begin UnixDatagram
-      let service = try UnixDatagram(boundTo: UnixAddress(path: path))
-      let client = try UnixDatagram(boundTo: .autobind)
+      let service = try UnixDatagram.bind(to: UnixAddress(path: path))
+      let client = try UnixDatagram.bind(to: .autobind)
       try await client.sendMessage(Array("time?".utf8), to: UnixAddress(path: path))
 
       if let question = try await service.receiveMessage(), let sender = question.sender?.unix {
@@ -120,9 +119,9 @@ import Testing
 
   @Test func udpSocket() async throws {
     // begin UDPSocket
-    let server = try UDPSocket(boundTo: InternetAddress(.loopback, port: 0))
+    let server = try UDPSocket.bind(to: InternetAddress(.loopback, port: 0))
     try await server.setOption(.packetInfoV4, to: true)
-    let client = try UDPSocket(boundTo: InternetAddress(.loopback, port: 0))
+    let client = try UDPSocket.bind(to: InternetAddress(.loopback, port: 0))
     if let address = try await server.localAddress()?.internet {
       try await client.sendMessage(Array("query".utf8), to: address)
     }

@@ -9,29 +9,27 @@ extension KernelTests {
       #expect(try DriverEnvironment.choice(named: "") == .automatic)
       #expect(try DriverEnvironment.choice(named: "automatic") == .automatic)
       #expect(try DriverEnvironment.choice(named: "io_uring") == .ioUring)
-      #expect(try DriverEnvironment.choice(named: "readiness") == .readiness)
-      let error = #expect(throws: SocketError.self) {
-        try DriverEnvironment.choice(named: "Readiness")
-      }
+      #expect(try DriverEnvironment.choice(named: "epoll") == .epoll)
+      let error = #expect(throws: SocketError.self) { try DriverEnvironment.choice(named: "Epoll") }
       #expect(error?.code == .invalidConfiguration)
-      for name in ["Readiness", "automatic", "io_uring", "readiness"] {
+      for name in ["Epoll", "automatic", "io_uring", "epoll"] {
         #expect(error?.description.contains(name) == true)
       }
     }
 
     @Test func anUnknownValueIsAnErrorOfTheLoop() throws {
-      let found = try ProbeTool.run([], environment: "epoll")
+      let found = try ProbeTool.run([], environment: "kqueue")
       #expect(found["error"] == "invalidConfiguration", "\(found)")
     }
 
     @Test func theEnvironmentDecidesWhereTheCodeDoesNot() throws {
-      let found = try ProbeTool.run([], environment: "readiness")
-      #expect(found["driver"] == "readiness: MESSAGE_SOCKETS_DRIVER asks for it")
+      let found = try ProbeTool.run([], environment: "epoll")
+      #expect(found["driver"] == "epoll: MESSAGE_SOCKETS_DRIVER asks for it")
     }
 
     @Test(.enabled(if: ProbeTool.machineHasRing, "io_uring is refused here"))
     func theCodeGoesBeforeTheEnvironment() throws {
-      let found = try ProbeTool.run(["choice=io_uring"], environment: "readiness")
+      let found = try ProbeTool.run(["choice=io_uring"], environment: "epoll")
       #expect(found["driver"] == "io_uring: the configuration asks for it")
     }
 
@@ -48,18 +46,18 @@ extension KernelTests {
     @Test(.enabled(if: ProbeTool.machineHasRing, "io_uring is refused here"))
     func theseTestsRunOnTheRingUnlessTheEnvironmentSaysOtherwise() throws {
       let asked = try DriverEnvironment.choice()
-      #expect(TestLoop.isOnRing == (asked != .readiness))
+      #expect(TestLoop.isOnRing == (asked != .epoll))
     }
 
     @Test func aLoopSaysWhatItRunsOn() async throws {
       var configuration = IOLoop.Configuration()
-      configuration.driver = .readiness
+      configuration.driver = .epoll
       try await withOwnLoop(configuration) { loop in
-        #expect(loop.driver.kind == .readiness)
+        #expect(loop.driver.kind == .epoll)
         #expect(loop.driver.reason.code == .requested)
-        #expect(loop.driver.description == "readiness: the configuration asks for it")
+        #expect(loop.driver.description == "epoll: the configuration asks for it")
         await loop.shutdown()
-        #expect(loop.driver.kind == .readiness)
+        #expect(loop.driver.kind == .epoll)
       }
     }
   }

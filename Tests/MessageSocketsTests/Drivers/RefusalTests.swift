@@ -1,18 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
+import CProcessRestrictions
 import Glibc
-@testable import SocketEngine
+import SystemPackage
 import Testing
+
+@testable import SocketEngine
 
 extension KernelTests {
   /// Where io_uring is refused, for real: in a process of its own, the same calls work on epoll,
   /// and the reason is told.
   @Suite struct Refusals {
-    private func expectReadiness(
+    private func expectEpoll(
       _ code: String, _ found: [String: String], sourceLocation: SourceLocation = #_sourceLocation
     ) {
-      #expect(found["kind"] == "readiness", "\(found)", sourceLocation: sourceLocation)
+      #expect(found["kind"] == "epoll", "\(found)", sourceLocation: sourceLocation)
       #expect(found["code"] == code, "\(found)", sourceLocation: sourceLocation)
-      #expect(found["second"] == "readiness", "\(found)", sourceLocation: sourceLocation)
+      #expect(found["second"] == "epoll", "\(found)", sourceLocation: sourceLocation)
       #expect(found["received"] == "1", "\(found)", sourceLocation: sourceLocation)
       #expect(found["sockets"] == "0", "\(found)", sourceLocation: sourceLocation)
       #expect(found["signal"] == nil, "\(found)", sourceLocation: sourceLocation)
@@ -20,25 +23,28 @@ extension KernelTests {
 
     @Test func aContainersProfileSaysNotPermitted() throws {
       let found = try ProbeTool.run(["refuse=\(EPERM)"])
-      expectReadiness("notPermitted", found)
+      expectEpoll("notPermitted", found)
       #expect(found["driver"]?.contains("seccomp") == true)
     }
 
     @Test func aSandboxHasNoSuchCall() throws {
-      expectReadiness("notImplemented", try ProbeTool.run(["refuse=\(ENOSYS)"]))
+      expectEpoll("notImplemented", try ProbeTool.run(["refuse=\(ENOSYS)"]))
     }
 
-    /// Some sandboxes end the process at the first such call: who says `readiness` makes none.
+    /// Some sandboxes end the process at the first such call: who says `epoll` makes none.
     @Test func aSandboxThatKillsIsNeverAsked() throws {
-      expectReadiness("environment", try ProbeTool.run(["refuse=kill"], environment: "readiness"))
-      expectReadiness("requested", try ProbeTool.run(["refuse=kill", "choice=readiness"]))
+      expectEpoll("environment", try ProbeTool.run(["refuse=kill"], environment: "epoll"))
+      expectEpoll("requested", try ProbeTool.run(["refuse=kill", "choice=epoll"]))
       // The restriction is real: who asks is ended.
       #expect(try ProbeTool.run(["refuse=kill"])["signal"] == "\(SIGSYS)")
     }
 
-    @Test(.enabled(if: ProbeTool.isRoot, "only root can become another user"))
+    @Test(
+      .enabled(if: ProbeTool.isRoot, "only root can become another user"),
+      .enabled(
+        if: cpr_kernel_counts_rings() == 1, "this kernel does not count rings as locked memory"))
     func noLockedMemory() throws {
-      expectReadiness(
+      expectEpoll(
         "outOfLockedMemory", try ProbeTool.run(["memlock=4096", "user=\(ProbeTool.ownUser)"]))
     }
 
@@ -47,7 +53,7 @@ extension KernelTests {
       (ENOMEM, "outOfLockedMemory"), (ENFILE, "outOfDescriptors"), (EMFILE, "outOfDescriptors"),
     ])
     func noRoomForARing(error: Int32, code: String) throws {
-      expectReadiness(code, try ProbeTool.run(["refuse=\(error)"]))
+      expectEpoll(code, try ProbeTool.run(["refuse=\(error)"]))
       #expect(
         try ProbeTool.run(["refuse=\(error)", "choice=io_uring"])["error"] == "ioUringUnavailable")
     }
@@ -61,6 +67,61 @@ extension KernelTests {
       let found = try ProbeTool.run(["memlock=65536", "user=\(ProbeTool.ownUser)", "entries=4096"])
       #expect(found["kind"] == "io_uring", "\(found)")
       #expect(found["received"] == "1", "\(found)")
+    }
+
+    /// The first loop finds some numbers for descriptors, but perhaps too few for the driver, the
+    /// ring, or the ring's proof; the second is made when there are enough.
+    @Test(.enabled(if: ProbeTool.machineHasRing, "io_uring is refused here"))
+    func aShortageOfDescriptorsPasses() throws {
+      var firsts: [String: Int] = [:]
+      for free in 0..<9 {
+        let found = try ProbeTool.run(["shortage=\(free)"])
+        #expect(found["second"] == "io_uring", "\(found)")
+        #expect(found["kind"] == "io_uring", "\(found)")
+        #expect(found["received"] == "1", "\(found)")
+        let first = try #require(found["first"])
+        if first == "epoll" { #expect(found["reason"] == "outOfDescriptors", "\(found)") }
+        firsts[first, default: 0] += 1
+      }
+      // No loop at all, a loop whose ring could not be had or proved, and one on a ring.
+      #expect(Set(firsts.keys) == ["outOfDescriptors", "epoll", "io_uring"], "\(firsts)")
+    }
+
+    /// The probe's descriptor is one too many in messages that nobody has received.
+    @Test(
+      .enabled(
+        if: ProbeTool.isRoot && ProbeTool.machineHasRing,
+        "only root can become another user; and io_uring must be allowed"))
+    func descriptorsOnTheirWayAreReceivedSomeTime() throws {
+      let found = try ProbeTool.run([
+        "descriptors=64", "user=\(ProbeTool.ownUser)", "shortage=in-flight",
+      ])
+      #expect(found["first"] == "epoll", "\(found)")
+      #expect(found["reason"] == "outOfDescriptors", "\(found)")
+      #expect(found["kind"] == "io_uring", "\(found)")
+      #expect(found["received"] == "1", "\(found)")
+    }
+
+    @Test func onlyWhatCannotPassIsRemembered() {
+      typealias Reason = IOLoop.Driver.Reason
+      let passing: [Errno] = [
+        .tooManyReferences, .tooManyOpenFiles, .tooManyOpenFilesInSystem, .noMemory, .noBufferSpace,
+        .resourceTemporarilyUnavailable, .interrupted, .timeout, .canceled,
+      ]
+      for errno in passing {
+        for code in [.roundTripFailed, .setUpFailed, .outOfDescriptors, .outOfLockedMemory]
+          as [Reason.Code]
+        {
+          #expect(!Reason(code, errno: errno).isLasting, "\(code), \(errno)")
+        }
+      }
+      #expect(!Reason(.roundTripFailed).isLasting)
+      for errno in [.notPermitted, .permissionDenied, .noFunction, .invalidArgument] as [Errno] {
+        #expect(Reason(.roundTripFailed, errno: errno).isLasting, "\(errno)")
+      }
+      for code in [.notPermitted, .notImplemented, .kernelTooOld] as [Reason.Code] {
+        #expect(Reason(code).isLasting, "\(code)")
+      }
     }
 
     @Test func whoInsistsOnTheRingGetsAnErrorThatSaysWhy() throws {
@@ -88,7 +149,7 @@ extension KernelTests {
       try #require(pread(descriptor, &before, 1, 0) == 1)
       defer { _ = pwrite(descriptor, &before, 1, 0) }
       try #require(pwrite(descriptor, "2", 1, 0) == 1)
-      expectReadiness("notPermitted", try ProbeTool.run([]))
+      expectEpoll("notPermitted", try ProbeTool.run([]))
     }
   }
 }

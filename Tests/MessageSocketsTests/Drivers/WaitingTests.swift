@@ -134,6 +134,24 @@ extension KernelTests {
       }
     }
 
+    /// A send that need not wait goes to the kernel from its own job: so many of them, and no more.
+    @Test(.timeLimit(.minutes(1))) func aTaskThatOnlySendsLeavesATurnToOthers() async throws {
+      try await withOwnLoop { loop in
+        // Nobody receives, and what finds no room is dropped.
+        let receiver = try UDPSocket.bind(to: InternetSockets.loopbacks[0], on: loop)
+        let address = try #require(try await receiver.localAddress()?.internet)
+        let sender = try UDPSocket.bind(to: InternetSockets.loopbacks[0], on: loop)
+        let busy = Task(executorPreference: loop.taskExecutor) {
+          while !Task.isCancelled { try await sender.sendMessage([1], to: address) }
+        }
+        while await loop.statistics.messagesSent < 1000 {}
+        busy.cancel()
+        _ = await busy.result
+        await sender.close()
+        await receiver.close()
+      }
+    }
+
     @Test func aConnectThatWaitsForTheListenerCanBeCancelled() async throws {
       try await withDescriptorOracle { loop in
         let address = try UnixAddress(abstract: Array("message-sockets-waiting-\(getpid())".utf8))

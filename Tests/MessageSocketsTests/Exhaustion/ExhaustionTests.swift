@@ -11,7 +11,7 @@ extension KernelTests {
   /// descriptor for a connection).
   @Suite struct Exhaustion {
     static var isOnRing: Bool { TestLoop.isOnRing }
-    private var choice: String { Self.isOnRing ? "choice=io_uring" : "choice=readiness" }
+    private var choice: String { Self.isOnRing ? "choice=io_uring" : "choice=epoll" }
 
     // MARK: EMFILE
 
@@ -41,21 +41,29 @@ extension KernelTests {
         try await left.sendMessage([4], descriptors: sent.span)
         // Armed, it would receive at once.
         var iterator = right.messages(window: ReceiveWindow(messages: 1)).makeAsyncIterator()
-        let received: ReceivedMessage?
+        var thrown: SocketError?
         do {
           let limit = leaveFreeNumbers(shortage.free)
           defer { setDescriptorLimit(limit) }
-          received =
-            shortage.receivesAhead ? try await iterator.next() : try await right.receiveMessage()
-        }
-        let first = try #require(received)
+          _ = shortage.receivesAhead ? try await iterator.next() : try await right.receiveMessage()
+        } catch let error as SocketError { thrown = error }
+        #expect(thrown?.code == .messageIncomplete)
+        let first = try #require(thrown?.message)
         #expect(first.payload == [1, 2, 3])
         #expect(first.descriptorCount == shortage.free)
         #expect(first.outcome.isControlTruncated)
         #expect(!first.outcome.isPayloadTruncated)
-        // The next message works.
-        let second = try #require(
-          shortage.receivesAhead ? try await iterator.next() : try await right.receiveMessage())
+        // The next message works. The error has ended the iteration: a new one goes on.
+        try await right.setReceivePolicy(.reportingLoss)
+        iterator = right.messages(window: ReceiveWindow(messages: 1)).makeAsyncIterator()
+        let second: ReceivedMessage
+        do {
+          second = try #require(
+            shortage.receivesAhead ? try await iterator.next() : try await right.receiveMessage())
+        } catch let error as SocketError {
+          // Received ahead during the shortage, before the policy was set.
+          second = try #require(error.message)
+        }
         #expect(second.payload == [4])
         let (arrived, missing) = (second.descriptorCount, second.outcome.isControlTruncated)
         // Ahead of demand it may have arrived during the shortage.
@@ -107,16 +115,32 @@ extension KernelTests {
     @Test(
       .enabled(
         if: !TestLoop.isOnRing, "io_uring accepts without a system call that could be made to fail"),
+      .enabled(
+        if: KernelRelease.running >= KernelRelease(5, 5),
+        "a filter can let calls pass since Linux 5.5"),
       arguments: [
         (ENFILE, "outOfDescriptors"), (EMFILE, "outOfDescriptors"), (ENOMEM, "outOfMemory"),
         (ENOBUFS, "outOfMemory"),
       ])
     func aSystemWithNothingLeftRefusesAccepts(error: Int32, code: String) throws {
-      let found = try ProbeTool.run(["accept=\(error)", "choice=readiness", "task=accept"])
+      let found = try ProbeTool.run(["accept=\(error)", "choice=epoll", "task=accept"])
       #expect(found["refused"] == code, "\(found)")
       #expect(found["errno"] == "\(error)", "\(found)")
       // Two failures later, on the same listener.
       #expect(found["served"] == "true", "\(found)")
+    }
+
+    // MARK: EAGAIN
+
+    /// Not a call that would have had to wait.
+    @Test(
+      .enabled(
+        if: ProbeTool.isRoot, "only root can become another user, and is not bound by RLIMIT_NPROC")
+    )
+    func aUserWithoutThreadsStartsNoLoop() throws {
+      let found = try ProbeTool.run(["threads=1", "user=\(ProbeTool.ownUser)", choice, "start=now"])
+      #expect(found["error"] == "outOfThreads", "\(found)")
+      #expect(found["isAgain"] == "true", "\(found)")
     }
 
     // MARK: ETOOMANYREFS

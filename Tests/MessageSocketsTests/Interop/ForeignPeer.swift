@@ -7,8 +7,14 @@ import Testing
 /// A program of another language or library that the tests talk to, in a process of its own.
 /// `make interop` installs all.
 enum ForeignPeer: String, CaseIterable, Sendable {
-  case python, go, glib, node, dbus, libsystemd
+  case python, go, glib, node, dbus, libsystemd, memory, weston
   case socketActivation = "systemd-socket-activate"
+  case asyncvarlink
+  /// The sd-varlink and the varlinkctl of systemd 257, and of the newest release that Debian has.
+  case sdVarlink257 = "sd-varlink-257"
+  case sdVarlink = "sd-varlink"
+  case systemdNotify = "systemd-notify"
+  case systemdAnalyze = "systemd-analyze"
 
   /// Those that must be there, by name: what could be installed.
   static let required: [String] =
@@ -43,6 +49,12 @@ enum ForeignPeer: String, CaseIterable, Sendable {
     case .dbus: [Self.systemPython, Self.script("bus_peer.py")]
     case .libsystemd: ["python3", Self.script("notify_peer.py")]
     case .socketActivation: ["systemd-socket-activate"]
+    case .asyncvarlink: [Self.varlinkPeers + "python/bin/python", Self.script("varlink_peer.py")]
+    case .sdVarlink257, .sdVarlink: words(program: "sd_varlink_peer")
+    case .systemdNotify: ["systemd-notify"]
+    case .systemdAnalyze: ["systemd-analyze"]
+    case .memory: ["python3", Self.script("memory_peer.py")]
+    case .weston: ["weston-simple-shm"]
     }
   }
 
@@ -61,8 +73,38 @@ enum ForeignPeer: String, CaseIterable, Sendable {
     case .libsystemd:
       [["python3", "-c", "import ctypes; ctypes.CDLL('libsystemd.so.0').sd_notify_barrier"]]
     case .socketActivation: [["systemd-socket-activate", "--version"]]
+    case .asyncvarlink: [[Self.varlinkPeers + "python/bin/python", "-c", "import asyncvarlink"]]
+    case .sdVarlink257, .sdVarlink:
+      [words(program: "usr/bin/varlinkctl") + ["--version"], ["test", "-x", words.last!]]
+    case .systemdNotify: [["systemd-notify", "--version"]]
+    case .systemdAnalyze: [["systemd-analyze", "--version"]]
+    case .weston: [["sh", "-c", "command -v weston-simple-shm"]]
+    case .memory:
+      [["python3", "-c", "import os; os.memfd_create"], ["sh", "-c", "command -v Xvfb"]]
     }
   }
+
+  /// A program of a release of Debian's that is unpacked below `.build`, run by the C library that
+  /// came with it.
+  func words(program: String) -> [String] {
+    let root = Self.varlinkPeers + (self == .sdVarlink257 ? "trixie" : "sid")
+    let libraries = "\(root)/usr/lib/\(Self.architecture)-linux-gnu"
+    let loader = Self.architecture == "x86_64" ? "ld-linux-x86-64.so.2" : "ld-linux-aarch64.so.1"
+    return [
+      "\(libraries)/\(loader)", "--library-path", "\(libraries):\(libraries)/systemd",
+      "\(root)/\(program)",
+    ]
+  }
+
+  /// Where `Tests/Interop/varlink_peers` puts them.
+  private static let varlinkPeers =
+    String(script("").dropLast("Tests/Interop/".count)) + ".build/varlink-peers/"
+
+  #if arch(x86_64)
+    private static let architecture = "x86_64"
+  #else
+    private static let architecture = "aarch64"
+  #endif
 
   private func canBeUsed() -> Bool {
     guard let nowhere = try? FileDescriptor.open("/dev/null", .readWrite, options: .closeOnExec)

@@ -29,7 +29,7 @@ extension KernelTests {
         #expect(
           peer.description.hasPrefix("process \(getpid()), user \(geteuid()), group \(getegid())"))
         if let process = try await left.peerProcess() {
-          let number = try process.get().processID
+          let number = process.processID
           #expect(number == getpid())
         }
         await right.close()
@@ -62,11 +62,10 @@ extension KernelTests {
         ])
         let connection = try await listener.accept()
         #expect(try await connection.peerIdentity().processID == python.id)
-        let result = try await connection.peerProcess()
+        let process = try await connection.peerProcess()
         try await connection.sendMessage(Array("ok".utf8))
         #expect(python.exitStatus() == 0)
-        if let result {
-          let process = try result.get()
+        if let process {
           let number = process.processID
           #expect(number == nil, "the process was waited for: its number may be another's")
           let isReadable = process.withUnsafeFileDescriptor { descriptor in
@@ -89,9 +88,34 @@ extension KernelTests {
         #expect(message.credentials?.processID == getpid())
         #expect(message.credentials?.userID == geteuid())
         if hasProcesses {
-          let number = try message.takeProcess()?.get().processID
+          let number = try message.takeProcess()?.processID
           #expect(number == getpid())
         }
+      }
+    }
+
+    /// Receives that wait: the kernel's vain tries leave credentials of zeros, which are root's, in
+    /// front of the message's own, and do not count the rest.
+    @Test(arguments: Reception.unix) func aReceiveThatWaitsLearnsWhoSentAndGetsTheDescriptors(
+      reception: Reception
+    ) async throws {
+      try await withDescriptorOracle { loop in
+        let (left, right) = try reception.socket.makeUnixPair()
+        try await right.identifySenders()
+        for number in 0..<20 {
+          async let received = reception.next(from: right)
+          await untilTasksWait(1, on: loop)
+          try await left.sendMessage([UInt8(number)], descriptor: try .numbered(number))
+          let message = try #require(try await received)
+          #expect(message.payload == [UInt8(number)])
+          #expect(
+            message.credentials
+              == Credentials(processID: getpid(), userID: geteuid(), groupID: getegid()))
+          #expect(try message.takeDescriptor()?.number == number)
+          #expect(message.outcome == .complete)
+        }
+        await left.close()
+        await right.close()
       }
     }
 
@@ -101,9 +125,105 @@ extension KernelTests {
       #expect(!Authorization.isSameUser(1001, as: 1000))
       #expect(!Authorization.isSameUser(1000, as: 0))
       #expect(!Authorization.isSameUser(nil, as: 1000))
-      #expect(
-        !Authorization.isSameUser(65534, as: 65534),
-        "anybody without a number in our user namespace")
+    }
+
+    /// The numbers that stand for users and groups without one, while `body` runs.
+    private func withOverflowNumber(_ number: Int, _ body: () async throws -> Void) async throws {
+      let names = ["overflowuid", "overflowgid"]
+      func write(_ text: String, to name: String) throws {
+        let file = try OwnedFd.openFile("/proc/sys/kernel/\(name)", O_WRONLY)
+        try file.withUnsafeFileDescriptor { _ = try $0.writeAll(text.utf8) }
+      }
+      let before = try names.map { try textOfProcessFile("/proc/sys/kernel/\($0)") }
+      defer { for (name, text) in zip(names, before) { try? write(text, to: name) } }
+      for name in names { try write("\(number)\n", to: name) }
+      try await body()
+    }
+
+    /// An administrator has made another number the one of users that have none: it may be
+    /// anybody's. No other test has a user of this number: the other driver's run at the same time.
+    @Test(
+      .enabled(
+        if: !testsRunOnEpoll,
+        "the other driver's tests change kernel.overflowuid, which is the machine's"),
+      .enabled(
+        if: geteuid() == 0 && ForeignPeer.python.isAvailable
+          && access("/proc/sys/kernel/overflowuid", W_OK) == 0,
+        "needs root, to become another user and to set a system control, and python3"))
+    func theOverflowNumberIsNobodysWhateverItIs() async throws {
+      try await withDescriptorOracle { loop in
+        for rule in [
+          Authorization.users([23456, 65534]),
+          .custom { $0.userID == 23456 || $0.isMember(of: 23456) },
+        ] {
+          let name = uniqueName()
+          let refusals = Mutex<[PeerRefusal]>([])
+          let listener = try UnixListener<UnixStream>.bind(
+            to: UnixAddress(abstract: name),
+            authorization: rule.reporting { refusal in refusals.withLock { $0.append(refusal) } },
+            settings: [SocketSetting(.passCredentials, true)])
+          let accepting = Task(executorPreference: loop.taskExecutor) {
+            try await listener.accept()
+          }
+          try await withOverflowNumber(23456) {
+            let stranger = try ChildProcess([
+              "python3", ForeignPeer.script("other_user.py"), "23456", name,
+            ])
+            #expect(await stranger.end() == 0, "the stranger was heard")
+          }
+          let seen = refusals.withLock { $0 }
+          #expect(seen.count == 1)
+          #expect(seen.first?.peer.userID == nil)
+          #expect(seen.first?.peer.groupID == nil)
+          // With the usual number they are what they are.
+          let known = try ChildProcess([
+            "python3", ForeignPeer.script("other_user.py"), "23456", name,
+          ])
+          let connection = try await accepting.value
+          #expect(try await connection.peerIdentity().userID == 23456)
+          let message = try #require(try await connection.receiveMessage())
+          #expect(message.credentials?.userID == 23456)
+          try await withOverflowNumber(23456) {
+            #expect(message.credentials?.processID == known.id)
+            #expect(message.credentials?.userID == nil)
+            #expect(message.credentials?.groupID == nil)
+            let peer = try await connection.peerIdentity()
+            #expect(peer.userID == nil)
+            #expect(!peer.isMember(of: 23456))
+            #expect(peer.isMember(of: 7))
+          }
+          await connection.close()
+          #expect(await known.end() == 0)
+          await listener.close()
+        }
+      }
+    }
+
+    /// We are in a user namespace in which the peer, and with `isMapped` false we ourselves, have
+    /// no number.
+    @Test(
+      .enabled(
+        if: geteuid() == 0 && ForeignPeer.python.isAvailable && ProbeTool.canMakeUserNamespaces,
+        "needs root, to become another user, user namespaces, and python3"),
+      arguments: [true, false])
+    func whoHasNoNumberHereMatchesNoNumber(isMapped: Bool) async throws {
+      let name = uniqueName()
+      let output = try OutputPipe()
+      let namespace = ["unshare", "--user"] + (isMapped ? ["--map-root-user"] : [])
+      let server = try output.feed {
+        try ChildProcess(namespace + [ProbeTool.path, "peers=\(name)"], descriptors: [1: $0])
+      }
+      for rule in ["same user", "users", "custom"] {
+        let ready = try output.readLine()
+        #expect(ready == rule)
+        let stranger = try ChildProcess([
+          "python3", ForeignPeer.script("other_user.py"), "12345", name,
+        ])
+        #expect(await stranger.end() == 0, "the stranger was heard: \(rule)")
+        let refusal = try output.readLine()
+        #expect(refusal.hasSuffix("user unknown, group unknown"), "\(refusal)")
+      }
+      #expect(await server.end() == 0)
     }
 
     @Test(
@@ -224,3 +344,8 @@ extension KernelTests {
     }
   }
 }
+
+/// Both drivers' tests run side by side, and a control of the whole machine is changed by one of
+/// them.
+private let testsRunOnEpoll =
+  getenv("MESSAGE_SOCKETS_DRIVER").map { String(cString: $0) } == "epoll"

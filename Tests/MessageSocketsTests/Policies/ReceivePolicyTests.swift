@@ -21,10 +21,21 @@ enum Way: CaseIterable, Sendable {
       let message = try #require(message)
       return (message.payload.first ?? 0, message.descriptorCount, message.outcome)
     }
+    do {
+      return try await receiveOne(from: socket, parts)
+    } catch let error as SocketError where error.code == .messageIncomplete {
+      return try parts(error.message)
+    }
+  }
+
+  private func receiveOne(
+    from socket: some MessageSocket,
+    _ parts: (ReceivedMessage?) throws -> (byte: UInt8, descriptors: Int, outcome: ReceiveOutcome)
+  ) async throws -> (byte: UInt8, descriptors: Int, outcome: ReceiveOutcome) {
     switch self {
     case .single: return try parts(try await socket.receiveMessage())
     case .deadline: return try parts(try await socket.receiveMessage(deadline: .now + .seconds(10)))
-    case .batch: return try parts(try await socket.receiveMessages(max: 1).first)
+    case .batch: return try parts(try await socket.receiveMessages(upTo: 1).first)
     case .ahead:
       var iterator = socket.messages.makeAsyncIterator()
       return try parts(try await iterator.next())
@@ -84,6 +95,46 @@ extension KernelTests {
         #expect(after.descriptorsRefused - before.descriptorsRefused == 3)
         await left.close()
         await right.close()
+      }
+    }
+
+    /// While it waits to be thrown.
+    @Test(
+      .enabled(
+        if: TestLoop.receivesAhead && KernelRelease.running >= KernelRelease(6, 5),
+        "nothing is received ahead, or the kernel has no SO_PASSPIDFD"))
+    func anErrorThatWaitsHoldsNoProcess() async throws {
+      try await withDescriptorOracle { loop in
+        let (left, right) = try UnixSeqpacket.makePair()
+        var policy = ReceivePolicy(allowed: [.pipe])
+        policy.refused = .throwError
+        try await right.setReceivePolicy(policy)
+        try await right.setOption(.passProcessDescriptor, to: true)
+        var iterator = right.messages.makeAsyncIterator()
+        try await left.sendMessage([0])
+        let first = try #require(try await iterator.next())
+        #expect(try first.takeProcess() != nil)
+        let before = await loop.statistics.messagesReceived
+        try await left.sendMessage([1], descriptor: try .numbered(1))
+        while await loop.statistics.messagesReceived == before { await Task.yield() }
+        #expect(!openDescriptors().values.contains { $0.contains("pidfd") })
+        #expect(await codeThrown { _ = try await right.receiveMessage() } == .policyViolated)
+        await left.close()
+        await right.close()
+      }
+    }
+
+    @Test func theFirstDescriptorsAreThoseThatAreAdmitted() async throws {
+      try await withDescriptorOracle { _ in
+        let (left, right) = try UnixSeqpacket.makePair()
+        try await right.setReceivePolicy(ReceivePolicy(descriptorsPerMessage: 2))
+        var descriptors = OwnedFds()
+        for number in 0..<5 { descriptors.append(try .numbered(number)) }
+        try await left.sendMessage([1], descriptors: descriptors.span)
+        let message = try #require(try await right.receiveMessage())
+        #expect(try message.takeDescriptor()?.number == 0)
+        #expect(try message.takeDescriptor()?.number == 1)
+        #expect(message.outcome.surplus == 3)
       }
     }
 
@@ -209,6 +260,28 @@ extension KernelTests {
       }
     }
 
+    /// A limit that is set below what messages hold already: more is surplus, and nothing else.
+    @Test func aLimitBelowWhatIsHeldAdmitsNothing() async throws {
+      try await withDescriptorOracle { _ in
+        let (left, right) = try UnixSeqpacket.makePair()
+        try await right.setReceivePolicy(ReceivePolicy(descriptorsHeld: 4))
+        let pipe = try Pipe()
+        let writer = pipe.takeWriter()
+        for byte in 1...3 { try await send(UInt8(byte), 2, of: writer, to: left) }
+        _ = consume writer
+        let first = try #require(try await right.receiveMessage())
+        #expect(first.descriptorCount == 2)
+        try await right.setReceivePolicy(ReceivePolicy(descriptorsHeld: 1))
+        let second = try await Way.single.receive(from: right)
+        #expect(second.descriptors == 0)
+        #expect(second.outcome.surplus == 2)
+        do { _ = consume first }
+        let third = try await Way.single.receive(from: right)
+        #expect(third.descriptors == 1)
+        #expect(pipe.comesToAnEnd)
+      }
+    }
+
     @Test func truncationCanThrow() async throws {
       try await withDescriptorOracle { _ in
         let (left, right) = try UnixSeqpacket.makePair()
@@ -226,8 +299,9 @@ extension KernelTests {
             #expect(first.byte == 0)
           }
           try await left.sendMessage(long, descriptor: pipe.takeWriter())
-          let code = await codeThrown { _ = try await Way.intoMemory.receive(from: right) }
-          #expect(code == .policyViolated)
+          let first = try await Way.intoMemory.receive(from: right)
+          #expect(first.outcome.isPayloadTruncated)
+          #expect(first.descriptors == 1)
           #expect(pipe.comesToAnEnd)
           try await left.sendMessage([9])
           let next = try await Way.intoMemory.receive(from: right)
@@ -260,7 +334,7 @@ extension KernelTests {
           let writer = pipe.takeWriter()
           try await send(1, 253, of: writer, to: left)
         }
-        #expect(await codeThrown { _ = try await right.receiveMessage() } == .policyViolated)
+        #expect(await codeThrown { _ = try await right.receiveMessage() } == .messageIncomplete)
         #expect(pipe.comesToAnEnd)
       }
     }
@@ -278,7 +352,7 @@ extension KernelTests {
         var tight = limit
         tight.rlim_cur = rlim_t((0..<4096).filter { fcntl(Int32($0), F_GETFD) < 0 }[3])
         setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &tight)
-        let message = try await right.receiveMessage()
+        let message = await errorThrown { _ = try await right.receiveMessage() }?.message
         setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
         #expect(message?.descriptorCount == 3)
         #expect(message?.outcome.controlLoss == .outOfDescriptors)
@@ -329,7 +403,7 @@ extension KernelTests {
           var seen: [UInt8] = []
           var errors = 0
           while seen.last != 4 {
-            do { seen += try await right.receiveMessages(max: 10).map { $0.payload[0] } } catch {
+            do { seen += try await right.receiveMessages(upTo: 10).map { $0.payload[0] } } catch {
               errors += 1
             }
           }

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 import Glibc
-import MessageSockets
+@testable import MessageSockets
 import SystemPackage
 import Testing
+
+@testable import SocketEngine
 
 extension KernelTests {
   @Suite struct Adopting {
@@ -98,7 +100,7 @@ extension KernelTests {
 
     @Test func anAdoptedDatagramSocketKeepsItsFlagsWhenItIsConnected() async throws {
       try await withDescriptorOracle { _ in
-        let server = try UnixDatagram(boundTo: .autobind)
+        let server = try UnixDatagram.bind(to: .autobind)
         let address = try #require(try await server.localAddress()?.unix)
         for flags in [0, O_NONBLOCK] {
           let number = socket(AF_UNIX, Int32(SOCK_DGRAM.rawValue), 0)
@@ -133,6 +135,23 @@ extension KernelTests {
       }
     }
 
+    /// An iteration that waits has nothing in the kernel whose end would have to come first.
+    @Test func aSocketIsGivenAwayWhileAnIterationWaits() async throws {
+      try await withDescriptorOracle { loop in
+        let (left, right) = try UnixSeqpacket.makePair()
+        let waiting = Task(executorPreference: loop.taskExecutor) {
+          var messages = right.messages.makeAsyncIterator()
+          return try await messages.next()?.payload
+        }
+        await untilTasksWait(TestLoop.receivesAhead ? 2 : 1, on: loop)
+        let descriptor = try await right.release()
+        await #expect(throws: SocketError.self) { _ = try await waiting.value }
+        try await left.sendMessage([1])
+        let again = try UnixSeqpacket(adopting: descriptor)
+        #expect(try await again.receiveMessage()?.payload == [1])
+      }
+    }
+
     /// What was received ahead cannot be put back: the socket stays until it has been asked for.
     @Test func aSocketWithMessagesReceivedAheadIsNotGivenAway() async throws {
       try await withDescriptorOracle { loop in
@@ -140,7 +159,7 @@ extension KernelTests {
         var iterator = right.messages.makeAsyncIterator()
         try await left.sendMessage([0])
         #expect(try await iterator.next()?.payload == [0])
-        guard TestLoop.isOnRing else {
+        guard TestLoop.receivesAhead else {
           _ = try await right.release()
           return
         }
@@ -153,6 +172,49 @@ extension KernelTests {
         let descriptor = try await right.release()
         let again = try UnixSeqpacket(adopting: descriptor)
         #expect(try await again.receiveMessage()?.payload == [2])
+      }
+    }
+
+    /// Where messages stand in the way nothing has happened: those that wait go on waiting.
+    @Test(.enabled(if: TestLoop.receivesAhead, "nothing is received ahead"))
+    func aReleaseThatFailsEndsNoIteration() async throws {
+      try await withDescriptorOracle { loop in
+        let (left, right) = try UnixSeqpacket.makePair()
+        var iterator = right.messages.makeAsyncIterator()
+        try await left.sendMessage([0])
+        #expect(try await iterator.next()?.payload == [0])
+        let before = await loop.statistics.messagesReceived
+        try await left.sendMessage([1])
+        while await loop.statistics.messagesReceived == before { await Task.yield() }
+        let results = await withTaskGroup(of: SocketError.Code?.self) { group in
+          for _ in 0..<3 {
+            group.addTask(executorPreference: loop.taskExecutor) {
+              await codeThrown { _ = try await right.release() }
+            }
+          }
+          return await group.reduce(into: []) { $0.append($1) }
+        }
+        #expect(results == [.messagesUnread, .messagesUnread, .messagesUnread])
+        #expect(try await iterator.next()?.payload == [1])
+        // One that comes while the multishot receive ends is an iteration's that waits.
+        for round in 0..<100 {
+          let waiting = Task(executorPreference: loop.taskExecutor) {
+            var messages = right.messages.makeAsyncIterator()
+            return try await messages.next()?.payload
+          }
+          await untilTasksWait(2, on: loop)
+          try await left.sendMessage([UInt8(round)])
+          try await left.sendMessage([200])
+          let code = await codeThrown { _ = try await right.release() }
+          guard code == .messagesUnread else {
+            // It was released before they came.
+            #expect(code == nil)
+            await #expect(throws: SocketError.self) { _ = try await waiting.value }
+            return
+          }
+          #expect(try await waiting.value == [UInt8(round)])
+          #expect(try await right.receiveMessage()?.payload == [200])
+        }
       }
     }
 
@@ -169,11 +231,11 @@ extension KernelTests {
         // Closed with data unread: a reset.
         if isReset { try await right.sendMessage([1]) }
         await left.close()
-        while TestLoop.isOnRing, await loop.statistics.multishotEnds == before {
+        while TestLoop.receivesStreamsAhead, await loop.statistics.multishotEnds == before {
           await Task.yield()
         }
         let again = try UnixStream(adopting: try await right.release())
-        if isReset, !TestLoop.isOnRing {
+        if isReset, !TestLoop.receivesStreamsAhead {
           #expect(await codeThrown { _ = try await again.receiveMessage() } == .connectionReset)
         }
         #expect(try await again.receiveMessage() == nil)
@@ -185,7 +247,12 @@ extension KernelTests {
         let (left, _) = try UnixStream.makePair()
         try await left.setOption(.sendBufferSize, to: 65536)
         #expect(try await left.option(.sendBufferSize) == 131_072)
-        #expect(try await left.option(.passDescriptors))
+        // SO_PASSRIGHTS.
+        if KernelRelease.running >= KernelRelease(6, 16) {
+          #expect(try await left.option(.passDescriptors))
+        } else {
+          #expect(await codeThrown { _ = try await left.option(.passDescriptors) } == .notSupported)
+        }
         try await left.setOption(.passCredentials, to: true)
         #expect(try await left.option(.passCredentials))
         #expect(try await left.option(SocketOption<[UInt8]>(level: 1, name: 17)).count == 12)
@@ -201,6 +268,47 @@ extension KernelTests {
         await left.close()
         #expect(
           await codeThrown { try await left.setOption(.passCredentials, to: true) } == .closed)
+      }
+    }
+
+    /// Its new owner may go on being found there.
+    @Test func theFileOfASocketThatIsGivenAwayStays() async throws {
+      try await withTemporaryPath { path in
+        try await withDescriptorOracle { _ in
+          let descriptor = try await givenAway(path)
+          #expect(access(path.string, F_OK) == 0)
+          let again = try UnixDatagram(adopting: descriptor)
+          let sender = try UnixDatagram.bind(to: .autobind)
+          try await sender.sendMessage([1], to: UnixAddress(path: path))
+          #expect(try await again.receiveMessage()?.payload == [1])
+        }
+      }
+    }
+
+    /// Also when the socket is gone altogether.
+    private func givenAway(_ path: FilePath) async throws -> OwnedFd {
+      try await UnixDatagram.bind(to: UnixAddress(path: path)).release()
+    }
+
+    /// A message that is too long for the buffers is kept for the next receive, which throws it:
+    /// while the socket is about to be given away, too.
+    @Test func aMessageThatATryHasKeptForbidsTheRelease() async throws {
+      var configuration = IOLoop.Configuration()
+      configuration.receiveBufferSize = 64
+      try await withOwnLoop(configuration) { loop in
+        try await loop.run {
+          let (left, right) = try UnixSeqpacket.makePair()
+          try await left.sendMessage([UInt8](repeating: 1, count: 100))
+          let trying = Task(executorPreference: loop.taskExecutor) {
+            if let _ = await right.channel.receiveIfThere() { true } else { false }
+          }
+          let releasing = Task(executorPreference: loop.taskExecutor) {
+            await codeThrown { _ = try await right.release() }
+          }
+          #expect(await !trying.value)
+          #expect(await releasing.value == .messagesUnread)
+          #expect(await codeThrown { _ = try await right.receiveMessage() } == .messageIncomplete)
+        }
       }
     }
   }

@@ -116,8 +116,8 @@ extension KernelTests {
       address: InternetAddress, receivesAhead: Bool
     ) async throws {
       try await withDescriptorOracle { _ in
-        let server = try UDPSocket(boundTo: address)
-        let client = try UDPSocket(boundTo: address)
+        let server = try UDPSocket.bind(to: address)
+        let client = try UDPSocket.bind(to: address)
         let serverAddress = try #require(try await server.localAddress()?.internet)
         let clientAddress = try #require(try await client.localAddress()?.internet)
         try await client.sendMessage([1, 2, 3], to: serverAddress)
@@ -138,12 +138,12 @@ extension KernelTests {
 
     @Test func whatWasAttachedToAPacketComesWithIt() async throws {
       try await withDescriptorOracle { _ in
-        let server = try UDPSocket(boundTo: Self.loopbacks[0])
+        let server = try UDPSocket.bind(to: Self.loopbacks[0])
         try await server.setOption(.packetInfoV4, to: true)
         try await server.setOption(.receiveHopLimitV4, to: true)
         try await server.setOption(.receiveTrafficClassV4, to: true)
         try await server.setOption(.timestamps, to: true)
-        let client = try UDPSocket(boundTo: Self.loopbacks[0])
+        let client = try UDPSocket.bind(to: Self.loopbacks[0])
         try await client.setOption(.hopLimitV4, to: 33)
         var control = ControlMessageBuffer()
         control.append(TrafficClass(.v4, 2))
@@ -159,11 +159,11 @@ extension KernelTests {
 
     @Test func whatWasAttachedToAPacketComesWithItOverIPv6() async throws {
       try await withDescriptorOracle { _ in
-        let server = try UDPSocket(boundTo: Self.loopbacks[1])
+        let server = try UDPSocket.bind(to: Self.loopbacks[1])
         try await server.setOption(.packetInfoV6, to: true)
         try await server.setOption(.receiveHopLimitV6, to: true)
         try await server.setOption(.receiveTrafficClassV6, to: true)
-        let client = try UDPSocket(boundTo: Self.loopbacks[1])
+        let client = try UDPSocket.bind(to: Self.loopbacks[1])
         var control = ControlMessageBuffer()
         control.append(HopLimit(.v6, 44))
         control.append(TrafficClass(.v6, 1))
@@ -177,12 +177,16 @@ extension KernelTests {
     }
 
     /// One send is cut into segments (GSO), and several segments come glued together (GRO).
-    @Test func segmentsAreCutAndGlued() async throws {
+    @Test(
+      .enabled(
+        if: KernelRelease.running >= KernelRelease(5, 15),
+        "Linux 5.10 glues nothing on the loopback device"))
+    func segmentsAreCutAndGlued() async throws {
       try await withDescriptorOracle { _ in
-        let server = try UDPSocket(boundTo: Self.loopbacks[0])
-        let glued = try UDPSocket(boundTo: Self.loopbacks[0])
+        let server = try UDPSocket.bind(to: Self.loopbacks[0])
+        let glued = try UDPSocket.bind(to: Self.loopbacks[0])
         try await glued.setOption(.coalesceReceives, to: true)
-        let client = try UDPSocket(boundTo: Self.loopbacks[0])
+        let client = try UDPSocket.bind(to: Self.loopbacks[0])
         var control = ControlMessageBuffer()
         control.append(SegmentSize(100))
         let payload = [UInt8](repeating: 9, count: 350)
@@ -205,10 +209,10 @@ extension KernelTests {
       async throws
     {
       try await withDescriptorOracle { loop in
-        let nobody = try UDPSocket(boundTo: Self.loopbacks[0])
+        let nobody = try UDPSocket.bind(to: Self.loopbacks[0])
         let address = try #require(try await nobody.localAddress()?.internet)
         await nobody.close()
-        let client = try UDPSocket(boundTo: Self.loopbacks[0])
+        let client = try UDPSocket.bind(to: Self.loopbacks[0])
         try await client.setOption(.errorQueueV4, to: true)
         // Messages that wait in the other queue are no reason to wake up.
         try await client.sendMessage(
@@ -238,10 +242,10 @@ extension KernelTests {
     /// clients' messages wait for the next iteration.
     @Test func anErrorEndsAnIterationAndTheNextGoesOn() async throws {
       try await withDescriptorOracle { loop in
-        let server = try UDPSocket(boundTo: Self.loopbacks[0])
+        let server = try UDPSocket.bind(to: Self.loopbacks[0])
         try await server.setOption(.errorQueueV4, to: true)
         let address = try #require(try await server.localAddress()?.internet)
-        let gone = try UDPSocket(boundTo: Self.loopbacks[0])
+        let gone = try UDPSocket.bind(to: Self.loopbacks[0])
         let goneAddress = try #require(try await gone.localAddress()?.internet)
         await gone.close()
         let iteration = Task(executorPreference: loop.taskExecutor) {
@@ -254,7 +258,7 @@ extension KernelTests {
         let (thrown, after) = try await iteration.value
         #expect(thrown == .connectionRefused)
         #expect(after == nil)
-        let client = try UDPSocket(boundTo: Self.loopbacks[0])
+        let client = try UDPSocket.bind(to: Self.loopbacks[0])
         for number in 2..<5 { try await client.sendMessage([UInt8(number)], to: address) }
         var next: UInt8 = 2
         for try await message in server.messages {
@@ -267,10 +271,10 @@ extension KernelTests {
 
     @Test func anErrorOfAConnectedSocketIsThrown() async throws {
       try await withDescriptorOracle { _ in
-        let nobody = try UDPSocket(boundTo: Self.loopbacks[0])
+        let nobody = try UDPSocket.bind(to: Self.loopbacks[0])
         let address = try #require(try await nobody.localAddress()?.internet)
         await nobody.close()
-        let client = try UDPSocket(boundTo: Self.loopbacks[0])
+        let client = try UDPSocket.bind(to: Self.loopbacks[0])
         try await client.connect(to: address)
         try await client.sendMessage([1])
         #expect(await codeThrown { _ = try await client.receiveMessage() } == .connectionRefused)

@@ -24,11 +24,11 @@ extension KernelTests {
     @Test func twoUDPSocketsShareAPort() async throws {
       try await withDescriptorOracle { _ in
         let settings = [SocketSetting(.reusePort, true)]
-        let first = try UDPSocket(
-          boundTo: InternetAddress(.loopback as IPv4Address, port: 0), settings: settings)
+        let first = try UDPSocket.bind(
+          to: InternetAddress(.loopback as IPv4Address, port: 0), settings: settings)
         let address = try #require(try await first.localAddress()?.internet)
-        #expect(await errorThrown { _ = try UDPSocket(boundTo: address) }?.code == .addressInUse)
-        let second = try UDPSocket(boundTo: address, settings: settings)
+        #expect(await errorThrown { _ = try UDPSocket.bind(to: address) }?.code == .addressInUse)
+        let second = try UDPSocket.bind(to: address, settings: settings)
         await first.close()
         await second.close()
       }
@@ -86,16 +86,16 @@ extension KernelTests {
         let group = try #require(IPv4Address("239.255.77.1"))
         let loopback = MulticastMembership(
           group: .v4(group), interface: UInt32(if_nametoindex("lo")))
-        let receiver = try UDPSocket(boundTo: InternetAddress(.any as IPv4Address, port: 0))
+        let receiver = try UDPSocket.bind(to: InternetAddress(.any as IPv4Address, port: 0))
         let port = try #require(try await receiver.localAddress()?.internet?.port)
-        try await receiver.setOption(.joinGroupV4, to: loopback)
-        let sender = try UDPSocket(boundTo: InternetAddress(.loopback as IPv4Address, port: 0))
+        try await receiver.setOption(.joinMulticastGroupV4, to: loopback)
+        let sender = try UDPSocket.bind(to: InternetAddress(.loopback as IPv4Address, port: 0))
         try await sender.sendMessage([1, 2], to: InternetAddress(group, port: port))
         #expect(try await receiver.receiveMessage()?.payload == [1, 2])
-        try await receiver.setOption(.leaveGroupV4, to: loopback)
+        try await receiver.setOption(.leaveMulticastGroupV4, to: loopback)
         // Whoever is no member cannot leave.
         await #expect(throws: SocketError.self) {
-          try await receiver.setOption(.leaveGroupV4, to: loopback)
+          try await receiver.setOption(.leaveMulticastGroupV4, to: loopback)
         }
         await receiver.close()
         await sender.close()

@@ -25,11 +25,11 @@ extension KernelTests {
       async throws
     {
       try await withDescriptorOracle { _ in
-        let receiver = try UnixDatagram(boundTo: .autobind)
+        let receiver = try UnixDatagram.bind(to: .autobind)
         let address = try #require(try await receiver.localAddress()?.unix)
         #expect(address.kind == .abstract)
-        let named = try UnixDatagram(
-          boundTo: UnixAddress(abstract: "message-sockets-\(UInt64.random(in: 0...(.max)))"))
+        let named = try UnixDatagram.bind(
+          to: UnixAddress(abstract: "message-sockets-\(UInt64.random(in: 0...(.max)))"))
         let nameless = try UnixDatagram()
         try await named.sendMessage([1], descriptor: try .numbered(5), to: address)
         try await nameless.sendMessage([2], to: address)
@@ -75,7 +75,7 @@ extension KernelTests {
       isConnected: Bool
     ) async throws {
       try await withDescriptorOracle { loop in
-        let receiver = try UnixDatagram(boundTo: .autobind)
+        let receiver = try UnixDatagram.bind(to: .autobind)
         let address = try #require(try await receiver.localAddress()?.unix)
         let sender = try UnixDatagram()
         if isConnected { try await sender.connect(to: address) }
@@ -125,7 +125,7 @@ extension KernelTests {
 
     @Test func aWaitingSendToAFullReceiverIsCancelled() async throws {
       try await withDescriptorOracle { loop in
-        let receiver = try UnixDatagram(boundTo: .autobind)
+        let receiver = try UnixDatagram.bind(to: .autobind)
         let address = try #require(try await receiver.localAddress()?.unix)
         let sender = try UnixDatagram()
         let task = Task(executorPreference: loop.taskExecutor) {
@@ -177,8 +177,8 @@ extension KernelTests {
 
     @Test func connectedSocketsNeedNoAddress() async throws {
       try await withDescriptorOracle { _ in
-        let server = try UnixDatagram(boundTo: .autobind)
-        let client = try UnixDatagram(boundTo: .autobind)
+        let server = try UnixDatagram.bind(to: .autobind)
+        let client = try UnixDatagram.bind(to: .autobind)
         try await client.connect(to: try #require(try await server.localAddress()?.unix))
         try await client.sendMessage([1], descriptor: try .numbered(1))
         let request = try #require(try await server.receiveMessage())

@@ -52,18 +52,68 @@ func untilOpenDescriptors(
 ) async {
   let clock = ContinuousClock()
   let limit = clock.now + .seconds(10)
-  while openDescriptors() != expected, clock.now < limit { await Task.yield() }
+  var found = openDescriptors()
+  while found != expected, clock.now < limit {
+    await Task.yield()
+    found = openDescriptors()
+  }
+  let opened = found.filter { expected[$0.key] != $0.value }
+  let closed = expected.filter { found[$0.key] != $0.value }
   #expect(
-    openDescriptors() == expected, "descriptors left open or closed", sourceLocation: sourceLocation
-  )
+    opened.isEmpty && closed.isEmpty, "left open: \(opened); closed: \(closed)",
+    sourceLocation: sourceLocation)
 }
 
 enum TestLoop {
   /// On the driver that `MESSAGE_SOCKETS_DRIVER` names, or that the machine allows: run the tests
-  /// with `MESSAGE_SOCKETS_DRIVER=readiness`, too.
+  /// with `MESSAGE_SOCKETS_DRIVER=epoll`, too.
   static let shared = Result { try IOLoop() }
 
   static var isOnRing: Bool { (try? shared.get())?.driver.kind == .ioUring }
+  /// Whether `messages` is a multishot receive, and a window used.
+  static var receivesAhead: Bool { (try? shared.get())?.driver.receivesAhead ?? false }
+  static var receivesStreamsAhead: Bool {
+    (try? shared.get())?.driver.receivesStreamsAhead ?? false
+  }
+
+  /// What the kernel can do, whichever driver the tests run on and whatever they are told to use of
+  /// it: by its number, and not by the library's own trial, which is to be checked.
+  static let kernelReceivesAhead = KernelRelease.running >= KernelRelease(6, 0)
+  static let unixStreamsHaveOutOfBandBytes = KernelRelease.running >= KernelRelease(5, 15)
+  /// Nil where that is not known: Linux 6.18 got the mend (a68ed2df7213) some time after 6.18.15.
+  static let kernelReportsEndsOfStreams: Bool? =
+    switch KernelRelease.running {
+    case KernelRelease(6, 17)..<KernelRelease(6, 18, 16): false
+    case KernelRelease(6, 18, 16)..<KernelRelease(6, 18, 44): nil
+    case KernelRelease(6, 19)..<KernelRelease(6, 19, 9): false
+    default: true
+    }
+}
+
+/// The number of a kernel, as `uname -r` shows it.
+struct KernelRelease: Comparable {
+  let numbers: [Int]
+
+  init(_ numbers: Int...) { self.numbers = numbers }
+
+  private init(text: String) {
+    numbers = text.split { $0 == "." || $0 == "-" || $0 == "+" }.prefix(3).map {
+      Int($0.prefix { $0.isNumber }) ?? 0
+    }
+  }
+
+  static let running: KernelRelease = {
+    var name = utsname()
+    uname(&name)
+    return KernelRelease(
+      text: withUnsafeBytes(of: &name.release) {
+        String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self)
+      })
+  }()
+
+  static func < (left: KernelRelease, right: KernelRelease) -> Bool {
+    left.numbers.lexicographicallyPrecedes(right.numbers)
+  }
 }
 
 /// The numbers of all open descriptors, and what they are.

@@ -38,6 +38,20 @@ func untilTasksWait(
   await turn("\(count) tasks wait", sourceLocation) { await loop.operationsInUse >= count }
 }
 
+/// Waits until nothing moves any more: in many turns one after the other nothing was submitted or
+/// completed.
+func untilTasksRest(on loop: IOLoop, sourceLocation: SourceLocation = #_sourceLocation) async {
+  var turns = 0
+  var moved: UInt64 = 0
+  await turn("all tasks wait", sourceLocation) {
+    let statistics = await loop.statistics
+    let now = statistics.completions + statistics.submissions
+    turns = now == moved ? turns + 1 : 0
+    moved = now
+    return turns >= 50
+  }
+}
+
 /// Turns until `condition` holds. What never comes about is a failure, and not a test without end.
 private func turn(
   _ expectation: @autoclosure () -> String, _ sourceLocation: SourceLocation,

@@ -19,6 +19,11 @@ final class Pipe {
   /// The writing end, once; this object keeps none.
   func takeWriter() -> OwnedFd { ownWriter.take()! }
 
+  /// Lends the number of the reading end, for a process to inherit.
+  func withReader<R>(_ body: (Int32) throws -> R) rethrows -> R {
+    try reader.withUnsafeFileDescriptor { try body($0.rawValue) }
+  }
+
   func duplicateWriter() throws -> OwnedFd { try ownWriter!.duplicate() }
   func closeWriter() { ownWriter = nil }
 

@@ -4,17 +4,23 @@ import Glibc
 import SystemPackage
 import Testing
 
-/// Runs `DriverProbeTool`, which stands beside the tests, in a process of its own.
+/// Runs `DriverProbeTool`, or another tool that stands beside the tests, in a process of its own.
 enum ProbeTool {
   static let path = ChildProcess.directory + "/DriverProbeTool"
 
   /// What it printed, by name; `signal` if a signal has ended it.
-  static func run(_ arguments: [String], environment: String? = nil) throws -> [String: String] {
+  static func run(
+    _ arguments: [String], environment: String? = nil, variables: [String: String?] = [:],
+    tool: String = path
+  ) throws -> [String: String] {
     let output = try OutputPipe()
-    // Without the variable under which the tests themselves run.
+    // Without the variables under which the tests themselves run.
     let child = try output.feed {
-      try ChildProcess(
-        [path] + arguments, environment: ["MESSAGE_SOCKETS_DRIVER": environment],
+      let own: [String: String?] = [
+        "MESSAGE_SOCKETS_DRIVER": environment, "MESSAGE_SOCKETS_AHEAD": nil,
+      ]
+      return try ChildProcess(
+        [tool] + arguments, environment: own.merging(variables) { _, given in given },
         descriptors: [1: $0])
     }
     var found = values(in: try output.readToEnd())
@@ -40,6 +46,10 @@ enum ProbeTool {
   /// A user that nobody is, and that no other process of tests takes: what is counted for each user
   /// is this one's alone.
   static let ownUser = 60_000 + getpid() % 5000
+
+  /// Whether the tool can be run in a user namespace of its own (unshare(1)).
+  static let canMakeUserNamespaces =
+    (try? ChildProcess(["unshare", "--user", "--map-root-user", "true"]).exitStatus()) == 0
 
   /// Only a process of root's can become another user's, or set a system control.
   static var isRoot: Bool { geteuid() == 0 }

@@ -31,7 +31,7 @@ enum TestedSocket: CaseIterable, Sendable {
       return (left, right)
     case .udpSocket:
       let (left, right) = (
-        try UDPSocket(boundTo: loopback, on: loop), try UDPSocket(boundTo: loopback, on: loop)
+        try UDPSocket.bind(to: loopback, on: loop), try UDPSocket.bind(to: loopback, on: loop)
       )
       try await left.connect(to: right.localAddress()!.internet!)
       try await right.connect(to: left.localAddress()!.internet!)
@@ -51,7 +51,7 @@ struct Reception: Sendable, CustomTestStringConvertible {
   /// Sockets that keep the boundaries of messages.
   static let messages = of([.unixSeqpacket, .unixDatagram, .udpSocket])
 
-  private static func of(_ sockets: [TestedSocket]) -> [Reception] {
+  static func of(_ sockets: [TestedSocket]) -> [Reception] {
     sockets.flatMap { socket in [false, true].map { Reception(socket: socket, isAhead: $0) } }
   }
 

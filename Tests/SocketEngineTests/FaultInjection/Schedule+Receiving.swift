@@ -8,7 +8,7 @@ import SeededRandom
 
 extension Schedule {
   /// The ways of receiving.
-  enum Way: CaseIterable { case single, expiring, ahead, intoMemory, batch, peeking }
+  enum Way: CaseIterable { case single, expiring, ahead, intoMemory, batch, peeking, errors }
 
   func receiveSome(at endpoint: Endpoint) async {
     let way = Way.allCases.randomElement(using: &random)!
@@ -53,11 +53,19 @@ extension Schedule {
         let copy = try await channel.receive(into: nil, flags: cms_msg_peek).takeOutcome()
         ledger.count("peeks")
         return !copy.isEnd
+      case .errors:
+        // The queue is empty, always: only a stop ends the wait.
+        _ = try await channel.receive(into: nil, flags: cms_msg_errqueue, timeout: .zero)
+          .takeOutcome()
+        if driver.sockets[endpoint.number]?.isShutDownForReceiving != true {
+          ledger.violate("an error was received where there is none")
+        }
+        return false
       case .batch: return try await receiveBatch(channel, ticket, at: index)
       case .intoMemory: return try await receiveIntoMemory(channel, ticket, at: index)
       }
     } catch {
-      if !isJustified(error, at: endpoint, mayExpire: way == .expiring) {
+      if !isJustified(error, at: endpoint, mayExpire: way == .expiring || way == .errors) {
         ledger.violate("a receive failed without a cause: \(error)")
       }
       // A peek may see an error that another receive gets.
@@ -71,7 +79,7 @@ extension Schedule {
     }
   }
 
-  /// As `receiveMessages(max:)` does: what has arrived belongs to whoever waited for the first.
+  /// As `receiveMessages(upTo:)` does: what has arrived belongs to whoever waited for the first.
   private func receiveBatch(_ channel: SocketChannel, _ ticket: Int, at index: Int) async throws
     -> Bool
   {
@@ -111,7 +119,7 @@ extension Schedule {
       return false
     }
     var received = Ledger.Received(
-      bytes: bytes ?? outcome.payload, ids: [], room: room, ticket: ticket)
+      bytes: bytes ?? outcome.takePayload(), ids: [], room: room, ticket: ticket)
     received.isTruncated = outcome.messageFlags & cms_msg_trunc != 0
     received.lacksFiles = outcome.messageFlags & cms_msg_ctrunc != 0
     while let descriptor = outcome.descriptors.takeFirst() {

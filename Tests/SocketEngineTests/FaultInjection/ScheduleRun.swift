@@ -25,7 +25,7 @@ enum ScheduleRun {
       if core.operations.inUse > 0 {
         ledger.violate("\(core.operations.inUse) operations were not given back")
       }
-      if core.controlBuffers.lent + core.payloadBuffers.lent > 0 {
+      if core.controlBuffers.inUse + core.payloadBuffers.inUse > 0 {
         ledger.violate("memory was not given back")
       }
     } catch {

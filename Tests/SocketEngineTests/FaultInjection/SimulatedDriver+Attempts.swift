@@ -33,12 +33,20 @@ extension SimulatedDriver {
       }
     case .receiveAhead: receiveAhead(operation)
     case .accept:
-      guard let socket = sockets[operation.number], socket.connections > 0 else { return }
+      guard let socket = sockets[operation.number], socket.connections > 0 else {
+        // As an old kernel where the listener is `O_NONBLOCK`.
+        if !isCalm, random.oneIn(8) { complete(operation, -EAGAIN) }
+        return
+      }
       sockets[operation.number]!.connections -= 1
       ledger.connectionsMade += 1
       complete(operation, SimulatedFiles.make(ledger.connectionsMade))
+    case .acceptAfterCancellation: stop("this driver loses no news of connections")
+    case .acceptWhenReadable:
+      let isReady = sockets[operation.number].map { $0.connections > 0 } ?? false
+      if isReady || !isCalm && random.oneIn(20) { complete(operation, 1) }
     case .connect: complete(operation, 0)
-    case .pauseSending: complete(operation, -ETIME)
+    case .pauseSending, .pauseReceiving: complete(operation, -ETIME)
     case .waitForMessage, .event, .timer: stop("\(operation.request) is not the kernel's")
     }
   }
@@ -119,6 +127,7 @@ extension SimulatedDriver {
 
   private func receive(_ operation: SubmittedOperation) {
     let socket = sockets[operation.number]!
+    if operation.flags & cms_msg_errqueue != 0 { return complete(operation, -EAGAIN) }
     if operation.flags & cms_msg_peek != 0 { return peek(operation, at: socket) }
     guard let message = queues[socket.incoming].pop(limit: operation.payloadRoom) else {
       guard socket.isAtEnd(of: queues[socket.incoming]) else {

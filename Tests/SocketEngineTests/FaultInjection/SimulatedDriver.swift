@@ -144,7 +144,7 @@ final class SimulatedDriver: Driver, @unchecked Sendable {
         if other.collides(with: new) {
           ledger.violate("\(new.request) uses memory of \(other.request)")
         }
-        if other.number == new.number, other.isOutgoing == new.isOutgoing {
+        if other.number == new.number, other.direction == new.direction {
           ledger.violate("two requests of one direction are in the kernel")
         }
       }

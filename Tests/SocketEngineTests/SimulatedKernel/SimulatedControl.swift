@@ -13,6 +13,9 @@ enum SimulatedControl {
   /// `SCM_INQ`, which some kernels attach without being asked (and which nobody knows here).
   static var inquiry: [UInt8] { message(type: 84, bytes(Int32(7))) }
 
+  /// `SCM_PIDFD`: a descriptor of the sender's process, or an error.
+  static func process(_ number: Int32) -> [UInt8] { message(type: 4, bytes(number)) }
+
   static func credentials(process: Int32, user: UInt32, group: UInt32) -> [UInt8] {
     message(type: 2, bytes(process) + bytes(user) + bytes(group))
   }

@@ -54,15 +54,12 @@ final class SubmittedOperation {
   }
 
   var isMultishot: Bool { if case .receiveAhead = request { true } else { false } }
-  var isOutgoing: Bool {
-    switch request {
-    case .send, .pauseSending, .connect: true
-    default: false
-    }
-  }
+  var direction: Direction { Direction(request) }
   var flags: Int32 {
     switch request {
-    case .send(let flags, _), .receive(let flags), .receiveWhenReadable(let flags): flags
+    case .send(let flags, _), .receive(let flags), .receiveWhenReadable(let flags),
+      .pauseReceiving(let flags):
+      flags
     default: 0
     }
   }

@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: Apache-2.0
+#define _GNU_SOURCE
+#include "Processes.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/vfs.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+// Newer than Debian 12's headers.
+#ifndef PID_FS_MAGIC
+#define PID_FS_MAGIC 0x50494446
+#endif
+#ifndef P_PIDFD
+#define P_PIDFD 3
+#endif
+#ifndef SYS_close_range
+#define SYS_close_range 436
+#endif
+#ifndef CLOSE_RANGE_CLOEXEC
+#define CLOSE_RANGE_CLOEXEC (1U << 2)
+#endif
+
+static int32_t result(int value) { return value < 0 ? -errno : value; }
+
+static int open_process(pid_t process) { return (int)syscall(SYS_pidfd_open, process, 0); }
+
+int32_t cms_is_close_on_exec(int32_t fd) {
+  int flags = fcntl(fd, F_GETFD);
+  return flags < 0 ? -errno : (flags & FD_CLOEXEC) != 0;
+}
+
+int32_t cms_process_identity(uint64_t *identity) {
+  int fd = open_process(getpid());
+  if (fd < 0) return -errno;
+  struct statfs filesystem;
+  struct stat status;
+  int32_t outcome = -ENOTSUP;
+  bool has_numbers = fstatfs(fd, &filesystem) == 0 && filesystem.f_type == PID_FS_MAGIC;
+  if (has_numbers && fstat(fd, &status) == 0) {
+    *identity = status.st_ino;
+    outcome = 0;
+  }
+  (void)close(fd);
+  return outcome;
+}
+
+// MARK: In the child, between fork(2) and execve(2): only calls that are safe in a signal handler.
+
+static void reset_signals(void) {
+  for (int number = 1; number < 65; number++) (void)signal(number, SIG_DFL);
+  sigset_t none;
+  sigemptyset(&none);
+  (void)sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+// What this process has opened without close-on-exec is not for the child.
+static void keep_only(unsigned first) {
+  if (syscall(SYS_close_range, first, ~0U, CLOSE_RANGE_CLOEXEC) == 0) return;
+  // Before Linux 5.11.
+  struct rlimit limit;
+  if (getrlimit(RLIMIT_NOFILE, &limit) < 0) return;
+  rlim_t end = limit.rlim_cur < 1 << 20 ? limit.rlim_cur : 1 << 20;
+  for (rlim_t fd = first; fd < end; fd++) (void)fcntl((int)fd, F_SETFD, FD_CLOEXEC);
+}
+
+static void write_number(char *text, pid_t number) {
+  char digits[10];
+  size_t count = 0;
+  do {
+    digits[count++] = (char)('0' + number % 10);
+    number /= 10;
+  } while (number > 0);
+  while (count > 0) *text++ = digits[--count];
+  *text = 0;
+}
+
+static _Noreturn void become(const cms_service_start *start, const int *copies, int report) {
+  reset_signals();
+  // All copies, and `report`, have higher numbers than any of their targets.
+  bool failed = false;
+  for (uint32_t index = 0; index < start->count && !failed; index++) {
+    failed = dup2(copies[index], (int)(3 + index)) < 0;
+  }
+  if (start->output >= 0 && !failed) {
+    int output = copies[start->count];
+    failed = dup2(output, 1) < 0 || dup2(output, 2) < 0;
+  }
+  if (!failed) {
+    keep_only(3 + start->count);
+    if (start->process_text != NULL) write_number(start->process_text, getpid());
+    (void)execve(start->path, start->arguments, start->environment);
+  }
+  int32_t reason = errno;
+  (void)!write(report, &reason, sizeof reason);
+  _exit(127);
+}
+
+// MARK: In the parent
+
+static int32_t wait_for_exec(int report, pid_t process) {
+  int32_t reason = 0;
+  ssize_t length;
+  while ((length = read(report, &reason, sizeof reason)) < 0 && errno == EINTR) {}
+  if (length != sizeof reason) return 0;
+  while (waitpid(process, NULL, 0) < 0 && errno == EINTR) {}
+  return -reason;
+}
+
+static int32_t fork_and_run(const cms_service_start *start, const int *copies, const int *report,
+                            int32_t *process) {
+  sigset_t all, before;
+  sigfillset(&all);
+  // A handler of this program may not run in the child.
+  (void)pthread_sigmask(SIG_SETMASK, &all, &before);
+  pid_t child = fork();
+  if (child == 0) become(start, copies, report[1]);
+  int32_t failure = child < 0 ? -errno : 0;
+  (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+  *process = child;
+  return failure;
+}
+
+int32_t cms_start_service(const cms_service_start *start, int32_t *process, int32_t *process_fd) {
+  int first = (int)(3 + start->count);
+  uint32_t wanted = start->count + (start->output >= 0 ? 1 : 0), made = 0;
+  int *copies = calloc(wanted + 1, sizeof *copies);
+  if (copies == NULL) return -ENOMEM;
+  int ends[2] = {-1, -1}, report[2] = {-1, -1};
+  int32_t outcome = 0;
+  for (; made < wanted; made++) {
+    int original = made < start->count ? start->descriptors[made] : start->output;
+    copies[made] = fcntl(original, F_DUPFD_CLOEXEC, first);
+    if (copies[made] < 0) break;
+  }
+  if (made < wanted || pipe2(ends, O_CLOEXEC) < 0) outcome = -errno;
+  if (outcome == 0) {
+    report[0] = ends[0];
+    report[1] = fcntl(ends[1], F_DUPFD_CLOEXEC, first);
+    if (report[1] < 0) outcome = -errno;
+  }
+  if (outcome == 0) outcome = fork_and_run(start, copies, report, process);
+  // Ours, so that the child's end is the last.
+  if (ends[1] >= 0) (void)close(ends[1]);
+  if (report[1] >= 0) (void)close(report[1]);
+  if (outcome == 0) outcome = wait_for_exec(report[0], *process);
+  if (ends[0] >= 0) (void)close(ends[0]);
+  while (made > 0) (void)close(copies[--made]);
+  free(copies);
+  if (outcome != 0) return outcome;
+  // Nobody has waited for it, so that the number is still its own.
+  *process_fd = open_process(*process);
+  if (*process_fd >= 0) return 0;
+  outcome = -errno;
+  (void)kill(*process, SIGKILL);
+  (void)waitpid(*process, NULL, 0);
+  return outcome;
+}
+
+int32_t cms_wait_for_end(int32_t process_fd, int32_t wake) {
+  struct pollfd wanted[2] = {{.fd = process_fd, .events = POLLIN}, {.fd = wake, .events = POLLIN}};
+  while (poll(wanted, 2, -1) < 0 && errno == EINTR) {}
+  return wanted[0].revents != 0;
+}
+
+int32_t cms_take_exit_status(int32_t process_fd, int32_t *status) {
+  siginfo_t found = {0};
+  if (waitid((idtype_t)P_PIDFD, (id_t)process_fd, &found, WEXITED | WNOHANG) < 0) return -errno;
+  if (found.si_pid == 0) return -EAGAIN;
+  *status = found.si_code == CLD_EXITED ? found.si_status : -found.si_status;
+  return 0;
+}
+
+int32_t cms_signal_process(int32_t process_fd, int32_t signal) {
+  return result((int)syscall(SYS_pidfd_send_signal, process_fd, signal, NULL, 0));
+}

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+// epoll, and the system calls of the epoll driver that must never block. Nothing here decides
+// anything. Results are a value, or -errno; EINTR is retried, but for waiting.
+#ifndef CMESSAGESOCKETS_EPOLL_H
+#define CMESSAGESOCKETS_EPOLL_H
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef struct cms_event {
+  int32_t fd;
+  uint32_t events;
+} cms_event;
+
+enum : uint32_t {
+  cms_event_readable = 0x1, // EPOLLIN
+  cms_event_urgent = 0x2, // EPOLLPRI
+  cms_event_writable = 0x4, // EPOLLOUT
+  cms_event_error = 0x8, // EPOLLERR, always reported
+  cms_event_hangup = 0x10, // EPOLLHUP, always reported
+  cms_event_peer_shutdown = 0x2000, // EPOLLRDHUP
+};
+
+enum : uint32_t { cms_events_capacity = 256 };
+
+int32_t cms_epoll_create(void); // close-on-exec
+// Edge-triggered; the event brings `fd` back.
+int32_t cms_epoll_add(int32_t epoll, int32_t fd, uint32_t events);
+int32_t cms_epoll_modify(int32_t epoll, int32_t fd, uint32_t events);
+int32_t cms_epoll_remove(int32_t epoll, int32_t fd);
+// Waits until something happens, at most `timeout_ns` nanoseconds if that is not negative. How many
+// events were written (at most `cms_events_capacity`), or -errno (-EINTR: a signal).
+int32_t cms_epoll_wait(int32_t epoll, cms_event *events, uint32_t capacity, int64_t timeout_ns);
+
+// accept4(2) with SOCK_CLOEXEC. Blocks unless the listener is O_NONBLOCK or a connection waits.
+int32_t cms_accept(int32_t fd);
+// Whether something can be read or accepted now; false also where it cannot be told.
+bool cms_is_readable(int32_t fd);
+
+// O_NONBLOCK is a flag of the open file: it holds in every process that has the file.
+int32_t cms_set_nonblocking(int32_t fd, bool enabled);
+bool cms_is_nonblocking(int32_t fd);
+
+#endif

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+internal import CMessageSockets
+
+/// The operations that wait for their socket, by the descriptor's number: at most one in each
+/// direction.
+///
+/// An array, because numbers are small and dense. What it says about a number is true only while a
+/// channel with that number is registered; the next channel that gets the number starts afresh with
+/// ``register(_:_:)``.
+struct WaitingOperations: ~Copyable {
+  private struct Place {
+    /// By ``Direction``.
+    var operations = InlineArray<4, Operation?>(repeating: nil)
+    /// What the epoll set watches the descriptor for.
+    var interest: UInt32 = 0
+  }
+
+  private var places: [Place] = []
+  private(set) var count = 0
+
+  init() {}
+
+  func interest(in number: Int32) -> UInt32 {
+    Int(number) < places.count ? places[Int(number)].interest : 0
+  }
+
+  mutating func register(_ number: Int32, _ interest: UInt32) {
+    let missing = Int(number) + 1 - places.count
+    if missing > 0 { places.append(contentsOf: repeatElement(Place(), count: missing)) }
+    places[Int(number)].interest = interest
+  }
+
+  /// The operation that waits on this number.
+  func find(_ number: Int32, _ direction: Direction) -> Operation? {
+    guard Int(number) < places.count else { return nil }
+    return places[Int(number)].operations[direction.rawValue]
+  }
+
+  /// Whether exactly this use of the operation's slot waits.
+  func contains(_ operation: Operation, _ id: OperationID) -> Bool {
+    operation.id == id && operation.descriptor >= 0
+      && find(operation.descriptor, Direction(operation.request))?.id == id
+  }
+
+  mutating func add(_ operation: Operation) {
+    let (index, direction) = (Int(operation.descriptor), Direction(operation.request))
+    precondition(
+      places[index].operations[direction.rawValue] == nil,
+      "Two operations of one socket are \(direction)")
+    places[index].operations[direction.rawValue] = operation
+    count += 1
+  }
+
+  mutating func remove(_ operation: Operation) {
+    let (index, direction) = (Int(operation.descriptor), Direction(operation.request))
+    assert(
+      places[index].operations[direction.rawValue] == operation,
+      "An operation that does not wait was removed")
+    places[index].operations[direction.rawValue] = nil
+    count -= 1
+  }
+}
+
+extension Direction {
+  /// What to watch for.
+  var interest: UInt32 {
+    switch self {
+    // Errors are always watched for.
+    case .errors: 0
+    case .urgent: cms_event_urgent
+    case .incoming: cms_event_readable | cms_event_peer_shutdown
+    case .outgoing: cms_event_writable
+    }
+  }
+
+  /// Whether an event is a reason to try again.
+  func isConcerned(by events: UInt32) -> Bool {
+    events & (interest | cms_event_error | cms_event_hangup) != 0
+  }
+}

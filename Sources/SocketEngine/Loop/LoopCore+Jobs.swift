@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+internal import CMessageSockets
+internal import DequeModule
+
+extension LoopCore {
+  func runReadyJobs() {
+    state.value.submissionsWithinTurn = Self.maximumSubmissionsWithinTurn
+    if state.value.ready.isEmpty, !hasUnboundJobs { return }
+    let start = LoopTime.coarse
+    // A budget, so that jobs that keep making jobs cannot keep completions waiting.
+    var budget = configuration.jobsPerTurn
+    while budget > 0, let job = nextJob(isEven: budget & 1 == 0) {
+      budget -= 1
+      unbound?.noteRunning(statistics.jobs &+ 1)
+      run(job)
+    }
+    unbound?.noteRunning(0)
+    if LoopTime.coarse.nanoseconds - start.nanoseconds > Self.longTurn { statistics.longTurns += 1 }
+  }
+
+  private static let longTurn: Int64 = 10_000_000
+
+  /// Both kinds get their turn.
+  private func nextJob(isEven: Bool) -> ReadyJob? {
+    guard let unbound else { return state.value.ready.popFirst() }
+    if isEven, let job = unbound.take() { return ReadyJob(job: job, state: .unbound) }
+    return state.value.ready.popFirst() ?? unbound.take().map { ReadyJob(job: $0, state: .unbound) }
+  }
+
+  private func run(_ ready: ReadyJob) {
+    state.value.currentState = ready.state
+    statistics.jobs += 1
+    // SAFETY: both executors outlive the thread's work: whoever enqueued the job holds one of them.
+    switch ready.state {
+    case .serial: unsafe ready.job.runSynchronously(on: state.value.serialExecutor!)
+    case .serialPreferring:
+      unsafe ready.job.runSynchronously(
+        isolatedTo: state.value.serialExecutor!, taskExecutor: state.value.taskExecutor!)
+    case .task: unsafe ready.job.runSynchronously(on: state.value.taskExecutor!)
+    case .unbound: unsafe ready.job.runSynchronously(on: Self.noExecutor)
+    case .main: unsafe ready.job.runSynchronously(on: state.value.mainExecutor!)
+    }
+  }
+
+  func enqueueLocally(_ job: ReadyJob) {
+    statistics.localEnqueues += 1
+    makeReady(job)
+  }
+
+  func makeReady(_ job: ReadyJob) { state.value.ready.append(job) }
+
+  /// The state in which the current task will want to go on after a wait.
+  func returnState() -> ExecutorState {
+    switch state.value.currentState {
+    case .task, .unbound, .main: return state.value.currentState
+    case .serial, .serialPreferring: break
+    }
+    return unsafe cms_task_preferred_executor() == state.value.taskExecutorObject
+      ? .serialPreferring : .serial
+  }
+
+  /// The runtime's name for no executor at all, in which jobs of tasks without a preference run.
+  /// SAFETY: two words, of which the first names the executor's object: there is none.
+  private static var noExecutor: UnownedSerialExecutor {
+    unsafe unsafeBitCast((UInt(0), UInt(0)), to: UnownedSerialExecutor.self)
+  }
+
+  /// Makes the loop the calling thread's, which has opened it and is to run it.
+  func claimThread() {
+    // SAFETY: from then on the thread holds the core: by `run()`, or with the main thread's loop.
+    unsafe cms_set_loop_of_thread(Unmanaged.passUnretained(self).toOpaque())
+  }
+
+  /// The core of the loop that the calling thread runs.
+  static var onThisThread: LoopCore? {
+    // SAFETY: the thread holds the core for as long as it runs the loop.
+    unsafe cms_loop_of_thread().map {
+      unsafe Unmanaged<LoopCore>.fromOpaque($0).takeUnretainedValue()
+    }
+  }
+
+  /// Runs jobs that any loop may run, from now on. From any thread.
+  func shareJobs(_ jobs: UnboundJobs) {
+    if isCurrent { unbound = jobs } else { inbox.send(.shareJobs(jobs)) }
+  }
+
+  var sharesJobs: Bool { unbound != nil }
+
+  var hasUnboundJobs: Bool { unbound.map { $0.count > 0 } ?? false }
+
+  /// Another job for this loop, or whichever takes it away.
+  func enqueueUnbound(_ job: UnownedJob) {
+    statistics.localEnqueues += 1
+    unbound!.add(job)
+  }
+
+  /// The loop is the main thread's.
+  func bindMain(_ executor: UnownedSerialExecutor) { unsafe state.value.mainExecutor = executor }
+
+  /// The task of `operation` is to go on at the end of this turn, done or not.
+  func resumeAfterTurn(_ operation: Operation) {
+    state.value.untilEndOfTurn.append(operation.id)
+    state.value.waitingForTurn += 1
+    operation.waitsForTurn = true
+    if case .send = operation.request { state.value.hasSendsUntilEndOfTurn = true }
+  }
+
+  func resumeWhoWaitedForTheTurn() {
+    state.value.hasSendsUntilEndOfTurn = false
+    while let id = state.value.untilEndOfTurn.popLast() {
+      if let operation = operations.find(id), operation.waitsForTurn {
+        operation.resumeTaskForTurn(on: self)
+      }
+    }
+    state.value.waitingForTurn = 0
+  }
+
+  /// An operation has ended whose task was to go on at the end of the turn in any case. Its entry
+  /// is not searched for.
+  func endedWithinTurn() {
+    assert(
+      state.value.waitingForTurn > 0, "More operations have ended within the turn than wait for it")
+    state.value.waitingForTurn -= 1
+    if state.value.waitingForTurn == 0 {
+      state.value.untilEndOfTurn.removeAll(keepingCapacity: true)
+    }
+  }
+}

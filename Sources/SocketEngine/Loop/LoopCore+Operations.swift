@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: Apache-2.0
+internal import Ancillary
+internal import CMessageSockets
+internal import SystemPackage
+
+extension LoopCore {
+  /// A fresh operation, not yet started.
+  func makeOperation(_ request: OperationRequest, socket: OpenSocket?) -> Operation {
+    assert(isCurrent, "A loop was used outside its thread")
+    let operation = operations.take { Operation(index: $0, core: self) }
+    operation.prepare(request, socket: socket)
+    return operation
+  }
+
+  /// Hands a queued operation to the kernel.
+  func submit(_ operation: Operation) {
+    operation.life.submit()
+    operation.noteStart()
+    state.value.inKernel += 1
+    driver.start(operation)
+  }
+
+  /// An operation has had its final completion.
+  func leaveKernel() {
+    assert(state.value.inKernel > 0, "More operations have ended than were submitted")
+    state.value.inKernel -= 1
+  }
+
+  /// A task that only sends must not keep the loop from all else.
+  static let maximumSubmissionsWithinTurn = 64
+
+  /// Submits an operation that probably need not wait, from the job that has started it, where
+  /// nobody else would share the system call: then its task goes on without being suspended.
+  /// Whether the operation has ended.
+  func finishesAtOnce(_ operation: Operation) -> Bool {
+    guard submitsWithinTurn, state.value.ready.isEmpty, !state.value.hasSendsUntilEndOfTurn,
+      state.value.submissionsWithinTurn > 0,
+      operation.life.state == .inKernel
+    else { return false }
+    state.value.submissionsWithinTurn -= 1
+    turnDriver(.none)
+    reapCompletions()
+    return operation.life.state == .done
+  }
+
+  /// Asks an operation to end early. Nothing happens if it has ended already or its slot is in
+  /// another use.
+  func stop(_ id: OperationID, _ reason: StopReason) {
+    guard let operation = operations.find(id) else { return }
+    stop(operation, reason)
+  }
+
+  /// Stops an operation from any thread. Idempotent; too late is no error.
+  func stopFromAnywhere(_ id: OperationID, _ reason: StopReason) {
+    if isCurrent {
+      stop(id, reason)
+    } else {
+      inbox.send(.stop(id, reason))
+    }
+  }
+
+  func stop(_ operation: Operation, _ reason: StopReason) {
+    assert(isCurrent, "A loop was used outside its thread")
+    switch operation.life.stop(reason) {
+    case .none: break
+    case .finish:
+      operation.fail(.canceled)
+      if case .waitForMessage = operation.request {
+        statistics.cancellations += 1
+        statistics.cancelled += 1
+      } else {
+        statistics.stoppedBeforeSubmission += 1
+      }
+      finish(operation)
+    case .cancelInKernel:
+      switch operation.request {
+      case .timer:
+        statistics.cancellations += 1
+        statistics.cancelled += 1
+        finishTimer(operation, errno: .canceled)
+      case .event: finishTimer(operation, errno: .canceled)
+      case .receiveAhead:
+        statistics.multishotStops += 1
+        driver.cancel(operation)
+      default:
+        statistics.cancellations += 1
+        driver.cancel(operation)
+      }
+    }
+  }
+
+  func complete(_ completion: cms_completion) {
+    guard let operation = operations.find(OperationID(userData: completion.user_data)) else {
+      preconditionFailure("A completion names an operation that has ended")
+    }
+    statistics.completions += 1
+    if case .receiveAhead = operation.request { return completeReceiveAhead(operation, completion) }
+    switch operation.absorb(completion) {
+    case .again: driver.start(operation)
+    case .finished:
+      operation.life.finish()
+      leaveKernel()
+      count(operation)
+      finish(operation)
+    }
+  }
+
+  /// How to receive one message: with memory from the start, which is fastest, until that many
+  /// receives have some; then without, until there is something.
+  func receiveRequest(flags: Int32) -> OperationRequest {
+    let mayWaitWithoutMemory =
+      acquiresReceiveMemoryEarly && flags & (cms_msg_errqueue | cms_msg_oob | cms_msg_dontwait) == 0
+    return mayWaitWithoutMemory && controlBuffers.inUse >= configuration.waitingReceiveBuffers
+      ? .receiveWhenReadable(flags: flags) : .receive(flags: flags)
+  }
+
+  /// The handle of `socket` is gone. From any thread.
+  func handleReleased(_ socket: OpenSocket) {
+    if isCurrent {
+      socket.handleReleased()
+    } else {
+      inbox.send(.handleReleased(socket))
+    }
+  }
+
+  /// The outcome is known: the socket's next operation may start, and the task may go on.
+  func finish(_ operation: Operation) {
+    if case .receiveAhead = operation.request {
+      return endReceiveAhead(operation, operation.outcome.errno)
+    }
+    operation.withSocket { $0.leave(operation) }
+    operation.resumeTask(on: self)
+  }
+
+  private func count(_ operation: Operation) {
+    let errno = operation.outcome.errno
+    let byteCount = operation.outcome.byteCount
+    switch operation.request {
+    case .send:
+      if errno == nil { statistics.messagesSent += 1 }
+      statistics.bytesSent += UInt64(byteCount)
+    case .receive where errno == nil: countReceived(operation.outcome, byteCount: byteCount)
+    default: break
+    }
+    guard operation.life.stopReason != nil else { return }
+    switch errno {
+    case .canceled where byteCount > 0: statistics.stoppedPartWay += 1
+    case .canceled: statistics.cancelled += 1
+    default: statistics.wonAgainstCancellation += 1
+    }
+  }
+
+  /// An operation that nobody but ``signal(_:)`` finishes: a task can wait for something in this
+  /// process.
+  func makeEvent() -> Operation {
+    let event = makeOperation(.event, socket: nil)
+    event.life.submit()
+    return event
+  }
+
+  /// Too late is no error: the event's task may have taken it.
+  func signal(_ id: OperationID) {
+    if let event = operations.find(id) { finishTimer(event, errno: nil) }
+  }
+
+  /// Copies of descriptors that were received ahead have been made.
+  func noteReceived(_ count: Int) { statistics.descriptorsReceived += UInt64(count) }
+
+  func countReceived(_ outcome: borrowing OperationOutcome, byteCount: Int) {
+    if outcome.isEnd { return }
+    statistics.messagesReceived += 1
+    statistics.bytesReceived += UInt64(byteCount)
+    statistics.descriptorsReceived += UInt64(outcome.descriptors.count)
+    if let evaluation = outcome.evaluation {
+      statistics.descriptorsReceived += UInt64(evaluation.closed)
+      statistics.descriptorsRefused += UInt64(evaluation.closed)
+    }
+  }
+}

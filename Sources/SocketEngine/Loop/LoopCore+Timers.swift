@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+internal import SystemPackage
+
+/// What is to be done at a deadline.
+///
+/// The loop waits in the kernel no longer than until the first of them (the ring's own wait takes a
+/// time-out), so that a deadline costs no system call of its own.
+enum TimerAction: Sendable {
+  /// The operation was waiting for this: finish it.
+  case finish(OperationID)
+  /// The operation has taken too long: stop it.
+  case stop(OperationID)
+  /// No operation waits: run this job.
+  case run(UnownedJob)
+}
+
+extension LoopCore {
+  func addTimer(_ job: UnownedJob, deadline: LoopTime) {
+    state.value.timers.add(.run(job), deadline: deadline)
+  }
+
+  /// Starts a timer operation, which ends at `deadline` unless it is stopped before.
+  func startTimer(_ operation: Operation, deadline: LoopTime) {
+    operation.life.submit()
+    state.value.timers.add(.finish(operation.id), deadline: deadline)
+  }
+
+  /// Stops `operation` at `deadline`, if it has not ended by then.
+  func addDeadline(_ deadline: LoopTime, to operation: Operation) {
+    addDeadline(deadline, to: operation.id)
+  }
+
+  func addDeadline(_ deadline: LoopTime, to operation: OperationID) {
+    state.value.timers.add(.stop(operation), deadline: deadline)
+  }
+
+  func fireTimers() {
+    guard state.value.timers.next != nil else { return }
+    let now = LoopTime.now
+    while let action = state.value.timers.popDue(at: now) {
+      switch action {
+      case .stop(let id): stop(id, .deadline)
+      case .finish(let id): signal(id)
+      case .run(let job): makeReady(ReadyJob(job: job, state: .unbound))
+      }
+    }
+    if state.value.timers.hasDoubled {
+      let alive = state.value.timers.entries.filter { entry in
+        switch entry.value {
+        case .finish(let id), .stop(let id): operations.find(id) != nil
+        case .run: true
+        }
+      }
+      state.value.timers.keep(alive)
+    }
+  }
+
+  func finishTimer(_ operation: Operation, errno: Errno?) {
+    guard operation.life.state != .done else { return }
+    operation.life.finish()
+    operation.outcome.errno = errno
+    finish(operation)
+  }
+
+  /// Waits on the loop's clock. On the loop's thread, in the caller's isolation.
+  nonisolated(nonsending) func sleep(for duration: Duration) async throws {
+    try Task.checkCancellation()
+    guard isRunning else { throw endError(.sleep) }
+    let timer = makeOperation(.timer, socket: nil)
+    startTimer(timer, deadline: LoopTime(after: duration))
+    let ended = await timer.ended()
+    if let error = ended.failure(.sleep) { throw error }
+  }
+}

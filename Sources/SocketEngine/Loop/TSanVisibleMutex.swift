@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+public import Synchronization
+
+/// A `Mutex` for what threads really contend for. `Mutex` takes a contended lock in the kernel
+/// (`FUTEX_LOCK_PI`), where ThreadSanitizer does not look, and which it then reports as a race; an
+/// atomic makes the order of the critical sections visible to it.
+///
+/// `@inlinable`, so that the modules above specialize it.
+@usableFromInline
+package struct TSanVisibleMutex<Value: ~Copyable>: ~Copyable {
+  @usableFromInline let mutex: Mutex<Value>
+  @usableFromInline let sections = Atomic(0)
+
+  @inlinable
+  package init(_ value: consuming sending Value) { mutex = Mutex(value) }
+
+  @inlinable
+  package borrowing func withLock<R: ~Copyable, Failure: Error>(
+    _ body: (inout sending Value) throws(Failure) -> sending R
+  ) throws(Failure) -> sending R {
+    try mutex.withLock { (value: inout sending Value) throws(Failure) -> sending R in
+      _ = sections.load(ordering: .acquiring)
+      defer { sections.add(1, ordering: .releasing) }
+      return try body(&value)
+    }
+  }
+}
+
+extension TSanVisibleMutex: Sendable where Value: ~Copyable {}

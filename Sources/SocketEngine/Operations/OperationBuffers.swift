@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: Apache-2.0
+internal import CMessageSockets
+
+/// What the kernel reads and writes for one operation, at an address that never changes: message
+/// header, vectors, address. The C struct is `cms_operation_memory`.
+///
+/// Allocated once per slot and kept for the slot's life, so that a late write of the kernel always
+/// finds memory. Control and payload bytes are lent per use: control from the loop's
+/// ``MemoryPool``, payload by the caller or from a pool.
+@safe
+struct OperationMemory: ~Copyable {
+  /// How many buffers one message may be gathered from without an allocation.
+  static let inlineVectors = Int(cms_inline_vectors)
+  /// How many there can be in one message. The C name is `IOV_MAX`.
+  static let maximumVectors = 1024
+  /// Room for any address (`struct sockaddr_storage` is 128 bytes).
+  static let nameCapacity = 128
+
+  private let block: UnsafeMutablePointer<cms_operation_memory>
+
+  init() {
+    // SAFETY: allocated here, freed in deinit only; the owner keeps this value until the kernel's
+    // final completion.
+    unsafe block = .allocate(capacity: 1)
+    unsafe block.initialize(to: cms_operation_memory())
+  }
+
+  // SAFETY (these three): parts of the block, which stays where it is.
+  var header: UnsafeMutablePointer<cms_msghdr> { unsafe cms_header(block) }
+  var vectors: UnsafeMutablePointer<cms_iovec> { unsafe cms_vectors(block) }
+  /// What the runtime calls when the awaiting task is cancelled; not the kernel's, but in need of a
+  /// stable address too.
+  var cancellationHandler: UnsafeMutablePointer<cms_cancellation_handler> {
+    unsafe cms_handler(block)
+  }
+
+  /// Room for an address: ``nameCapacity`` bytes.
+  func reserveName() -> UnsafeMutableRawPointer {
+    if let name = unsafe block.pointee.name { return unsafe name }
+    // SAFETY: freed in deinit.
+    let name = UnsafeMutableRawPointer.allocate(byteCount: Self.nameCapacity, alignment: 8)
+    unsafe block.pointee.name = name
+    return unsafe name
+  }
+
+  /// Lets the header describe a message of one buffer.
+  func setPayload(_ buffer: UnsafeMutableRawBufferPointer) {
+    // SAFETY: own memory, which the kernel does not know yet.
+    unsafe vectors[0] = cms_iovec(base: buffer.baseAddress, length: buffer.count)
+    unsafe setPayload(vectors, count: 1)
+  }
+
+  /// Lets the header describe a message of one buffer, of at most so many bytes, that is still to
+  /// be lent.
+  func setRoom(_ room: Int) {
+    // SAFETY: own memory, which the kernel does not know yet.
+    unsafe vectors[0] = cms_iovec(base: nil, length: room)
+    unsafe setPayload(vectors, count: 1)
+  }
+
+  /// Lets the header describe a message of several buffers.
+  func setPayload(_ vectors: UnsafeMutablePointer<cms_iovec>, count: Int) {
+    unsafe header.pointee = cms_msghdr()
+    unsafe header.pointee.vectors = vectors
+    unsafe header.pointee.vector_count = count
+  }
+
+  /// Where the first buffer is.
+  var payloadStart: UnsafeMutableRawPointer? { unsafe vectors[0].base }
+
+  func setControl(_ control: UnsafeMutableRawBufferPointer?) {
+    // SAFETY: as above.
+    unsafe header.pointee.control = control?.baseAddress
+    unsafe header.pointee.control_length = control?.count ?? 0
+  }
+
+  /// Takes `count` bytes that were sent off the front of the vectors; returns how many are left.
+  func advanceVectors(by count: Int) -> Int {
+    var count = count
+    // SAFETY: the header points at `vector_count` vectors, its own or allocated ones.
+    while unsafe header.pointee.vector_count > 0 {
+      let first = unsafe header.pointee.vectors!
+      if unsafe count < first.pointee.length {
+        unsafe first.pointee.base += count
+        unsafe first.pointee.length -= count
+        break
+      }
+      unsafe count -= first.pointee.length
+      unsafe header.pointee.vectors += 1
+      unsafe header.pointee.vector_count -= 1
+    }
+    var remaining = 0
+    for index in 0..<(unsafe header.pointee.vector_count) {
+      unsafe remaining += header.pointee.vectors[index].length
+    }
+    return remaining
+  }
+
+  deinit {
+    // SAFETY: see init.
+    unsafe block.pointee.name?.deallocate()
+    unsafe block.deallocate()
+  }
+}
+
+/// Memory that an operation has only for one use: control bytes, a payload buffer, vectors beyond
+/// the inline ones.
+@safe
+struct OperationBuffers: ~Copyable {
+  /// From the loop's control pool.
+  private(set) var control: UnsafeMutableRawBufferPointer?
+  /// From the loop's payload pool.
+  private(set) var payload: UnsafeMutableRawBufferPointer?
+  /// Allocated because the pool's blocks were too small.
+  private(set) var extra: UnsafeMutableRawBufferPointer?
+  /// Allocated because the slot's own vectors were too few.
+  private(set) var vectors: UnsafeMutablePointer<cms_iovec>?
+
+  init() {}
+
+  mutating func acquireControl(from core: LoopCore) -> UnsafeMutableRawBufferPointer {
+    // SAFETY: given back in `release(to:)`, after the final completion.
+    let block = unsafe core.controlBuffers.acquire()
+    unsafe control = block
+    return unsafe block
+  }
+
+  mutating func acquirePayload(from core: LoopCore) -> UnsafeMutableRawBufferPointer {
+    // SAFETY: as above.
+    let block = unsafe core.payloadBuffers.acquire()
+    unsafe payload = block
+    return unsafe block
+  }
+
+  mutating func allocateExtra(byteCount: Int) -> UnsafeMutableRawBufferPointer {
+    // SAFETY: freed in `release(to:)`.
+    let block = UnsafeMutableRawBufferPointer.allocate(byteCount: byteCount, alignment: 8)
+    unsafe extra = block
+    return unsafe block
+  }
+
+  mutating func allocateVectors(count: Int) -> UnsafeMutablePointer<cms_iovec> {
+    // SAFETY: freed in `release(to:)`.
+    let block = UnsafeMutablePointer<cms_iovec>.allocate(capacity: count)
+    unsafe block.initialize(repeating: cms_iovec(), count: count)
+    unsafe vectors = block
+    return unsafe block
+  }
+
+  /// The operation is over: the kernel has no business with any of it any more.
+  mutating func release(to core: LoopCore) {
+    if let block = unsafe control { unsafe core.controlBuffers.release(block) }
+    if let block = unsafe payload { unsafe core.payloadBuffers.release(block) }
+    if let block = unsafe extra { unsafe block.deallocate() }
+    if let block = unsafe vectors { unsafe block.deallocate() }
+    unsafe control = nil
+    unsafe payload = nil
+    unsafe extra = nil
+    unsafe vectors = nil
+  }
+}
+
+/// Blocks of one size, lent and returned on the loop's thread; the last returned is the first lent,
+/// while it is in the cache.
+///
+/// Idle sockets hold no block. A block beyond `keeping` is freed when it comes back, so that a
+/// burst does not stay in memory.
+@safe
+final class MemoryPool {
+  /// What a block has room for, exactly: a message is cut where the configuration says.
+  let blockSize: Int
+  /// Rounded up to the alignment, 8 bytes.
+  private let allocatedSize: Int
+  private let keeping: Int
+  // Only the loop's thread uses these, in short accesses that do not nest: a check at run time
+  // would cost as much as the work itself.
+  /// The first free block; each begins with the address of the next.
+  @safe @exclusivity(unchecked) private var free: UnsafeMutableRawPointer?
+  @safe @exclusivity(unchecked) private var kept = 0
+  /// How many blocks are lent out.
+  @safe @exclusivity(unchecked) private(set) var inUse = 0
+
+  init(blockSize: Int, keeping: Int) {
+    precondition(blockSize > 0, "A block has at least one byte")
+    self.blockSize = blockSize
+    allocatedSize = (blockSize + 7) / 8 * 8
+    self.keeping = keeping
+  }
+
+  deinit {
+    assert(inUse == 0, "A pool ended while \(inUse) blocks were lent")
+    // SAFETY: free blocks are lent to nobody.
+    while let block = unsafe takeFree() { unsafe block.deallocate() }
+  }
+
+  /// Lends a block of ``blockSize`` bytes, aligned to 8, of unspecified content.
+  @unsafe
+  func acquire() -> UnsafeMutableRawBufferPointer {
+    inUse += 1
+    let block = unsafe takeFree() ?? .allocate(byteCount: allocatedSize, alignment: 8)
+    return unsafe UnsafeMutableRawBufferPointer(start: block, count: blockSize)
+  }
+
+  /// Takes a block back. The caller must not touch it any more, and neither must the kernel.
+  @unsafe
+  func release(_ block: UnsafeMutableRawBufferPointer) {
+    assert(
+      inUse > 0 && block.count == blockSize,
+      "A block of another pool, or one that was released before")
+    inUse -= 1
+    guard kept < keeping, let start = block.baseAddress else { return unsafe block.deallocate() }
+    // SAFETY: the block is ours alone now, aligned, and has at least 8 bytes.
+    unsafe start.storeBytes(of: free, as: UnsafeMutableRawPointer?.self)
+    unsafe free = start
+    kept += 1
+  }
+
+  @unsafe
+  private func takeFree() -> UnsafeMutableRawPointer? {
+    guard let block = free else { return nil }
+    // SAFETY: written when it was given back, and not touched since.
+    unsafe free = block.load(as: UnsafeMutableRawPointer?.self)
+    kept -= 1
+    return unsafe block
+  }
+}

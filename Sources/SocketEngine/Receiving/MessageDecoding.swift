@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: Apache-2.0
+internal import Ancillary
+internal import CMessageSockets
+internal import SystemPackage
+
+extension Operation {
+  func absorbReceived(_ count: Int) {
+    let header = unsafe header
+    // The kernel says how long a message was, which may be more than it has written.
+    let written = min(count, receiveRoom)
+    outcome.byteCount = written
+    if count > written { outcome.withMetadata { $0.fullLength = count } }
+    outcome.messageFlags = unsafe header.pointee.flags & ~cms_msg_cmsg_cloexec
+    // SAFETY: the kernel has filled this many bytes of the operation's own memory; more did not
+    // fit.
+    if unsafe header.pointee.name_length > 0 {
+      unsafe outcome.noteSender(
+        UnsafeRawBufferPointer(
+          start: header.pointee.name,
+          count: min(Int(header.pointee.name_length), OperationMemory.nameCapacity)))
+    }
+    if let control = unsafe buffers.control {
+      // Without this the descriptors of the message would be nobody's, and its sender would be
+      // taken for root.
+      let start =
+        mayLeaveControlOfVainTries
+        ? unsafe ControlMessages.startOfLastCredentials(in: control.bytes) : 0
+      let end = min(start + Int(unsafe header.pointee.control_length), control.count)
+      outcome.noteControlLoss(free: control.count - end, on: descriptor)
+      // SAFETY: the kernel has filled these bytes of the control block that was lent for this
+      // operation.
+      unsafe outcome.absorb(control: UnsafeMutableRawBufferPointer(rebasing: control[start..<end]))
+    }
+    // SAFETY: as above, for the payload block.
+    if let payload = unsafe buffers.payload {
+      outcome.payload = unsafe [UInt8](UnsafeRawBufferPointer(rebasing: payload[..<written]))
+    }
+  }
+}
+
+extension OperationOutcome {
+  /// Takes ownership of everything in the control data of a message; keeps a copy of it if there is
+  /// more in it than descriptors.
+  @unsafe
+  mutating func absorb(control: UnsafeMutableRawBufferPointer) {
+    if unsafe control.isEmpty || descriptors.adopt(whole: control) { return }
+    var ancillary = unsafe ReceivedAncillary(takingFrom: control)
+    swap(&descriptors, &ancillary.descriptors)
+    let metadata = metadata ?? MessageMetadata()
+    metadata.failures = ancillary.failures
+    metadata.credentials = ancillary.rawCredentials
+    metadata.control = unsafe ControlMessageBuffer(copying: control.bytes)
+    metadata.setProcess(ancillary.process.take())
+    self.metadata = metadata
+  }
+
+  /// Asks why control data is missing, if any is: before the descriptors that came are closed or
+  /// used.
+  mutating func noteControlLoss(free: @autoclosure () -> Int, on number: Int32) {
+    if messageFlags & cms_msg_ctrunc == 0 { return }
+    let loss = ControlLoss(free: free(), number: number)
+    withMetadata { $0.controlLoss = loss }
+  }
+
+  @unsafe
+  mutating func noteSender(_ name: UnsafeRawBufferPointer) {
+    let sender = unsafe AnySocketAddress(systemBytes: Array(name))
+    withMetadata { $0.sender = sender }
+  }
+
+  /// A message that a multishot receive has left in a buffer.
+  init(_ received: ReceivedBuffer, controlSize: Int, on number: Int32, namesSenders: Bool) {
+    self.init()
+    // Not what it is said to have been: where nothing is there, it may be the end.
+    byteCount = unsafe received.payload.count
+    messageFlags = unsafe received.messageFlags
+    if unsafe namesSenders && !received.name.isEmpty {
+      unsafe noteSender(UnsafeRawBufferPointer(received.name))
+    }
+    payload = unsafe [UInt8](UnsafeRawBufferPointer(received.payload))
+    let controlLength = unsafe received.control.count
+    noteControlLoss(free: controlSize - controlLength, on: number)
+    unsafe absorb(control: received.control)
+    let fullLength = unsafe received.fullLength
+    if byteCount > 0, fullLength > byteCount { withMetadata { $0.fullLength = fullLength } }
+  }
+}
+
+extension OperationOutcome {
+  /// A receive of nothing is the end: of a stream always, whatever the kernel attached to it
+  /// (credentials, `SCM_INQ`), unless descriptors came with it. Of a seqpacket socket it may also
+  /// be an empty message; that cannot be told from the end, unless somebody's credentials or a
+  /// control message came with it. A datagram socket has none of its own.
+  ///
+  /// - Parameter wasStopped: and its socket is shut down for receiving.
+  mutating func noteEnd(on kind: SocketKind, wasStopped: Bool = false) {
+    guard byteCount == 0, descriptors.isEmpty, metadata?.failures.isEmpty ?? true,
+      messageFlags & cms_msg_errqueue == 0
+    else { return }
+    let hasControl = !(metadata?.control.isEmpty ?? true)
+    switch kind {
+    case .stream: isEnd = true
+    // Descriptors that could not be delivered came with a message, too.
+    case _ where messageFlags & cms_msg_ctrunc != 0: break
+    case .seqpacket:
+      isEnd = !hasControl || metadata?.credentials.map { $0.processID == nil } ?? false
+    // It waited while nothing was there, and ended when the socket was shut down.
+    case .datagram: isEnd = wasStopped && metadata?.sender == nil && !hasControl
+    }
+  }
+}
+
+extension LoopCore {
+  /// Takes a message out of its buffer, and gives the buffer back.
+  func message(of operation: Operation, in completion: cms_completion) -> OperationOutcome {
+    guard let buffers = receiveBuffers else {
+      preconditionFailure("A completion names a buffer, but there are none")
+    }
+    let id = UInt16(truncatingIfNeeded: completion.flags >> 16)
+    defer { buffers.provide(id) }
+    // SAFETY: the kernel has filled the buffer, and has no business with it until it is provided
+    // again.
+    let received = unsafe ReceivedBuffer(
+      buffers.bytes(of: id), filled: Int(completion.result), nameSize: operation.receivedNameSize,
+      controlSize: buffers.controlSize)
+    guard let received = unsafe received else {
+      preconditionFailure("The kernel has filled a buffer in a way it does not do")
+    }
+    return unsafe OperationOutcome(
+      received, controlSize: buffers.controlSize, on: operation.descriptor,
+      namesSenders: operation.withSocket { $0.namesSenders }!)
+  }
+}
+
+/// One message as a multishot receive leaves it in a buffer, taken apart. Every length is checked
+/// against the buffer's.
+@unsafe
+struct ReceivedBuffer {
+  let messageFlags: Int32
+  let name: UnsafeMutableRawBufferPointer
+  let control: UnsafeMutableRawBufferPointer
+  let payload: UnsafeMutableRawBufferPointer
+  /// How long the payload was, where the request asks for it (`MSG_TRUNC`); else as long as it is.
+  let fullLength: Int
+
+  /// - Parameters:
+  ///   - buffer: the whole buffer.
+  ///   - filled: the completion's result: header, the room reserved for name and control data, and
+  ///     the payload's bytes.
+  ///   - nameSize: the room reserved for the sender's address.
+  ///   - controlSize: the room reserved for control data, whatever of it was used.
+  init?(_ buffer: UnsafeMutableRawBufferPointer, filled: Int, nameSize: Int, controlSize: Int) {
+    let controlStart = ReceiveBuffers.headerSize + nameSize
+    let payloadStart = controlStart + controlSize
+    guard filled >= payloadStart, filled <= buffer.count else { return nil }
+    let header = unsafe buffer.loadUnaligned(as: cms_received_header.self)
+    guard header.control_length <= controlSize else { return nil }
+    // The name's length is what there would have been, too.
+    let nameEnd = ReceiveBuffers.headerSize + min(Int(header.name_length), nameSize)
+    // SAFETY: all three ranges lie inside the buffer, as checked.
+    unsafe name = UnsafeMutableRawBufferPointer(
+      rebasing: buffer[ReceiveBuffers.headerSize..<nameEnd])
+    unsafe control = UnsafeMutableRawBufferPointer(
+      rebasing: buffer[controlStart..<(controlStart + Int(header.control_length))])
+    // The payload's length is what is there; the header's is what there would have been
+    // (MSG_TRUNC).
+    unsafe payload = UnsafeMutableRawBufferPointer(rebasing: buffer[payloadStart..<filled])
+    unsafe fullLength = max(payload.count, Int(header.payload_length))
+    unsafe messageFlags = Int32(bitPattern: header.flags) & ~cms_msg_cmsg_cloexec
+  }
+}

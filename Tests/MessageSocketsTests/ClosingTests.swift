@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+import MessageSockets
+import Testing
+
+@testable import SocketEngine
+
+extension KernelTests {
+  /// A socket's descriptor closes after the kernel has let go of all that the socket has there.
+  @Suite struct Closing {
+    enum Pending: CaseIterable, Sendable { case message, errorQueue, outOfBand, send }
+
+    @Test(arguments: Pending.allCases) func closingWaitsForWhatIsInTheKernel(pending: Pending)
+      async throws
+    {
+      try await withOwnLoop { loop in
+        let (left, right) = try UnixStream.makePair(on: loop)
+        await loop.run {
+          // With a job that is ready the request is submitted at the end of the turn only, and the
+          // socket closes while the kernel has not looked at it.
+          let other = Task(executorPreference: loop.taskExecutor) {}
+          let task = Task.immediate(executorPreference: loop.taskExecutor) {
+            try await Self.wait(for: pending, on: left)
+          }
+          #expect(loop.core.operationsInKernel == 1)
+          await left.close()
+          #expect(loop.core.operationsInKernel == 0)
+          await other.value
+          _ = await task.result
+        }
+        await right.close()
+      }
+    }
+
+    private static func wait(for pending: Pending, on socket: UnixStream) async throws {
+      switch pending {
+      case .message: _ = try await socket.receiveMessage()
+      case .errorQueue: _ = try await socket.receiveMessage(options: .errorQueue)
+      case .outOfBand: _ = try await socket.receiveMessage(options: .outOfBand)
+      case .send: try await socket.sendMessage([UInt8](repeating: 1, count: 10_000_000))
+      }
+    }
+  }
+}

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+import MessageSockets
+import Testing
+
+/// What one receive has brought.
+enum Observation: Equatable, Sendable {
+  case message(Seen)
+  case end
+  case failed(SocketError.Code)
+  case cancelled
+
+  /// A message as its receiver sees it.
+  struct Seen: Equatable, Sendable {
+    var bytes: [UInt8]
+    /// The numbers of its files (``OwnedFd/numbered(_:)``); those of others are -1.
+    var files: [Int] = []
+    /// Of a message that was cut.
+    var fullLength: Int?
+    /// It came in an error.
+    var isThrown = false
+  }
+
+  static func message(_ bytes: [UInt8]) -> Observation { .message(Seen(bytes: bytes)) }
+
+  /// Nothing comes behind it, for the test in question.
+  var isLast: Bool { if case .message = self { false } else { true } }
+  var bytes: [UInt8] { if case .message(let seen) = self { seen.bytes } else { [] } }
+  var files: [Int] { if case .message(let seen) = self { seen.files } else { [] } }
+
+  init(_ message: ReceivedMessage?, isThrown: Bool = false) {
+    guard let message else {
+      self = .end
+      return
+    }
+    var seen = Seen(bytes: message.payload, isThrown: isThrown)
+    seen.fullLength = message.outcome.fullLength
+    #expect(message.outcome.isPayloadTruncated == (seen.fullLength != nil))
+    #expect(message.byteCount == message.payload.count)
+    while let file = message.takeDescriptor() { seen.files.append((try? file.number) ?? -1) }
+    #expect(seen.files.count == message.descriptorCount)
+    self = .message(seen)
+  }
+
+  init(_ error: any Error) {
+    guard let error = error as? SocketError else {
+      self = .cancelled
+      return
+    }
+    if error.code == .messageIncomplete {
+      self = Observation(error.message, isThrown: true)
+    } else {
+      self = .failed(error.code)
+    }
+  }
+}
+
+/// The forms of receiving. Bytes one by one are apart: they have no messages.
+enum ReceivingForm: CaseIterable, Sendable {
+  case message, span, batch, sequence
+
+  /// One receive: one observation, or as many as a batch has messages.
+  func observe(_ socket: some MessageSocket, room: Int) async -> [Observation] {
+    do {
+      switch self {
+      case .message: return [Observation(try await socket.receiveMessage())]
+      case .sequence:
+        var iterator = socket.messages.makeAsyncIterator()
+        return [Observation(try await iterator.next())]
+      case .batch:
+        let batch = try await socket.receiveMessages(upTo: 3)
+        return batch.isEmpty ? [.end] : batch.map { Observation($0) }
+      case .span: return [try await observeSpan(socket, room: room)]
+      }
+    } catch { return [Observation(error)] }
+  }
+
+  private func observeSpan(_ socket: some MessageSocket, room: Int) async throws -> Observation {
+    let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: room, alignment: 1)
+    defer { memory.deallocate() }
+    var payload = OutputRawSpan(buffer: memory, initializedCount: 0)
+    let received: ReceivedParts?
+    do {
+      received = try await socket.receiveMessage(into: &payload)
+    } catch {
+      #expect(payload.byteCount == 0, "a receive that failed has appended bytes")
+      throw error
+    }
+    guard var parts = received else { return .end }
+    let (count, fullLength) = (parts.byteCount, parts.outcome.fullLength)
+    #expect(count == payload.byteCount)
+    var seen = Observation.Seen(bytes: Array(memory[..<payload.byteCount]), fullLength: fullLength)
+    while let file = parts.descriptors.takeFirst() { seen.files.append((try? file.number) ?? -1) }
+    return .message(seen)
+  }
+}
