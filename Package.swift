@@ -25,6 +25,7 @@ let package = Package(
   products: [
     .library(name: "MessageSockets", targets: ["MessageSockets"]),
     .library(name: "Ancillary", targets: ["Ancillary"]),
+    .library(name: "SharedMemory", targets: ["SharedMemory"]),
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-system", from: "1.8.1"),
@@ -71,6 +72,14 @@ let package = Package(
       ],
       swiftSettings: librarySettings
     ),
+    // Memory files that no process can change any more: made, sealed, received, mapped.
+    .target(
+      name: "SharedMemory",
+      dependencies: [
+        "CMessageSockets", "Ancillary", .product(name: "SystemPackage", package: "swift-system"),
+      ],
+      swiftSettings: librarySettings
+    ),
     .target(name: "CAllocationCounter", path: "Tests/CAllocationCounter"),
     .target(name: "CTestDescriptors", dependencies: ["CLiburing"], path: "Tests/CTestDescriptors"),
     .testTarget(
@@ -92,7 +101,7 @@ let package = Package(
     .testTarget(
       name: "MessageSocketsTests",
       dependencies: [
-        "MessageSockets", "SocketEngine", "CRing", "CAllocationCounter",
+        "MessageSockets", "SocketEngine", "SharedMemory", "CRing", "CAllocationCounter",
         "CProcessRestrictions",
         "CTestDescriptors", "DriverProbeTool", "SeededRandom",
         .product(name: "SystemPackage", package: "swift-system"),
@@ -103,7 +112,7 @@ let package = Package(
     .testTarget(
       name: "ConsumerTests",
       dependencies: [
-        "MessageSockets",
+        "MessageSockets", "SharedMemory",
         .product(name: "SystemPackage", package: "swift-system"),
       ],
       swiftSettings: swiftSettings

@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+import CTestDescriptors
+import Glibc
+import MessageSockets
+import SharedMemory
+import SystemPackage
+import Testing
+
+@testable import SocketEngine
+
+/// Runs `body`, and checks that afterwards the descriptors of before are open, and that no memory
+/// file is mapped.
+func withMemoryOracle(
+  sourceLocation: SourceLocation = #_sourceLocation, _ body: () async throws -> Void
+) async throws {
+  try await withDescriptorOracle(sourceLocation: sourceLocation) { _ in try await body() }
+  let mapped = try mappedMemoryFiles()
+  #expect(mapped == [], "memory that is still mapped", sourceLocation: sourceLocation)
+}
+
+/// The lines of /proc/self/maps that tell of memory files.
+func mappedMemoryFiles() throws -> [Substring] {
+  let file = try OwnedFd.openFile("/proc/self/maps")
+  var text: [UInt8] = []
+  var piece = [UInt8](repeating: 0, count: 1 << 16)
+  while true {
+    let count = try file.withUnsafeFileDescriptor { file in
+      try piece.withUnsafeMutableBytes { try file.read(into: $0) }
+    }
+    if count == 0 { break }
+    text += piece[..<count]
+  }
+  // The driver's ring, and others that the runtime may map, have other names.
+  return String(decoding: text, as: UTF8.self).split(separator: "\n").filter {
+    $0.contains("/memfd:")
+  }
+}
+
+/// The error that `body` throws; nil if it throws none.
+func memoryError(_ body: () throws -> Void) -> MemoryError? {
+  do {
+    try body()
+    return nil
+  } catch {
+    return error as? MemoryError
+  }
+}
+
+/// As above, for a body that takes a descriptor over.
+func memoryError(_ file: consuming OwnedFd, _ body: (consuming OwnedFd) throws -> Void)
+  -> MemoryError?
+{
+  do {
+    try body(file)
+    return nil
+  } catch {
+    return error as? MemoryError
+  }
+}
+
+extension MemoryError {
+  /// The error with which a file is refused; nil if it is mapped.
+  static func of(
+    _ file: consuming OwnedFd, requiring seals: FileSeals = [], atMost limit: Int = 100
+  ) -> MemoryError? {
+    memoryError(file) { file in
+      _ = try SealedMemory(adopting: file, requiring: seals, atMost: limit)
+    }
+  }
+
+  /// The error with which memory is not sealed.
+  static func ofSealing(_ memory: consuming MutableMemory) -> MemoryError? {
+    do throws(MemoryError) {
+      _ = try memory.sealed()
+      return nil
+    } catch {
+      return error
+    }
+  }
+}
+
+func fill(_ memory: inout MutableMemory, _ byte: (Int) -> UInt8) {
+  var bytes = memory.bytes
+  bytes.withUnsafeMutableBytes { for index in $0.indices { $0[index] = byte(index) } }
+}
+
+func isFilled(_ bytes: RawSpan, _ byte: (Int) -> UInt8) -> Bool {
+  bytes.withUnsafeBytes { bytes in bytes.indices.allSatisfy { bytes[$0] == byte($0) } }
+}
+
+extension OwnedFd {
+  /// A memory file of so many bytes.
+  static func memory(of size: Int64, sealed seals: Int32) throws -> OwnedFd {
+    let file = try memoryFile()
+    file.withUnsafeFileDescriptor {
+      #expect(ftruncate($0.rawValue, off_t(size)) == 0)
+      #expect(ctd_add_seals($0.rawValue, seals) == 0)
+    }
+    return file
+  }
+
+  /// Another open file for the same memory.
+  func reopened(_ flags: Int32) throws -> OwnedFd {
+    try .openFile("/proc/self/fd/\(withUnsafeFileDescriptor { $0.rawValue })", flags)
+  }
+
+  var status: stat {
+    withUnsafeFileDescriptor {
+      var status = stat()
+      fstat($0.rawValue, &status)
+      return status
+    }
+  }
+
+  var size: Int { Int(status.st_size) }
+  var mode: UInt32 { status.st_mode }
+
+  var shownName: String {
+    withUnsafeFileDescriptor { openDescriptors()[$0.rawValue] ?? "" }
+  }
+}
+
+/// The machine's pool of huge pages of 2 MiB.
+enum HugePages {
+  private static let control = "/proc/sys/vm/nr_hugepages"
+
+  static var canBeHad: Bool {
+    access(control, W_OK) == 0 && access("/sys/kernel/mm/hugepages/hugepages-2048kB", F_OK) == 0
+  }
+
+  /// Runs `body` with so many pages more in the pool.
+  static func withPool(of count: Int, _ body: () async throws -> Void) async throws {
+    let before = try textOfProcessFile(control)
+    try set("\((Int(before.filter(\.isNumber)) ?? 0) + count)")
+    do { try await body() } catch {
+      try set(before)
+      throw error
+    }
+    try set(before)
+  }
+
+  private static func set(_ text: String) throws {
+    let file = try FileDescriptor.open(control, .writeOnly, options: .closeOnExec)
+    _ = try file.closeAfter { try file.writeAll(text.utf8) }
+  }
+}
+
+struct NoDescriptor: Error {}
+
+extension ReceivedMessage {
+  /// Takes the first descriptor, which must be there.
+  func requireDescriptor() throws -> OwnedFd {
+    guard let descriptor = takeDescriptor() else { throw NoDescriptor() }
+    return descriptor
+  }
+}
