@@ -24,6 +24,8 @@ let package = Package(
   name: "swift-message-sockets",
   products: [
     .library(name: "MessageSockets", targets: ["MessageSockets"]),
+    .library(name: "MessageFraming", targets: ["MessageFraming"]),
+    .library(name: "Varlink", targets: ["Varlink"]),
     .library(name: "Ancillary", targets: ["Ancillary"]),
     .library(name: "SharedMemory", targets: ["SharedMemory"]),
   ],
@@ -58,6 +60,24 @@ let package = Package(
         .product(name: "SystemPackage", package: "swift-system"),
         .product(name: "DequeModule", package: "swift-collections"),
         .product(name: "HeapModule", package: "swift-collections"),
+      ],
+      swiftSettings: librarySettings
+    ),
+    // Frames over Unix connections, with the descriptors that belong to each; requests and replies.
+    .target(
+      name: "MessageFraming",
+      dependencies: [
+        "MessageSockets", "SocketEngine",
+        .product(name: "DequeModule", package: "swift-collections"),
+      ],
+      swiftSettings: librarySettings
+    ),
+    // Varlink over framed streams. The only module that uses Foundation, for JSON.
+    .target(
+      name: "Varlink",
+      dependencies: [
+        "MessageFraming", "MessageSockets", "SocketEngine",
+        .product(name: "DequeModule", package: "swift-collections"),
       ],
       swiftSettings: librarySettings
     ),
@@ -101,6 +121,7 @@ let package = Package(
     .testTarget(
       name: "MessageSocketsTests",
       dependencies: [
+        "MessageFraming", "Varlink",
         "MessageSockets", "SocketEngine", "SharedMemory", "CRing", "CAllocationCounter",
         "CProcessRestrictions",
         "CTestDescriptors", "DriverProbeTool", "SeededRandom",
@@ -112,7 +133,7 @@ let package = Package(
     .testTarget(
       name: "ConsumerTests",
       dependencies: [
-        "MessageSockets", "SharedMemory",
+        "MessageSockets", "MessageFraming", "SharedMemory", "Varlink",
         .product(name: "SystemPackage", package: "swift-system"),
       ],
       swiftSettings: swiftSettings
@@ -136,6 +157,16 @@ let package = Package(
         "MessageSockets", "SeededRandom", .product(name: "SystemPackage", package: "swift-system"),
       ],
       path: "Tests/Storm",
+      swiftSettings: swiftSettings
+    ),
+    // Varlink calls from many tasks, cancelled and expired at random: `make storm-varlink`.
+    .executableTarget(
+      name: "VarlinkStorm",
+      dependencies: [
+        "Varlink", "MessageFraming", "MessageSockets", "SeededRandom",
+        .product(name: "SystemPackage", package: "swift-system"),
+      ],
+      path: "Tests/VarlinkStorm",
       swiftSettings: swiftSettings
     ),
     .target(name: "SeededRandom", path: "Tests/SeededRandom", swiftSettings: swiftSettings),

@@ -1,0 +1,348 @@
+// SPDX-License-Identifier: Apache-2.0
+internal import MessageSockets
+internal import SocketEngine
+
+/// One connection's requests, in both directions.
+/// ```
+/// request ─▶ pending ─────────── frame ──▶ peer        one task receives, and each request
+///              ▲                                       of the peer has a task that answers
+/// reply  ◀── fulfil ◀── receive ◀── frame ── peer
+///                          └─▶ handling ─▶ handler ─▶ frame ──▶ peer
+/// ```
+/// The receiver waits for nothing but frames: neither for handlers, nor for the peer to read
+/// answers. So two ends that flood each other go on, and a cancellation or the end is always seen.
+/// What the peer can make this end hold is bounded all the same, because the number of unanswered
+/// requests is.
+final class RequestConnection<Socket: UnixConnection>: Sendable {
+  typealias Handler = @Sendable (Frame) async throws -> Response
+
+  let channel: FramedChannel<Socket>
+  private let limits: RequestLimits
+  /// The places of requests of ours. Each entry of `pending` and `abandoned` has one.
+  private let unanswered: Turn
+  /// The places of handlers.
+  private let running: Turn
+  private let state = TSanVisibleMutex(State())
+
+  private struct State {
+    /// Dropped at the end: it may refer to its own channel, which would keep itself.
+    var handler: Handler?
+    /// Requests of ours, by number.
+    var nextNumber: UInt64 = 0
+    var pending: [UInt64: PendingReply] = [:]
+    var abandoned: Set<UInt64> = []
+    /// Requests of the peer's whose answer has not been begun, by number: the task of the handler.
+    var handling: [UInt64: Task<Response, any Error>] = [:]
+    /// The peer has closed, or the socket drains: no further request is handled.
+    var takesNoRequests = false
+    /// Tasks that answer, or tell the peer of a cancellation.
+    var tasks: [UInt64: Task<Void, Never>] = [:]
+    var nextTask: UInt64 = 0
+    var receiver: Task<Void, any Error>?
+    /// Why no request can be made any more.
+    var failure: (any Error)?
+  }
+
+  init(_ socket: Socket, _ limits: RequestLimits, _ handler: @escaping Handler) {
+    precondition(limits.concurrentRequests > 0, "At least one request is handled at once")
+    precondition(limits.unansweredRequests > 0, "At least one request is unanswered at once")
+    let format = FrameFormat.lengthPrefixed(
+      maximumSize: limits.frameSize, maximumDescriptors: limits.descriptorsPerFrame)
+    channel = FramedChannel(socket, format: format)
+    self.limits = limits
+    unanswered = Turn(places: limits.unansweredRequests)
+    running = Turn(places: limits.concurrentRequests)
+    state.withLock { $0.handler = handler }
+  }
+
+  private var executor: any TaskExecutor { channel.socket.loop.taskExecutor }
+
+  // MARK: Requests of ours
+
+  func request(_ request: Response) async throws -> Frame {
+    let descriptors = request.takeDescriptors()
+    let reply = PendingReply()
+    let number = try await send(request.payload, descriptors, reply)
+    do {
+      return try await reply.value()
+    } catch let error as CancellationError {
+      abandon(number)
+      throw error
+    }
+  }
+
+  private func send(
+    _ payload: [UInt8], _ descriptors: borrowing OwnedFds, _ reply: PendingReply
+  ) async throws -> UInt64 {
+    // SAFETY: an array of bytes has no padding.
+    try channel.check(unsafe payload.span.bytes, kind: .request, descriptorCount: descriptors.count)
+    let number = try await takeTurn(for: reply)
+    defer { channel.giveBackSendTurn() }
+    do {
+      // SAFETY: as above.
+      try await channel.sendInTurn(
+        unsafe payload.span.bytes, kind: .request, number: number, descriptors: descriptors.span)
+      return number
+    } catch {
+      // It was not sent, or the channel has ended.
+      if state.withLock({ $0.pending.removeValue(forKey: number) }) != nil { unanswered.giveBack() }
+      throw error
+    }
+  }
+
+  /// Waits until a request may be sent, first for a place among those that are unanswered: a
+  /// request that waits for the peer's answers is not to stand in front of our own.
+  private func takeTurn(for reply: PendingReply) async throws -> UInt64 {
+    try await unanswered.take()
+    do {
+      try await channel.takeSendTurn()
+      do {
+        return try add(reply)
+      } catch {
+        channel.giveBackSendTurn()
+        throw error
+      }
+    } catch {
+      unanswered.giveBack()
+      throw error
+    }
+  }
+
+  private func add(_ reply: PendingReply) throws -> UInt64 {
+    try state.withLock { state in
+      if let failure = state.failure { throw failure }
+      defer { state.nextNumber += 1 }
+      state.pending[state.nextNumber] = reply
+      return state.nextNumber
+    }
+  }
+
+  /// Its task does not wait any more: the peer is told, and its answer is awaited, to be dropped.
+  private func abandon(_ number: UInt64) {
+    let isTooMuch = state.withLock { state -> Bool? in
+      // Answered meanwhile.
+      guard state.pending.removeValue(forKey: number) != nil else { return nil }
+      state.abandoned.insert(number)
+      return state.abandoned.count > limits.abandonedRequests
+    }
+    switch isTooMuch {
+    case true?: end(with: FramingError(.tooManyAbandoned))
+    // The task that gave up is cancelled, and can send nothing.
+    case false?: addTask { try? await self.send(Response([]), kind: .cancel, number: number) }
+    case nil: break
+    }
+  }
+
+  private func send(_ message: Response, kind: FrameKind, number: UInt64) async throws {
+    try await channel.takeSendTurn()
+    defer { channel.giveBackSendTurn() }
+    try await sendInTurn(message, kind: kind, number: number)
+  }
+
+  private func sendInTurn(_ message: Response, kind: FrameKind, number: UInt64) async throws {
+    let descriptors = message.takeDescriptors()
+    // SAFETY: an array of bytes has no padding.
+    try channel.check(
+      unsafe message.payload.span.bytes, kind: kind, descriptorCount: descriptors.count)
+    // SAFETY: as above.
+    try await channel.sendInTurn(
+      unsafe message.payload.span.bytes, kind: kind, number: number, descriptors: descriptors.span)
+  }
+
+  // MARK: Frames of the peer's
+
+  func start() {
+    let receiver = Task(executorPreference: executor) { try await self.receiveFrames() }
+    state.withLock { $0.receiver = receiver }
+  }
+
+  /// Until the peer closes, the socket drains, or it cannot go on; and then until all is answered.
+  private func receiveFrames() async throws {
+    defer { dropHandler() }
+    do {
+      while let frame = try await channel.receiveUntilDraining() { try take(frame) }
+      state.withLock { $0.takesNoRequests = true }
+      try await finish()
+    } catch {
+      end(with: error)
+      await channel.close()
+      await untilTasksEnd()
+      throw state.withLock { $0.failure } ?? error
+    }
+    failRequests(with: FramingError(.connectionEnded))
+    await channel.close()
+  }
+
+  private func dropHandler() {
+    // Not under the lock: it may be the last to refer to its channel.
+    _ = state.withLock { $0.handler.take() }
+  }
+
+  /// Waits until all is answered. Of a socket that drains, what handlers may wait for is received
+  /// meanwhile: replies, cancellations, the end.
+  private func finish() async throws {
+    let rest = Task(executorPreference: executor) { try await self.receiveRest() }
+    // An answer may wait for a peer that reads none.
+    await withTaskCancellationHandler {
+      await untilTasksEnd()
+    } onCancel: {
+      Task(executorPreference: executor) { await self.channel.close() }
+    }
+    rest.cancel()
+    try await rest.value
+    // Answers may have been cut off.
+    try Task.checkCancellation()
+  }
+
+  private func receiveRest() async throws {
+    do {
+      while let frame = try await channel.receive() { try take(frame) }
+      failRequests(with: FramingError(.connectionEnded))
+      cancelHandlers()
+    } catch is CancellationError {
+      // All is answered.
+    } catch {
+      end(with: error)
+      throw error
+    }
+  }
+
+  /// Waits for nothing.
+  private func take(_ frame: Frame) throws {
+    switch frame.kind {
+    case .reply: try fulfil(frame.number, .success(frame))
+    case .error: try fulfil(frame.number, .failure(RequestFailure(decoding: frame.payload)))
+    case .cancel: state.withLock { $0.handling[frame.number] }?.cancel()
+    case .request: try handle(frame)
+    case .message: throw FramingError(.malformedHeader, detail: "a frame without a number")
+    }
+  }
+
+  private func fulfil(_ number: UInt64, _ result: Result<Frame, any Error>) throws {
+    let reply = try state.withLock { state in
+      let reply = state.pending.removeValue(forKey: number)
+      if reply == nil, state.abandoned.remove(number) == nil {
+        throw FramingError(.replyWithoutRequest)
+      }
+      return reply
+    }
+    unanswered.giveBack()
+    reply?.fulfil(result)
+  }
+
+  private func handle(_ frame: Frame) throws {
+    let number = frame.number
+    let work = try state.withLock { state -> Task<Response, any Error>? in
+      guard !state.takesNoRequests, let handler = state.handler else { return nil }
+      guard state.handling[number] == nil else {
+        throw FramingError(.numberInUse, detail: "\(number)")
+      }
+      guard state.handling.count < limits.unansweredRequests else {
+        throw FramingError(.tooManyRequests, detail: "at most \(limits.unansweredRequests)")
+      }
+      let work = Task(executorPreference: executor) { [running] in
+        try await running.take()
+        defer { running.giveBack() }
+        let channels = HandlerTask.channels + [running]
+        return try await HandlerTask.$channels.withValue(channels) { try await handler(frame) }
+      }
+      state.handling[number] = work
+      // An end that came meanwhile has cancelled the others.
+      if state.failure != nil { work.cancel() }
+      return work
+    }
+    guard let work else { return }
+    addTask { await self.answer(number, await work.result) }
+  }
+
+  private func answer(_ number: UInt64, _ result: Result<Response, any Error>) async {
+    // Is not cancelled.
+    guard (try? await channel.takeSendTurn()) != nil else { return }
+    defer { channel.giveBackSendTurn() }
+    // Before the answer is sent: when the peer has that, it may use the number and the place again.
+    // A peer that reads no answers leaves all others waiting for this turn.
+    state.withLock { _ = $0.handling.removeValue(forKey: number) }
+    do {
+      try await sendInTurn(try result.get(), kind: .reply, number: number)
+    } catch {
+      // The handler's error, or a reply above a limit. If the connection is broken, this fails,
+      // too.
+      let failure = RequestFailure(error).fitting(limits.frameSize)
+      try? await sendInTurn(Response(failure.bytes), kind: .error, number: number)
+    }
+  }
+
+  // MARK: The end
+
+  func untilEnded() async throws {
+    guard let receiver = state.withLock({ $0.receiver }) else { return }
+    do {
+      try await withTaskCancellationHandler {
+        try await receiver.value
+      } onCancel: {
+        end(
+          with: FramingError(
+            .connectionEnded, detail: "the task that waited for its end was cancelled"))
+      }
+    } catch let error as FramingError where error.code == .connectionEnded {
+      // Requests of other tasks were not cancelled: this one was.
+      try Task.checkCancellation()
+      throw error
+    }
+  }
+
+  func close() async {
+    end(with: FramingError(.connectionEnded, detail: "it was closed on this side"))
+    // A handler is not to wait for itself.
+    if HandlerTask.channels.contains(where: { $0 === running }) { return }
+    _ = await state.withLock { $0.receiver }?.result
+  }
+
+  /// Ends all requests and handlers; the first reason stays. The connection is closed a moment
+  /// later.
+  func end(with error: any Error) {
+    failRequests(with: error)
+    cancelHandlers()
+    state.withLock { $0.receiver }?.cancel()
+  }
+
+  private func cancelHandlers() {
+    let handling = state.withLock { Array($0.handling.values) }
+    for work in handling { work.cancel() }
+  }
+
+  private func failRequests(with error: any Error) {
+    let (pending, places) = state.withLock { state in
+      if state.failure == nil { state.failure = error }
+      let pending = Array(state.pending.values)
+      let places = pending.count + state.abandoned.count
+      state.pending.removeAll()
+      state.abandoned.removeAll()
+      return (pending, places)
+    }
+    for reply in pending { reply.fulfil(.failure(error)) }
+    // Those that wait for a place find the failure.
+    for _ in 0..<places { unanswered.giveBack() }
+  }
+
+  private func addTask(_ body: @escaping @Sendable () async -> Void) {
+    state.withLock { state in
+      let id = state.nextTask
+      state.nextTask += 1
+      state.tasks[id] = Task(executorPreference: executor) {
+        await body()
+        // After the store above, which holds the lock.
+        self.state.withLock { _ = $0.tasks.removeValue(forKey: id) }
+      }
+    }
+  }
+
+  private func untilTasksEnd() async {
+    while let task = state.withLock({ $0.tasks.values.first }) { await task.value }
+  }
+}
+
+/// Which channels' handlers a task belongs to, each known by its places.
+private enum HandlerTask {
+  @TaskLocal static var channels: [Turn] = []
+}

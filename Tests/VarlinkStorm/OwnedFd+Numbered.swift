@@ -1,0 +1,1 @@
+../Storm/OwnedFd+Numbered.swift
