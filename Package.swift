@@ -28,6 +28,7 @@ let package = Package(
     .library(name: "Varlink", targets: ["Varlink"]),
     .library(name: "Ancillary", targets: ["Ancillary"]),
     .library(name: "SharedMemory", targets: ["SharedMemory"]),
+    .library(name: "ServiceManagement", targets: ["ServiceManagement"]),
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-system", from: "1.8.1"),
@@ -100,6 +101,35 @@ let package = Package(
       ],
       swiftSettings: librarySettings
     ),
+    // Socket activation, notifications, the descriptor store, starting services, hand-over; and
+    // its tests, with a service to start.
+    .target(
+      name: "ServiceManagement",
+      dependencies: [
+        "MessageSockets", "SocketEngine", "CMessageSockets",
+        .product(name: "SystemPackage", package: "swift-system"),
+      ],
+      swiftSettings: librarySettings
+    ),
+    .testTarget(
+      name: "ServiceManagementTests",
+      dependencies: [
+        "ServiceManagement", "MessageSockets", "SocketEngine", "SharedMemory", "ServiceTool",
+        "CTestDescriptors",
+        "CAllocationCounter",
+        .product(name: "SystemPackage", package: "swift-system"),
+      ],
+      swiftSettings: swiftSettings
+    ),
+    .executableTarget(
+      name: "ServiceTool",
+      dependencies: [
+        "ServiceManagement", "MessageSockets",
+        .product(name: "SystemPackage", package: "swift-system"),
+      ],
+      path: "Tests/ServiceTool",
+      swiftSettings: swiftSettings
+    ),
     .target(name: "CAllocationCounter", path: "Tests/CAllocationCounter"),
     .target(name: "CTestDescriptors", dependencies: ["CLiburing"], path: "Tests/CTestDescriptors"),
     .testTarget(
@@ -133,7 +163,7 @@ let package = Package(
     .testTarget(
       name: "ConsumerTests",
       dependencies: [
-        "MessageSockets", "MessageFraming", "SharedMemory", "Varlink",
+        "MessageSockets", "MessageFraming", "ServiceManagement", "SharedMemory", "Varlink",
         .product(name: "SystemPackage", package: "swift-system"),
       ],
       swiftSettings: swiftSettings

@@ -1,0 +1,269 @@
+// SPDX-License-Identifier: Apache-2.0
+public import MessageSockets
+internal import SocketEngine
+internal import Synchronization
+
+/// Replaces a running process by a new one, which takes over its listeners and connections, so that
+/// no connection is refused, lost or answered twice. Also known as hot restart, or graceful
+/// upgrade.
+///
+/// Every process of a service begins in the same way. The first one finds nobody at the control
+/// address, and listens there. Each later one finds its predecessor, and gets what that has.
+/// ```swift
+/// let handOver = try await HandOver.begin(at: UnixAddress(path: "/run/app/control"))
+/// var inherited = handOver.takeInherited()
+/// let web: TCPListener =
+///   handOver.isSuccessor
+///   ? try inherited.descriptors.takeListener(named: "web") : try .bind(to: address)
+/// // Load what is needed; nothing is accepted yet, and the predecessor still serves.
+/// let ending = try await handOver.run {
+///   var items = HandOverItems()
+///   try await items.descriptors.append(duplicateOf: web, named: "web")
+///   return items
+/// } serving: { announce in
+///   announce()
+///   try await web.serve { connection in … }
+/// }
+/// // .replaced: the successor serves, and the last connection of this process has ended.
+/// ```
+/// The predecessor accepts connections until the successor does; those in the backlog belong to
+/// both, since it is the same open file. One successor is served at a time. A successor that ends
+/// or fails before it serves changes nothing. When the predecessor ends before that, the successor
+/// serves with what it has.
+///
+/// The bytes are in Docs/Wire.md, so that processes in other languages can take part.
+public final class HandOver: Sendable {
+  /// How ``run(offering:takingBack:serving:)`` has ended.
+  public enum Ending: Hashable, Sendable {
+    /// A successor serves, and this process has nothing left to do.
+    case replaced
+    /// What was given to run has ended, or was cancelled. Nobody listens at the control address,
+    /// except for a successor that was on its way: it serves with what it has got.
+    case ended
+  }
+
+  /// Where successors connect.
+  public let address: UnixAddress
+  /// Whether this process takes over from another one.
+  public let isSuccessor: Bool
+  /// Whether all that the predecessor has announced has arrived. False when it ended in between.
+  public let isComplete: Bool
+  /// What may be looked at by ``HandOverEvent``.
+  let observer: @Sendable (HandOverEvent) -> Void
+  let limits: HandOverLimits
+  let stateVersion: UInt32
+  let control: UnixListener<UnixSeqpacket>
+  /// Nil for the first process, and when the predecessor has ended.
+  let predecessor: Successor?
+  /// Of sockets that this process has taken over. They become its own when it serves.
+  private let files: [SocketFileOwnership]
+  private let inherited: HeldItems
+  private let isUnderWay = TSanVisibleMutex(false)
+  private let hasRun = Atomic(false)
+
+  init(_ found: consuming FoundControl, _ settings: HandOverSettings) {
+    address = settings.address
+    observer = settings.observer
+    limits = settings.limits
+    stateVersion = settings.stateVersion
+    isSuccessor = found.isSuccessor
+    isComplete = found.isComplete
+    control = found.control
+    predecessor = found.predecessor
+    files = found.files
+    inherited = HeldItems(found.items)
+  }
+
+  /// Finds out whether there is a predecessor, and takes over what it has; or listens for
+  /// successors.
+  ///
+  /// - Parameters:
+  ///   - address: Of the control socket: a path, whose directory must exist, or an abstract
+  ///     address.
+  ///   - stateVersion: The form of ``HandOverItems/state``. A predecessor with another one refuses.
+  ///   - limits: How long to wait for the other side, and how much to take over.
+  ///   - binding: For a path: the permissions of its file, by default for this user only.
+  ///   - loop: Where the control socket lives, and where ``run(offering:takingBack:serving:)``
+  ///     runs; by default the current loop, or one of the process's shared ones.
+  ///   - observer: Is told what happens. Runs on the loop: do not block.
+  /// - Throws: ``ServiceError``: `handOverUnderWay` (try again when the other successor serves, or
+  ///   has failed), `wrongVersion`, `notAuthorized` (the predecessor is another user's),
+  ///   `timedOut`, `refused`, `malformedMessage`, `limitExceeded`: the predecessor goes on serving.
+  ///   ``SocketError``: `addressInUse`, `notPermitted`, `notFound` (no such
+  ///   directory). `CancellationError`.
+  public static func begin(
+    at address: UnixAddress, stateVersion: UInt32 = 0, limits: HandOverLimits = HandOverLimits(),
+    binding: UnixBinding = UnixBinding(),
+    on loop: IOLoop? = nil, observer: @escaping @Sendable (HandOverEvent) -> Void = { _ in }
+  ) async throws -> HandOver {
+    let loop = try loop ?? IOLoop.currentOrShared()
+    let settings = HandOverSettings(
+      address: address, stateVersion: stateVersion, limits: limits, binding: binding, loop: loop,
+      observer: observer)
+    return try await loop.run { HandOver(try await settings.findControl(), settings) }
+  }
+
+  /// Gives away what the predecessor has handed over; nothing in the first process, and at the
+  /// second call. What is left of it closes with the value, at the latest in
+  /// ``run(offering:takingBack:serving:)`` if this was not called. The file of a listener that
+  /// nobody takes is removed when this process serves.
+  public func takeInherited() -> HandOverItems { inherited.take() }
+
+  // MARK: Running
+
+  /// Serves, until a successor does.
+  ///
+  /// In a successor: tells the predecessor that this process is ready, and waits until it may
+  /// begin. Then runs `serving`. As soon as that announces that it accepts connections, tells the
+  /// predecessor, which accepts no more then, and listens for a successor. When that serves,
+  /// cancels `serving`, which is to accept no more and to end its connections, as
+  /// ``SocketListener/serve(_:onError:handler:)`` does, and returns when it has ended. To stop
+  /// without a successor, cancel the task.
+  ///
+  /// - Parameters:
+  ///   - offering: What a successor gets; called once for each that asks. To give it a listener,
+  ///     append its duplicate. A connection that is given away must not be used here any more:
+  ///     append what ``LoopSocket/release()`` returns. If it throws, the successor is refused, what
+  ///     it had appended closes, and `takingBack` is not called: a connection that it had released
+  ///     is lost then. So first do what may fail, as duplicates, and release last.
+  ///   - takingBack: Gets that again when the hand-over has failed: connections have to be served
+  ///     here, then. When this process is cancelled in the middle, it gets what was not sent yet;
+  ///     the rest is the successor's, which serves with what it has: it is told so, which may take
+  ///     as long as ``HandOverLimits/step`` if it does not read. Runs in a task of its own, which
+  ///     nobody cancels: further successors are let in meanwhile, and run returns when it has
+  ///     ended. So a connection that is served in here keeps the process alive. It is not called
+  ///     any more when the successor may serve, unless that has ended or says that it serves
+  ///     nothing. By default what comes back is closed.
+  ///   - serving: Accepts and handles connections. Runs on the loop of the control socket. Call
+  ///     `announce` when connections are accepted, or right before the call that accepts them:
+  ///     nothing that waits or may fail should lie in between. Further calls do nothing. Until then
+  ///     the predecessor serves; it waits for as long as ``HandOverLimits/initialization`` says. If
+  ///     `serving` ends before, the predecessor goes on. Also the first process announces: it lets
+  ///     no successor in before that.
+  /// - Precondition: It has not run before.
+  /// - Throws: What `serving` throws, but for a `CancellationError` after it was cancelled. In a
+  ///   successor before `serving` runs, ``ServiceError``: `refused`, `timedOut`, `peerEnded` (the
+  ///   predecessor has closed the connection, and goes on): it does not serve then.
+  public func run(
+    offering: @escaping @Sendable () async throws -> HandOverItems,
+    takingBack: @escaping @Sendable (consuming HandOverItems) async -> Void = { _ in },
+    serving: @escaping @Sendable (_ announce: @escaping @Sendable () -> Void) async throws -> Void
+  ) async throws -> Ending {
+    let isFirstRun = !hasRun.exchange(true, ordering: .relaxed)
+    precondition(isFirstRun, "A hand-over runs once: begin another one")
+    return try await control.loop.run {
+      let previous = try await self.begin()
+      let predecessor = Predecessor(
+        handOver: self, previous: previous, offering: offering, takingBack: takingBack)
+      return try await predecessor.run(serving)
+    }
+  }
+
+  /// Returns when this process may serve, with the predecessor that goes on until it does.
+  private func begin() async throws -> Successor? {
+    var previous = predecessor
+    do {
+      if try await previous?.becomeReady() == false { previous = nil }
+    } catch {
+      decideFiles(.anotherProcess)
+      await control.close()
+      throw error
+    }
+    _ = inherited.take()
+    return previous
+  }
+
+  /// Says who removes the files of the sockets that were taken over.
+  func decideFiles(_ owner: SocketFileOwnership.Owner) {
+    for file in files { file.decide(owner) }
+  }
+
+  /// Whether no other hand-over is under way; from then on one is.
+  func beginOne() -> Bool {
+    isUnderWay.withLock { isUnderWay in
+      defer { isUnderWay = true }
+      return !isUnderWay
+    }
+  }
+
+  func endOne() { isUnderWay.withLock { $0 = false } }
+}
+
+/// What ``HandOver/begin(at:stateVersion:limits:binding:on:observer:)`` was given.
+struct HandOverSettings: Sendable {
+  var address: UnixAddress
+  var stateVersion: UInt32
+  var limits: HandOverLimits
+  var binding: UnixBinding
+  var loop: IOLoop
+  var observer: @Sendable (HandOverEvent) -> Void
+
+  /// Who may be a successor. The others are told of.
+  var authorization: Authorization {
+    .sameUser.reporting { [observer] refusal in
+      observer(
+        .failed(ServiceError(.notAuthorized, "a process of another user asks: \(refusal.peer)")))
+    }
+  }
+
+  /// Connects to the predecessor, or listens. Of several processes that begin at the same time one
+  /// listens, and the others find it.
+  func findControl() async throws -> FoundControl {
+    var pause = Duration.milliseconds(5)
+    while true {
+      if let socket = try await connect(),
+        let found = try await Successor.takeOver(from: HandOverLink(socket: socket), self)
+      {
+        return found
+      }
+      do {
+        let control = try UnixListener<UnixSeqpacket>.bind(
+          to: address, binding: binding, authorization: authorization, policy: .noDescriptors,
+          on: loop)
+        return FoundControl(control)
+      } catch {
+        guard error.code == .addressInUse, pause < .seconds(1) else { throw error }
+        // Another one has been quicker, or is just replacing the file of a dead one.
+        try await loop.sleep(for: pause)
+        pause *= 2
+      }
+    }
+  }
+
+  /// Nil if nobody listens.
+  private func connect() async throws -> UnixSeqpacket? {
+    // So that the message that brings the descriptors says who has sent it: the socket itself knows
+    // only the first process that listened.
+    var settings = [
+      SocketSetting(.passCredentials, true), SocketSetting(.passProcessDescriptor, true),
+    ]
+    while true {
+      do {
+        return try await loop.withDeadline(.now + limits.step) { [settings] in
+          try await UnixSeqpacket.connect(to: address, settings: settings, on: loop)
+        }
+      } catch let error as SocketError {
+        switch error.code {
+        case .notFound, .connectionRefused: return nil
+        // Before Linux 6.5.
+        case .notSupported where settings.count == 2: settings.removeLast()
+        case .deadlineExceeded:
+          throw ServiceError(.timedOut, "a process listens at \(address), and does not accept")
+        default: throw error
+        }
+      }
+    }
+  }
+}
+
+/// The beginning of a process: its control listener, and what it has taken over.
+struct FoundControl: ~Copyable {
+  let control: UnixListener<UnixSeqpacket>
+  var isSuccessor = false
+  var isComplete = true
+  var predecessor: Successor?
+  var files: [SocketFileOwnership] = []
+  var items = HandOverItems()
+
+  init(_ control: UnixListener<UnixSeqpacket>) { self.control = control }
+}

@@ -1,0 +1,372 @@
+// SPDX-License-Identifier: Apache-2.0
+internal import MessageSockets
+internal import SocketEngine
+
+/// The predecessor's side of a hand-over: serves, listens for successors, and stops when one of
+/// them serves.
+struct Predecessor: Sendable {
+  let handOver: HandOver
+  /// The own predecessor, if it lives.
+  let previous: Successor?
+  let offering: @Sendable () async throws -> HandOverItems
+  let takingBack: @Sendable (consuming HandOverItems) async -> Void
+  /// The calls of that.
+  private let takings = Takings()
+
+  init(
+    handOver: HandOver, previous: Successor?,
+    offering: @escaping @Sendable () async throws -> HandOverItems,
+    takingBack: @escaping @Sendable (consuming HandOverItems) async -> Void
+  ) {
+    self.handOver = handOver
+    self.previous = previous
+    self.offering = offering
+    self.takingBack = takingBack
+  }
+
+  private var control: UnixListener<UnixSeqpacket> { handOver.control }
+  private var limits: HandOverLimits { handOver.limits }
+  private func tell(_ event: HandOverEvent) { handOver.observer(event) }
+
+  /// Two tasks: what serves, and what speaks with the processes before and after this one. The
+  /// first decides when it is over; the second cancels it when a successor serves.
+  func run(_ body: @escaping @Sendable (@escaping @Sendable () -> Void) async throws -> Void)
+    async throws -> HandOver.Ending
+  {
+    let executor = control.loop.taskExecutor
+    // Nothing is sent: the end says that connections are accepted.
+    let (announced, announcement) = AsyncStream.makeStream(of: Never.self)
+    let serving = Task(executorPreference: executor) {
+      try await control.loop.run { try await body { announcement.finish() } }
+    }
+    let replacement = Replacement()
+    let neighbours = Task(executorPreference: executor) {
+      for await _ in announced {}
+      // Only then is a successor let in: who has not said that it serves has nothing to hand over.
+      guard !Task.isCancelled, await previous?.announce() ?? true else { return false }
+      handOver.decideFiles(.thisProcess)
+      await withDiscardingTaskGroup { group in
+        group.addTask { await previous?.follow() }
+        await waitForSuccessor(serving, replacement)
+      }
+      return true
+    }
+
+    let outcome = await withTaskCancellationHandler {
+      await serving.result
+    } onCancel: {
+      serving.cancel()
+      neighbours.cancel()
+    }
+    neighbours.cancel()
+    if await !neighbours.value {
+      // It has served nothing, and the predecessor does.
+      handOver.decideFiles(previous == nil ? .thisProcess : .anotherProcess)
+      await previous?.giveUp(.other, "the successor has ended before it served")
+    }
+    await takings.end()
+    let isReplaced = await replacement.end { socket in
+      // A predecessor whose serving failed has not drained; its end says so.
+      if case .failure(let error) = outcome, !(error is CancellationError) { return }
+      tell(.drained)
+      // Also in a task that was cancelled meanwhile.
+      let telling = Task(executorPreference: executor) {
+        try await HandOverLink(socket: socket).send(.drained, within: limits.step)
+      }
+      if case .failure = await telling.result { tell(.successorEnded) }
+    }
+    await control.close()
+    do {
+      try outcome.get()
+    } catch is CancellationError where serving.isCancelled {}
+    return isReplaced ? .replaced : .ended
+  }
+
+  /// Returns when a successor serves, or when it is cancelled.
+  private func waitForSuccessor(_ serving: Task<Void, any Error>, _ replacement: Replacement) async
+  {
+    do {
+      // Those that have to be refused do not keep others waiting.
+      try await control.serve(
+        ServeLimits(connections: 8, gracePeriod: .zero), onError: { tell(.failed($0)) }
+      ) { connection in
+        guard try await handOver(to: HandOverLink(socket: connection)) else { return }
+        // Out of the hands of what serves here, first: when nothing is left to be served, `run`
+        // cancels this task as soon as `serving` is cancelled.
+        let kept = try? UnixSeqpacket(adopting: try await connection.release(), on: control.loop)
+        replacement.begin(kept, telling: handOver.observer)
+        serving.cancel()
+        // Who connects from now on waits for the successor, which has the same listener.
+        await control.close()
+      }
+    } catch {
+      tell(.failed(error))
+    }
+  }
+
+  /// True when the successor serves. False if it was refused, or has failed: then nothing has
+  /// changed.
+  private func handOver(to link: HandOverLink) async throws -> Bool {
+    do {
+      let hello = try await link.next(within: limits.step, for: "hello")
+      guard handOver.beginOne() else {
+        throw ServiceError(.handOverUnderWay, "another successor is being served")
+      }
+      do {
+        try check(hello.message)
+        tell(.successorConnected)
+        let process = try await OtherProcess(peerOf: link.socket)
+        return await transfer(try await offering(), to: link, process)
+      } catch {
+        handOver.endOne()
+        throw error
+      }
+    } catch {
+      await giveUp(link, error)
+      return false
+    }
+  }
+
+  /// A process that ends waits until its word has room behind what it has sent: without it, the
+  /// successor would serve nothing of that.
+  private func giveUp(_ link: HandOverLink, _ error: any Error) async {
+    await link.refuse(
+      HandOverRefusal(error), "\(error)", within: error is CancellationError ? limits.step : nil)
+    tell(.failed(error))
+  }
+
+  private func check(_ hello: HandOverMessage) throws(ServiceError) {
+    guard case .hello(let protocolVersion, let stateVersion) = hello else {
+      throw HandOverMessage.malformed("\(hello.name) instead of hello")
+    }
+    guard protocolVersion == HandOverMessage.protocolVersion else {
+      throw ServiceError(
+        .wrongVersion,
+        "the predecessor speaks version \(HandOverMessage.protocolVersion) of the protocol, and not \(protocolVersion)"
+      )
+    }
+    guard stateVersion == handOver.stateVersion else {
+      throw ServiceError(
+        .wrongVersion,
+        "the predecessor has state of version \(handOver.stateVersion), and not \(stateVersion)")
+    }
+  }
+
+  /// True when the successor serves, or when nobody can exclude that it does. False if it has
+  /// failed; it was told then, the next may come, and what is left comes back.
+  private func transfer(
+    _ items: consuming HandOverItems, to link: HandOverLink, _ process: OtherProcess
+  ) async -> Bool {
+    let files = [control.channel.fileOwnership] + items.descriptors.entries.map(\.file)
+    // The listeners may close meanwhile, as those of a process that is cancelled do.
+    for file in files { file?.decide(.undecided) }
+    var sent = 0
+    do {
+      try await prepare(items, link, &sent)
+      try await awaitServing(link, process)
+      for file in files { file?.decide(.anotherProcess) }
+      return true
+    } catch {
+      // A process that ends leaves its successor what it has sent, and says so. Any other failure
+      // means that the successor serves nothing.
+      let gone = error is CancellationError ? sent : 0
+      for file in files[..<gone] { file?.decide(.anotherProcess) }
+      for file in files[gone...] { file?.decide(.thisProcess) }
+      handOver.endOne()
+      await giveUp(link, error)
+      // Not before the successor was told: until then nobody else has them for certain.
+      items.descriptors.closeFirst(max(0, gone - 1))
+      takings.begin(items, on: control.loop, takingBack)
+      return false
+    }
+  }
+
+  /// Everything before "go", and that.
+  ///
+  /// - Parameter sent: How many descriptors the successor may have, the control listener included.
+  private func prepare(
+    _ items: borrowing HandOverItems, _ link: HandOverLink, _ sent: inout Int
+  ) async throws {
+    let count = UInt32(clamping: items.descriptors.count + 1)
+    try await link.send(
+      .offer(
+        protocolVersion: HandOverMessage.protocolVersion, descriptors: count,
+        stateLength: UInt64(items.state.count)),
+      within: limits.step)
+    tell(.offerSent)
+    try await sendControl(to: link, &sent)
+    try await sendDescriptors(items.descriptors, to: link, &sent)
+    try await sendState(items.state, to: link)
+    guard
+      case .ready = try await link.next(
+        within: limits.initialization, for: "readiness of the successor"
+      ).message
+    else {
+      throw HandOverMessage.malformed("another one than ready")
+    }
+    tell(.successorReady)
+    try await link.send(.go, within: limits.step)
+    tell(.goSent)
+  }
+
+  /// After "go" the successor may serve: whatever happens here, what it has is its own.
+  ///
+  /// - Throws: Only if it serves nothing: it says so, or its process has ended.
+  private func awaitServing(_ link: HandOverLink, _ process: OtherProcess) async throws {
+    do {
+      guard
+        case .serving = try await link.next(
+          within: limits.initialization, for: "word from the successor that it serves"
+        ).message
+      else {
+        throw HandOverMessage.malformed("another one than serving")
+      }
+      tell(.successorServing)
+    } catch let error as ServiceError where error.isRefusal {
+      throw error
+    } catch {
+      if (error as? ServiceError)?.code == .peerEnded,
+        (try? await process.ends(within: limits.step, on: control.loop)) == true
+      {
+        throw error
+      }
+      tell(.successorSilent(error))
+    }
+  }
+
+  private func sendControl(to link: HandOverLink, _ sent: inout Int) async throws {
+    var descriptors = NamedDescriptors()
+    descriptors.append(
+      try await control.duplicate(),
+      NamedDescriptors.Entry(name: "", file: control.channel.fileOwnership))
+    try await sendBatch(descriptors, 0..<1, to: link, &sent)
+  }
+
+  private func sendDescriptors(
+    _ descriptors: borrowing NamedDescriptors, to link: HandOverLink, _ sent: inout Int
+  ) async throws {
+    var start = 0
+    while start < descriptors.count {
+      var end = start
+      var length = 16
+      // As many as fit.
+      while end < descriptors.count, end - start < ControlMessages.maximumDescriptors {
+        length += HandOverEntry(descriptors.entries[end]).encodedLength
+        if length > HandOverMessage.maximumLength { break }
+        end += 1
+      }
+      try await sendBatch(descriptors, start..<end, to: link, &sent)
+      start = end
+    }
+  }
+
+  /// Each batch is acknowledged before the next is sent: what is on its way stays bounded
+  /// (`ETOOMANYREFS`).
+  private func sendBatch(
+    _ descriptors: borrowing NamedDescriptors, _ range: Range<Int>, to link: HandOverLink,
+    _ sent: inout Int
+  ) async throws {
+    let message = HandOverMessage.batch(
+      first: UInt32(sent), descriptors.entries[range].map { HandOverEntry($0) })
+    try await link.send(
+      message, descriptors: descriptors.span.extracting(range), within: limits.step)
+    sent += range.count
+    let count = sent
+    tell(.batchSent(count))
+    guard
+      case .received(UInt32(count)) = try await link.next(
+        within: limits.step, for: "acknowledgement"
+      ).message
+    else {
+      throw HandOverMessage.malformed("another one than an acknowledgement of \(count) descriptors")
+    }
+    tell(.batchAcknowledged(count))
+  }
+
+  private func sendState(_ state: [UInt8], to link: HandOverLink) async throws {
+    var rest = state[...]
+    while !rest.isEmpty {
+      let piece = rest.prefix(HandOverMessage.maximumLength - 1)
+      try await link.send(.state(Array(piece)), within: limits.step)
+      rest = rest.dropFirst(piece.count)
+    }
+    tell(.stateSent)
+  }
+}
+
+extension HandOverEntry {
+  init(_ entry: NamedDescriptors.Entry) {
+    self.init(name: entry.name, file: entry.file.map { [$0.identity.device, $0.identity.inode] })
+  }
+}
+
+/// Tasks that take back what was offered in vain. They are nobody's children: they begin in a
+/// process that was cancelled, too, and keep no successor waiting.
+private final class Takings: Sendable {
+  private struct State {
+    var next = 0
+    var tasks: [Int: Task<Void, Never>] = [:]
+  }
+
+  private let state = TSanVisibleMutex(State())
+
+  func begin(
+    _ items: consuming HandOverItems, on loop: IOLoop,
+    _ body: @escaping @Sendable (consuming HandOverItems) async -> Void
+  ) {
+    let held = HeldItems(items)
+    state.withLock { state in
+      let number = state.next
+      state.next += 1
+      state.tasks[number] = Task(executorPreference: loop.taskExecutor) {
+        await body(held.take())
+        self.state.withLock { $0.tasks[number] = nil }
+      }
+    }
+  }
+
+  /// Returns when all have ended.
+  func end() async {
+    while let task = state.withLock({ $0.tasks.first?.value }) { await task.value }
+  }
+}
+
+/// The successor that serves, whose end is a matter for somebody as long as this process has
+/// connections.
+private final class Replacement: Sendable {
+  private struct Successor {
+    /// Nil if it could not be kept: then nothing is heard of the successor, and it hears nothing.
+    var socket: UnixSeqpacket?
+    var watch: Task<Void, Never>?
+  }
+
+  private let successor = TSanVisibleMutex<Successor?>(nil)
+
+  func begin(
+    _ socket: UnixSeqpacket?, telling observer: @escaping @Sendable (HandOverEvent) -> Void
+  ) {
+    let watch = socket.map { socket in
+      Task(executorPreference: socket.loop.taskExecutor) {
+        do {
+          // It has nothing to say any more.
+          while try await socket.receiveMessage() != nil {}
+        } catch is CancellationError {
+          return
+        } catch {}
+        observer(.successorEnded)
+      }
+    }
+    successor.withLock { $0 = Successor(socket: socket, watch: watch) }
+  }
+
+  /// Whether there is one. It is told by `last` that this process ends.
+  func end(_ last: (UnixSeqpacket) async -> Void) async -> Bool {
+    guard let successor = successor.withLock({ $0 }) else { return false }
+    successor.watch?.cancel()
+    await successor.watch?.value
+    guard let socket = successor.socket else { return true }
+    await last(socket)
+    await socket.close()
+    return true
+  }
+}

@@ -1,0 +1,432 @@
+// SPDX-License-Identifier: Apache-2.0
+import Glibc
+import MessageSockets
+import SystemPackage
+import Testing
+
+@testable import ServiceManagement
+
+/// An echo server that can be replaced, and its successors: real processes.
+struct Generations: Sendable {
+  let control: UnixAddress
+  let arguments: [String]
+  let port: UInt16
+
+  var address: InternetAddress { InternetAddress(.loopback as IPv4Address, port: port) }
+
+  /// In the directory of a temporary path.
+  init(_ path: FilePath) async throws {
+    let directory = path.removingLastComponent()
+    control = try UnixAddress(path: directory.appending("control"))
+    arguments = ["hand-over", "\(control)", "\(directory.appending("local"))"]
+    // Free now, so that one that has not inherited it can bind it.
+    let reserved = try TCPListener.bind(to: InternetAddress(.loopback as IPv4Address, port: 0))
+    port = reserved.address.port
+    await reserved.close()
+  }
+
+  func start(_ variables: [String: String] = [:]) async throws -> RunningTool {
+    try await RunningTool(
+      arguments,
+      ["PORT": "\(port)", "EXTRA": "300", "STATE": "100000"].merging(variables) { _, new in new })
+  }
+
+  static func local(_ path: FilePath) throws -> UnixAddress {
+    try UnixAddress(path: path.removingLastComponent().appending("local"))
+  }
+
+  /// Asks at the path.
+  func askLocally(_ path: FilePath) async throws -> String {
+    let socket = try await UnixStream.connect(to: Self.local(path))
+    try await socket.sendMessage(Array("here\n".utf8))
+    var answer: [UInt8] = []
+    while let message = try await socket.receiveMessage() { answer += message.payload }
+    await socket.close()
+    return String(decoding: answer, as: UTF8.self)
+  }
+}
+
+func withGenerations(_ body: (Generations, FilePath) async throws -> Void) async throws {
+  try await withTemporaryPath { path in
+    try await withDescriptorOracle { _ in try await body(try await Generations(path), path) }
+  }
+}
+
+enum TestedDrivers {
+  /// Whether a process that is left the choice gets a ring.
+  static let areTwo: Bool = {
+    guard
+      let process = try? ChildProcess(
+        [ServiceTool.path, "driver"], environment: ["MESSAGE_SOCKETS_DRIVER": "io_uring"])
+    else { return false }
+    return process.exitStatus() == 0
+  }()
+
+  /// What gives a process the driver that these tests do not run on.
+  static var other: [String: String] {
+    ["MESSAGE_SOCKETS_DRIVER": TestLoop.isOnRing ? "epoll" : "io_uring"]
+  }
+}
+
+extension RunningTool {
+  /// SIGTERM, and a good end.
+  func terminate(sourceLocation: SourceLocation = #_sourceLocation) async throws {
+    try process.signal(SIGTERM)
+    let lines = try await linesToEnd()
+    #expect(lines.last == "ended: ended", "\(lines)", sourceLocation: sourceLocation)
+    #expect(try await process.end() == .exited(0), sourceLocation: sourceLocation)
+  }
+
+  /// What a policy closes, another thread closes.
+  func untilDescriptorCount(
+    _ count: Int, sourceLocation: SourceLocation = #_sourceLocation
+  ) async throws {
+    for _ in 0..<2000 where descriptorCount > count {
+      try await IOLoop.currentOrShared().sleep(for: .milliseconds(5))
+    }
+    #expect(descriptorCount <= count, sourceLocation: sourceLocation)
+  }
+
+  func expectReplaced(sourceLocation: SourceLocation = #_sourceLocation) async throws {
+    let lines = try await linesToEnd()
+    #expect(lines.last == "ended: replaced", "\(lines)", sourceLocation: sourceLocation)
+    #expect(try await process.end() == .exited(0), sourceLocation: sourceLocation)
+  }
+}
+
+extension KernelTests {
+  @Suite(.timeLimit(.minutes(3))) struct HandOverTests {
+    /// Three generations under load: nothing is refused, lost or answered twice, all that the first
+    /// one had arrives, the files are there as long as one process serves, and are gone when the
+    /// last has ended.
+    @Test func generationsFollowEachOther() async throws {
+      try await withGenerations { generations, path in
+        var server = try await generations.start()
+        try await server.lines(until: "pid")
+        let load = try Load(generations.address)
+        try await load.answer(50)
+        for _ in 0..<3 {
+          let next = try await generations.start()
+          let lines = try await next.lines(until: "event: predecessorDrained")
+          #expect(lines.contains("inherited 300 files, 100000 bytes, intact: true"))
+          #expect(
+            lines.contains(
+              "pid \(next.process.processID) at \(generations.address), successor, complete: true"))
+          try await server.expectReplaced()
+          server = next
+          try await load.answer(50)
+          #expect(try await generations.askLocally(path) == "\(server.process.processID) here\n")
+        }
+        let counts = await load.stop()
+        #expect(counts.refused == 0 && counts.lost == 0 && counts.wrong == 0, "\(counts)")
+        #expect(counts.servers.count == 4)
+        try await server.terminate()
+        #expect(access("\(path.removingLastComponent())/local", F_OK) != 0)
+        #expect(access("\(path.removingLastComponent())/control", F_OK) != 0)
+      }
+    }
+
+    /// Some generations on epoll, and some on io_uring: each takes over from one of the other kind,
+    /// while clients ask over TCP and at the path.
+    @Test(
+      .enabled(if: TestedDrivers.areTwo, "io_uring is not to be had here"),
+      arguments: [["epoll", "io_uring"], ["io_uring", "epoll"]])
+    func generationsOnOtherDrivers(drivers: [String]) async throws {
+      try await withGenerations { generations, path in
+        var server = try await generations.start(["MESSAGE_SOCKETS_DRIVER": drivers[0]])
+        #expect(try await server.lines(until: "driver").last == "driver: \(drivers[0])")
+        let load = try Load(generations.address)
+        let localLoad = try Load(Generations.local(path))
+        for generation in 1...4 {
+          try await load.answer(50)
+          try await localLoad.answer(50)
+          let driver = drivers[generation % 2]
+          let next = try await generations.start(["MESSAGE_SOCKETS_DRIVER": driver])
+          let lines = try await next.lines(until: "event: predecessorDrained")
+          #expect(lines.contains("driver: \(driver)"))
+          #expect(lines.contains("inherited 300 files, 100000 bytes, intact: true"))
+          try await server.expectReplaced()
+          server = next
+        }
+        try await load.answer(50)
+        try await localLoad.answer(50)
+        for load in [load, localLoad] {
+          let counts = await load.stop()
+          #expect(counts.refused == 0 && counts.lost == 0 && counts.wrong == 0, "\(counts)")
+          #expect(counts.servers.count == 5)
+        }
+        try await server.terminate()
+      }
+    }
+
+    /// The steps at which the following tests kill are all that there are.
+    @Test func everyStepIsAmongThoseThatAreKilledAt() async throws {
+      try await withGenerations { generations, _ in
+        let first = try await generations.start()
+        try await first.lines(until: "pid")
+        let next = try await generations.start()
+        let events = { (lines: [String]) in
+          lines.filter { $0.hasPrefix("event: ") }.map { String($0.dropFirst("event: ".count)) }
+        }
+        let ofNext = events(try await next.lines(until: "event: predecessorDrained"))
+        // The last is no step any more: the process serves alone.
+        #expect(ofNext == Self.stepsOfASuccessor + ["servingSent", "predecessorDrained"])
+        #expect(events(try await first.linesToEnd()) == Self.stepsOfAPredecessor.map(\.0))
+        _ = try await first.process.end()
+        try await next.terminate()
+      }
+    }
+
+    static let stepsOfASuccessor = [
+      "predecessorFound", "helloSent", "offerReceived", "batchReceived(1)", "batchReceived(254)",
+      "batchReceived(303)",
+      "everythingReceived", "readySent", "goReceived",
+    ]
+
+    /// kill -9 of a successor, at each step before it accepts: the predecessor serves on as if
+    /// nothing had happened, has everything, and is replaced by the next.
+    @Test(arguments: stepsOfASuccessor) func aSuccessorDies(at step: String) async throws {
+      try await killASuccessor(at: step)
+    }
+
+    /// The same where it runs on the other driver.
+    @Test(
+      .enabled(if: TestedDrivers.areTwo, "io_uring is not to be had here"),
+      arguments: stepsOfASuccessor)
+    func aSuccessorOnTheOtherDriverDies(at step: String) async throws {
+      try await killASuccessor(at: step, TestedDrivers.other)
+    }
+
+    private func killASuccessor(at step: String, _ variables: [String: String] = [:]) async throws {
+      try await withGenerations { generations, path in
+        let first = try await generations.start()
+        try await first.lines(until: "pid")
+        let before = first.descriptorCount
+        let load = try Load(generations.address)
+        try await load.answer(20)
+        let dying = try await generations.start(["KILL_AT": step].merging(variables) { $1 })
+        _ = try await dying.linesToEnd()
+        #expect(try await dying.process.end() == .signalled(SIGKILL))
+        try await first.lines(until: "event: failed")
+        try await load.answer(20)
+        #expect(try await generations.askLocally(path) == "\(first.process.processID) here\n")
+        let earlier = await load.stop()
+        try await first.untilDescriptorCount(before)
+
+        let secondLoad = try Load(generations.address)
+        let next = try await generations.start()
+        #expect(
+          try await next.lines(until: "event: servingSent").contains(
+            "inherited 300 files, 100000 bytes, intact: true"))
+        try await first.expectReplaced()
+        try await secondLoad.answer(20)
+        for counts in [earlier, await secondLoad.stop()] {
+          #expect(counts.refused == 0 && counts.lost == 0 && counts.wrong == 0, "\(counts)")
+        }
+        try await next.terminate()
+      }
+    }
+
+    /// kill -9 of a successor that serves: the predecessor is told. The next process begins anew.
+    @Test func aSuccessorDiesWhenItServes() async throws {
+      try await withGenerations { generations, _ in
+        let first = try await generations.start()
+        try await first.lines(until: "pid")
+        // A client that is being served keeps the predecessor from ending.
+        let client = try await TCPStream.connect(to: generations.address)
+        try await client.sendMessage(Array("slo".utf8))
+        let dying = try await generations.start(["KILL_AT": "servingSent"])
+        _ = try await dying.linesToEnd()
+        #expect(try await dying.process.end() == .signalled(SIGKILL))
+        try await first.lines(until: "event: successorEnded")
+        try await client.sendMessage(Array("w\n".utf8))
+        #expect(
+          try await client.receiveMessage()?.payload
+            == Array("\(first.process.processID) slow\n".utf8))
+        await client.close()
+        let lines = try await first.linesToEnd()
+        #expect(lines.last == "ended: replaced")
+        #expect(try await first.process.end() == .exited(0))
+        let next = try await generations.start()
+        #expect(try await next.lines(until: "pid").last?.contains("first") == true)
+        try await next.terminate()
+      }
+    }
+
+    /// The step, and whether the successor has the listeners by then.
+    static let stepsOfAPredecessor = [
+      ("successorConnected", false), ("offerSent", false), ("batchSent(1)", false),
+      ("batchAcknowledged(1)", false),
+      ("batchSent(254)", false), ("batchAcknowledged(254)", false),
+      ("batchSent(303)", true), ("batchAcknowledged(303)", true), ("stateSent", true),
+      ("successorReady", true), ("goSent", true),
+      ("successorServing", true), ("drained", true),
+    ]
+
+    /// kill -9 of a predecessor at each step: the successor serves with what it has, and later the
+    /// next one takes over from it.
+    @Test(arguments: stepsOfAPredecessor) func aPredecessorDies(
+      at step: String, successorHasListeners: Bool
+    ) async throws {
+      try await killAPredecessor(at: step, successorHasListeners)
+    }
+
+    /// The same where its successor runs on the other driver.
+    @Test(
+      .enabled(if: TestedDrivers.areTwo, "io_uring is not to be had here"),
+      arguments: stepsOfAPredecessor)
+    func aPredecessorOfTheOtherDriverDies(at step: String, successorHasListeners: Bool) async throws
+    {
+      try await killAPredecessor(at: step, successorHasListeners, TestedDrivers.other)
+    }
+
+    private func killAPredecessor(
+      at step: String, _ successorHasListeners: Bool, _ variables: [String: String] = [:]
+    ) async throws {
+      try await withGenerations { generations, path in
+        let dying = try await generations.start(["KILL_AT": step])
+        try await dying.lines(until: "pid")
+        let clients = 8
+        let load = try Load(generations.address, clients: clients)
+        try await load.answer(20)
+        let next = try await generations.start(variables)
+        _ = try await dying.linesToEnd()
+        #expect(try await dying.process.end() == .signalled(SIGKILL))
+        let lines = try await next.lines(until: "pid")
+        // A state of which a part is missing is not whole: the process is told.
+        #expect(
+          lines.last!.contains("complete: true") || !successorHasListeners
+            || step.hasPrefix("batch"), "\(lines)")
+        try await load.answer(40)
+        #expect(try await generations.askLocally(path) == "\(next.process.processID) here\n")
+
+        let third = try await generations.start()
+        try await third.lines(until: "event: servingSent")
+        try await next.expectReplaced()
+        try await load.answer(20)
+        let counts = await load.stop()
+        // Each client loses the connection that the killed process was serving. Where no process
+        // has the listeners then, it can lose a second one, in the backlog: the kernel closes the
+        // connections of a killed process before its listeners.
+        let mostLost = successorHasListeners ? clients : 2 * clients
+        #expect(counts.lost <= mostLost && counts.wrong == 0, "\(counts)")
+        #expect(counts.refused == 0 || !successorHasListeners, "\(counts)")
+        try await third.terminate()
+      }
+    }
+
+    @Test func oneSuccessorAtATime() async throws {
+      try await withGenerations { generations, _ in
+        let first = try await generations.start()
+        try await first.lines(until: "pid")
+        let slow = try await generations.start(["STOP_AT": "everythingReceived"])
+        try await slow.lines(until: "event: everythingReceived")
+        let second = try await generations.start()
+        let lines = try await second.linesToEnd()
+        #expect(
+          lines.last
+            == "error: handOverUnderWay: handOverUnderWay: another successor is being served",
+          "\(lines)")
+        #expect(try await second.process.end() == .exited(1))
+        try slow.process.signal(SIGCONT)
+        try await slow.lines(until: "event: servingSent")
+        try await first.expectReplaced()
+        try await slow.terminate()
+      }
+    }
+
+    @Test func aSuccessorThatTakesTooLong() async throws {
+      try await withGenerations { generations, _ in
+        let first = try await generations.start(["STEP_LIMIT": "\(300 * slowness)"])
+        try await first.lines(until: "pid")
+        let slow = try await generations.start(["STOP_AT": "everythingReceived"])
+        try await first.lines(until: "event: failed(timedOut")
+        try await first.lines(until: "taken back: 300")
+        try slow.process.signal(SIGCONT)
+        let lines = try await slow.linesToEnd()
+        #expect(lines.last?.hasPrefix("error: refused: timedOut") == true, "\(lines)")
+        #expect(try await slow.process.end() == .exited(1))
+        try await first.terminate()
+      }
+    }
+
+    @Test func aPredecessorThatTakesTooLong() async throws {
+      try await withGenerations { generations, _ in
+        let first = try await generations.start(["STOP_AT": "batchAcknowledged(1)"])
+        try await first.lines(until: "pid")
+        let impatient = try await generations.start(["STEP_LIMIT": "\(300 * slowness)"])
+        let lines = try await impatient.linesToEnd()
+        #expect(
+          lines.last
+            == "error: timedOut: no descriptors or state within \(Duration.milliseconds(300 * slowness))",
+          "\(lines)")
+        try first.process.signal(SIGCONT)
+        try await first.lines(until: "event: failed")
+        let next = try await generations.start()
+        try await next.lines(until: "event: servingSent")
+        try await first.expectReplaced()
+        try await next.terminate()
+      }
+    }
+
+    @Test func anotherVersionOfTheState() async throws {
+      try await withGenerations { generations, _ in
+        let first = try await generations.start()
+        try await first.lines(until: "pid")
+        let other = try await generations.start(["VERSION": "2"])
+        let lines = try await other.linesToEnd()
+        #expect(
+          lines.last
+            == "error: wrongVersion: wrongVersion: the predecessor has state of version 0, and not 2",
+          "\(lines)")
+        try await first.terminate()
+      }
+    }
+
+    /// SIGTERM while a successor is on its way: it is told, and serves with what it has.
+    @Test func aPredecessorIsStoppedMeanwhile() async throws {
+      try await withGenerations { generations, path in
+        let first = try await generations.start()
+        try await first.lines(until: "pid")
+        let next = try await generations.start(["STOP_AT": "everythingReceived"])
+        try await next.lines(until: "event: everythingReceived")
+        try await first.terminate()
+        try next.process.signal(SIGCONT)
+        try await next.lines(until: "event: predecessorEnded")
+        #expect(try await generations.askLocally(path) == "\(next.process.processID) here\n")
+        try await next.terminate()
+      }
+    }
+
+    /// Those that begin at the same time agree on who is the first.
+    @Test func severalBeginAtTheSameTime() async throws {
+      try await withGenerations { generations, _ in
+        var all: [RunningTool] = []
+        for _ in 0..<3 { all.append(try await generations.start(["EXTRA": "0", "STATE": "0"])) }
+        // One is the first; each of the others takes over, or is refused because another one was
+        // quicker.
+        var beginnings: [String: Int] = [:]
+        for tool in all {
+          var last = "nothing"
+          while let line = try await tool.line() {
+            last = line
+            if line.hasPrefix("pid") || line.hasPrefix("error") { break }
+            #expect(line.hasPrefix("event") || line.hasPrefix("inherited"), "\(line)")
+          }
+          let known = [", first, ", ", successor, ", "error: handOverUnderWay"]
+          beginnings[known.first { last.contains($0) } ?? last, default: 0] += 1
+        }
+        #expect(beginnings[", first, "] == 1, "\(beginnings)")
+        #expect(
+          beginnings[", successor, ", default: 0]
+            + beginnings["error: handOverUnderWay", default: 0]
+            == 2, "\(beginnings)")
+        for tool in all { try? tool.process.signal(SIGTERM) }
+        for tool in all {
+          _ = try await tool.linesToEnd()
+          _ = try await tool.process.end()
+        }
+      }
+    }
+  }
+}

@@ -1,0 +1,1 @@
+../../MessageSocketsTests/Support/ChildProcess+Running.swift

@@ -1,0 +1,1 @@
+../../MessageSocketsTests/Interop/ForeignPeer.swift

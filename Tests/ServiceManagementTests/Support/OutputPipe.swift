@@ -1,0 +1,1 @@
+../../MessageSocketsTests/Support/OutputPipe.swift
