@@ -29,6 +29,8 @@ let package = Package(
     .library(name: "Ancillary", targets: ["Ancillary"]),
     .library(name: "SharedMemory", targets: ["SharedMemory"]),
     .library(name: "ServiceManagement", targets: ["ServiceManagement"]),
+    // Experimental: the loops as the executor of all tasks of the process.
+    .library(name: "MessageSocketsExecutor", targets: ["MessageSocketsExecutor"]),
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-system", from: "1.8.1"),
@@ -130,6 +132,11 @@ let package = Package(
       path: "Tests/ServiceTool",
       swiftSettings: swiftSettings
     ),
+    // Experimental: makes loops the process's default executor, by what the concurrency runtime has
+    // for that.
+    .target(
+      name: "MessageSocketsExecutor", dependencies: ["SocketEngine"], swiftSettings: librarySettings
+    ),
     .target(name: "CAllocationCounter", path: "Tests/CAllocationCounter"),
     .target(name: "CTestDescriptors", dependencies: ["CLiburing"], path: "Tests/CTestDescriptors"),
     .testTarget(
@@ -154,7 +161,7 @@ let package = Package(
         "MessageFraming", "Varlink",
         "MessageSockets", "SocketEngine", "SharedMemory", "CRing", "CAllocationCounter",
         "CProcessRestrictions",
-        "CTestDescriptors", "DriverProbeTool", "SeededRandom",
+        "CTestDescriptors", "DriverProbeTool", "LoopExecutorTool", "SeededRandom",
         .product(name: "SystemPackage", package: "swift-system"),
       ],
       swiftSettings: swiftSettings
@@ -177,6 +184,13 @@ let package = Package(
         .product(name: "SystemPackage", package: "swift-system"),
       ],
       path: "Tests/DriverProbeTool",
+      swiftSettings: swiftSettings
+    ),
+    // For tests: a program whose tasks all run on the loops.
+    .executableTarget(
+      name: "LoopExecutorTool",
+      dependencies: ["MessageSockets", "MessageSocketsExecutor"],
+      path: "Tests/LoopExecutorTool",
       swiftSettings: swiftSettings
     ),
     // Thousands of sockets for a minute, with everything that can be cancelled, closed or shut
