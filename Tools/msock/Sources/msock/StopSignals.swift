@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+import Dispatch
+import Glibc
+
+/// SIGTERM and SIGINT, taken by a dispatch source instead of ending the process. Keep the value
+/// while you wait.
+struct StopSignals {
+  /// An element for each signal that arrives.
+  let arrivals: AsyncStream<Void>
+  private let sources: [any DispatchSourceSignal]
+
+  init() async {
+    let (arrivals, arrived) = AsyncStream.makeStream(of: Void.self)
+    self.arrivals = arrivals
+    sources = [SIGTERM, SIGINT].map { number in
+      // Without this the signal would also do what it does by default.
+      _ = signal(number, SIG_IGN)
+      let source = DispatchSource.makeSignalSource(signal: number)
+      source.setEventHandler { arrived.yield() }
+      source.resume()
+      return source
+    }
+  }
+
+  func cancel() {
+    for source in sources { source.cancel() }
+  }
+}
