@@ -18,7 +18,9 @@ let package = Package(
   name: "examples",
   products: [
     .executable(name: "fd-broker", targets: ["fd-broker"]),
+    .executable(name: "frames", targets: ["frames"]),
     .executable(name: "line-relay", targets: ["line-relay"]),
+    .executable(name: "hot-restart", targets: ["hot-restart"]),
   ],
   dependencies: [
     .package(name: "swift-message-sockets", path: ".."),
@@ -33,6 +35,7 @@ let package = Package(
       name: "fd-broker",
       dependencies: [
         .product(name: "MessageSockets", package: "swift-message-sockets"),
+        .product(name: "Varlink", package: "swift-message-sockets"),
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "SystemPackage", package: "swift-system"),
       ],
@@ -40,6 +43,20 @@ let package = Package(
       exclude: ["README.md"],
       swiftSettings: swiftSettings
     ),
+    .target(name: "CMemoryFile", path: "frames/CMemoryFile"),
+    .executableTarget(
+      name: "frames",
+      dependencies: [
+        "CMemoryFile",
+        .product(name: "MessageSockets", package: "swift-message-sockets"),
+        .product(name: "SharedMemory", package: "swift-message-sockets"),
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        .product(name: "SystemPackage", package: "swift-system"),
+      ],
+      path: "frames/Program",
+      swiftSettings: swiftSettings
+    ),
+    .testTarget(name: "FramesTests", dependencies: ["frames"], swiftSettings: swiftSettings),
     .executableTarget(
       name: "line-relay",
       dependencies: [
@@ -54,6 +71,23 @@ let package = Package(
       exclude: ["README.md"],
       swiftSettings: swiftSettings
     ),
+    .executableTarget(
+      name: "hot-restart",
+      dependencies: [
+        .product(name: "MessageSockets", package: "swift-message-sockets"),
+        .product(name: "ServiceManagement", package: "swift-message-sockets"),
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        .product(name: "Logging", package: "swift-log"),
+        .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+        .product(name: "UnixSignals", package: "swift-service-lifecycle"),
+        .product(name: "SystemPackage", package: "swift-system"),
+      ],
+      path: "hot-restart",
+      exclude: ["README.md", "hot-restart.service", "hot-restart.socket"],
+      swiftSettings: swiftSettings
+    ),
+    .testTarget(
+      name: "HotRestartTests", dependencies: ["hot-restart"], swiftSettings: swiftSettings),
     .testTarget(
       name: "LineRelayTests",
       dependencies: [
@@ -68,6 +102,7 @@ let package = Package(
       dependencies: [
         "fd-broker",
         .product(name: "MessageSockets", package: "swift-message-sockets"),
+        .product(name: "Varlink", package: "swift-message-sockets"),
         .product(name: "SystemPackage", package: "swift-system"),
       ],
       swiftSettings: swiftSettings

@@ -2,7 +2,6 @@
 import Logging
 import MessageSockets
 import ServiceLifecycle
-import SystemPackage
 import UnixSignals
 
 @main
@@ -19,8 +18,8 @@ struct LineRelay {
     let directory = FilePath(CommandLine.arguments[1])
     let tally = Tally()
     let collector = LineCollector(
-      local: try UnixDatagram(boundTo: UnixAddress(path: directory.appending("lines.sock"))),
-      remote: try UDPSocket(boundTo: InternetAddress(.loopback, port: 0)), tally: tally)
+      local: try UnixDatagram.bind(to: UnixAddress(path: directory.appending("lines.sock"))),
+      remote: try UDPSocket.bind(to: InternetAddress(.loopback, port: 0)), tally: tally)
     let status = StatusServer(
       listener: try .bind(to: UnixAddress(path: directory.appending("status.sock"))), tally: tally)
     Console.say("collecting from \(try await collector.addresses)")

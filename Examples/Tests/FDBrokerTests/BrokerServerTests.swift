@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 import MessageSockets
-import SystemPackage
 import Testing
 
 @testable import fd_broker

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import Foundation
 import MessageSockets
-import SystemPackage
 import Testing
 
 @Suite(.timeLimit(.minutes(1)))
@@ -18,8 +17,8 @@ struct LineRelayTests {
     let remote = try #require(words.last.flatMap { InternetAddress(String($0)) })
     let local = try UnixAddress(path: FilePath("\(directory)/lines.sock"))
 
-    let here = try UnixDatagram(boundTo: .autobind)
-    let there = try UDPSocket(boundTo: InternetAddress(.loopback, port: 0))
+    let here = try UnixDatagram.bind(to: .autobind)
+    let there = try UDPSocket.bind(to: InternetAddress(.loopback, port: 0))
     var sent: Set<String> = []
     for number in 0..<20 {
       try await here.sendMessage(Array("local \(number)".utf8), to: local)

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 import MessageSockets
-import SystemPackage
 
 /// Cancels receives and iterations at awkward moments, and shows after each that every reply still
 /// comes, once, in order.

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 import MessageSockets
-import SystemPackage
 
 /// Asks for many files, iterates the replies, and compares what the descriptors lead to with the
 /// files.

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 import MessageSockets
-import SystemPackage
 
 /// Asks for what a broker must refuse. Each refusal is a message, and the connection goes on.
 struct RefusalCheck {

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 import MessageSockets
-import SystemPackage
 
 /// The requests whose replies are still to come, in order. Each reply is checked against the first
 /// of them, so that a reply lost, doubled or overtaken shows at once.

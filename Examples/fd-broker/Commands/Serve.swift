@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import ArgumentParser
 import MessageSockets
-import SystemPackage
 
 struct Serve: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
@@ -17,6 +16,12 @@ struct Serve: AsyncParsableCommand {
       "Where to listen: a path (at most 108 bytes; the file of a server that was killed is replaced), or @NAME for an abstract address."
   )
   var socket: String
+
+  @Option(
+    help:
+      "Where to listen for Varlink, too: a path, or @NAME. The method is com.example.Broker.Open(path) -> (file)."
+  )
+  var varlink: String?
 
   @Option(help: "The directory whose files are served.")
   var root: String
@@ -42,15 +47,21 @@ struct Serve: AsyncParsableCommand {
     let directory = try ServedDirectory(existing: root)
     let listener = try UnixListener<UnixSeqpacket>.bind(to: address)
     let server = BrokerServer(listener: listener, directory: directory)
+    let varlinkListener = try varlink.map {
+      try UnixListener<UnixStream>.bind(to: UnixAddress(argument: $0))
+    }
+    let varlinkBroker = VarlinkBroker(directory: try ServedDirectory(existing: root))
     Console.say("listening on \(address)")
 
     // Whichever ends first, the signal or the server, ends the other.
     try await withThrowingTaskGroup { group in
       group.addTask { try await server.run() }
+      if let varlinkListener { group.addTask { try await varlinkBroker.run(on: varlinkListener) } }
       group.addTask { for await _ in stop { return } }
       try await group.next()
       group.cancelAll()
     }
     await listener.close()
+    await varlinkListener?.close()
   }
 }

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import ArgumentParser
 import MessageSockets
-import SystemPackage
 
 struct Verify: AsyncParsableCommand {
   static let configuration = CommandConfiguration(

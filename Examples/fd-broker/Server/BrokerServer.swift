@@ -37,7 +37,8 @@ final class BrokerServer: Sendable {
 
   private func serve(_ connection: UnixSeqpacket) async {
     do {
-      for try await message in connection.messages {
+      // A request that is too long gets an answer, and no error.
+      for try await message in connection.messages(policy: .reportingLoss) {
         try await answer(message, on: connection)
       }
     } catch is CancellationError {

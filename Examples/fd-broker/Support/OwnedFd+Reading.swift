@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 import MessageSockets
-import SystemPackage
 
 extension OwnedFd {
   /// Up to `count` bytes at `offset`, wherever the file's own offset stands. The C name is

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import ArgumentParser
 import MessageSockets
-import SystemPackage
 
 extension UnixAddress {
   /// The address that a user typed: a path, or `@NAME`.

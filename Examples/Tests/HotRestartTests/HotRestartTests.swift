@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+import Foundation
+import Testing
+
+/// The program as its page shows it, a bit shorter.
+@Suite(.timeLimit(.minutes(3))) struct HotRestartTests {
+  @Test func tenReplacementsUnderLoad() throws {
+    let output = Pipe()
+    let demo = try program([
+      "demo", "--replacements", "10", "--clients", "16", "--questions", "100",
+    ])
+    demo.standardOutput = output
+    try demo.run()
+    let printed = String(decoding: output.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
+    demo.waitUntilExit()
+    #expect(demo.terminationReason == .exit && demo.terminationStatus == 0)
+    #expect(printed.contains("0 refused, 0 lost, 0 answered wrongly or twice"), "\(printed)")
+    #expect(printed.contains("11 processes"), "\(printed)")
+  }
+
+  /// As `systemctl reload` does it: the process starts its successor itself.
+  @Test func aSignalReplacesTheProcess() throws {
+    let directory = FileManager.default.temporaryDirectory
+      .appendingPathComponent("hot-restart-tests-\(getpid())")
+    try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
+    defer { try? FileManager.default.removeItem(at: directory) }
+    let log = Pipe()
+    let server = try program(
+      ["serve", "--control", directory.appendingPathComponent("control").path, "--port", "0"])
+    server.standardError = log
+    try server.run()
+    var lines = Lines(log.fileHandleForReading)
+    // What was started is `timeout`: the program's own number is in its label.
+    let ready = lines.next(with: "SIGHUP starts a successor") ?? ""
+    let label = try #require(ready.range(of: "hot-restart "))
+    let number = try #require(Int32(ready[label.upperBound...].prefix { $0.isNumber }))
+    #expect(kill(number, SIGHUP) == 0)
+    // Two processes write, in any order.
+    let found = lines.next(with: ["started ", "instead of another process"])
+    let started = found["started "]
+    let successor = try #require(started?.split(separator: " ").last.flatMap { Int32($0) })
+    #expect(found["instead of another process"] != nil)
+    server.waitUntilExit()
+    #expect(server.terminationReason == .exit && server.terminationStatus == 0)
+    // It goes on without its parent, and ends when it is asked to.
+    #expect(kill(successor, SIGTERM) == 0)
+    // `timeout` has ended with the first.
+    let last = DispatchWorkItem { kill(successor, SIGKILL) }
+    DispatchQueue.global().asyncAfter(deadline: .now() + 60, execute: last)
+    defer { last.cancel() }
+    #expect(lines.next(with: "there is no such line") == nil)
+  }
+
+  /// What processes write to a pipe, until the last of them has ended.
+  private struct Lines {
+    private let output: FileHandle
+    private var bytes = Data()
+
+    init(_ output: FileHandle) { self.output = output }
+
+    /// The next line that has these words; nil at the end.
+    mutating func next(with words: String) -> String? { next(with: [words])[words] }
+
+    /// The next line that has each of these words, whichever comes first; at the end those that
+    /// came.
+    mutating func next(with words: [String]) -> [String: String] {
+      var found: [String: String] = [:]
+      while true {
+        while let end = bytes.firstIndex(of: 10) {
+          let line = String(decoding: bytes[..<end], as: UTF8.self)
+          bytes = Data(bytes[(end + 1)...])
+          for word in words where found[word] == nil && line.contains(word) { found[word] = line }
+          if found.count == words.count { return found }
+        }
+        let more = output.availableData
+        if more.isEmpty { return found }
+        bytes += more
+      }
+    }
+  }
+
+  /// The program is built beside the tests.
+  private func program(_ arguments: [String]) throws -> Process {
+    let tests = URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath()
+    let process = Process()
+    // One that hangs ends, and so do the processes that it has started: the pipe ends then.
+    process.executableURL = URL(fileURLWithPath: "/usr/bin/timeout")
+    process.arguments =
+      [
+        "-k", "5", "120",
+        tests.deletingLastPathComponent().appendingPathComponent("hot-restart").path,
+      ]
+      + arguments
+    return process
+  }
+}
