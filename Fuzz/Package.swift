@@ -26,6 +26,8 @@ let package = Package(
       dependencies: [
         "CFuzzDriver",
         .product(name: "MessageSockets", package: "swift-message-sockets"),
+        .product(name: "MessageFraming", package: "swift-message-sockets"),
+        .product(name: "Varlink", package: "swift-message-sockets"),
         .product(name: "SystemPackage", package: "swift-system"),
       ],
       swiftSettings: [

@@ -2,13 +2,17 @@
 import CFuzzDriver
 import Glibc
 
-/// Two targets, of which the first argument names one: `kernel`, the engine over a hostile kernel;
-/// `peer`, a real socket with a hostile peer.
+/// Targets, of which the first argument names one: `kernel`, the engine over a hostile kernel;
+/// `peer`, a real socket with a hostile peer; `framing`, the decoder of frames; `requests`, a
+/// channel of requests, and `varlink`, a service or a client, with a hostile peer.
 @main
 enum Fuzz {
   static func main() {
-    guard ["kernel", "peer"].contains(CommandLine.arguments.dropFirst().first) else {
-      print("usage: receive-fuzz kernel|peer [libFuzzer's options]")
+    guard
+      ["kernel", "peer", "framing", "requests", "varlink"].contains(
+        CommandLine.arguments.dropFirst().first)
+    else {
+      print("usage: receive-fuzz kernel|peer|framing|requests|varlink [libFuzzer's options]")
       exit(2)
     }
     // libFuzzer takes the first for the program's name.
@@ -17,7 +21,7 @@ enum Fuzz {
     _ = LLVMFuzzerRunDriver(&count, &arguments) { fuzz($0, $1) }
   }
 
-  static let isPeer = CommandLine.arguments[1] == "peer"
+  static let target = CommandLine.arguments[1]
 }
 
 /// What libFuzzer calls with each input. A trap, a sanitizer's report or a broken promise (`check`)
@@ -25,7 +29,13 @@ enum Fuzz {
 @_cdecl("LLVMFuzzerTestOneInput")
 func fuzz(_ start: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
   let input = Input(start, count)
-  if Fuzz.isPeer { PeerRun.run(input) } else { KernelRun.run(input) }
+  switch Fuzz.target {
+  case "peer": PeerRun.run(input)
+  case "framing": FramingRun.run(input)
+  case "requests": RequestRun.run(input)
+  case "varlink": VarlinkRun.run(input)
+  default: KernelRun.run(input)
+  }
   return 0
 }
 

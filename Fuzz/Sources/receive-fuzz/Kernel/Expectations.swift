@@ -10,6 +10,9 @@ final class Expectations {
   private let kind: SocketKind
   private let policy: ReceivePolicy
   private var pending: [Delivery] = []
+  /// Errors of sockets that keep messages apart: they come behind messages, whichever receive the
+  /// kernel has told, and once for several that it has told meanwhile.
+  private var reported: Set<Errno> = []
   /// Of receives that messages do not pass, or that leave them where they are.
   private var apart: [Delivery] = []
 
@@ -19,7 +22,11 @@ final class Expectations {
   }
 
   func add(_ delivery: Delivery, to operation: SubmittedOperation) {
-    if operation.flags & (cms_msg_peek | cms_msg_errqueue) != 0 {
+    let isPlain = operation.flags & (cms_msg_peek | cms_msg_errqueue) == 0
+    let keepsPlace = operation.flags & cms_msg_errqueue == 0 && kind != .stream
+    if keepsPlace, let errno = delivery.errno {
+      reported.insert(errno)
+    } else if !isPlain {
       apart.append(delivery)
     } else {
       pending.append(delivery)
@@ -29,24 +36,39 @@ final class Expectations {
   /// A receive has ended with these.
   func take(_ arrivals: [Arrival], of receive: Receive, wasCancelled: Bool) {
     for arrival in arrivals where !isOwnFailure(arrival, of: receive, wasCancelled: wasCancelled) {
+      if receive.way != .errorQueue, takeError(arrival) {
+        // A look that finds the end where errors are pending throws one of them.
+        if receive.way == .peek { apart.removeAll(where: mayBeEnd) }
+        continue
+      }
       if receive.way == .peek || receive.way == .errorQueue {
         guard let delivery = apart.popLast() ?? (receive.way == .peek ? pending.first : nil) else {
           fatalError("made up: \(arrival)")
         }
-        compare(arrival, delivery, room: nil)
+        compare(arrival, delivery, of: receive)
       } else {
-        takeNext(arrival, room: receive.room)
+        takeNext(arrival, of: receive)
       }
     }
-    check(apart.isEmpty, "a receive has lost what it was for")
+    check(
+      apart.isEmpty,
+      "a receive has lost what it was for: \(apart), of \(receive), which brought \(arrivals)")
   }
 
-  private func takeNext(_ arrival: Arrival, room: Int?) {
+  private func takeError(_ arrival: Arrival) -> Bool {
+    guard case .failed(let error) = arrival, let error = error as? SocketError,
+      error.outcome == nil,
+      let errno = error.errno
+    else { return false }
+    return reported.contains(errno)
+  }
+
+  private func takeNext(_ arrival: Arrival, of receive: Receive) {
     check(!pending.isEmpty, "made up: \(arrival)")
     let delivery = pending.removeFirst()
-    compare(arrival, delivery, room: room)
+    compare(arrival, delivery, of: receive)
     // What was received ahead is cut on its way to the caller's memory.
-    if let room, kind == .stream, delivery.payload.count > room {
+    if let room = receive.room, kind == .stream, delivery.payload.count > room {
       pending.insert(delivery.rest(after: room), at: 0)
     }
   }
@@ -67,7 +89,8 @@ final class Expectations {
 
   // MARK: Comparing
 
-  private func compare(_ arrival: Arrival, _ delivery: Delivery, room: Int?) {
+  private func compare(_ arrival: Arrival, _ delivery: Delivery, of receive: Receive) {
+    let room = receive.room
     let cut = room.map { min($0, delivery.payload.count) } ?? delivery.payload.count
     let isCut = kind != .stream && cut < delivery.payload.count
     let isTruncated = delivery.errno == nil && (delivery.flags & cms_msg_trunc != 0 || isCut)
@@ -83,7 +106,9 @@ final class Expectations {
       guard let error = error as? SocketError else { fatalError("a receive failed: \(error)") }
       if let outcome = error.outcome {
         check(verdict.isViolation, "a policy was not violated: \(error)")
-        checkOutcome(outcome, delivery, verdict, isTruncated: isTruncated)
+        // One that is dropped when it arrives is not cut to the caller's memory any more.
+        let wasCut = outcome.isPayloadTruncated
+        checkOutcome(outcome, delivery, verdict, isTruncated: isCut ? wasCut : isTruncated)
       } else {
         check(
           delivery.errno != nil && error.errno == delivery.errno,
@@ -93,6 +118,11 @@ final class Expectations {
       check(
         delivery.errno == nil && !verdict.isViolation, "a message instead of an error: \(delivery)")
       check(kind != .stream || !mayBeEnd(delivery), "a message instead of the end: \(delivery)")
+      let losesPayload =
+        verdict.throwsPayloadLoss && kind != .stream && delivery.flags & cms_msg_errqueue == 0
+        && receive.way != .fullLength
+      let isThrown = receive.way != .peek && (losesPayload || verdict.throwsControlLoss)
+      check(message.isThrown == isThrown, "a loss was not thrown, or made up: \(delivery)")
       check(
         message.bytes == Array(delivery.payload.prefix(cut)),
         "other bytes: \(message.bytes), \(delivery.payload)")
@@ -116,7 +146,8 @@ final class Expectations {
           message.sender == delivery.sender, "another sender: \(message.sender, default: "none")")
       }
       if let flags = message.flags {
-        check(flags == ReceiveFlags(systemFlags: delivery.flags), "other flags: \(flags)")
+        let expected = ReceiveFlags(systemFlags: delivery.flags | (isCut ? cms_msg_trunc : 0))
+        check(flags == expected, "other flags: \(flags)")
       }
       checkOutcome(message.outcome, delivery, verdict, isTruncated: isTruncated)
     }

@@ -85,6 +85,8 @@ final class HostileKernel: Driver, @unchecked Sendable {
 
   private func act(on operation: SubmittedOperation) {
     switch (operation.request, input.number(0...7)) {
+    // A pause only ends.
+    case (.pauseReceiving, _): complete(operation, -ETIME)
     case (_, 1): fail(operation)
     case (.receiveWhenReadable, _): complete(operation, 1)
     case (.receiveAhead, 0): deliverAhead(to: operation, isEmpty: true)
@@ -101,7 +103,8 @@ final class HostileKernel: Driver, @unchecked Sendable {
     if errno == ECANCELED { errno = ENOBUFS }
     let isSilent =
       errno == EINTR || operation.isMultishot && errno == ENOBUFS
-      || operation.flags & cms_msg_dontwait != 0 && errno == EAGAIN
+      // The error queue is empty: a receive that waits looks again later.
+      || operation.flags & (cms_msg_dontwait | cms_msg_errqueue) != 0 && errno == EAGAIN
     if !isSilent { expected.add(Delivery(errno: Errno(rawValue: errno)), to: operation) }
     complete(operation, -errno)
   }
@@ -142,9 +145,11 @@ final class HostileKernel: Driver, @unchecked Sendable {
     )
     buffer.storeBytes(of: header, as: cms_received_header.self)
     message.fullLength = max(message.payload.count, Int(header.payload_length))
-    message.name = input.take(min(nameLength, nameRoom))
+    let name = input.take(min(nameLength, nameRoom))
+    // There is room for one in any case, and only some sockets look at it.
+    if operation.operation.withSocket({ $0.namesSenders }) == true { message.name = name }
     UnsafeMutableRawBufferPointer(rebasing: buffer[ReceiveBuffers.headerSize..<controlStart])
-      .copyBytes(from: message.name)
+      .copyBytes(from: name)
     UnsafeMutableRawBufferPointer(rebasing: buffer[controlStart..<start]).copyBytes(
       from: message.control.bytes)
     UnsafeMutableRawBufferPointer(rebasing: buffer[start...]).copyBytes(from: message.payload)

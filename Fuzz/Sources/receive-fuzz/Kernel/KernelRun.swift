@@ -50,7 +50,7 @@ enum KernelRun {
       }
     }
     check(core.operations.inUse == 0, "\(core.operations.inUse) operations were not given back")
-    check(core.controlBuffers.lent + core.payloadBuffers.lent == 0, "memory was not given back")
+    check(core.controlBuffers.inUse + core.payloadBuffers.inUse == 0, "memory was not given back")
   }
 
   private static func policy(_ input: Input) -> ReceivePolicy {

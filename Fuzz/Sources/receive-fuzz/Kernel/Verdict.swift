@@ -7,6 +7,9 @@ struct Verdict {
   var surplus: Int
   var refused = 0
   var isViolation = false
+  /// Something is missing, and the policy says that it is thrown.
+  var throwsPayloadLoss = false
+  var throwsControlLoss = false
 
   init(_ policy: ReceivePolicy, _ delivery: Delivery, isTruncated: Bool, isControlTruncated: Bool) {
     let files = delivery.control.files
@@ -20,8 +23,8 @@ struct Verdict {
     let isIncomplete = isControlTruncated || !delivery.control.failures.isEmpty
     isViolation =
       surplus > 0 && policy.surplus == .throwError || refused > 0 && policy.refused == .throwError
-      || isTruncated && policy.payloadTruncation == .throwError
-      || isIncomplete && policy.controlTruncation == .throwError
+    throwsPayloadLoss = isTruncated && policy.payloadTruncation == .throwError
+    throwsControlLoss = isIncomplete && policy.controlTruncation == .throwError
     // Nothing may be delivered instead of an error.
     if delivery.errno != nil { self.isViolation = false }
   }

@@ -3,7 +3,7 @@ import MessageSockets
 
 /// Loops on both drivers, with much memory and with little. They stay for the whole run.
 enum Loops {
-  static let all: [IOLoop] = [IOLoop.DriverChoice.ioUring, .readiness].flatMap { driver in
+  static let all: [IOLoop] = [IOLoop.DriverChoice.ioUring, .epoll].flatMap { driver in
     [(64, 256, 2), (4096, 2048, 8)].compactMap { payload, control, count in
       var configuration = IOLoop.Configuration()
       configuration.driver = driver

@@ -11,14 +11,7 @@ enum PeerRun {
   static func run(_ input: Input) {
     let loop = input.choose(Loops.all)
     let before = SimulatedFiles.open()
-    let gate = cms_gate_create()!
-    let opened = Gate(gate: gate)
-    Task(executorPreference: loop.taskExecutor) {
-      await converse(input, on: loop)
-      cms_gate_open(opened.gate)
-    }
-    cms_gate_wait(gate)
-    cms_gate_destroy(gate)
+    Turnstile.wait(on: loop) { await converse(input, on: loop) }
     // A socket that was dropped while the kernel received ahead for it closes a moment later.
     checkDescriptors(are: before)
   }
@@ -41,6 +34,20 @@ enum PeerRun {
     while await loop.operationsInKernel > 0 { await Task.yield() }
     let inUse = await loop.operationsInUse
     check(inUse == 0, "\(inUse) operations were not given back")
+  }
+}
+
+/// Runs a task of a loop's, and blocks the thread until that ends.
+enum Turnstile {
+  static func wait(on loop: IOLoop, _ body: @escaping @Sendable () async -> Void) {
+    let gate = cms_gate_create()!
+    let opened = Gate(gate: gate)
+    Task(executorPreference: loop.taskExecutor) {
+      await body()
+      cms_gate_open(opened.gate)
+    }
+    cms_gate_wait(gate)
+    cms_gate_destroy(gate)
   }
 
   /// `@unchecked Sendable`: a gate is made to be opened by another thread.

@@ -38,6 +38,12 @@ final class SentMessages {
     for arrival in arrivals {
       switch arrival {
       case .message(let message):
+        let isIncomplete =
+          message.outcome.isControlTruncated
+          || message.outcome.isPayloadTruncated && receive.way != .fullLength
+        check(
+          message.isThrown == (isIncomplete && receive.way != .peek),
+          "a loss was not thrown, or made up")
         receive.way == .peek ? look(at: message) : take(message, mayBeEarly: receive.room != nil)
       case .end: takeEnd(leaving: receive.way == .peek)
       case .failed(let error):

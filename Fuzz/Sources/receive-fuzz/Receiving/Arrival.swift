@@ -26,6 +26,8 @@ struct ArrivedMessage: Sendable {
   var process: Process?
   var flags: ReceiveFlags?
   var sender: AnySocketAddress?
+  /// It came in an error, because something of it is missing.
+  var isThrown = false
 
   init(_ message: ReceivedMessage) {
     bytes = message.payload
@@ -41,13 +43,13 @@ struct ArrivedMessage: Sendable {
     check(
       files.count == message.descriptorCount,
       "a message has \(files.count) descriptors, and said \(message.descriptorCount)")
-    process =
-      switch message.takeProcess() {
-      case nil: Process.none
-      case .success(let process)?:
-        .file(process.withUnsafeFileDescriptor { NumberedFile.identify($0) })
-      case .failure(let errno)?: .failure(errno)
+    do throws(Errno) {
+      if let found = try message.takeProcess() {
+        process = .file(found.withUnsafeFileDescriptor { NumberedFile.identify($0) })
+      } else {
+        process = Process.none
       }
+    } catch { process = .failure(error) }
     readKinds(of: message)
   }
 

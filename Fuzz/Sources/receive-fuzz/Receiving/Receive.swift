@@ -41,7 +41,7 @@ struct Receive: Sendable {
       case .fullLength: arrivals.add(try await socket.receiveMessage(options: .fullLength))
       case .memory: try await receiveIntoMemory(of: room!, from: socket, into: arrivals)
       case .batch:
-        let batch = try await socket.receiveMessages(max: count)
+        let batch = try await socket.receiveMessages(upTo: count)
         if batch.isEmpty { arrivals.add(nil) }
         for message in batch { arrivals.add(message) }
       case .sequence:
@@ -53,6 +53,10 @@ struct Receive: Sendable {
         }
         arrivals.add(nil)
       }
+    } catch let error as SocketError where error.code == .messageIncomplete {
+      var message = ArrivedMessage(error.message!)
+      message.isThrown = true
+      arrivals.all.append(.message(message))
     } catch {
       arrivals.all.append(.failed(error))
     }
