@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Level-triggered epoll with sendmsg and recvmsg that never block (MSG_DONTWAIT): the readiness
-// way.
+// Level-triggered epoll with sendmsg and recvmsg that never block (MSG_DONTWAIT): the way of
+// readiness.
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/epoll.h>

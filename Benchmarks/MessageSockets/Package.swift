@@ -29,6 +29,15 @@ let package = Package(
         .product(name: "SystemPackage", package: "swift-system"),
       ],
       swiftSettings: swiftSettings),
+    // What a program's first lines cost, on Swift's thread pool and on the loops.
+    .executableTarget(
+      name: "first-steps",
+      dependencies: [
+        .product(name: "Harness", package: "Harness"),
+        .product(name: "MessageSockets", package: "swift-message-sockets"),
+        .product(name: "MessageSocketsExecutor", package: "swift-message-sockets"),
+      ],
+      swiftSettings: swiftSettings),
     // The blocking form of Ancillary, with a thread for each end.
     .executableTarget(
       name: "swift-blocking",

@@ -122,10 +122,10 @@ CASES = [
         Case(f"{place}.fd1.pairs{pairs}", "Elsewhere", pairs=pairs, arguments=("--tasks", place), baselines=("c_ring_single", "tokio_current"))
         for place in ("loop", "pool") for pairs in (1, 16)
     ],
-    # The readiness driver
+    # The epoll driver
     *[
-        Case(f"readiness.fd{fds}.pairs{pairs}", "Readiness driver", pairs=pairs, fds=fds, baselines=("c_epoll", "tokio_current", "go"),
-             environment=(("MESSAGE_SOCKETS_DRIVER", "readiness"),), quick=(fds, pairs) == (1, 16))
+        Case(f"epoll.fd{fds}.pairs{pairs}", "Epoll driver", pairs=pairs, fds=fds, baselines=("c_epoll", "tokio_current", "go"),
+             environment=(("MESSAGE_SOCKETS_DRIVER", "epoll"),), quick=(fds, pairs) == (1, 16))
         for fds in (0, 1) for pairs in (1, 16, 64)
     ],
     # Connections

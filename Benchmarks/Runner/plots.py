@@ -37,7 +37,7 @@ PLOTS = [
     Plot("one-way.svg", "One way, `messages`",
          tuple((f"{fds} fd, {pairs} {'pair' if pairs == 1 else 'pairs'}", f"oneway.messages.fd{fds}.pairs{pairs}") for fds in (0, 1) for pairs in (1, 16)),
          _PEERS, unit="µs for each message"),
-    Plot("readiness.svg", "Readiness driver, ping-pong with one descriptor", _pairs("readiness.fd1", 1, 16, 64), ("c_epoll", "tokio_current", "go")),
+    Plot("epoll.svg", "Epoll driver, ping-pong with one descriptor", _pairs("epoll.fd1", 1, 16, 64), ("c_epoll", "tokio_current", "go")),
     Plot("connections.svg", "Accept, one message, close; cancel a receive",
          (("accept, 1 at a time", "accept.fd1.pairs1"), ("accept, 16", "accept.fd1.pairs16"), ("cancel, 1", "cancel.pairs1"), ("cancel, 16", "cancel.pairs16")),
          _PEERS, unit="µs each"),

@@ -27,7 +27,7 @@ TARGETS = [
     Target("two loops, 1 fd", ("twoloops.fd1.pairs16", "twoloops.fd1.pairs64"), ("tokio_two_workers", "go"), (0.95,)),
     Target("one-way `messages`, 1 fd", ("oneway.messages.fd1.pairs1", "oneway.messages.fd1.pairs16"), ("c_ring_multishot",), (1.30, 1.15)),
     Target("0 fd, same socket kind", _pingpong(0, 1, 16, 64), ("swift_nio",), (0.75,)),
-    Target("readiness driver, 1 fd", ("readiness.fd1.pairs1", "readiness.fd1.pairs16", "readiness.fd1.pairs64"), ("c_epoll",), (1.25,)),
+    Target("epoll driver, 1 fd", ("epoll.fd1.pairs1", "epoll.fd1.pairs16", "epoll.fd1.pairs64"), ("c_epoll",), (1.25,)),
 ]
 # Enters of ours for each message, at most.
 ENTERS = (("pingpong.fd1.pairs64", 0.10),)

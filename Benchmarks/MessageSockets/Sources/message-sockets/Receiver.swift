@@ -42,7 +42,7 @@ struct Receiver<Socket: BenchSocket> {
       return try inbox.take(message)
     case .span: return try await receiveIntoMemory()
     case .batches:
-      let batch = try await socket.receiveMessages(max: Self.batchSize)
+      let batch = try await socket.receiveMessages(upTo: Self.batchSize)
       return batch.isEmpty ? nil : try batch.reduce(0) { try $0 + inbox.take($1) }
     }
   }

@@ -9,6 +9,6 @@ enum Shape: String, CaseIterable, ExpressibleByArgument {
   case messages
   /// `receiveMessage(into:)`, with memory that is kept
   case span
-  /// `receiveMessages(max:)`
+  /// `receiveMessages(upTo:)`
   case batches
 }
