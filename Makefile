@@ -5,14 +5,18 @@ CONFIGURATION ?= debug
 # The directory that `make run` serves.
 DIR ?= Sources
 DESCRIPTORS ?= 1000
+# Where `make install` puts things.
+PREFIX ?= /usr/local
 CANCELLATIONS ?= 200
 
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
-SOURCES := Package.swift Sources Tests Examples Benchmarks
-BROKER := --package-path Examples --configuration $(CONFIGURATION)
+SOURCES := Package.swift Sources Tests Examples Benchmarks Fuzz Tools
+# The examples are a package of their own, built beside the library, which is compiled once. The
+# plan of the last build may be the other package's, and is made anew.
+BROKER := --package-path Examples --scratch-path .build --disable-build-manifest-caching --configuration $(CONFIGURATION)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build run test test-release test-tsan test-asan test-sysctl interop storm schedules fuzz bench bench-instructions bench-codec ci format lint clean
+.PHONY: help setup build run hot-restart frames test test-release test-tsan test-asan test-sysctl interop storm storm-varlink schedules fuzz docs mutants bench bench-instructions bench-codec bench-varlink bench-memory ci format install lint clean bench-first-steps test-kernels
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "make %-19s %s\n", $$1, $$2 }'
@@ -31,22 +35,40 @@ run: setup ## Run the fd-broker example on the files below DIR (default: Sources
 	@"$$($(SWIFT) build $(BROKER) --show-bin-path)/fd-broker" demo --root "$(DIR)" \
 	  --descriptors $(DESCRIPTORS) --cancellations $(CANCELLATIONS)
 
-test: setup ## Run all tests in debug, on both drivers, with python3 as a foreign peer, and those of the examples
-	Tests/run
-	$(SWIFT) test --disable-xctest --no-parallel --package-path Examples
+hot-restart: setup ## Run the hot-restart example: ten replacements of a server under load
+	$(SWIFT) build $(BROKER) --product hot-restart
+	@"$$($(SWIFT) build $(BROKER) --show-bin-path)/hot-restart" demo
+
+frames: setup ## Run the frames example: pictures in sealed memory, from good clients and hostile ones
+	$(SWIFT) build $(BROKER) --product frames
+	@"$$($(SWIFT) build $(BROKER) --show-bin-path)/frames"
+
+test: setup ## Run all tests in debug, on both drivers, with python3 as a foreign peer, and those of the examples and of msock
+	Tests/run --examples
 
 test-release: setup ## Run the library's tests with optimisation
-	Tests/run --configuration release -Xswiftc -enable-testing
+	Tests/run --configuration release -Xswiftc -enable-testing --scratch-path .build-testable
 
-# A simulated kernel has one thread, and tells the sanitizer little.
+# A simulated kernel has one thread, and tells the sanitizer little; so do processes that are killed,
+# and codecs.
 test-tsan: setup ## Run the library's tests under ThreadSanitizer
-	SCHEDULES=200 Tests/run --sanitize thread --scratch-path .build-tsan
+	SCHEDULES=200 Tests/run --skip 'Dies|OnOtherDrivers|everySplitOf|hugePages' --sanitize thread --scratch-path .build-tsan
 
 test-asan: setup ## Run the library's tests under AddressSanitizer
-	ASAN_OPTIONS=detect_leaks=0 Tests/run --sanitize address --scratch-path .build-asan
+	SCHEDULES=500 ASAN_OPTIONS=detect_leaks=0 Tests/run --skip OtherDriverDies --sanitize address --scratch-path .build-asan
 
 test-sysctl: setup ## Run the test that turns io_uring off for the whole machine for a moment (root)
 	MESSAGE_SOCKETS_TEST_SYSCTL=1 $(SWIFT) test --disable-xctest --no-parallel --filter theSystemControlForbidsIt | tee /dev/stderr | grep -q 'Test run with 1 test'
+
+# KERNELS chooses versions, as "6.1 6.18.15 newest"; see Tests/Kernels/run.
+test-kernels: setup ## Boot other kernels (KERNELS) in qemu and try the package on both drivers; FULL=1 runs the whole suite
+	@if ! command -v qemu-system-x86_64 >/dev/null || ! command -v busybox >/dev/null || ! command -v cpio >/dev/null; then \
+	  $(SUDO) apt-get update && \
+	  $(SUDO) apt-get install --yes --no-install-recommends qemu-system-x86 busybox-static cpio kmod e2fsprogs xz-utils zstd; \
+	fi
+	$(SWIFT) build $(if $(FULL),--build-tests)
+	$(SWIFT) build $(BROKER) --product fd-broker
+	Tests/Kernels/run $(if $(FULL),--full) $(KERNELS)
 
 interop: setup ## Install the foreign peers (Go, GLib, Node, dbus-daemon, systemd …) and run the tests that talk to them; PEERS chooses
 	Tests/Interop/run $(PEERS)
@@ -55,20 +77,40 @@ storm: setup ## Thousands of sockets, cancelled, closed and shut down at random 
 	$(SWIFT) build --product Storm
 	@"$$($(SWIFT) build --show-bin-path)/Storm" --duration $(or $(DURATION),60) $(if $(SEED),--seed $(SEED))
 
+storm-varlink: setup ## Varlink calls from many tasks, cancelled and expired at random for DURATION seconds (60); SEED=… replays
+	$(SWIFT) build --product VarlinkStorm
+	@"$$($(SWIFT) build --show-bin-path)/VarlinkStorm" $(or $(DURATION),60) $(SEED)
+
 schedules: setup ## Run the engine over a simulated kernel: SCHEDULES (100000) from SEED on, by default a new one
 	$(SWIFT) build --build-tests
 	SCHEDULES=$(or $(SCHEDULES),100000) SEED=$(or $(SEED),$(shell date +%s)000000) \
 	  $(SWIFT) test --skip-build --disable-xctest --no-parallel --filter FaultInjection
 
-fuzz: setup ## Fuzz codecs, the receive path over a hostile kernel, and hostile peers, for DURATION seconds (60), a third each
+fuzz: setup ## Fuzz codecs, the receive path over a hostile kernel, hostile peers, framing, requests and Varlink, for DURATION seconds (60), a sixth each
 	Fuzz/run $(or $(DURATION),60)
+
+mutants: setup ## Break one guard after the other and see that a test notices: all, SAMPLE of them, or those in GUARDS
+	Tests/Mutants/run $(if $(SAMPLE),--sample $(SAMPLE)) $(GUARDS)
+
+docs: setup ## Build the documentation into .build/documentation; a warning is an error
+	.ci/docs
 
 # CASES chooses cases, with * and ?; `python3 Benchmarks/Runner --help` names the rest.
 bench: setup ## Measure beside C, Rust, Go and other Swift libraries; QUICK=1 takes a minute
 	python3 Benchmarks/Runner $(if $(QUICK),--quick) $(CASES)
+	$(if $(CASES),,$(MAKE) bench-varlink)
 
 bench-instructions: ## Count the instructions of a message beside C, by valgrind (after make bench)
 	python3 Benchmarks/Runner/instructions.py
+
+bench-varlink: setup ## Measure calls with a descriptor: a plain pair, framed, Varlink, asyncvarlink (also a part of make bench)
+	Benchmarks/Varlink/run
+
+bench-memory: setup ## Compare sealed memory with the same bytes through a socket, by size
+	SWIFT=$(SWIFT) Benchmarks/SharedMemory/run $(SIZES)
+
+bench-first-steps: setup ## Time a first program on Swift's thread pool, with LoopExecutor's line, and in loop.run
+	cd Benchmarks/MessageSockets && $(SWIFT) build -c release --product first-steps && .build/release/first-steps
 
 bench-codec: setup ## Time encoding and decoding beside C
 	Benchmarks/Codec/run
@@ -78,10 +120,17 @@ ci: ## Do what CI does
 
 format: ## Format all Swift code
 	$(SWIFT) format --in-place --parallel --recursive $(SOURCES)
+	.ci/lint --index
 
-lint: ## Check the format of all Swift code, and that every test named in a table exists
+install: setup ## Build the command msock and install it below PREFIX (/usr/local), with its manual page and completions
+	SWIFT=$(SWIFT) PREFIX=$(PREFIX) Tools/msock/install
+
+lint: ## Check the format of all code and prose, the shell examples, and that every test named in a table exists
 	$(SWIFT) format lint --strict --parallel --recursive $(SOURCES)
 	.ci/named-tests
+	.ci/shell-examples
+	.ci/lint
+	Tests/Mutants/run --check
 
 clean: ## Remove what was built
-	rm -rf .build .build-tsan .build-asan Examples/.build Fuzz/.build Benchmarks/*/.build
+	rm -rf .build .build-* Fuzz/.build Benchmarks/*/.build
