@@ -123,15 +123,28 @@ extension OwnedFd {
 /// The machine's pool of huge pages of 2 MiB.
 enum HugePages {
   private static let control = "/proc/sys/vm/nr_hugepages"
+  private static let directory = "/sys/kernel/mm/hugepages/hugepages-2048kB"
 
-  static var canBeHad: Bool {
-    access(control, W_OK) == 0 && access("/sys/kernel/mm/hugepages/hugepages-2048kB", F_OK) == 0
+  static var canBeHad: Bool { access(control, W_OK) == 0 && access(directory, F_OK) == 0 }
+
+  /// The size of a file for which the pool is too small, whatever else the machine keeps in it.
+  static var tooMany: Int {
+    get throws {
+      let pages =
+        try number(in: "\(directory)/nr_hugepages")
+        + number(in: "\(directory)/nr_overcommit_hugepages")
+      return (pages + 1) << 21
+    }
   }
 
-  /// Runs `body` with so many pages more in the pool.
+  /// Runs `body` with so many pages more in the pool. Other processes that do it wait, so that each
+  /// leaves the pool as it was.
   static func withPool(of count: Int, _ body: () async throws -> Void) async throws {
-    let before = try textOfProcessFile(control)
-    try set("\((Int(before.filter(\.isNumber)) ?? 0) + count)")
+    let lock = try OwnedFd.openFile(control)
+    lock.withUnsafeFileDescriptor { while flock($0.rawValue, LOCK_EX) != 0 && errno == EINTR {} }
+    defer { _ = lock.withUnsafeFileDescriptor { flock($0.rawValue, LOCK_UN) } }
+    let before = try number(in: control)
+    try set(before + count)
     do { try await body() } catch {
       try set(before)
       throw error
@@ -139,9 +152,13 @@ enum HugePages {
     try set(before)
   }
 
-  private static func set(_ text: String) throws {
+  private static func number(in path: String) throws -> Int {
+    Int(try textOfProcessFile(path).filter(\.isNumber)) ?? 0
+  }
+
+  private static func set(_ count: Int) throws {
     let file = try FileDescriptor.open(control, .writeOnly, options: .closeOnExec)
-    _ = try file.closeAfter { try file.writeAll(text.utf8) }
+    _ = try file.closeAfter { try file.writeAll("\(count)".utf8) }
   }
 }
 

@@ -250,7 +250,8 @@ extension KernelTests {
           // The pool is used up by two of them and two that a third file would need.
           let crooked = memoryError { _ = try MutableMemory(byteCount: 4097, pages: .huge2MiB) }
           #expect(crooked?.errno == .invalidArgument)
-          let tooMany = memoryError { _ = try MutableMemory(byteCount: 64 << 20, pages: .huge2MiB) }
+          let excess = try HugePages.tooMany
+          let tooMany = memoryError { _ = try MutableMemory(byteCount: excess, pages: .huge2MiB) }
           #expect(tooMany?.code == .system)
         }
       }
