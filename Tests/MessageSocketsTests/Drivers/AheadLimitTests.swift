@@ -130,12 +130,14 @@ extension KernelTests {
       #expect(wrong["error"] == "invalidConfiguration", "\(wrong)")
     }
 
-    /// The trial finds what it is about, again and again, and leaves ring and process as they were.
+    /// The trial finds what it is about, again and again, and leaves rings and process as they were.
     @Test func theTrialOfTheEndLeavesNothing() throws {
       let before = openDescriptors()
-      let ring = try RingSetup.open(entries: 16)
-      let inUse = openDescriptors()
       for _ in 0..<20 {
+        // A ring for each: on Linux 6.1 one that gets new buffers for a group goes on at the place
+        // in them that it had come to. A third trial would find none of its four.
+        let ring = try RingSetup.open(entries: 16)
+        let inUse = openDescriptors()
         let traits = try StreamTrial.run(on: ring)
         let verdict = traits?.reportsEnd
         if let traits {
@@ -146,9 +148,9 @@ extension KernelTests {
           #expect(verdict == expected)
         }
         #expect(openDescriptors() == inUse)
+        try RingProbe.run(on: ring)
+        cms_ring_destroy(ring)
       }
-      try RingProbe.run(on: ring)
-      cms_ring_destroy(ring)
       #expect(openDescriptors() == before)
     }
 
