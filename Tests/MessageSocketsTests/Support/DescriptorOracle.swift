@@ -26,6 +26,17 @@ func withDescriptorOracle(
   await untilOpenDescriptors(are: before, sourceLocation: sourceLocation)
 }
 
+/// Runs `body` with another soft limit of open files; nil leaves it as it is.
+func withDescriptorLimit(_ count: Int?, _ body: () async throws -> Void) async throws {
+  var before = rlimit()
+  getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &before)
+  var changed = before
+  if let count { changed.rlim_cur = min(rlim_t(count), before.rlim_max) }
+  setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &changed)
+  defer { setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &before) }
+  try await body()
+}
+
 /// Runs `body` on a loop of its own, shuts that down, and checks that nothing of it stays open.
 func withOwnLoop(
   _ configuration: IOLoop.Configuration = IOLoop.Configuration(),
