@@ -109,6 +109,7 @@ let package = Package(
       name: "ServiceManagement",
       dependencies: [
         "MessageSockets", "SocketEngine", "CMessageSockets",
+        .product(name: "DequeModule", package: "swift-collections"),
         .product(name: "SystemPackage", package: "swift-system"),
       ],
       swiftSettings: librarySettings

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import DequeModule
 public import MessageSockets
 internal import SocketEngine
 internal import SystemPackage
@@ -23,7 +24,7 @@ public struct NamedDescriptors: ~Copyable, Sendable {
     var ownsFile = false
   }
 
-  private(set) var entries: [Entry] = []
+  private(set) var entries: Deque<Entry> = []
   private var descriptors = OwnedFds()
   /// Why there are none, for errors about names.
   var absence: String?

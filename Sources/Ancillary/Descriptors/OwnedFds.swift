@@ -84,6 +84,8 @@ public struct OwnedFds: ~Copyable, @unchecked Sendable {
   /// - Precondition: `index` is 0 or more, and less than ``count``.
   public mutating func remove(at index: Int) -> OwnedFd {
     precondition(index >= 0 && index < count, "there is no such descriptor")
+    // Several of one name are taken in their order: none of them moves the others.
+    if index == 0 { return takeFirst()! }
     let removed = number(at: head + index)
     for place in head + index..<head + count - 1 { setNumber(number(at: place + 1), at: place) }
     left -= 1
