@@ -248,6 +248,7 @@ extension KernelTests {
         #expect(try await process.end() == .exited(7))
 
         let sleeper = try ServiceCommand("/bin/sleep", arguments: ["1000"]).start()
+        defer { try? sleeper.signal(SIGKILL) }
         // Giving up waiting leaves the process as it is.
         let waiting = Task { try await sleeper.end() }
         waiting.cancel()

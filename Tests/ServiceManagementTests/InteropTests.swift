@@ -88,23 +88,25 @@ extension KernelTests {
             "/usr/bin/env",
             arguments: ["python3", ForeignPeer.script("stored_listener.py"), "\(requests)"])
           command.environment["NOTIFY_SOCKET"] = manager.environmentValue
-          let first = try command.start()
+          let first = try await RunningTool(&command)
           do {
             let notification = try await manager.receive()
             #expect(notification["FDSTORE"] == "1")
             command.descriptors.append(contentsOf: notification.takeDescriptorsToStore())
           }
           #expect(command.descriptors.names == ["requests"])
-          #expect(try await first.end() == .exited(0))
+          #expect(try await first.linesToEnd() == [])
+          #expect(try await first.process.end() == .exited(0))
 
-          let second = try command.start()
+          let second = try await RunningTool(&command)
           let client = try await UnixStream.connect(to: UnixAddress(path: requests))
           try await client.sendMessage([1, 2, 3], descriptor: try .numbered(77))
           let answer = try #require(try await client.receiveMessage())
           #expect(answer.payload == [1, 2, 3])
           #expect(try answer.takeDescriptor()?.number == 77)
           await client.close()
-          #expect(try await second.end() == .exited(0))
+          #expect(try await second.linesToEnd() == [])
+          #expect(try await second.process.end() == .exited(0))
           await manager.close()
         }
       }

@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 import Glibc
 import MessageSockets
+import Synchronization
 import SystemPackage
 
 /// A process that a test has started. Its descriptors are 0 to 2, and those that it was given: all
 /// of ours are close-on-exec. No signal is blocked in it, though all are on the loop's thread,
-/// whose mask it would inherit: a daemon would not hear that it should end.
-struct ChildProcess {
+/// whose mask it would inherit: a daemon would not hear that it should end. A process that was not
+/// waited for is killed with this value: a test that throws leaves none behind.
+final class ChildProcess: Sendable {
   let id: pid_t
+  private let hasBeenWaitedFor = Atomic(false)
 
   /// Starts a program, which is searched for in `PATH` if its name has no slash.
   ///
@@ -43,15 +46,22 @@ struct ChildProcess {
     id = child
   }
 
+  deinit {
+    guard !hasBeenWaitedFor.load(ordering: .acquiring) else { return }
+    kill(id, SIGKILL)
+    _ = exitStatus()
+  }
+
   /// Waits for the end of the process; blocks the thread. Negative: it ended by that signal.
   func exitStatus() -> Int32 {
     var status: Int32 = 0
     while waitpid(id, &status, 0) < 0 { guard errno == EINTR else { return .min } }
+    hasBeenWaitedFor.store(true, ordering: .releasing)
     return status & 0x7F == 0 ? status >> 8 & 0xFF : -(status & 0x7F)
   }
 
   /// The same, while the loop goes on.
-  func end() async -> Int32 { await Task.detached { exitStatus() }.value }
+  func end() async -> Int32 { await Task.detached { self.exitStatus() }.value }
 
   /// Whether it has not ended yet.
   var isRunning: Bool {

@@ -35,7 +35,8 @@ enum ServiceTool {
   }
 }
 
-/// A process whose output is read as it comes.
+/// A process whose output is read as it comes. It is killed with this value, if it has not ended:
+/// a test that throws leaves none behind.
 final class RunningTool: Sendable {
   let process: ServiceProcess
   private let output: UnixStream
@@ -57,6 +58,12 @@ final class RunningTool: Sendable {
     command.output = try await theirs.release()
     process = try command.start()
     command.output = nil
+  }
+
+  deinit {
+    // Fails when it was waited for: the number is not its own any more then.
+    guard (try? process.signal(SIGKILL)) != nil else { return }
+    waitpid(process.processID, nil, 0)
   }
 
   convenience init(_ arguments: [String], _ variables: [String: String] = [:]) async throws {
