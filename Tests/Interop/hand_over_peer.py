@@ -3,6 +3,7 @@
 """A foreign peer for the tests: a process that speaks the hand-over protocol of Docs/Wire.md, written from that page alone.
 
     hand_over_peer.py relay CONTROL   takes over from the process at CONTROL, serves its listener "web", and hands over to the next
+    hand_over_peer.py hold CONTROL   takes the descriptors of the process at CONTROL, and reads no further, for a minute
     hand_over_peer.py lie USER NAME   listens at the abstract address NAME ("@name") as another user, and offers something
     hand_over_peer.py intrude USER NAME   asks the process at the abstract address NAME for what it has, as another user
 
@@ -14,6 +15,7 @@ import select
 import socket
 import struct
 import sys
+import time
 
 HELLO, OFFER, BATCH, RECEIVED, STATE, READY, GO, SERVING, DRAINED, REFUSAL = 1, 2, 3, 4, 5, 6, 7, 8, 9, 15
 MAXIMUM = 32768
@@ -73,6 +75,21 @@ def take_over(path):
     assert taken[0][0] == ""
     say(f"taken over: {len(taken)} descriptors, {len(state)} bytes")
     return peer, taken, state
+
+
+def hold(path):
+    """Takes all descriptors, and reads nothing that comes behind them."""
+    peer = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    peer.settimeout(30)
+    peer.connect(path)
+    peer.send(struct.pack("<B4sHI", HELLO, b"MSHO", 1, 0))
+    _, count, _ = struct.unpack("<HIQ", receive(peer, {OFFER})[1])
+    taken = 0
+    while taken < count:
+        taken += len(receive(peer, {BATCH})[2])
+        peer.send(struct.pack("<BI", RECEIVED, taken))
+    say(f"holding {taken} descriptors")
+    time.sleep(60)
 
 
 def hand_over(successor, taken, state):
@@ -173,6 +190,8 @@ def lie(user, name):
 if __name__ == "__main__":
     if sys.argv[1:2] == ["relay"] and len(sys.argv) == 3:
         relay(sys.argv[2])
+    elif sys.argv[1:2] == ["hold"] and len(sys.argv) == 3:
+        hold(sys.argv[2])
     elif sys.argv[1:2] == ["lie"] and len(sys.argv) == 4:
         lie(int(sys.argv[2]), sys.argv[3])
     elif sys.argv[1:2] == ["intrude"] and len(sys.argv) == 4:

@@ -267,6 +267,58 @@ extension KernelTests {
       }
     }
 
+    /// Its word waits for room when the successor's process ends: nobody else has what was sent.
+    @Test(
+      .enabled(
+        if: KernelRelease.running >= KernelRelease(6, 5) && ForeignPeer.python.isAvailable,
+        "who has connected cannot be watched before Linux 6.5, or python3 is not installed"))
+    func aCancelledPredecessorGetsBackWhatADeadSuccessorHas() async throws {
+      try await withPredecessor(files: 300, state: 4 << 20) { predecessor, loop in
+        var command = ServiceCommand(
+          "/usr/bin/env",
+          arguments: [
+            "python3", ForeignPeer.script("hand_over_peer.py"), "hold", "\(predecessor.control)",
+          ])
+        let successor = try await RunningTool(&command)
+        try await successor.lines(until: "holding 303 descriptors")
+        for _ in 0..<5000 where !Self.aQueueIsFull { try await loop.sleep(for: .milliseconds(2)) }
+        #expect(Self.aQueueIsFull)
+        predecessor.running.cancel()
+        // As above: until the word waits.
+        try await loop.sleep(for: .milliseconds(100 * slowness))
+        #expect(predecessor.takenBack.names == nil)
+        try successor.process.signal(SIGKILL)
+        try await predecessor.ends(.ended)
+        #expect(
+          predecessor.takenBack.names == ["local", "session"]
+            + Array(repeating: "file", count: 300))
+        #expect(!predecessor.fileIsThere)
+        _ = try await successor.linesToEnd()
+        #expect(try await successor.process.end() == .signalled(SIGKILL))
+      }
+    }
+
+    /// It refuses in that moment: it serves nothing of what it has.
+    @Test func aCancelledPredecessorGetsBackWhatARefusingSuccessorHas() async throws {
+      try await withPredecessor(state: 4 << 20) { predecessor, loop in
+        var successor = try await ManualSuccessor.connect(to: predecessor.control)
+        for _ in 0..<2 {
+          try await successor.receive()
+          try await successor.acknowledge()
+        }
+        for _ in 0..<5000 where !Self.aQueueIsFull { try await loop.sleep(for: .milliseconds(2)) }
+        #expect(Self.aQueueIsFull)
+        predecessor.running.cancel()
+        try await loop.sleep(for: .milliseconds(100 * slowness))
+        #expect(predecessor.takenBack.names == nil)
+        await successor.link.refuse(.other, "no")
+        await successor.link.socket.close()
+        try await predecessor.ends(.ended)
+        #expect(predecessor.takenBack.names == ["local", "session"])
+        #expect(!predecessor.fileIsThere)
+      }
+    }
+
     /// The successor may serve: it is replaced, and says so at its end.
     @Test func afterGoACancelledPredecessorIsReplaced() async throws {
       try await withPredecessor { predecessor, _ in
@@ -502,6 +554,35 @@ extension KernelTests {
           swap(&taken, &items)
           return taken
         }
+      }
+    }
+
+    // MARK: The connection is reset
+
+    /// The other side has closed the connection without having read all: the kernel tells the reset
+    /// first, though what was said before it is there.
+    @Test(arguments: [[], [HandOverMessage.received(1)]] as [[HandOverMessage]])
+    func aRefusalBehindAReset(before: [HandOverMessage]) async throws {
+      try await withDescriptorOracle { _ in
+        let (ours, theirs) = try UnixSeqpacket.makePair()
+        let link = HandOverLink(socket: ours)
+        try await link.send(.ready, within: .seconds(20))
+        for message in before { try await theirs.sendMessage(message.encoded) }
+        let refusal = HandOverMessage.refusal(.busy, "later")
+        try await theirs.sendMessage(refusal.encoded)
+        await theirs.close()
+        for message in before {
+          let arrived = try await link.next(within: .seconds(20), for: "anything").message
+          #expect(arrived == message)
+        }
+        for code in [ServiceError.Code.handOverUnderWay, .peerEnded] {
+          await #expect {
+            _ = try await link.next(within: .seconds(20), for: "anything")
+          } throws: {
+            ($0 as? ServiceError)?.code == code
+          }
+        }
+        await ours.close()
       }
     }
 

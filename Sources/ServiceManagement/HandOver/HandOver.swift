@@ -129,7 +129,9 @@ public final class HandOver: Sendable {
   ///   - takingBack: Gets that again when the hand-over has failed: connections have to be served
   ///     here, then. When this process is cancelled in the middle, it gets what was not sent yet;
   ///     the rest is the successor's, which serves with what it has: it is told so, which may take
-  ///     as long as ``HandOverLimits/step`` if it does not read. Runs in a task of its own, which
+  ///     as long as ``HandOverLimits/step`` if it does not read. If it cannot be told, since its
+  ///     process has ended, or has said that it serves nothing, all comes back; one that is killed
+  ///     when the word is on its way takes what it has with it. Runs in a task of its own, which
   ///     nobody cancels: further successors are let in meanwhile, and run returns when it has
   ///     ended. So a connection that is served in here keeps the process alive. It is not called
   ///     any more when the successor may serve, unless that has ended or says that it serves

@@ -39,14 +39,12 @@ struct HandOverLink: Sendable {
     }
   }
 
-  /// Why the other side has closed the connection: it may have said so before.
+  /// Why the other side has closed the connection: it may have said so before, behind messages that
+  /// were not asked for.
   private func endReason() async -> any Error {
-    // What was received and not asked for comes first, or a reset does, and that behind it.
     for _ in 0..<4 {
       do {
         _ = try await next(within: .zero, for: "end")
-      } catch let error as ServiceError where error.code == .peerEnded {
-        continue
       } catch {
         return (error as? ServiceError)?.code == .timedOut ? Self.ended : error
       }
@@ -67,6 +65,7 @@ struct HandOverLink: Sendable {
       received = message
     } catch let error as SocketError {
       switch error.code {
+      // It comes behind all that was received before it.
       case .connectionReset: throw Self.ended
       case .deadlineExceeded: throw ServiceError(.timedOut, "no \(purpose) within \(limit)")
       case .messageIncomplete where error.outcome?.isPayloadTruncated == true:
@@ -99,12 +98,20 @@ struct HandOverLink: Sendable {
 
   /// Says why the hand-over is given up, if there is room for that, or if there is within the
   /// limit. Also in a task that was cancelled.
-  func refuse(_ reason: HandOverRefusal, _ text: String, within limit: Duration? = nil) async {
+  ///
+  /// - Returns: Why it could not be said: as ``send(_:descriptors:within:)`` throws it, if there is
+  ///   a limit.
+  @discardableResult
+  func refuse(_ reason: HandOverRefusal, _ text: String, within limit: Duration? = nil) async
+    -> (any Error)?
+  {
     let message = HandOverMessage.refusal(reason, text)
-    _ = await Task(executorPreference: socket.loop.taskExecutor) {
+    let telling = Task(executorPreference: socket.loop.taskExecutor) {
       if let limit { return try await send(message, within: limit) }
       try await socket.sendMessage(message.encoded, options: .doNotWait)
-    }.result
+    }
+    if case .failure(let error) = await telling.result { return error }
+    return nil
   }
 
   static var ended: ServiceError {

@@ -128,12 +128,29 @@ struct Predecessor: Sendable {
     }
   }
 
-  /// A process that ends waits until its word has room behind what it has sent: without it, the
-  /// successor would serve nothing of that.
   private func giveUp(_ link: HandOverLink, _ error: any Error) async {
-    await link.refuse(
-      HandOverRefusal(error), "\(error)", within: error is CancellationError ? limits.step : nil)
+    await link.refuse(HandOverRefusal(error), "\(error)")
     tell(.failed(error))
+  }
+
+  /// Tells the successor to serve with what it has, since this process ends. The word waits until
+  /// it has room behind what was sent: without it, the successor would serve nothing of that.
+  ///
+  /// - Returns: Whether the successor may have it. False if its process has ended before, or if it
+  ///   has said that it serves nothing.
+  private func leave(to link: HandOverLink, _ process: OtherProcess, _ error: any Error) async
+    -> Bool
+  {
+    let failure = await link.refuse(HandOverRefusal(error), "\(error)", within: limits.step)
+    tell(.failed(error))
+    guard let failure = failure as? ServiceError else { return true }
+    if failure.isRefusal { return false }
+    guard failure.code == .peerEnded else { return true }
+    // This task was cancelled, and would not wait.
+    let hasEnded = Task(executorPreference: control.loop.taskExecutor) {
+      try await process.ends(within: limits.step, on: control.loop)
+    }
+    return (try? await hasEnded.value) != true
   }
 
   private func check(_ hello: HandOverMessage) throws(ServiceError) {
@@ -168,13 +185,19 @@ struct Predecessor: Sendable {
       for file in files { file?.decide(.anotherProcess) }
       return true
     } catch {
-      // A process that ends leaves its successor what it has sent, and says so. Any other failure
-      // means that the successor serves nothing.
-      let gone = error is CancellationError ? sent : 0
+      // A process that ends leaves its successor what it has sent, if that is there to be told. Any
+      // other failure means that the successor serves nothing.
+      guard error is CancellationError else {
+        for file in files { file?.decide(.thisProcess) }
+        handOver.endOne()
+        await giveUp(link, error)
+        takings.begin(items, on: control.loop, takingBack)
+        return false
+      }
+      let gone = await leave(to: link, process, error) ? sent : 0
       for file in files[..<gone] { file?.decide(.anotherProcess) }
       for file in files[gone...] { file?.decide(.thisProcess) }
       handOver.endOne()
-      await giveUp(link, error)
       // Not before the successor was told: until then nobody else has them for certain.
       items.descriptors.closeFirst(max(0, gone - 1))
       takings.begin(items, on: control.loop, takingBack)
