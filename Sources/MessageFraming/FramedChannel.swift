@@ -293,7 +293,7 @@ extension FramedChannel {
     var pieces = GatherBuffers(format.boundary == .length ? framing : payload)
     pieces.append(format.boundary == .length ? payload : framing)
     do {
-      try await socket.sendMessage(gathering: pieces, descriptors: descriptors)
+      try await socket.sendMessage(pieces, descriptors: descriptors)
     } catch let error as SocketError where error.bytesSent > 0 {
       throw await end(with: FramingError(.sendInterrupted, socketError: error))
     }

@@ -234,7 +234,7 @@ private func tellFirst(_ configuration: IOLoop.Configuration) {
 }
 
 private func sendsOne(_ sender: borrowing OwnedFd, _ descriptor: borrowing OwnedFd) -> Bool {
-  (try? sender.send([1], descriptor: descriptor)) != nil
+  (try? sender.sendMessage([1], descriptor: descriptor)) != nil
 }
 
 /// Sends descriptors that nobody receives, until no more may be on their way: as many as

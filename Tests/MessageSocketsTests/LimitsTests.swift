@@ -299,7 +299,7 @@ extension UnixSeqpacket {
     let socket = BlockingSocket<UnixAddress>(
       adopting: OwnedFd(adopting: FileDescriptor(rawValue: try channel.number(for: .send))))
     let sent = Result { () throws in
-      try socket.send([UInt8(number)], descriptor: try .numbered(number))
+      try socket.sendMessage([UInt8(number)], descriptor: try .numbered(number))
     }
     _ = socket.release().release()
     #expect(try sent.get() == 1)

@@ -41,43 +41,24 @@ extension MessageReceiver {
   public init(_ bytes: inout MutableSpan<UInt8>) { self.init(buffers: ScatterBuffers(&bytes)) }
 }
 
-extension DescriptorBacked where Self: SendMessage & ~Copyable {
-  /// Sends some bytes with several descriptors, or none; see
-  /// ``send(_:descriptors:options:)-(RawSpan,_,_)``.
-  public borrowing func send(
-    _ bytes: [UInt8], descriptors: Span<OwnedFd>, options: SendOptions = []
-  ) throws(AncillaryError) -> Int {
-    // SAFETY: every byte of an array of bytes is initialised.
-    try send(unsafe bytes.span.bytes, descriptors: descriptors, options: options)
-  }
-
-  /// Sends some bytes with one descriptor; see ``send(_:descriptor:options:)-(RawSpan,_,_)``.
-  public borrowing func send(
-    _ bytes: [UInt8], descriptor: borrowing OwnedFd, options: SendOptions = []
-  ) throws(AncillaryError) -> Int {
-    // SAFETY: every byte of an array of bytes is initialised.
-    try send(unsafe bytes.span.bytes, descriptor: descriptor, options: options)
-  }
-}
-
 extension DescriptorBacked where Self: ReceiveMessage & ~Copyable {
   /// Receives bytes with up to `maximum` descriptors; see
-  /// ``receive(into:upTo:options:)-(MutableRawSpan,_,_)``.
-  public borrowing func receive(
+  /// ``receiveMessage(into:upTo:options:)-(MutableRawSpan,_,_)``.
+  public borrowing func receiveMessage(
     into bytes: inout MutableSpan<UInt8>, upTo maximum: Int, options: ReceiveOptions = []
   ) throws(AncillaryError) -> ReceivedDescriptors {
     // SAFETY: any value is a byte.
     var raw = unsafe bytes.mutableBytes
-    return try receive(into: &raw, upTo: maximum, options: options)
+    return try receiveMessage(into: &raw, upTo: maximum, options: options)
   }
 
   /// Receives bytes with exactly `count` descriptors; see
-  /// ``receive(into:exactly:options:)-(MutableRawSpan,_,_)``.
-  public borrowing func receive(
+  /// ``receiveMessage(into:exactly:options:)-(MutableRawSpan,_,_)``.
+  public borrowing func receiveMessage(
     into bytes: inout MutableSpan<UInt8>, exactly count: Int, options: ReceiveOptions = []
   ) throws(AncillaryError) -> ReceivedDescriptors {
     // SAFETY: any value is a byte.
     var raw = unsafe bytes.mutableBytes
-    return try receive(into: &raw, exactly: count, options: options)
+    return try receiveMessage(into: &raw, exactly: count, options: options)
   }
 }

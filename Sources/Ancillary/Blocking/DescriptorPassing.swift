@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import SystemPackage
 
-/// What ``DescriptorBacked/receive(into:upTo:options:)`` brought.
+/// What ``DescriptorBacked/receiveMessage(into:upTo:options:)`` brought.
 @frozen
 public struct ReceivedDescriptors: ~Copyable, Sendable {
   /// Bytes of payload; 0 with no descriptors is the end of a stream.
@@ -22,7 +22,7 @@ public struct ReceivedDescriptors: ~Copyable, Sendable {
 }
 
 extension DescriptorBacked where Self: SendMessage & ~Copyable {
-  /// Sends some bytes with one descriptor, on a connected Unix-domain socket. The receiver gets a
+  /// Sends a payload with one descriptor, on a connected Unix-domain socket. The receiver gets a
   /// descriptor of its own for the same open file.
   ///
   /// - Returns: how many bytes were sent; the descriptor went with the first of them.
@@ -30,35 +30,40 @@ extension DescriptorBacked where Self: SendMessage & ~Copyable {
   ///   ``AncillaryError/Code/systemCall`` with the error of sendmsg(2): `ETOOMANYREFS` while too
   ///   many descriptors of this user are under way (unix(7)), `EPERM` when the receiver refuses
   ///   them (Linux 6.16).
-  public borrowing func send(
-    _ bytes: RawSpan, descriptor: borrowing OwnedFd, options: SendOptions = []
+  public borrowing func sendMessage(
+    _ payload: borrowing some MessagePayload & ~Copyable & ~Escapable,
+    descriptor: borrowing OwnedFd, options: SendOptions = []
   ) throws(AncillaryError) -> Int {
     let number = descriptor.number
     // SAFETY: the one number outlives the call; its owner is borrowed for it.
     return try unsafe withUnsafeBytes(of: number) { (numbers) throws(AncillaryError) in
-      try unsafe send(bytes, numbers: numbers, options: options)
+      try unsafe send(payload.payloadBytes, numbers: numbers, options: options)
     }
   }
 
-  /// Sends some bytes with several descriptors, or none, on a connected Unix-domain socket.
+  /// Sends a payload with several descriptors, or none, on a connected Unix-domain socket.
   ///
   /// - Returns: how many bytes were sent; the descriptors went with the first of them.
   /// - Throws: ``AncillaryError/Code/tooManyDescriptors`` above
   ///   ``ControlMessages/maximumDescriptors``, ``AncillaryError/Code/emptyPayload``,
   ///   ``AncillaryError/Code/systemCall``. When any of them is not open, nothing is sent (`EBADF`).
-  public borrowing func send(
-    _ bytes: RawSpan, descriptors: Span<OwnedFd>, options: SendOptions = []
+  public borrowing func sendMessage(
+    _ payload: borrowing some MessagePayload & ~Copyable & ~Escapable,
+    descriptors: Span<OwnedFd>, options: SendOptions = []
   ) throws(AncillaryError) -> Int {
     // SAFETY: OwnedFd is one Int32; the descriptors are borrowed for the call.
     try unsafe descriptors.withUnsafeBufferPointer { (buffer) throws(AncillaryError) in
-      try unsafe send(bytes, numbers: UnsafeRawBufferPointer(buffer), options: options)
+      try unsafe send(
+        payload.payloadBytes, numbers: UnsafeRawBufferPointer(buffer), options: options)
     }
   }
 
-  fileprivate borrowing func send(
-    _ bytes: RawSpan, numbers: UnsafeRawBufferPointer, options: SendOptions
+  private borrowing func send(
+    _ payload: PayloadBytes, numbers: UnsafeRawBufferPointer, options: SendOptions
   ) throws(AncillaryError) -> Int {
-    if numbers.count > 0, bytes.isEmpty, withUnsafeFileDescriptor({ isStream($0.rawValue) }) {
+    if numbers.count > 0, payload.byteCount == 0,
+      withUnsafeFileDescriptor({ isStream($0.rawValue) })
+    {
       throw AncillaryError(.emptyPayload)
     }
     var memory = InlineArray<1040, UInt8>(repeating: 0)
@@ -71,7 +76,7 @@ extension DescriptorBacked where Self: SendMessage & ~Copyable {
     }
     let ancillary = AncillaryData(unsafe span.mutableBytes, used: used)
     do throws(Errno) {
-      return try sendMessage(GatherBuffers(bytes), ancillary: ancillary, options: options)
+      return try sendMessage(GatherBuffers(payload), ancillary: ancillary, options: options)
     } catch { throw .systemCall(error) }
   }
 }
@@ -87,7 +92,7 @@ extension DescriptorBacked where Self: ReceiveMessage & ~Copyable {
   ///
   /// - Throws: ``AncillaryError/Code/systemCall`` with the error of recvmsg(2).
   /// - Precondition: `maximum` is not negative.
-  public borrowing func receive(
+  public borrowing func receiveMessage(
     into bytes: inout MutableRawSpan, upTo maximum: Int, options: ReceiveOptions = []
   ) throws(AncillaryError) -> ReceivedDescriptors {
     var memory = InlineArray<2048, UInt8>(repeating: 0)
@@ -107,15 +112,15 @@ extension DescriptorBacked where Self: ReceiveMessage & ~Copyable {
   }
 
   /// Receives bytes with exactly `count` descriptors; see
-  /// ``receive(into:upTo:options:)-(MutableRawSpan,_,_)``.
+  /// ``receiveMessage(into:upTo:options:)-(MutableRawSpan,_,_)``.
   ///
   /// - Throws: ``AncillaryError/Code/descriptorCount`` when another number arrived, which is also
   ///   so at the end of a stream: then all are closed, and the payload is lost;
   ///   ``AncillaryError/Code/systemCall`` with the error of recvmsg(2).
-  public borrowing func receive(
+  public borrowing func receiveMessage(
     into bytes: inout MutableRawSpan, exactly count: Int, options: ReceiveOptions = []
   ) throws(AncillaryError) -> ReceivedDescriptors {
-    let received = try receive(into: &bytes, upTo: count, options: options)
+    let received = try receiveMessage(into: &bytes, upTo: count, options: options)
     guard received.surplus == 0, received.descriptors.count == count else {
       throw AncillaryError(
         .descriptorCount, actual: received.descriptors.count + received.surplus, limit: count)

@@ -37,9 +37,11 @@ public struct GatherBuffers: ~Copyable, ~Escapable, @unchecked Sendable {
     }
   }
 
-  /// Shows each piece's memory, in order. It stays where it is as long as this value is borrowed.
-  @unsafe
-  package borrowing func withUnsafePieces(_ body: (UnsafeRawBufferPointer) -> Void) {
-    unsafe vector.forEachPiece(body)
+  /// The pieces of a payload.
+  @_lifetime(copy payload)
+  init(_ payload: PayloadBytes) {
+    self.init()
+    // SAFETY: as above; this value depends on the same memory.
+    unsafe payload.forEachPiece { unsafe vector.append(UnsafeMutableRawBufferPointer(mutating: $0)) }
   }
 }

@@ -38,14 +38,11 @@ struct IOVector {
     byteCount += piece.count
   }
 
-  /// Shows each piece's memory, in order.
-  borrowing func forEachPiece(_ body: (UnsafeRawBufferPointer) -> Void) {
-    unsafe withUnsafeEntries { entries in
-      for index in entries.indices {
-        unsafe body(
-          UnsafeRawBufferPointer(start: entries[index].iov_base, count: Int(entries[index].iov_len))
-        )
-      }
+  /// The entries. They stay where they are while this value is borrowed.
+  var entries: Span<iovec> {
+    @_lifetime(borrow self)
+    borrowing get {
+      unsafe count > Self.inlineCount ? spill.span : inline.span.extracting(first: count)
     }
   }
 
@@ -53,8 +50,7 @@ struct IOVector {
   borrowing func withUnsafeEntries<R, E: Error>(_ body: (UnsafeBufferPointer<iovec>) throws(E) -> R)
     throws(E) -> R
   {
-    // SAFETY: both hold `count` initialised entries.
-    if count > Self.inlineCount { return try unsafe spill.span.withUnsafeBufferPointer(body) }
-    return try unsafe inline.span.extracting(first: count).withUnsafeBufferPointer(body)
+    // SAFETY: passed on to the caller.
+    try unsafe entries.withUnsafeBufferPointer(body)
   }
 }

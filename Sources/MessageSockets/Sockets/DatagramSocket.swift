@@ -18,48 +18,6 @@ public protocol DatagramSocket: MessageSocket {
 }
 
 extension DatagramSocket {
-  /// Sends one message to an address; see
-  /// ``MessageSocket/sendMessage(_:control:options:deadline:)``. The C name is sendmsg(2) with
-  /// `msg_name`.
-  ///
-  /// - Throws: also ``SocketError``, with the address: `connectionRefused` and `notFound` (Unix:
-  ///   nobody is bound there), `notPermitted` (Unix: no write permission on the file),
-  ///   `hostUnreachable`, `addressNotAvailable` (UDP).
-  public nonisolated func sendMessage(
-    _ payload: RawSpan, to address: Address, control: ControlMessageBuffer = ControlMessageBuffer(),
-    options: SendOptions = [], deadline: ContinuousClock.Instant? = nil
-  ) async throws {
-    let name = AnySocketAddress(address).bytes
-    // SAFETY: an array of bytes has no padding.
-    try await send(
-      payload, numbers: Span(), control: control, to: unsafe name.span.bytes, options,
-      timeout: Duration(until: deadline))
-  }
-
-  /// Sends bytes to an address; see ``sendMessage(_:to:control:options:deadline:)``.
-  public nonisolated func sendMessage(
-    _ payload: [UInt8], to address: Address, control: ControlMessageBuffer = ControlMessageBuffer(),
-    options: SendOptions = [], deadline: ContinuousClock.Instant? = nil
-  ) async throws {
-    // SAFETY: an array of bytes has no padding.
-    try await sendMessage(
-      unsafe payload.span.bytes, to: address, control: control, options: options, deadline: deadline
-    )
-  }
-
-  /// Sends bytes gathered from several buffers to an address; see
-  /// ``sendMessage(_:to:control:options:deadline:)``.
-  public nonisolated func sendMessage(
-    gathering pieces: borrowing GatherBuffers, to address: Address,
-    control: ControlMessageBuffer = ControlMessageBuffer(),
-    options: SendOptions = []
-  ) async throws {
-    let name = AnySocketAddress(address).bytes
-    // SAFETY: an array of bytes has no padding.
-    try await send(
-      gathering: pieces, numbers: Span(), control: control, to: unsafe name.span.bytes, options)
-  }
-
   /// Sets the peer: sends without an address go there, and only its messages are received. The C
   /// name is connect(2). May be called again.
   ///

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 public import Ancillary
-internal import SocketEngine
-internal import SystemPackage
+public import SocketEngine
+public import SystemPackage
+
+// Each form has one payload, of any kind, and what else the kind of socket can send: an address,
+// descriptors.
 
 extension MessageSocket {
   /// Sends one message: its payload, and with its first byte the control messages. The C name is
@@ -10,12 +13,21 @@ extension MessageSocket {
   /// The payload is borrowed until the call returns: nothing is copied. Waits while the socket's
   /// buffer is full. Concurrent calls send in the order in which they reached the loop, one after
   /// the other.
+  /// ```swift
+  /// try await socket.sendMessage([1, 2, 3])
+  /// try await socket.sendMessage("hello")
+  /// var pieces = GatherBuffers(header.span.bytes)
+  /// pieces.append(body.span.bytes)
+  /// try await socket.sendMessage(pieces)
+  /// ```
   ///
   /// - Parameters:
-  ///   - payload: On a stream of any size, sent whole; elsewhere one message, which must fit into
-  ///     the send buffer (`SO_SNDBUF`, about 200 KiB by default; 65,507 bytes over UDP) and which a
-  ///     receiver of this package cuts above its `receiveBufferSize`, 64 KiB by default. Empty is
-  ///     possible where there are messages; on a stream an empty payload does nothing.
+  ///   - payload: An array, a span or a string; or pieces to gather, at most 1,024 (`IOV_MAX`; up
+  ///     to eight without an allocation). On a stream of any size, sent whole; elsewhere one
+  ///     message, which must fit into the send buffer (`SO_SNDBUF`, about 200 KiB by default;
+  ///     65,507 bytes over UDP) and which a receiver of this package cuts above its
+  ///     `receiveBufferSize`, 64 KiB by default. Empty is possible where there are messages; on a
+  ///     stream an empty payload does nothing.
   ///   - control: Control messages, encoded.
   ///   - options: Flags for this call.
   ///   - deadline: When to give up; nil for never. What can be sent without a wait is sent also
@@ -29,52 +41,23 @@ extension MessageSocket {
   ///   `CancellationError` when the task was cancelled and nothing was sent. If the message had
   ///   gone out whole before the cancellation took effect, the call succeeds.
   public nonisolated func sendMessage(
-    _ payload: RawSpan, control: ControlMessageBuffer = ControlMessageBuffer(),
-    options: SendOptions = [],
+    _ payload: borrowing some MessagePayload & ~Copyable & ~Escapable,
+    control: ControlMessageBuffer = ControlMessageBuffer(), options: SendOptions = [],
     deadline: ContinuousClock.Instant? = nil
   ) async throws {
     try await send(
-      payload, numbers: Span(), control: control, to: RawSpan(), options,
-      timeout: Duration(until: deadline))
+      payload.payloadBytes, numbers: Span(), control: control, to: RawSpan(), options, deadline)
   }
-
-  /// Sends bytes; see ``sendMessage(_:control:options:deadline:)``.
-  public nonisolated func sendMessage(
-    _ payload: [UInt8], control: ControlMessageBuffer = ControlMessageBuffer(),
-    options: SendOptions = [],
-    deadline: ContinuousClock.Instant? = nil
-  ) async throws {
-    // SAFETY: an array of bytes has no padding between its elements.
-    try await send(
-      unsafe payload.span.bytes, numbers: Span(), control: control, to: RawSpan(), options,
-      timeout: Duration(until: deadline))
-  }
-
-  /// Sends one message whose payload is gathered from several buffers, at most 1,024 (`IOV_MAX`; up
-  /// to eight without an allocation); see ``sendMessage(_:control:options:deadline:)``.
-  /// ```swift
-  /// var pieces = GatherBuffers(header.span.bytes)
-  /// pieces.append(body.span.bytes)
-  /// try await socket.sendMessage(gathering: pieces)
-  /// ```
-  public nonisolated func sendMessage(
-    gathering pieces: borrowing GatherBuffers,
-    control: ControlMessageBuffer = ControlMessageBuffer(), options: SendOptions = []
-  ) async throws {
-    try await send(gathering: pieces, numbers: Span(), control: control, to: RawSpan(), options)
-  }
-
-  // MARK: For the package
 
   /// All forms of sending come here. The caller keeps payload, numbers and name as they are until
   /// this returns.
   @inline(__always)
-  nonisolated func send(
-    _ payload: RawSpan, numbers: Span<FileDescriptor>, control: ControlMessageBuffer,
-    to name: RawSpan, _ options: SendOptions,
-    timeout: Duration? = nil
+  fileprivate nonisolated func send(
+    _ payload: PayloadBytes, numbers: Span<FileDescriptor>, control: ControlMessageBuffer,
+    to name: RawSpan, _ options: SendOptions, _ deadline: ContinuousClock.Instant?
   ) async throws {
     let channel = channel
+    let timeout = Duration(until: deadline)
     if channel.isOnLoop {
       try await channel.send(
         payload, numbers: numbers, control: control, to: name, flags: options.rawValue,
@@ -85,35 +68,144 @@ extension MessageSocket {
   }
 
   private func sendOnLoop(
-    _ payload: RawSpan, numbers: Span<FileDescriptor>, control: ControlMessageBuffer,
-    to name: RawSpan, _ options: SendOptions,
-    _ timeout: Duration?
+    _ payload: PayloadBytes, numbers: Span<FileDescriptor>, control: ControlMessageBuffer,
+    to name: RawSpan, _ options: SendOptions, _ timeout: Duration?
   ) async throws {
     try await channel.send(
       payload, numbers: numbers, control: control, to: name, flags: options.rawValue,
       timeout: timeout)
   }
+}
 
-  /// The same for a payload in pieces.
-  nonisolated func send(
-    gathering pieces: borrowing GatherBuffers, numbers: Span<FileDescriptor>,
-    control: ControlMessageBuffer, to name: RawSpan,
-    _ options: SendOptions
+extension DatagramSocket {
+  /// Sends one message to an address; see
+  /// ``MessageSocket/sendMessage(_:control:options:deadline:)``. The C name is sendmsg(2) with
+  /// `msg_name`.
+  ///
+  /// - Throws: also ``SocketError``, with the address: `connectionRefused` and `notFound` (Unix:
+  ///   nobody is bound there), `notPermitted` (Unix: no write permission on the file),
+  ///   `hostUnreachable`, `addressNotAvailable` (UDP).
+  public nonisolated func sendMessage(
+    _ payload: borrowing some MessagePayload & ~Copyable & ~Escapable, to address: Address,
+    control: ControlMessageBuffer = ControlMessageBuffer(), options: SendOptions = [],
+    deadline: ContinuousClock.Instant? = nil
   ) async throws {
-    if channel.isOnLoop {
-      try await channel.send(
-        gathering: pieces, numbers: numbers, control: control, to: name, flags: options.rawValue)
-    } else {
-      try await sendOnLoop(gathering: pieces, numbers: numbers, control: control, to: name, options)
-    }
+    let name = AnySocketAddress(address).bytes
+    // SAFETY: an array of bytes has no padding.
+    try await send(
+      payload.payloadBytes, numbers: Span(), control: control, to: unsafe name.span.bytes, options,
+      deadline)
+  }
+}
+
+extension UnixSocket {
+  /// Sends one message: its payload, and with its first byte the descriptors and control messages.
+  /// The C names are sendmsg(2) and `SCM_RIGHTS`.
+  ///
+  /// Payload and descriptors are borrowed until the call returns: nothing is copied or duplicated,
+  /// and the descriptors stay yours.
+  ///
+  /// - Parameters:
+  ///   - payload: As for ``MessageSocket/sendMessage(_:control:options:deadline:)``. Not empty on a
+  ///     stream, if there are descriptors.
+  ///   - descriptors: 253 at most (`SCM_MAX_FD`), in order. The receiver gets new numbers for the
+  ///     same open files.
+  ///   - control: Further control messages, encoded.
+  ///   - options: Flags for this call.
+  ///   - deadline: When to give up, as for
+  ///     ``MessageSocket/sendMessage(_:control:options:deadline:)``.
+  /// - Throws: As ``MessageSocket/sendMessage(_:control:options:deadline:)``, and ``SocketError``:
+  ///   `emptyPayload` (descriptors without payload on a stream), `tooManyDescriptors`,
+  ///   `badDescriptor` and `cannotPassRing` (nothing was sent), `notPermitted` (also: the receiver
+  ///   refuses descriptors, `SO_PASSRIGHTS`), `tooManyInFlight`.
+  public nonisolated func sendMessage(
+    _ payload: borrowing some MessagePayload & ~Copyable & ~Escapable, descriptors: Span<OwnedFd>,
+    control: ControlMessageBuffer = ControlMessageBuffer(), options: SendOptions = [],
+    deadline: ContinuousClock.Instant? = nil
+  ) async throws {
+    // SAFETY: the descriptors are borrowed, and so open, until this call returns.
+    try await send(
+      payload.payloadBytes, numbers: unsafe descriptors.fileDescriptors, control: control,
+      to: RawSpan(), options, deadline)
   }
 
-  private func sendOnLoop(
-    gathering pieces: borrowing GatherBuffers, numbers: Span<FileDescriptor>,
-    control: ControlMessageBuffer, to name: RawSpan,
-    _ options: SendOptions
+  /// Sends one message with one descriptor; see
+  /// ``sendMessage(_:descriptors:control:options:deadline:)``.
+  public nonisolated func sendMessage(
+    _ payload: borrowing some MessagePayload & ~Copyable & ~Escapable,
+    descriptor: borrowing OwnedFd,
+    control: ControlMessageBuffer = ControlMessageBuffer(), options: SendOptions = [],
+    deadline: ContinuousClock.Instant? = nil
   ) async throws {
-    try await channel.send(
-      gathering: pieces, numbers: numbers, control: control, to: name, flags: options.rawValue)
+    // SAFETY: `descriptor` is borrowed, and so open, until this call returns.
+    let numbers = InlineArray<1, FileDescriptor>(
+      repeating: descriptor.withUnsafeFileDescriptor { $0 })
+    try await send(
+      payload.payloadBytes, numbers: numbers.span, control: control, to: RawSpan(), options,
+      deadline)
+  }
+}
+
+extension UnixDatagram {
+  /// Sends one message with descriptors to an address; see
+  /// ``UnixSocket/sendMessage(_:descriptors:control:options:deadline:)``.
+  ///
+  /// - Throws: also ``SocketError``, with the address: `connectionRefused`, `notFound`,
+  ///   `notPermitted`.
+  public nonisolated func sendMessage(
+    _ payload: borrowing some MessagePayload & ~Copyable & ~Escapable, descriptors: Span<OwnedFd>,
+    to address: UnixAddress, control: ControlMessageBuffer = ControlMessageBuffer(),
+    options: SendOptions = [], deadline: ContinuousClock.Instant? = nil
+  ) async throws {
+    let name = AnySocketAddress(address).bytes
+    // SAFETY: the descriptors are borrowed, and so open, until this call returns; an array of bytes
+    // has no padding.
+    try await send(
+      payload.payloadBytes, numbers: unsafe descriptors.fileDescriptors, control: control,
+      to: unsafe name.span.bytes, options, deadline)
+  }
+
+  /// Sends one message with one descriptor to an address; see
+  /// ``sendMessage(_:descriptors:to:control:options:deadline:)``.
+  public nonisolated func sendMessage(
+    _ payload: borrowing some MessagePayload & ~Copyable & ~Escapable,
+    descriptor: borrowing OwnedFd, to address: UnixAddress,
+    control: ControlMessageBuffer = ControlMessageBuffer(), options: SendOptions = [],
+    deadline: ContinuousClock.Instant? = nil
+  ) async throws {
+    let name = AnySocketAddress(address).bytes
+    // SAFETY: as above.
+    let numbers = InlineArray<1, FileDescriptor>(
+      repeating: descriptor.withUnsafeFileDescriptor { $0 })
+    try await send(
+      payload.payloadBytes, numbers: numbers.span, control: control, to: unsafe name.span.bytes,
+      options, deadline)
+  }
+}
+
+extension OwnedFds {
+  /// Makes duplicates of descriptors that are owned elsewhere, to send them while their owner may
+  /// close its own: a library's, or those of a `FileDescriptor` variable. They have to be open
+  /// during this call.
+  ///
+  /// - Throws: ``SocketError``: `badDescriptor` or `outOfDescriptors` when one cannot be
+  ///   duplicated; then the others are closed again.
+  public init(duplicating descriptors: [FileDescriptor]) throws(SocketError) {
+    self.init()
+    for (position, descriptor) in descriptors.enumerated() {
+      guard descriptor.rawValue >= 0 else {
+        throw SocketError(
+          .badDescriptor, .send, detail: "descriptor \(position) is \(descriptor.rawValue)")
+      }
+      let borrowed = OwnedFd(adopting: descriptor)
+      let copy = Result { () throws(Errno) in try borrowed.duplicate() }
+      _ = borrowed.release()
+      switch consume copy {
+      case .success(let copy): append(copy)
+      case .failure(let errno):
+        throw SocketError(
+          SocketError.Code(errno), .send, errno: errno, detail: "descriptor \(position)")
+      }
+    }
   }
 }

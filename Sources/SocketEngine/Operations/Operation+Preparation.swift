@@ -7,20 +7,18 @@ internal import SystemPackage
 
 extension Operation {
   /// Points the header at a payload that the awaiting task keeps alive.
-  func setPayload(_ payload: RawSpan) {
+  func setPayload(_ payload: PayloadBytes) {
     // SAFETY: the caller's borrow of the payload lasts until it has awaited the final completion.
-    let bytes = unsafe payload.withUnsafeBytes { unsafe $0 }
-    unsafe memory.setPayload(UnsafeMutableRawBufferPointer(mutating: bytes))
-  }
-
-  /// The same for a payload in several pieces.
-  func setPayload(_ pieces: borrowing GatherBuffers) {
-    let capacity = OperationMemory.inlineVectors
+    if let bytes = unsafe payload.onlyPiece {
+      return unsafe memory.setPayload(UnsafeMutableRawBufferPointer(mutating: bytes))
+    }
+    let pieces = payload.pieceCount
     let vectors =
-      unsafe pieces.count > capacity ? buffers.allocateVectors(count: pieces.count) : memory.vectors
+      unsafe pieces > OperationMemory.inlineVectors
+      ? buffers.allocateVectors(count: pieces) : memory.vectors
     var count = 0
     // SAFETY: as above; and there is room for as many vectors as there are pieces.
-    unsafe pieces.withUnsafePieces { piece in
+    unsafe payload.forEachPiece { piece in
       unsafe vectors[count] = cms_iovec(
         base: UnsafeMutableRawPointer(mutating: piece.baseAddress), length: piece.count)
       count += 1

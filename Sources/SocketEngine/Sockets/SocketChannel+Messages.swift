@@ -14,39 +14,15 @@ extension SocketChannel {
   ///   - timeout: how long to wait; what can be sent without a wait is sent also if that has
   ///     passed.
   package nonisolated(nonsending) func send(
-    _ payload: RawSpan, numbers: Span<FileDescriptor>, control: ControlMessageBuffer,
+    _ payload: PayloadBytes, numbers: Span<FileDescriptor>, control: ControlMessageBuffer,
     to name: RawSpan = RawSpan(), flags: Int32,
     timeout: Duration? = nil
   ) async throws {
     guard
-      let operation = try makeSend(
-        byteCount: payload.byteCount, numbers: numbers, control: control,
-        hasAddress: name.byteCount > 0, flags: flags)
+      let operation = try startSend(
+        payload, numbers: numbers, control: control, name: name, flags: flags)
     else { return }
-    operation.setPayload(payload)
-    try startSend(operation, numbers: numbers, control: control, name: name)
     if let timeout { socket.core.addDeadline(LoopTime(after: timeout), to: operation) }
-    let result = await operation.endedSoon().takeResult()
-    if result.errno != nil { throw sendError(result, name: name, numbers: numbers) }
-  }
-
-  /// The same for a payload that is gathered from several pieces.
-  package nonisolated(nonsending) func send(
-    gathering pieces: borrowing GatherBuffers, numbers: Span<FileDescriptor>,
-    control: ControlMessageBuffer, to name: RawSpan, flags: Int32
-  ) async throws {
-    guard pieces.count <= OperationMemory.maximumVectors else {
-      throw SocketError(
-        .messageTooLarge, .send,
-        detail: "\(pieces.count) buffers of at most \(OperationMemory.maximumVectors)")
-    }
-    guard
-      let operation = try makeSend(
-        byteCount: pieces.byteCount, numbers: numbers, control: control,
-        hasAddress: name.byteCount > 0, flags: flags)
-    else { return }
-    operation.setPayload(pieces)
-    try startSend(operation, numbers: numbers, control: control, name: name)
     let result = await operation.endedSoon().takeResult()
     if result.errno != nil { throw sendError(result, name: name, numbers: numbers) }
   }
@@ -63,15 +39,20 @@ extension SocketChannel {
   }
 
   /// Nil if there is nothing to send.
-  private func makeSend(
-    byteCount: Int, numbers: Span<FileDescriptor>, control: ControlMessageBuffer, hasAddress: Bool,
-    flags: Int32
+  private func startSend(
+    _ payload: PayloadBytes, numbers: Span<FileDescriptor>, control: ControlMessageBuffer,
+    name: RawSpan, flags: Int32
   ) throws -> Operation? {
-    if socket.kind == .stream, byteCount == 0 {
+    if socket.kind == .stream, payload.byteCount == 0 {
       guard numbers.isEmpty, control.isEmpty else { throw SocketError(.emptyPayload, .send) }
       // sendmsg(2) would do nothing and say 0.
       try socket.checkStart(.send)
       return nil
+    }
+    guard payload.pieceCount <= OperationMemory.maximumVectors else {
+      throw SocketError(
+        .messageTooLarge, .send,
+        detail: "\(payload.pieceCount) buffers of at most \(OperationMemory.maximumVectors)")
     }
     // The kernel adds up those of all control messages, and would say EINVAL.
     let count = numbers.count + control.descriptorCount
@@ -81,7 +62,7 @@ extension SocketChannel {
         detail: "\(count) of at most \(ControlMessages.maximumDescriptors)")
     }
     let pause: SendBackoff? =
-      socket.mayFindReceiverFull(hasAddress: hasAddress) && flags & cms_msg_dontwait == 0
+      socket.mayFindReceiverFull(hasAddress: name.byteCount > 0) && flags & cms_msg_dontwait == 0
       ? .first : nil
     // The kernel is not told: it could be stopped in the midst of finishing by itself.
     let operation = try socket.makeOperation(
@@ -89,25 +70,20 @@ extension SocketChannel {
     if flags & cms_msg_waitall != 0, socket.kind == .stream {
       operation.life.finishesOnceBegun = true
     }
-    return operation
-  }
-
-  private func startSend(
-    _ operation: Operation, numbers: Span<FileDescriptor>, control: ControlMessageBuffer,
-    name: RawSpan
-  ) throws {
     do {
       // The unnamed address: for a socket without a name, or a bind(2) that is to choose one.
       if name.byteCount == 2 {
         try unsafe checkDestination(
           AnySocketAddress(systemBytes: name.withUnsafeBytes { unsafe Array($0) }), .send)
       }
+      operation.setPayload(payload)
       try operation.prepareSend(numbers: numbers, control: control, name: name, on: socket.core)
     } catch {
       operation.discard(on: socket.core)
       throw error
     }
     socket.start(operation)
+    return operation
   }
 
   /// What to throw, if an operation has failed.

@@ -9,7 +9,7 @@ extension OpeningDescriptors {
     static func send(
       _ payload: [UInt8], _ descriptors: borrowing OwnedFds, on socket: borrowing OwnedFd
     ) throws -> Int {
-      try socket.send(payload, descriptors: descriptors.span)
+      try socket.sendMessage(payload, descriptors: descriptors.span)
     }
 
     static func receive(_ size: Int, upTo maximum: Int, on socket: borrowing OwnedFd) throws
@@ -17,7 +17,7 @@ extension OpeningDescriptors {
     {
       var memory = [UInt8](repeating: 0, count: size)
       var span = memory.mutableSpan
-      return try socket.receive(into: &span, upTo: maximum)
+      return try socket.receiveMessage(into: &span, upTo: maximum)
     }
 
     static func flagsOfFirst(_ descriptors: borrowing OwnedFds) -> Int32 {
@@ -73,7 +73,7 @@ extension OpeningDescriptors {
       var span = memory.mutableSpan
       var bytes = unsafe span.mutableBytes
       #expect(throws: AncillaryError(code: .descriptorCount, actual: 2, limit: wanted)) {
-        _ = try receiver.receive(into: &bytes, exactly: wanted)
+        _ = try receiver.receiveMessage(into: &bytes, exactly: wanted)
       }
       let released = canaries.released(expecting: 2)
       #expect(released == 2)
@@ -87,14 +87,14 @@ extension OpeningDescriptors {
       do {
         let writer = canary.take()
         // An empty datagram carries descriptors as well.
-        let sent = try sender.send(RawSpan(), descriptor: writer)
+        let sent = try sender.sendMessage(RawSpan(), descriptor: writer)
         #expect(sent == 0)
       }
       var memory = [UInt8](repeating: 0, count: 8)
       var span = memory.mutableSpan
       var bytes = unsafe span.mutableBytes
       do {
-        let received = try receiver.receive(into: &bytes, exactly: 1)
+        let received = try receiver.receiveMessage(into: &bytes, exactly: 1)
         #expect(received.byteCount == 0)
         let held = canary.isHeld()
         #expect(held)
@@ -177,7 +177,7 @@ extension OpeningDescriptors {
       let span = canaries.writers.span
       for (byte, index) in [(UInt8(ascii: "A"), -1), (66, 0), (67, -1), (68, 1), (69, -1)] {
         let payload = [byte]
-        _ = try sender.send(
+        _ = try sender.sendMessage(
           unsafe payload.span.bytes,
           descriptors: index < 0 ? Span() : span.extracting(index..<index + 1))
       }
@@ -200,7 +200,7 @@ extension OpeningDescriptors {
         var memory = [UInt8](repeating: 0, count: 8)
         var span = memory.mutableSpan
         var bytes = unsafe span.mutableBytes
-        let received = try receiver.receive(into: &bytes, upTo: 4, options: options)
+        let received = try receiver.receiveMessage(into: &bytes, upTo: 4, options: options)
         #expect(received.descriptors.count == 1)
       }
       let released = canaries.released(expecting: 1)
@@ -215,12 +215,12 @@ extension OpeningDescriptors {
       let receiver = pair.takeFirst()!
       do {
         let file = canary.take()
-        #expect(try sender.send([1, 2, 3], descriptor: file) == 3)
+        #expect(try sender.sendMessage([1, 2, 3], descriptor: file) == 3)
       }
       do {
         var memory = [UInt8](repeating: 0, count: 16)
         var span = memory.mutableSpan
-        let received = try receiver.receive(into: &span, exactly: 1)
+        let received = try receiver.receiveMessage(into: &span, exactly: 1)
         #expect(received.byteCount == 3)
       }
       let released = canary.isReleased()

@@ -147,7 +147,7 @@ extension OpeningDescriptors {
     private static var hasOutOfBand: Bool {
       var pair = socketPair(.stream)
       let sender = pair.takeFirst()!
-      return (try? sender.send([1], descriptors: Span(), options: .outOfBand)) == 1
+      return (try? sender.sendMessage([1], descriptors: Span(), options: .outOfBand)) == 1
     }
 
     /// On a Unix-domain stream a descriptor that goes with the out-of-band byte alone does not
@@ -163,10 +163,10 @@ extension OpeningDescriptors {
         let sender = pair.takeFirst()!
         let receiver = pair.takeFirst()!
         let writer = canary.take()
-        #expect(try sender.send([1], descriptor: writer, options: .outOfBand) == 1)
+        #expect(try sender.sendMessage([1], descriptor: writer, options: .outOfBand) == 1)
         var memory: [UInt8] = [0, 0]
         var span = memory.mutableSpan
-        let received = try receiver.receive(into: &span, upTo: 1, options: .outOfBand)
+        let received = try receiver.receiveMessage(into: &span, upTo: 1, options: .outOfBand)
         #expect(received.byteCount == 1)
         #expect(received.descriptors.count == 0)
       }

@@ -73,8 +73,8 @@ private func blocking(
   _ memory: inout MutableRawSpan
 ) throws {
   let payload: [UInt8] = [1]
-  let _: Int = try socket.send(payload.span.bytes, descriptors: files.span)
-  let received = try socket.receive(into: &memory, upTo: 4)
+  let _: Int = try socket.sendMessage(payload.span.bytes, descriptors: files.span)
+  let received = try socket.receiveMessage(into: &memory, upTo: 4)
   _ = (
     received.byteCount, received.flags, received.descriptors.count, received.surplus,
     received.failures

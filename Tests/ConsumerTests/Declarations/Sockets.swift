@@ -17,7 +17,7 @@ private func anySocket<Socket: MessageSocket>(_ socket: Socket, _ memory: inout 
   let header: [UInt8] = [1]
   var pieces = GatherBuffers(header.span.bytes)
   pieces.append(header.span.bytes)
-  try await socket.sendMessage(gathering: pieces, control: control, options: options)
+  try await socket.sendMessage(pieces, control: control, options: options)
 
   let _: ReceivedMessage? = try await socket.receiveMessage()
   let _: ReceivedMessage? = try await socket.receiveMessage(deadline: .now + .seconds(1))
@@ -103,7 +103,7 @@ private func unixSocket(_ socket: some UnixSocket, _ file: consuming OwnedFd) as
   try await socket.sendMessage(header, descriptors: files.span, deadline: .now)
   try await socket.sendMessage(header.span.bytes, descriptors: files.span, deadline: .now)
   try await socket.sendMessage(header, descriptor: try await socket.duplicate(), deadline: .now)
-  try await socket.sendMessage(gathering: GatherBuffers(header.span.bytes), descriptors: files.span)
+  try await socket.sendMessage(GatherBuffers(header.span.bytes), descriptors: files.span)
   try await socket.sendMessage(header, descriptors: OwnedFds(duplicating: [.standardInput]).span)
 }
 
@@ -130,7 +130,7 @@ private func datagram<Socket: DatagramSocket>(_ socket: Socket, to address: Sock
   let header: [UInt8] = [1]
   try await socket.sendMessage(header, to: address)
   try await socket.sendMessage(header.span.bytes, to: address)
-  try await socket.sendMessage(gathering: GatherBuffers(header.span.bytes), to: address)
+  try await socket.sendMessage(GatherBuffers(header.span.bytes), to: address)
 }
 
 private func unixDatagram(_ file: consuming OwnedFd, on loop: IOLoop) async throws {

@@ -15,10 +15,47 @@ extension KernelTests {
         var pieces = GatherBuffers()
         for index in 0..<count { pieces.append(bytes.span.extracting(index..<index + 1).bytes) }
         let descriptors = try OwnedFds.numbered(0..<2)
-        try await left.sendMessage(gathering: pieces, descriptors: descriptors.span)
+        try await left.sendMessage(pieces, descriptors: descriptors.span)
         let message = try #require(try await right.receiveMessage())
         #expect(message.payload == bytes)
         #expect(message.descriptorCount == 2)
+      }
+    }
+
+    /// The kernel reads them in their places while the task waits for room, short strings too.
+    @Test func everyKindOfPayloadStaysInPlaceWhileItIsSent() async throws {
+      let bytes: [UInt8] = Array("hello".utf8)
+      let inline: InlineArray<5, UInt8> = [104, 101, 108, 108, 111]
+      for _ in 0..<10 {
+        try await Self.sends(bytes)
+        try await Self.sends(bytes[...])
+        try await Self.sends(bytes.span)
+        try await Self.sends(bytes.span.bytes)
+        try await Self.sends(inline)
+        try await Self.sends("hello")
+        var pieces = GatherBuffers()
+        for index in bytes.indices { pieces.append(bytes.span.extracting(index...index).bytes) }
+        try await Self.sends(pieces)
+      }
+    }
+
+    private static func sends(
+      _ payload: borrowing some MessagePayload & ~Copyable & ~Escapable
+    ) async throws {
+      try await withDescriptorOracle { _ in
+        let (left, right) = try UnixSeqpacket.makePair()
+        let filler = [UInt8](repeating: 1, count: 4096)
+        var count = 0
+        while (try? await left.sendMessage(filler, options: .doNotWait)) != nil { count += 1 }
+        async let last = {
+          for _ in 0..<count { _ = try await right.receiveMessage() }
+          return try await right.receiveMessage()
+        }()
+        let pipe = try Pipe()
+        try await left.sendMessage(payload, descriptor: pipe.takeWriter())
+        let received = try #require(try await last)
+        #expect(received.payload == Array("hello".utf8))
+        #expect(received.descriptorCount == 1)
       }
     }
 
@@ -29,7 +66,7 @@ extension KernelTests {
         var pieces = GatherBuffers()
         for _ in 0..<1025 { pieces.append(byte.span.bytes) }
         var code: SocketError.Code?
-        do { try await left.sendMessage(gathering: pieces) } catch let error as SocketError {
+        do { try await left.sendMessage(pieces) } catch let error as SocketError {
           code = error.code
         }
         #expect(code == .messageTooLarge)
@@ -49,7 +86,7 @@ extension KernelTests {
             pieces.append(bytes.span.extracting(part * size..<(part + 1) * size).bytes)
           }
           let descriptor = try OwnedFds.numbered(3..<4)
-          try await left.sendMessage(gathering: pieces, descriptors: descriptor.span)
+          try await left.sendMessage(pieces, descriptors: descriptor.span)
           try await left.shutdown(.sending)
         }()
         var received: [UInt8] = []
@@ -176,7 +213,7 @@ extension KernelTests {
         let bytes: [UInt8] = [1, 2]
         var pieces = GatherBuffers(bytes.span.extracting(0..<1).bytes)
         pieces.append(bytes.span.extracting(1..<2).bytes)
-        try await sender.sendMessage(gathering: pieces, descriptors: files.span, to: address)
+        try await sender.sendMessage(pieces, descriptors: files.span, to: address)
         let other = try OwnedFd.numbered(4)
         let number = other.withUnsafeFileDescriptor { $0 }
         try await sender.sendMessage(

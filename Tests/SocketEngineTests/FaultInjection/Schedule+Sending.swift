@@ -46,7 +46,7 @@ extension Schedule {
   ) async -> (any Error)? {
     do {
       try await channel.send(
-        bytes.span.bytes, numbers: descriptors.span, control: ControlMessageBuffer(), flags: 0)
+        bytes.payloadBytes, numbers: descriptors.span, control: ControlMessageBuffer(), flags: 0)
       return nil
     } catch {
       return error

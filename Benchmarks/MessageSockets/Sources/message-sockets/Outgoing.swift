@@ -50,6 +50,6 @@ final class Outgoing: Sendable {
   private static func send(
     _ payload: [UInt8], _ descriptors: borrowing OwnedFds, blockingOn socket: FileDescriptor
   ) throws -> Int {
-    try socket.send(payload, descriptors: descriptors.span)
+    try socket.sendMessage(payload, descriptors: descriptors.span)
   }
 }

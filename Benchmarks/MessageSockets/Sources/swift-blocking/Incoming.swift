@@ -24,7 +24,7 @@ struct Incoming: ~Copyable {
   mutating func receive() throws -> Int? {
     var room = MutableSpan(
       _unsafeElements: UnsafeMutableBufferPointer(rebasing: memory[..<inbox.room]))
-    let received = try socket.receive(into: &room, upTo: fds)
+    let received = try socket.receiveMessage(into: &room, upTo: fds)
     let descriptors = received.descriptors.count + received.surplus
     if received.byteCount == 0 && descriptors == 0 { return nil }
     let isTruncated = !received.flags.isDisjoint(with: [.controlTruncated, .payloadTruncated])

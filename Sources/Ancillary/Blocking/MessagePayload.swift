@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+#if canImport(Glibc)
+  internal import Glibc
+#elseif canImport(Musl)
+  internal import Musl
+#elseif canImport(Darwin)
+  internal import Darwin
+#endif
+
+/// The bytes of one message to be sent: an array, a span or a string; or several pieces, as
+/// ``GatherBuffers``.
+///
+/// A send borrows its payload until it returns: nothing is copied. Conform a type of your own by
+/// handing out the bytes of one that conforms:
+/// ```swift
+/// extension Frame: MessagePayload {
+///   var payloadBytes: PayloadBytes { @_lifetime(borrow self) borrowing get { bytes.payloadBytes } }
+/// }
+/// ```
+public protocol MessagePayload: ~Copyable, ~Escapable {
+  /// Where the bytes are. They stay there, and as they are, while the value is borrowed.
+  var payloadBytes: PayloadBytes { @_lifetime(borrow self) borrowing get }
+}
+
+/// Where the bytes of a ``MessagePayload`` are: in one piece or in several.
+///
+/// `@unchecked Sendable`: the bytes are only read, and nobody can write them while this value
+/// borrows them.
+@safe
+public struct PayloadBytes: ~Escapable, @unchecked Sendable {
+  /// The only piece, or where the several are listed, as `struct iovec`.
+  private let start: UnsafeRawPointer?
+  /// How many bytes there are.
+  public let byteCount: Int
+  /// How many pieces are listed; 0 for one that is not.
+  private let listedPieces: Int
+
+  /// One piece.
+  @_lifetime(copy bytes)
+  public init(_ bytes: RawSpan) {
+    // SAFETY: the address is used only while this value lives, which depends on the same memory.
+    unsafe start = bytes.withUnsafeBytes { $0.baseAddress }
+    byteCount = bytes.byteCount
+    listedPieces = 0
+  }
+
+  /// Several pieces, with `byteCount` bytes in all.
+  @_lifetime(copy pieces)
+  init(listedIn pieces: Span<iovec>, byteCount: Int) {
+    // SAFETY: as above.
+    unsafe start = pieces.withUnsafeBufferPointer { unsafe UnsafeRawPointer($0.baseAddress) }
+    self.byteCount = byteCount
+    unsafe listedPieces = pieces.count
+  }
+
+  /// How many pieces there are.
+  package var pieceCount: Int { listedPieces == 0 ? 1 : listedPieces }
+
+  /// Shows the only piece's memory; nil if there are several.
+  @unsafe
+  package var onlyPiece: UnsafeRawBufferPointer? {
+    listedPieces == 0 ? unsafe UnsafeRawBufferPointer(start: start, count: byteCount) : nil
+  }
+
+  /// Shows each piece's memory, in order.
+  @unsafe
+  package func forEachPiece(_ body: (UnsafeRawBufferPointer) -> Void) {
+    guard listedPieces > 0 else { return unsafe body(onlyPiece!) }
+    // SAFETY: this value depends on the list.
+    let pieces = unsafe UnsafeBufferPointer(
+      start: start!.assumingMemoryBound(to: iovec.self), count: listedPieces)
+    for index in pieces.indices {
+      unsafe body(
+        UnsafeRawBufferPointer(start: pieces[index].iov_base, count: Int(pieces[index].iov_len)))
+    }
+  }
+}
+
+// SAFETY (all of these): every byte of these is initialised.
+
+extension RawSpan: MessagePayload {
+  public var payloadBytes: PayloadBytes {
+    @_lifetime(borrow self) borrowing get { PayloadBytes(copy self) }
+  }
+}
+
+extension Span: MessagePayload where Element == UInt8 {
+  public var payloadBytes: PayloadBytes {
+    @_lifetime(borrow self) borrowing get { PayloadBytes(unsafe bytes) }
+  }
+}
+
+extension Array: MessagePayload where Element == UInt8 {
+  public var payloadBytes: PayloadBytes {
+    @_lifetime(borrow self) borrowing get { PayloadBytes(unsafe span.bytes) }
+  }
+}
+
+extension ArraySlice: MessagePayload where Element == UInt8 {
+  public var payloadBytes: PayloadBytes {
+    @_lifetime(borrow self) borrowing get { PayloadBytes(unsafe span.bytes) }
+  }
+}
+
+extension InlineArray: MessagePayload where Element == UInt8 {
+  public var payloadBytes: PayloadBytes {
+    @_lifetime(borrow self) borrowing get { PayloadBytes(unsafe span.bytes) }
+  }
+}
+
+/// The string's UTF-8.
+extension String: MessagePayload {
+  public var payloadBytes: PayloadBytes {
+    @_lifetime(borrow self) borrowing get { PayloadBytes(unsafe utf8Span.span.bytes) }
+  }
+}
+
+extension GatherBuffers: MessagePayload {
+  public var payloadBytes: PayloadBytes {
+    @_lifetime(borrow self)
+    borrowing get { unsafe PayloadBytes(listedIn: vector.entries, byteCount: byteCount) }
+  }
+}
