@@ -27,7 +27,7 @@ struct EchoServer: Service {
           // The process before this one accepts no more then, and ends: nothing that fails or waits
           // may come between this and the call that accepts.
           announce()
-          try await listener.serve(ServeLimits(connections: 1024), handler: answer)
+          try await listener.serve(ServeLimits(maximumConnections: 1024), handler: answer)
           group.cancelAll()
         }
       }

@@ -12,7 +12,7 @@ struct StatusServer: Service {
   func run() async throws {
     try await cancelWhenGracefulShutdown {
       try await listener.serve(
-        ServeLimits(connections: 64, gracePeriod: .seconds(30)),
+        ServeLimits(maximumConnections: 64, gracePeriod: .seconds(30)),
         onError: { Console.note("a client: \($0)") }
       ) {
         client in

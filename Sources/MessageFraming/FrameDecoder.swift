@@ -190,7 +190,7 @@ extension UnsafeRawBufferPointer {
   /// Where the first NUL stands, counted from the start.
   var firstZero: Int? {
     // SAFETY: memchr(3) reads at most `count` bytes from the start, and returns a place among them.
-    guard let start = unsafe baseAddress, let zero = unsafe memchr(start, 0, count) else {
+    guard let start = baseAddress, let zero = unsafe memchr(start, 0, count) else {
       return nil
     }
     return unsafe UnsafeRawPointer(zero) - start

@@ -17,7 +17,7 @@ internal import SocketEngine
 /// **Receiving** gives a frame the descriptors that arrived with it. What a channel holds is
 /// bounded by the format's limits and one receive of the socket; all else waits in the kernel, and
 /// slows the sender down. To bound the descriptors in frames that were handed out, give the socket
-/// a ``ReceivePolicy`` with ``ReceivePolicy/descriptorsHeld``.
+/// a ``ReceivePolicy`` with ``ReceivePolicy/maximumDescriptorsHeld``.
 ///
 /// **The end.** When the bytes of either direction cannot be understood any more, the channel ends:
 /// it shuts the connection down, and this and all later calls throw the cause. All that is left to

@@ -13,7 +13,7 @@ public import SystemPackage
 /// containers and tests.
 ///
 /// ```swift
-/// let notifications = try await NotifySocket(boundTo: UnixAddress(path: "/run/supervisor/notify"))
+/// let notifications = try await NotifySocket.bind(to: UnixAddress(path: "/run/supervisor/notify"))
 /// // NOTIFY_SOCKET of the child is notifications.environmentValue.
 /// for try await notification in notifications.messages where notification.isReady { … }
 /// ```
@@ -40,15 +40,12 @@ public final class NotifySocket: Sendable {
   ///   - admitting: Whose messages are heard, by what the kernel says about the sender; by default
   ///     those of processes of this process's user, and root.
   /// - Throws: As ``UnixDatagram/bind(to:binding:settings:on:)``.
-  public init(
-    boundTo address: UnixAddress, binding: UnixBinding = UnixBinding(), on loop: IOLoop? = nil,
+  public static func bind(
+    to address: UnixAddress, binding: UnixBinding = UnixBinding(), on loop: IOLoop? = nil,
     admitting: (@Sendable (Credentials) -> Bool)? = nil
-  ) async throws {
-    admits = admitting ?? { $0.userID == geteuid() || $0.userID == 0 }
-    environmentValue =
-      address.kind == .abstract
-      ? "@" + String(decoding: address.nameBytes, as: UTF8.self) : "\(address)"
+  ) async throws -> NotifySocket {
     let credentials = SocketSetting(.passCredentials, true)
+    let socket: UnixDatagram
     do throws(SocketError) {
       socket = try UnixDatagram.bind(
         to: address, binding: binding,
@@ -60,7 +57,20 @@ public final class NotifySocket: Sendable {
         to: address, binding: binding, settings: [credentials], on: loop)
     }
     // With a limit for what messages hold nothing is received ahead.
-    try await socket.setReceivePolicy(ReceivePolicy(descriptorsHeld: 1024))
+    try await socket.setReceivePolicy(ReceivePolicy(maximumDescriptorsHeld: 1024))
+    return NotifySocket(
+      socket,
+      environmentValue: address.kind == .abstract
+        ? "@" + String(decoding: address.nameBytes, as: UTF8.self) : "\(address)",
+      admits: admitting ?? { $0.userID == geteuid() || $0.userID == 0 })
+  }
+
+  private init(
+    _ socket: UnixDatagram, environmentValue: String, admits: @escaping @Sendable (Credentials) -> Bool
+  ) {
+    self.socket = socket
+    self.environmentValue = environmentValue
+    self.admits = admits
   }
 
   /// How many messages were dropped, for any of the reasons that this type's description names.

@@ -5,7 +5,7 @@ public struct VarlinkLimits: Sendable, Hashable {
   public var messageSize: Int
 
   /// How many descriptors a message may carry, 0 to 253. A peer that sends more is closed.
-  public var descriptorsPerMessage: Int
+  public var maximumDescriptorsPerMessage: Int
 
   /// For a client: how many calls may be abandoned, by cancellation or a deadline, whose replies
   /// have not come. One more closes the connection. 0 or more.
@@ -19,8 +19,8 @@ public struct VarlinkLimits: Sendable, Hashable {
   public var pipelinesDescriptors = false
 
   /// 1 MiB and 253 descriptors.
-  public init(messageSize: Int = 1 << 20, descriptorsPerMessage: Int = 253) {
+  public init(messageSize: Int = 1 << 20, maximumDescriptorsPerMessage: Int = 253) {
     self.messageSize = messageSize
-    self.descriptorsPerMessage = descriptorsPerMessage
+    self.maximumDescriptorsPerMessage = maximumDescriptorsPerMessage
   }
 }

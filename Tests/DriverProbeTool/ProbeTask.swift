@@ -114,7 +114,7 @@ private func keepClosingWithoutThreads() async throws {
   none.rlim_cur = 1
   setrlimit(__rlimit_resource_t(cpr_threads_resource()), &none)
   let (left, right) = try UnixSeqpacket.makePair()
-  try await right.setReceivePolicy(ReceivePolicy(descriptorsPerMessage: 0))
+  try await right.setReceivePolicy(ReceivePolicy(maximumDescriptorsPerMessage: 0))
   try? await right.setOption(.passDescriptors, to: true)
   var ends: [Int32] = [-1, -1]
   pipe(&ends)

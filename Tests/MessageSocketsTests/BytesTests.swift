@@ -189,8 +189,8 @@ extension KernelTests {
     @Test func aPolicyHoldsFromTheFirstStepOn() async throws {
       try await withDescriptorOracle { _ in
         let (left, right) = try UnixStream.makePair()
-        var policy = ReceivePolicy(descriptorsPerMessage: 1)
-        policy.surplus = .throwError
+        var policy = ReceivePolicy(maximumDescriptorsPerMessage: 1)
+        policy.onSurplus = .throwError
         var bytes = right.bytes(policy: policy).makeAsyncIterator()
         try await left.sendMessage([1], descriptor: try .numbered(1))
         #expect(try await bytes.next(isolation: #isolation) == 1)
@@ -261,7 +261,7 @@ extension KernelTests {
     func descriptorsGoBackWithTheirBytes(isPoliced: Bool, form: WaitingReceive) async throws {
       try await withDescriptorOracle { _ in
         let (left, right) = try UnixStream.makePair()
-        if isPoliced { try await right.setReceivePolicy(ReceivePolicy(descriptorsPerMessage: 9)) }
+        if isPoliced { try await right.setReceivePolicy(ReceivePolicy(maximumDescriptorsPerMessage: 9)) }
         let pipe = try Pipe()
         try await left.sendMessage(Array("GET\n".utf8))
         try await left.sendMessage(Array("FILE\n".utf8), descriptor: pipe.takeWriter())

@@ -73,7 +73,7 @@ extension KernelTests {
       }
     }
 
-    private func count(_ parts: consuming ReceivedParts?) -> Int? {
+    private func count(_ parts: consuming ReceivedEnvelope?) -> Int? {
       guard let parts else { return nil }
       return parts.byteCount
     }

@@ -135,7 +135,7 @@ extension KernelTests {
           let address = try UnixAddress(abstract: "message-sockets-grace-\(getpid())")
           let listener = try UnixListener<UnixStream>.bind(to: address)
           let server = Task(executorPreference: loop.taskExecutor) {
-            try await listener.serve(ServeLimits(connections: 1, gracePeriod: grace)) {
+            try await listener.serve(ServeLimits(maximumConnections: 1, gracePeriod: grace)) {
               _ = try await $0.receiveMessage()
             }
           }

@@ -12,7 +12,7 @@ extension KernelTests {
   /// Servers that stop, and what their handlers learn of it. No test waits for a time to pass: the
   /// grace period is an hour, so that only an event can end a server.
   @Suite(.timeLimit(.minutes(2))) struct Draining {
-    private static let limits = ServeLimits(connections: 200, gracePeriod: .seconds(3600))
+    private static let limits = ServeLimits(maximumConnections: 200, gracePeriod: .seconds(3600))
 
     @Test(arguments: [false, true]) func idleClientsDoNotHoldUpTheEnd(listenerIsClosed: Bool)
       async throws

@@ -272,7 +272,7 @@ extension KernelTests {
         var iterator = right.messages.makeAsyncIterator()
         try await left.sendMessage(bytes(of: 0))
         #expect(number(in: try #require(try await iterator.next())) == 0)
-        try await right.setReceivePolicy(ReceivePolicy(descriptorsHeld: 4))
+        try await right.setReceivePolicy(ReceivePolicy(maximumDescriptorsHeld: 4))
         for number in 1...10 {
           try await left.sendMessage(bytes(of: number), descriptor: try .numbered(number))
         }
@@ -335,7 +335,7 @@ extension KernelTests {
         }
         // Behind the jobs of all of them.
         for _ in 0..<10 { await Task.yield() }
-        try await right.setReceivePolicy(ReceivePolicy(descriptorsHeld: 4))
+        try await right.setReceivePolicy(ReceivePolicy(maximumDescriptorsHeld: 4))
         #expect(await late.value == .deadlineExceeded)
         cancelled.cancel()
         await #expect(throws: CancellationError.self) { _ = try await cancelled.value }

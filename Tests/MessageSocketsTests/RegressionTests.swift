@@ -103,7 +103,7 @@ extension KernelTests {
           while socket.receiveInFront == nil, !socket.multishot.hasWaiters { await Task.yield() }
         }
         var policy = ReceivePolicy.reportingLoss
-        policy.descriptorsHeld = 10
+        policy.maximumDescriptorsHeld = 10
         try await right.setReceivePolicy(policy)
         try await left.sendMessage([UInt8](repeating: 1, count: 100))
         let (counted, appended, isTruncated) = try await receiving.value

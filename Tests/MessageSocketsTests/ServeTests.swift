@@ -30,10 +30,10 @@ extension KernelTests {
     }
 
     @Test func aServerWithoutRoomIsAMistake() async throws {
-      await #expect(processExitsWith: .failure) { _ = ServeLimits(connections: 0) }
+      await #expect(processExitsWith: .failure) { _ = ServeLimits(maximumConnections: 0) }
       await #expect(processExitsWith: .failure) {
         var limits = ServeLimits()
-        limits.connections = 0
+        limits.maximumConnections = 0
       }
     }
 
@@ -134,7 +134,7 @@ extension KernelTests {
           _ = try await connection.receiveMessage()
         }
         try await withServer(
-          try UnixListener<UnixStream>.bind(to: address), ServeLimits(connections: 3),
+          try UnixListener<UnixStream>.bind(to: address), ServeLimits(maximumConnections: 3),
           handler: handler
         ) { _ in
           var clients: [UnixStream] = []
@@ -318,7 +318,7 @@ extension KernelTests {
           let address = try abstractAddress()
           let listener = try UnixListener<UnixSeqpacket>.bind(to: address)
           let server = Task(executorPreference: loop.taskExecutor) {
-            try await listener.serve(ServeLimits(connections: 2, gracePeriod: .zero), handler: echo)
+            try await listener.serve(ServeLimits(maximumConnections: 2, gracePeriod: .zero), handler: echo)
           }
           let clients = Task(executorPreference: loop.taskExecutor) {
             let file = try OwnedFd.numbered(round)

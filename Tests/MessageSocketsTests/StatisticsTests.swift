@@ -31,7 +31,7 @@ extension KernelTests {
         defer { memory.deallocate() }
         var payload = OutputRawSpan(buffer: memory, initializedCount: 0)
         _ = try await right.receiveMessage(into: &payload)
-        try await right.setReceivePolicy(ReceivePolicy(descriptorsPerMessage: 1))
+        try await right.setReceivePolicy(ReceivePolicy(maximumDescriptorsPerMessage: 1))
         let admitted = try #require(try await right.receiveMessage())
         #expect(takenCount(admitted) == 1)
 
@@ -68,7 +68,7 @@ extension KernelTests {
       try await withOwnLoop { loop in
         let (left, right) = try UnixSeqpacket.makePair(on: loop)
         var policy = ReceivePolicy()
-        policy.payloadTruncation = .throwError
+        policy.onPayloadTruncation = .throwError
         try await right.setReceivePolicy(policy)
         try await left.sendMessage([1])
         try await left.sendMessage([1, 2, 3], descriptor: try .numbered(1))

@@ -19,7 +19,7 @@ extension KernelTests {
     {
       try await withTemporaryPath { path in
         try await withDescriptorOracle { _ in
-          let manager = try await NotifySocket(boundTo: UnixAddress(path: path))
+          let manager = try await NotifySocket.bind(to: UnixAddress(path: path))
           let environment = ["NOTIFY_SOCKET": manager.environmentValue]
           try await ForeignPeer.libsystemd.run(
             ["\(messages)", "\(descriptors)"], environment: environment
@@ -56,7 +56,7 @@ extension KernelTests {
           let address =
             abstract
             ? try UnixAddress(abstract: "service-tests-\(getpid())") : try UnixAddress(path: path)
-          let manager = try await NotifySocket(boundTo: address)
+          let manager = try await NotifySocket.bind(to: address)
           try await ForeignPeer.systemdNotify.run(
             ["--ready", "--status=two words", "X_OWN=a=b"],
             environment: ["NOTIFY_SOCKET": manager.environmentValue]
@@ -83,7 +83,7 @@ extension KernelTests {
       try await withTemporaryPath { path in
         try await withDescriptorOracle { _ in
           let requests = path.removingLastComponent().appending("local")
-          let manager = try await NotifySocket(boundTo: UnixAddress(path: path))
+          let manager = try await NotifySocket.bind(to: UnixAddress(path: path))
           var command = ServiceCommand(
             "/usr/bin/env",
             arguments: ["python3", ForeignPeer.script("stored_listener.py"), "\(requests)"])

@@ -63,7 +63,7 @@ extension KernelTests {
           let address =
             abstract
             ? try UnixAddress(abstract: "service-tests-\(getpid())") : try UnixAddress(path: path)
-          let manager = try await NotifySocket(boundTo: address)
+          let manager = try await NotifySocket.bind(to: address)
           try await body(
             manager, ServiceNotifier(environment: ["NOTIFY_SOCKET": manager.environmentValue]))
           await manager.close()
@@ -323,7 +323,7 @@ extension KernelTests {
     @Test func sendersThatAreNotAdmitted() async throws {
       try await withTemporaryPath { path in
         try await withDescriptorOracle { _ in
-          let manager = try await NotifySocket(boundTo: UnixAddress(path: path)) {
+          let manager = try await NotifySocket.bind(to: UnixAddress(path: path)) {
             $0.processID != getpid()
           }
           try await ServiceNotifier(to: UnixAddress(path: path)).notify(.stopping)

@@ -44,11 +44,11 @@ final class EchoServer: Sendable {
         try await withThrowingDiscardingTaskGroup { group in
           group.addTask {
             try await web.serve(
-              ServeLimits(connections: 256, gracePeriod: .seconds(20)), handler: Self.answer)
+              ServeLimits(maximumConnections: 256, gracePeriod: .seconds(20)), handler: Self.answer)
           }
           group.addTask {
             try await local.serve(
-              ServeLimits(connections: 256, gracePeriod: .seconds(20)), handler: Self.answer)
+              ServeLimits(maximumConnections: 256, gracePeriod: .seconds(20)), handler: Self.answer)
           }
           announce()
         }

@@ -103,7 +103,7 @@ import Testing
     async throws
   {
     var reporting = ReceivePolicy()
-    reporting.controlTruncation = .report
+    reporting.onControlTruncation = .report
     for (policy, isThrown) in [(ReceivePolicy(), true), (reporting, false)] {
       let loop = try IOLoop()
       await loop.run {
@@ -124,8 +124,8 @@ import Testing
 
   /// Also while the error waits to be asked for, as one that was received ahead may for long.
   @Test func anErrorOfThePolicyKeepsNeitherDescriptorsNorTheProcess() throws {
-    var policy = ReceivePolicy(descriptorsPerMessage: 0)
-    policy.surplus = .throwError
+    var policy = ReceivePolicy(maximumDescriptorsPerMessage: 0)
+    policy.onSurplus = .throwError
     let process = SimulatedFiles.make(1)
     let outcome = judged(
       SimulatedControl.rights([SimulatedFiles.make(2)]) + SimulatedControl.process(process),
@@ -138,7 +138,7 @@ import Testing
   @Test func surplusIsTakenFromTheEnd() throws {
     var outcome = judged(
       SimulatedControl.rights((1...3).map { SimulatedFiles.make($0) }),
-      by: ReceivePolicy(descriptorsPerMessage: 1))
+      by: ReceivePolicy(maximumDescriptorsPerMessage: 1))
     guard let first = outcome.descriptors.takeFirst() else {
       Issue.record("nothing is left")
       return

@@ -69,7 +69,7 @@ enum VarlinkStorm {
     let service = StormService.make()
     let serving = Task {
       try await service.serve(
-        listener, ServeLimits(connections: 64, gracePeriod: .seconds(1)),
+        listener, ServeLimits(maximumConnections: 64, gracePeriod: .seconds(1)),
         onError: tally.checkService)
     }
     let end = ContinuousClock.now + duration

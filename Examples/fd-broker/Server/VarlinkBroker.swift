@@ -41,7 +41,7 @@ struct VarlinkBroker: Sendable {
     var service = VarlinkService(
       vendor: "swift-message-sockets", product: "fd-broker", version: "1",
       url: "https://example.com/fd-broker")
-    service.limits = VarlinkLimits(messageSize: 16 << 10, descriptorsPerMessage: 1)
+    service.limits = VarlinkLimits(messageSize: 16 << 10, maximumDescriptorsPerMessage: 1)
     service.add(broker)
     self.service = service
   }

@@ -30,7 +30,7 @@ struct Serve: AsyncParsableCommand {
       to: try UnixAddress(argument: socket), policy: FrameService.policy, on: loop)
     print("listening on \(socket)")
     try await listener.serve(
-      ServeLimits(connections: 64), onError: { print("a client: \($0)") }, handler: service.handle)
+      ServeLimits(maximumConnections: 64), onError: { print("a client: \($0)") }, handler: service.handle)
   }
 }
 

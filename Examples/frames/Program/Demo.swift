@@ -31,7 +31,7 @@ struct Demo: AsyncParsableCommand {
       to: try UnixAddress(argument: socket), policy: FrameService.policy, on: loop)
     let server = Task(executorPreference: loop.taskExecutor) {
       try await listener.serve(
-        ServeLimits(connections: 64), onError: { Self.note("a client: \($0)") },
+        ServeLimits(maximumConnections: 64), onError: { Self.note("a client: \($0)") },
         handler: service.handle)
     }
     let failures = try await runClients(socket)

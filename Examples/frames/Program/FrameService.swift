@@ -23,10 +23,10 @@ final class FrameService: Sendable {
   /// Seals are not required here, because memory of clients that cannot seal is copied.
   static var policy: ReceivePolicy {
     var policy = ReceivePolicy(
-      descriptorsPerMessage: 1, descriptorsHeld: 4, allowed: [.memoryFile()])
-    policy.surplus = .throwError
-    policy.payloadTruncation = .throwError
-    policy.controlTruncation = .throwError
+      maximumDescriptorsPerMessage: 1, maximumDescriptorsHeld: 4, allowed: [.memoryFile()])
+    policy.onSurplus = .throwError
+    policy.onPayloadTruncation = .throwError
+    policy.onControlTruncation = .throwError
     return policy
   }
 

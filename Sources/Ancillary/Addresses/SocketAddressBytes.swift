@@ -42,7 +42,7 @@ enum SocketAddressHeader {
 /// (`struct sockaddr`).
 ///
 /// Third parties conform their own families (vsock, netlink, packet …), and can then use them with
-/// ``SendMessageTo``.
+/// ``AddressedMessageSending``.
 public protocol SocketAddress: Sendable {
   /// The length of the encoded address, which is what bind(2), connect(2) and `msg_namelen` take.
   var encodedByteCount: Int { get }

@@ -15,8 +15,8 @@ public struct BlockingSocket<Address: SocketAddress>: ~Copyable, Sendable {
   public consuming func release() -> OwnedFd { descriptor }
 }
 
-extension BlockingSocket: DescriptorBacked, SendMessage, SendMessageTo, ReceiveMessage,
-  ReceiveMessageFrom
+extension BlockingSocket: DescriptorBacked, MessageSending, AddressedMessageSending, MessageReceiving,
+  AddressedMessageReceiving
 {
   /// Lends the raw descriptor to `body`, which must neither close it nor keep it.
   public borrowing func withUnsafeFileDescriptor<R: ~Copyable, E: Error>(

@@ -41,7 +41,7 @@ extension MessageReceiver {
   public init(_ bytes: inout MutableSpan<UInt8>) { self.init(buffers: ScatterBuffers(&bytes)) }
 }
 
-extension DescriptorBacked where Self: ReceiveMessage & ~Copyable {
+extension DescriptorBacked where Self: MessageReceiving & ~Copyable {
   /// Receives bytes with up to `maximum` descriptors; see
   /// ``receiveMessage(into:upTo:options:)-(MutableRawSpan,_,_)``.
   public borrowing func receiveMessage(

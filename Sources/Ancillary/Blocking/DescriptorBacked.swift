@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 public import SystemPackage
 
-/// Something with a socket's descriptor inside. Conform, add ``SendMessage`` or ``ReceiveMessage``
+/// Something with a socket's descriptor inside. Conform, add ``MessageSending`` or ``MessageReceiving``
 /// (or the forms with addresses), and the system calls are there: for Unix-domain, TCP, UDP, raw
 /// and any other sockets.
 ///
@@ -13,7 +13,7 @@ public protocol DescriptorBacked: ~Copyable {
   ) throws(E) -> R
 }
 
-extension SendMessage where Self: DescriptorBacked & ~Copyable {
+extension MessageSending where Self: DescriptorBacked & ~Copyable {
   /// sendmsg(2) on the descriptor.
   ///
   /// - Throws: the error of sendmsg(2); `EINVAL`, before any call, for ancillary data without a
@@ -28,7 +28,7 @@ extension SendMessage where Self: DescriptorBacked & ~Copyable {
   }
 }
 
-extension SendMessageTo where Self: DescriptorBacked & ~Copyable {
+extension AddressedMessageSending where Self: DescriptorBacked & ~Copyable {
   /// sendmsg(2) with `msg_name` on the descriptor.
   ///
   /// - Throws: the error of sendmsg(2); `EINVAL`, before any call, as without an address.
@@ -45,7 +45,7 @@ extension SendMessageTo where Self: DescriptorBacked & ~Copyable {
   }
 }
 
-extension ReceiveMessage where Self: DescriptorBacked & ~Copyable {
+extension MessageReceiving where Self: DescriptorBacked & ~Copyable {
   /// recvmsg(2) on the descriptor.
   ///
   /// - Throws: the error of recvmsg(2).
@@ -60,12 +60,12 @@ extension ReceiveMessage where Self: DescriptorBacked & ~Copyable {
   }
 }
 
-extension ReceiveMessageFrom where Self: DescriptorBacked & ~Copyable {
+extension AddressedMessageReceiving where Self: DescriptorBacked & ~Copyable {
   /// recvmsg(2) with `msg_name` on the descriptor. An address longer than 128 bytes is cut.
   ///
-  /// - Throws: the error of recvmsg(2). An address that ``ReceiveMessageFrom/Address`` cannot read
+  /// - Throws: the error of recvmsg(2). An address that ``AddressedMessageReceiving/Address`` cannot read
   ///   is no error.
-  public borrowing func receiveMessageFrom(
+  public borrowing func receiveAddressedMessage(
     into buffers: borrowing ScatterBuffers, ancillary: inout AncillaryData, options: ReceiveOptions
   ) throws(Errno) -> (result: ReceiveResult, sender: Address?) {
     var storage = InlineArray<128, UInt8>(repeating: 0)
@@ -111,7 +111,7 @@ extension DescriptorBacked where Self: ~Copyable {
     // SAFETY: the control memory is handed back in both outcomes, with the length that the kernel
     // wrote.
     let control = unsafe ancillary.unsafeBeginReceive()
-    let outcome: ReceiveOutcome
+    let outcome: SystemReceiveResult
     do throws(Errno) {
       outcome = try withUnsafeFileDescriptor { (descriptor) throws(Errno) in
         try unsafe buffers.vector.withUnsafeEntries { (vector) throws(Errno) in
@@ -135,9 +135,9 @@ extension DescriptorBacked where Self: ~Copyable {
   }
 }
 
-extension OwnedFd: DescriptorBacked, SendMessage, ReceiveMessage {}
+extension OwnedFd: DescriptorBacked, MessageSending, MessageReceiving {}
 
-extension FileDescriptor: DescriptorBacked, SendMessage, ReceiveMessage {
+extension FileDescriptor: DescriptorBacked, MessageSending, MessageReceiving {
   /// Hands the descriptor itself to `body`. Nobody owns it here: that it stays open is the caller's
   /// promise.
   public func withUnsafeFileDescriptor<R: ~Copyable, E: Error>(

@@ -21,7 +21,7 @@ public struct ReceivedDescriptors: ~Copyable, Sendable {
   public let failures: [DescriptorFailure]
 }
 
-extension DescriptorBacked where Self: SendMessage & ~Copyable {
+extension DescriptorBacked where Self: MessageSending & ~Copyable {
   /// Sends a payload with one descriptor, on a connected Unix-domain socket. The receiver gets a
   /// descriptor of its own for the same open file.
   ///
@@ -81,7 +81,7 @@ extension DescriptorBacked where Self: SendMessage & ~Copyable {
   }
 }
 
-extension DescriptorBacked where Self: ReceiveMessage & ~Copyable {
+extension DescriptorBacked where Self: MessageReceiving & ~Copyable {
   /// Receives bytes with up to `maximum` descriptors. Those beyond are closed and counted: more may
   /// arrive than there was room for.
   ///

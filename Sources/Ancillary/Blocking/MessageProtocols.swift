@@ -3,7 +3,7 @@ public import SystemPackage
 
 /// A socket that can send messages with ancillary data. Third parties conform their own; whatever
 /// has a descriptor gets it from ``DescriptorBacked`` for free.
-public protocol SendMessage: ~Copyable {
+public protocol MessageSending: ~Copyable {
   /// Sends one message, and waits while there is no room for it, unless `options` has
   /// ``SendOptions/doNotWait``.
   ///
@@ -16,7 +16,7 @@ public protocol SendMessage: ~Copyable {
 }
 
 /// A socket that can send messages with ancillary data to an address.
-public protocol SendMessageTo: ~Copyable {
+public protocol AddressedMessageSending: ~Copyable {
   /// What names a receiver: ``UnixAddress``, ``InternetAddress``, or a type of your own.
   associatedtype Address: SocketAddress
 
@@ -32,7 +32,7 @@ public protocol SendMessageTo: ~Copyable {
 }
 
 /// A socket that can receive messages with ancillary data.
-public protocol ReceiveMessage: ~Copyable {
+public protocol MessageReceiving: ~Copyable {
   /// Waits for a message, unless `options` has ``ReceiveOptions/doNotWait``, and owns the
   /// descriptors it brings in `ancillary`.
   ///
@@ -43,7 +43,7 @@ public protocol ReceiveMessage: ~Copyable {
 }
 
 /// A socket that can receive messages with ancillary data, and tell where they came from.
-public protocol ReceiveMessageFrom: ~Copyable {
+public protocol AddressedMessageReceiving: ~Copyable {
   /// What names a sender: ``UnixAddress``, ``InternetAddress``, or a type of your own.
   associatedtype Address: SocketAddress
 
@@ -53,7 +53,7 @@ public protocol ReceiveMessageFrom: ~Copyable {
   /// - Returns: also the sender's address; `nil` when the system gave none that ``Address`` can
   ///   read.
   /// - Throws: the error of recvmsg(2). Truncation is no error: see ``ReceiveResult/flags``.
-  borrowing func receiveMessageFrom(
+  borrowing func receiveAddressedMessage(
     into buffers: borrowing ScatterBuffers, ancillary: inout AncillaryData, options: ReceiveOptions
   ) throws(Errno) -> (result: ReceiveResult, sender: Address?)
 }

@@ -31,8 +31,8 @@ public struct MessageReceiver: ~Copyable, ~Escapable {
 
   /// Receives a message and its ancillary data.
   ///
-  /// - Throws: what the socket's ``ReceiveMessage`` throws.
-  public consuming func receive<S: ReceiveMessage & ~Copyable>(
+  /// - Throws: what the socket's ``MessageReceiving`` throws.
+  public consuming func receive<S: MessageReceiving & ~Copyable>(
     on socket: borrowing S, ancillary: inout AncillaryData
   ) throws(Errno) -> ReceiveResult {
     try socket.receiveMessage(into: buffers, ancillary: &ancillary, options: options)
@@ -41,8 +41,8 @@ public struct MessageReceiver: ~Copyable, ~Escapable {
   /// Receives a message without room for ancillary data: what comes of it is closed by the system,
   /// and shows as ``ReceiveFlags/controlTruncated``.
   ///
-  /// - Throws: what the socket's ``ReceiveMessage`` throws.
-  public consuming func receive<S: ReceiveMessage & ~Copyable>(on socket: borrowing S) throws(Errno)
+  /// - Throws: what the socket's ``MessageReceiving`` throws.
+  public consuming func receive<S: MessageReceiving & ~Copyable>(on socket: borrowing S) throws(Errno)
     -> ReceiveResult
   {
     var none = AncillaryData()
@@ -51,10 +51,10 @@ public struct MessageReceiver: ~Copyable, ~Escapable {
 
   /// Receives a message, its ancillary data and where it came from.
   ///
-  /// - Throws: what the socket's ``ReceiveMessageFrom`` throws.
-  public consuming func receiveFrom<S: ReceiveMessageFrom & ~Copyable>(
+  /// - Throws: what the socket's ``AddressedMessageReceiving`` throws.
+  public consuming func receiveAddressed<S: AddressedMessageReceiving & ~Copyable>(
     on socket: borrowing S, ancillary: inout AncillaryData
   ) throws(Errno) -> (result: ReceiveResult, sender: S.Address?) {
-    try socket.receiveMessageFrom(into: buffers, ancillary: &ancillary, options: options)
+    try socket.receiveAddressedMessage(into: buffers, ancillary: &ancillary, options: options)
   }
 }

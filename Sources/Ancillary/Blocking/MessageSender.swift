@@ -41,8 +41,8 @@ public struct MessageSender: ~Copyable, ~Escapable {
 
   /// Sends the message on a socket that is connected.
   ///
-  /// - Throws: what the socket's ``SendMessage`` throws.
-  public consuming func send<S: SendMessage & ~Copyable>(on socket: borrowing S) throws(Errno)
+  /// - Throws: what the socket's ``MessageSending`` throws.
+  public consuming func send<S: MessageSending & ~Copyable>(on socket: borrowing S) throws(Errno)
     -> Int
   {
     try socket.sendMessage(buffers, ancillary: ancillary, options: options)
@@ -50,8 +50,8 @@ public struct MessageSender: ~Copyable, ~Escapable {
 
   /// Sends the message to an address.
   ///
-  /// - Throws: what the socket's ``SendMessageTo`` throws.
-  public consuming func send<S: SendMessageTo & ~Copyable>(
+  /// - Throws: what the socket's ``AddressedMessageSending`` throws.
+  public consuming func send<S: AddressedMessageSending & ~Copyable>(
     to address: S.Address, on socket: borrowing S
   ) throws(Errno)
     -> Int

@@ -69,7 +69,7 @@ func sendMessageCall(
 }
 
 /// What recvmsg(2) wrote back.
-struct ReceiveOutcome {
+struct SystemReceiveResult {
   let byteCount: Int
   let nameLength: Int
   let controlLength: Int
@@ -80,7 +80,7 @@ struct ReceiveOutcome {
 func receiveMessageCall(
   _ number: Int32, name: UnsafeMutableRawBufferPointer, vector: UnsafeBufferPointer<iovec>,
   control: UnsafeMutableRawBufferPointer, flags: Int32
-) throws(Errno) -> ReceiveOutcome {
+) throws(Errno) -> SystemReceiveResult {
   while true {
     // SAFETY: the caller lends all of the memory for the call; the vector itself is only read.
     var header = unsafe msghdr()
@@ -92,7 +92,7 @@ func receiveMessageCall(
     unsafe header.msg_controllen = numericCast(control.count)
     let received = unsafe recvmsg(number, &header, flags)
     if received >= 0 {
-      return unsafe ReceiveOutcome(
+      return unsafe SystemReceiveResult(
         byteCount: received, nameLength: Int(header.msg_namelen),
         controlLength: Int(header.msg_controllen),
         flags: header.msg_flags)

@@ -25,7 +25,7 @@ public import MessageSockets
 /// **Descriptors.** The requests of a peer that are not answered hold up to
 /// ``RequestLimits/unansweredRequests`` times ``RequestLimits/descriptorsPerFrame`` descriptors,
 /// 16,192 by default. Give the limits that the use needs, or the socket a ``ReceivePolicy`` with
-/// ``ReceivePolicy/descriptorsHeld``, which ends the channel of a peer that exceeds it; see
+/// ``ReceivePolicy/maximumDescriptorsHeld``, which ends the channel of a peer that exceeds it; see
 /// <doc:RequestsAndReplies>.
 public final class RequestChannel<Socket: UnixConnection>: Sendable {
   private let connection: RequestConnection<Socket>

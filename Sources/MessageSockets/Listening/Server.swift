@@ -32,7 +32,7 @@ struct Server<Listener: SocketListener>: Sendable {
     self.limits = limits
     self.onError = onError
     self.handler = handler
-    places = Places(limits.connections)
+    places = Places(limits.maximumConnections)
     connections = AsyncStream.makeStream()
   }
 

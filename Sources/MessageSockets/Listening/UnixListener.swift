@@ -123,7 +123,7 @@ public actor UnixListener<Connection: UnixConnection>: SocketListener {
     let descriptor = try Connection.form.make(settings: settings)
     let file = try binding.bind(descriptor, to: address)
     // Connections inherit it: nothing can be sent to one that has not been accepted yet.
-    if policy.descriptorsPerMessage == 0 { try descriptor.refuseDescriptors() }
+    if policy.maximumDescriptorsPerMessage == 0 { try descriptor.refuseDescriptors() }
     let channel = try Connection.form.listen(
       descriptor, boundTo: file, at: AnySocketAddress(address), backlog: backlog, on: loop)
     return UnixListener(

@@ -10,7 +10,7 @@ public import SystemPackage
 /// The descriptors are given away once, as a whole by ``takeDescriptors()`` or one by one by
 /// ``takeDescriptor()``. What nobody has taken closes with the message. All descriptors are
 /// close-on-exec (`MSG_CMSG_CLOEXEC`).
-public final class ReceivedMessage: Sendable, ControlMessageCarrier {
+public final class ReceivedMessage: Sendable, ControlMessageContainer {
   /// The bytes.
   public let payload: [UInt8]
 
@@ -19,7 +19,7 @@ public final class ReceivedMessage: Sendable, ControlMessageCarrier {
   public let descriptorCount: Int
 
   /// How many bytes arrived; with ``ReceiveOptions/fullLength`` how many the message had, also
-  /// where ``payload`` has fewer. See ``ReceiveOutcome/fullLength``.
+  /// where ``payload`` has fewer. See ``DeliveryStatus/fullLength``.
   public let byteCount: Int
 
   private let messageFlags: Int32
@@ -72,7 +72,7 @@ public final class ReceivedMessage: Sendable, ControlMessageCarrier {
   public var control: ControlMessageBuffer { metadata?.control ?? ControlMessageBuffer() }
 
   /// What did not arrive.
-  public var outcome: ReceiveOutcome { ReceiveOutcome(flags: messageFlags, metadata) }
+  public var outcome: DeliveryStatus { DeliveryStatus(flags: messageFlags, metadata) }
 
   /// Flags of the message, as ``ReceiveFlags/endOfRecord``. What is missing, ``outcome`` says. The
   /// C name is `msg_flags`.

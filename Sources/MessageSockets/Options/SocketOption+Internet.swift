@@ -11,32 +11,32 @@ extension SocketOption where Value == Bool {
   /// Holds back small pieces until this option is off again. The C name is `TCP_CORK`.
   public static var cork: SocketOption { tcp(cms_tcp_cork) }
 
-  /// Attaches the number of unread bytes to each TCP receive: ``ControlMessageCarrier/bytesLeft``.
+  /// Attaches the number of unread bytes to each TCP receive: ``ControlMessageContainer/bytesLeft``.
   /// The C name is `TCP_INQ`, since Linux 4.18.
   public static var reportBytesLeftTCP: SocketOption { tcp(cms_tcp_inq) }
 
   /// Attaches the destination address and interface of each IPv4 packet:
-  /// ``ControlMessageCarrier/packetInfoV4``. The C name is `IP_PKTINFO`.
+  /// ``ControlMessageContainer/packetInfoV4``. The C name is `IP_PKTINFO`.
   public static var packetInfoV4: SocketOption { ipv4(cms_ip_pktinfo) }
 
   /// Attaches the destination address and interface of each IPv6 packet:
-  /// ``ControlMessageCarrier/packetInfoV6``. The C name is `IPV6_RECVPKTINFO`.
+  /// ``ControlMessageContainer/packetInfoV6``. The C name is `IPV6_RECVPKTINFO`.
   public static var packetInfoV6: SocketOption { ipv6(cms_ipv6_recvpktinfo) }
 
-  /// Attaches the time to live of each IPv4 packet: ``ControlMessageCarrier/hopLimit``. The C name
+  /// Attaches the time to live of each IPv4 packet: ``ControlMessageContainer/hopLimit``. The C name
   /// is `IP_RECVTTL`.
   public static var receiveHopLimitV4: SocketOption { ipv4(cms_ip_recvttl) }
 
-  /// Attaches the hop limit of each IPv6 packet: ``ControlMessageCarrier/hopLimit``. The C name is
+  /// Attaches the hop limit of each IPv6 packet: ``ControlMessageContainer/hopLimit``. The C name is
   /// `IPV6_RECVHOPLIMIT`.
   public static var receiveHopLimitV6: SocketOption { ipv6(cms_ipv6_recvhoplimit) }
 
   /// Attaches the type of service and ECN of each IPv4 packet:
-  /// ``ControlMessageCarrier/trafficClass``. The C name is `IP_RECVTOS`.
+  /// ``ControlMessageContainer/trafficClass``. The C name is `IP_RECVTOS`.
   public static var receiveTrafficClassV4: SocketOption { ipv4(cms_ip_recvtos) }
 
   /// Attaches the traffic class and ECN of each IPv6 packet:
-  /// ``ControlMessageCarrier/trafficClass``. The C name is `IPV6_RECVTCLASS`.
+  /// ``ControlMessageContainer/trafficClass``. The C name is `IPV6_RECVTCLASS`.
   public static var receiveTrafficClassV6: SocketOption { ipv6(cms_ipv6_recvtclass) }
 
   /// Keeps network errors, such as an unreachable port, in the error queue of an IPv4 socket, with
@@ -54,11 +54,11 @@ extension SocketOption where Value == Bool {
   public static var errorQueueV6: SocketOption { ipv6(cms_ipv6_recverr) }
 
   /// Attaches the original destination of redirected IPv4 packets, for transparent proxies:
-  /// ``ControlMessageCarrier/originalDestination``. The C name is `IP_RECVORIGDSTADDR`.
+  /// ``ControlMessageContainer/originalDestination``. The C name is `IP_RECVORIGDSTADDR`.
   public static var originalDestinationV4: SocketOption { ipv4(cms_ip_recvorigdstaddr) }
 
   /// Attaches the original destination of redirected IPv6 packets, for transparent proxies:
-  /// ``ControlMessageCarrier/originalDestination``. The C name is `IPV6_RECVORIGDSTADDR`.
+  /// ``ControlMessageContainer/originalDestination``. The C name is `IPV6_RECVORIGDSTADDR`.
   public static var originalDestinationV6: SocketOption { ipv6(cms_ipv6_recvorigdstaddr) }
 
   /// Limits an IPv6 socket to IPv6, so that an IPv4 socket can be bound to the same port. Set it
@@ -66,7 +66,7 @@ extension SocketOption where Value == Bool {
   public static var onlyV6: SocketOption { ipv6(cms_ipv6_v6only) }
 
   /// Joins several UDP messages of one sender into one receive:
-  /// ``ControlMessageCarrier/segmentSize`` tells where to cut. The C name is `UDP_GRO`, since Linux
+  /// ``ControlMessageContainer/segmentSize`` tells where to cut. The C name is `UDP_GRO`, since Linux
   /// 5.0.
   public static var coalesceReceives: SocketOption { udp(cms_udp_gro) }
 }

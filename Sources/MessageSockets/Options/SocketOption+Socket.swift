@@ -27,7 +27,7 @@ extension SocketOption where Value == Bool {
   public static var passCredentials: SocketOption { socket(cms_so_passcred) }
 
   /// Attaches the sender's security label to each message of a Unix socket:
-  /// ``ControlMessageCarrier/securityLabel``. The C name is `SO_PASSSEC`.
+  /// ``ControlMessageContainer/securityLabel``. The C name is `SO_PASSSEC`.
   public static var passSecurityLabel: SocketOption { socket(cms_so_passsec) }
 
   /// Attaches a descriptor of the sender's process to each message of a Unix socket:
@@ -40,15 +40,15 @@ extension SocketOption where Value == Bool {
   public static var passDescriptors: SocketOption { socket(cms_so_passrights) }
 
   /// Attaches the number of unread bytes to each receive on a Unix stream:
-  /// ``ControlMessageCarrier/bytesLeft``. The C name is `SO_INQ`, since Linux 6.17.
+  /// ``ControlMessageContainer/bytesLeft``. The C name is `SO_INQ`, since Linux 6.17.
   public static var reportBytesLeft: SocketOption { socket(cms_so_inq) }
 
   /// Attaches the time of arrival, in nanoseconds, to each message:
-  /// ``ControlMessageCarrier/timestamp``. The C name is `SO_TIMESTAMPNS`.
+  /// ``ControlMessageContainer/timestamp``. The C name is `SO_TIMESTAMPNS`.
   public static var timestamps: SocketOption { socket(cms_so_timestampns) }
 
   /// Attaches how many messages were dropped because the queue was full (UDP):
-  /// ``ControlMessageCarrier/droppedMessages``. The C name is `SO_RXQ_OVFL`.
+  /// ``ControlMessageContainer/droppedMessages``. The C name is `SO_RXQ_OVFL`.
   public static var reportDroppedMessages: SocketOption { socket(cms_so_rxq_ovfl) }
 
   /// Attaches the routing mark of each packet. The C name is `SO_RCVMARK`, since Linux 5.19.

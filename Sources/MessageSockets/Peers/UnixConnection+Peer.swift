@@ -60,7 +60,7 @@ extension UnixSocket {
   /// - Parameters:
   ///   - process: also a descriptor for the sender's process: ``ReceivedMessage/takeProcess()``.
   ///     Linux 6.5.
-  ///   - securityLabel: also its label: ``ControlMessageCarrier/securityLabel``.
+  ///   - securityLabel: also its label: ``ControlMessageContainer/securityLabel``.
   /// - Throws: ``SocketError``: `notSupported` where the kernel cannot do what was asked for;
   ///   `closed`.
   public nonisolated func identifySenders(process: Bool = false, securityLabel: Bool = false)

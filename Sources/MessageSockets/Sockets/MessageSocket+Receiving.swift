@@ -21,7 +21,7 @@ extension MessageSocket {
   ///     - ``ReceiveOptions/peek`` returns a copy and leaves the message; the copy has descriptors
   ///       of its own.
   ///     - ``ReceiveOptions/errorQueue`` waits for the next entry of the socket's error queue,
-  ///       which messages do not pass: ``ControlMessageCarrier/extendedError`` (with
+  ///       which messages do not pass: ``ControlMessageContainer/extendedError`` (with
   ///       ``SocketOption/errorQueueV4``).
   ///     - ``ReceiveOptions/outOfBand`` does not wait for messages, nor for a byte that was not
   ///       announced: then it fails (`EINVAL`). The kernel drops the byte when the stream is read
@@ -106,14 +106,14 @@ extension MessageSocket {
   public nonisolated func receiveMessage(
     into payload: inout OutputRawSpan, options: ReceiveOptions = [],
     deadline: ContinuousClock.Instant? = nil
-  ) async throws -> ReceivedParts? {
+  ) async throws -> ReceivedEnvelope? {
     try await receive(into: &payload, timeout: Duration(until: deadline), options)
   }
 
   @inline(__always)
   private nonisolated func receive(
     into payload: inout OutputRawSpan, timeout: Duration?, _ options: ReceiveOptions
-  ) async throws -> ReceivedParts? {
+  ) async throws -> ReceivedEnvelope? {
     let memory = unsafe try Self.freePart(of: &payload)
     let channel = channel
     guard channel.isOnLoop else {
@@ -123,7 +123,7 @@ extension MessageSocket {
     }
     let received = unsafe try await channel.receive(
       into: memory, flags: options.rawValue, timeout: timeout)
-    return Self.add(unsafe try ReceivedParts(received, channel, in: memory, options), to: &payload)
+    return Self.add(unsafe try ReceivedEnvelope(received, channel, in: memory, options), to: &payload)
   }
 
   // Never inlined, these two: what they need would stay with the task as long as that waits.
@@ -143,8 +143,8 @@ extension MessageSocket {
   }
 
   @inline(never)
-  private static func add(_ parts: consuming ReceivedParts?, to payload: inout OutputRawSpan)
-    -> ReceivedParts?
+  private static func add(_ parts: consuming ReceivedEnvelope?, to payload: inout OutputRawSpan)
+    -> ReceivedEnvelope?
   {
     guard let parts else { return nil }
     let count = parts.writtenCount
@@ -158,10 +158,10 @@ extension MessageSocket {
 
   private func receiveOnLoop(
     into memory: SendableMemory, timeout: Duration?, _ options: ReceiveOptions
-  ) async throws -> ReceivedParts? {
+  ) async throws -> ReceivedEnvelope? {
     let received = unsafe try await channel.receive(
       into: memory.bytes, flags: options.rawValue, timeout: timeout)
-    return unsafe try ReceivedParts(received, channel, in: memory.bytes, options)
+    return unsafe try ReceivedEnvelope(received, channel, in: memory.bytes, options)
   }
 
   /// The messages that arrive from now on; ends when the peer has closed.
@@ -195,7 +195,7 @@ extension MessageSocket {
   /// Sets what peers may send from now on, however it is received. What has been received ahead was
   /// judged when it arrived.
   ///
-  /// With a limit of ``ReceivePolicy/descriptorsHeld`` it returns when nothing is received ahead
+  /// With a limit of ``ReceivePolicy/maximumDescriptorsHeld`` it returns when nothing is received ahead
   /// any more.
   ///
   /// - Throws: ``SocketError``: `closed`.

@@ -89,7 +89,7 @@ struct Predecessor: Sendable {
     do {
       // Those that have to be refused do not keep others waiting.
       try await control.serve(
-        ServeLimits(connections: 8, gracePeriod: .zero), onError: { tell(.failed($0)) }
+        ServeLimits(maximumConnections: 8, gracePeriod: .zero), onError: { tell(.failed($0)) }
       ) { connection in
         guard try await handOver(to: HandOverLink(socket: connection)) else { return }
         // Out of the hands of what serves here, first: when nothing is left to be served, `run`

@@ -26,7 +26,7 @@ public struct SocketError: Error, Sendable {
 
   /// For ``Code/messageIncomplete``, what is missing; for ``Code/policyViolated``, what was wrong
   /// with the message, whose descriptors are closed.
-  public let outcome: ReceiveOutcome?
+  public let outcome: DeliveryStatus?
 
   /// For ``Code/messageIncomplete``: the message, as far as it arrived. Its type is another
   /// module's.
@@ -39,7 +39,7 @@ public struct SocketError: Error, Sendable {
   package init(
     _ code: Code, _ operation: Operation, errno: Errno? = nil, address: AnySocketAddress? = nil,
     bytesSent: Int = 0,
-    detail: String? = nil, outcome: ReceiveOutcome? = nil
+    detail: String? = nil, outcome: DeliveryStatus? = nil
   ) {
     self.code = code
     self.errno = errno

@@ -37,7 +37,7 @@ extension IOLoop {
     /// Of these: closed on arrival by a ``ReceivePolicy``, as surplus, as not admitted, or with the
     /// message that it dropped.
     public internal(set) var descriptorsRefused: UInt64 = 0
-    /// Of these: taken out of their messages, or handed over with ``ReceivedParts``. Descriptors
+    /// Of these: taken out of their messages, or handed over with ``ReceivedEnvelope``. Descriptors
     /// that are neither taken nor refused have closed with their message, or are still in it.
     public internal(set) var descriptorsTaken: UInt64 = 0
 

@@ -166,7 +166,7 @@ package final class MessageMetadata: @unchecked Sendable {
   /// descriptors only.
   package internal(set) var control = ControlMessageBuffer()
   /// Why control data is missing, where `MSG_CTRUNC` says that some is.
-  package internal(set) var controlLoss: ControlLoss?
+  package internal(set) var controlTruncation: ControlTruncation?
   /// How long the payload was, where it was longer than what arrived of it.
   package internal(set) var fullLength: Int?
   /// Its payload was cut, and that is to be thrown.
@@ -196,7 +196,7 @@ package final class MessageMetadata: @unchecked Sendable {
     copy.failures = failures
     copy.credentials = credentials
     copy.control = control
-    copy.controlLoss = controlLoss
+    copy.controlTruncation = controlTruncation
     copy.fullLength = fullLength
     copy.evaluation = evaluation?.copy(holding: count)
     copy.sender = sender

@@ -2,7 +2,7 @@
 internal import CMessageSockets
 
 /// Why control data of a message is missing, as far as it can be told.
-public enum ControlLoss: Sendable, Hashable {
+public enum ControlTruncation: Sendable, Hashable {
   /// The control buffer was full: raise ``IOLoop/Configuration/controlBufferSize``.
   case bufferFull
   /// This process had no free descriptor left when it was looked at, just after the message had
@@ -27,7 +27,7 @@ public enum ControlLoss: Sendable, Hashable {
   }
 }
 
-extension ControlLoss: CustomStringConvertible {
+extension ControlTruncation: CustomStringConvertible {
   public var description: String {
     switch self {
     case .bufferFull: "the buffer was full"

@@ -15,8 +15,8 @@ extension OpenSocket {
     let policy = policy?.policy ?? ReceivePolicy()
     // An entry of the error queue has a copy of what was sent; nothing of a message is lost.
     let isMessage = flags & cms_msg_errqueue == 0
-    let throwsPayloadLoss = isCut && isMessage && policy.payloadTruncation == .throwError
-    let throwsControlLoss = lacksControl && policy.controlTruncation == .throwError
+    let throwsPayloadLoss = isCut && isMessage && policy.onPayloadTruncation == .throwError
+    let throwsControlLoss = lacksControl && policy.onControlTruncation == .throwError
     guard throwsPayloadLoss || throwsControlLoss else { return }
     outcome.withMetadata { metadata in
       metadata.throwsPayloadLoss = throwsPayloadLoss
@@ -42,7 +42,7 @@ extension SocketError {
   ///
   /// - Parameter message: What arrived.
   package static func messageIncomplete(
-    _ outcome: ReceiveOutcome, keeping message: any AnyObject & Sendable
+    _ outcome: DeliveryStatus, keeping message: any AnyObject & Sendable
   ) -> SocketError {
     var error = SocketError(
       .messageIncomplete, .receive, detail: outcome.description, outcome: outcome)

@@ -20,7 +20,7 @@ final class PolicyEnforcer: @unchecked Sendable {
 
   /// Whether so many descriptors wait to be closed that receiving is to stop.
   var hasTooManyUnclosed: Bool { closing.isFull(bound: ClosingLimits.forPeer) }
-  var permitsReceivingAhead: Bool { policy.descriptorsHeld == nil }
+  var permitsReceivingAhead: Bool { policy.maximumDescriptorsHeld == nil }
 
   func hold(_ count: Int) {
     if count == 0 { return }
@@ -47,8 +47,8 @@ final class PolicyEnforcer: @unchecked Sendable {
   }
 
   private func moveSurplus(from descriptors: inout OwnedFds, to toClose: inout OwnedFds) -> Int {
-    let free = policy.descriptorsHeld.map { max(0, $0 - held.load(ordering: .relaxed)) } ?? .max
-    let surplus = max(0, descriptors.count - min(policy.descriptorsPerMessage, free))
+    let free = policy.maximumDescriptorsHeld.map { max(0, $0 - held.load(ordering: .relaxed)) } ?? .max
+    let surplus = max(0, descriptors.count - min(policy.maximumDescriptorsPerMessage, free))
     for _ in 0..<surplus { toClose.append(descriptors.takeLast()!) }
     return surplus
   }
@@ -74,19 +74,19 @@ final class PolicyEnforcer: @unchecked Sendable {
     return refused
   }
 
-  private func violation(_ outcome: ReceiveOutcome) -> SocketError? {
+  private func violation(_ outcome: DeliveryStatus) -> SocketError? {
     let isViolated =
-      outcome.surplus > 0 && policy.surplus == .throwError
-      || !outcome.refused.isEmpty && policy.refused == .throwError
+      outcome.surplus > 0 && policy.onSurplus == .throwError
+      || !outcome.refused.isEmpty && policy.onRefusal == .throwError
     return isViolated
       ? SocketError(.policyViolated, .receive, detail: outcome.description, outcome: outcome) : nil
   }
 }
 
 extension OperationOutcome {
-  borrowing func report(surplus: Int, refused: [RefusedDescriptor]) -> ReceiveOutcome {
-    ReceiveOutcome(
-      flags: messageFlags, failures: metadata?.failures ?? [], loss: metadata?.controlLoss,
+  borrowing func report(surplus: Int, refused: [RefusedDescriptor]) -> DeliveryStatus {
+    DeliveryStatus(
+      flags: messageFlags, failures: metadata?.failures ?? [], loss: metadata?.controlTruncation,
       surplus: surplus,
       refused: refused, fullLength: metadata?.fullLength)
   }

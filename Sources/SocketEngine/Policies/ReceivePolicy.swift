@@ -9,7 +9,7 @@ internal import Ancillary
 /// holds for every way of receiving, from the moment a message arrives: what it does not admit is
 /// closed before anybody sees it.
 /// ```swift
-/// let policy = ReceivePolicy(descriptorsPerMessage: 1, allowed: [.regularFile.requiring(.read).forbidding(.write)])
+/// let policy = ReceivePolicy(maximumDescriptorsPerMessage: 1, allowed: [.regularFile.requiring(.read).forbidding(.write)])
 /// ```
 /// What a socket with a policy closes, and what nobody took of its messages, is closed on another
 /// thread: close(2) of a hostile descriptor (a FUSE file, a lingering socket) may wait for as long
@@ -21,7 +21,7 @@ internal import Ancillary
 public struct ReceivePolicy: Sendable, Hashable {
   /// What happens to a message that does not keep to a rule.
   public enum Reaction: Sendable {
-    /// It is delivered without what is not admitted, and ``ReceiveOutcome`` says so.
+    /// It is delivered without what is not admitted, and ``DeliveryStatus`` says so.
     case report
     /// The receive throws ``SocketError`` with the ``SocketError/outcome``. A message with
     /// descriptors that are not admitted is dropped with all of its descriptors, and the code is
@@ -35,7 +35,7 @@ public struct ReceivePolicy: Sendable, Hashable {
   /// With 0 the kernel is asked to refuse them, so that the sender gets `EPERM` (`SO_PASSRIGHTS`,
   /// Linux 6.16); older kernels deliver them, and so does any with what was sent before; they are
   /// closed then.
-  public var descriptorsPerMessage: Int
+  public var maximumDescriptorsPerMessage: Int
 
   /// How many descriptors the socket's messages may hold together: those in messages that were
   /// handed out and from which they have not been taken, and in messages received ahead. Nil: no
@@ -43,11 +43,11 @@ public struct ReceivePolicy: Sendable, Hashable {
   ///
   /// A message holds until its descriptors are taken or it is dropped. With this limit nothing is
   /// received ahead (``MessageSocket/messages``), so that a fast sender alone cannot exceed it.
-  /// What is received into the caller's memory (``ReceivedParts``) counts as taken at once.
-  public var descriptorsHeld: Int?
+  /// What is received into the caller's memory (``ReceivedEnvelope``) counts as taken at once.
+  public var maximumDescriptorsHeld: Int?
 
   /// What to do with a message that has more descriptors than admitted.
-  public var surplus: Reaction = .report
+  public var onSurplus: Reaction = .report
 
   /// Which descriptors are admitted: those that any of the rules admits. Nil: all. Looking costs
   /// about 1 to 5 µs for each descriptor, on the loop, and never waits (``OwnedFd/facts``).
@@ -55,49 +55,49 @@ public struct ReceivePolicy: Sendable, Hashable {
 
   /// What to do with a message that has a descriptor that is not admitted. With ``Reaction/report``
   /// the descriptors behind it move up, so that positions change their meaning: look at
-  /// ``ReceiveOutcome/refused`` then.
-  public var refused: Reaction = .throwError
+  /// ``DeliveryStatus/refused`` then.
+  public var onRefusal: Reaction = .throwError
 
   /// What to do with a message whose payload is longer than the buffer: by default it is thrown, in
   /// an error that has what arrived (``SocketError/Code/messageIncomplete``). With
-  /// ``Reaction/report`` it is returned, and only its ``ReceiveOutcome`` says so. (`MSG_TRUNC`; not
+  /// ``Reaction/report`` it is returned, and only its ``DeliveryStatus`` says so. (`MSG_TRUNC`; not
   /// on streams, which keep the rest.)
-  public var payloadTruncation: Reaction = .throwError
+  public var onPayloadTruncation: Reaction = .throwError
 
-  /// What to do with a message of which control data is missing, ``ReceiveOutcome/controlLoss`` or
-  /// ``ReceiveOutcome/failures``: by default it is thrown, as for ``payloadTruncation``.
+  /// What to do with a message of which control data is missing, ``DeliveryStatus/controlTruncation`` or
+  /// ``DeliveryStatus/failures``: by default it is thrown, as for ``onPayloadTruncation``.
   /// (`MSG_CTRUNC`)
-  public var controlTruncation: Reaction = .throwError
+  public var onControlTruncation: Reaction = .throwError
 
   /// A policy about descriptors; what happens on a violation can be set afterwards.
   ///
-  /// - Precondition: `descriptorsHeld` is not negative. `descriptorsPerMessage` is brought into its
+  /// - Precondition: `maximumDescriptorsHeld` is not negative. `maximumDescriptorsPerMessage` is brought into its
   ///   range.
   public init(
-    descriptorsPerMessage: Int = 253, descriptorsHeld: Int? = nil,
+    maximumDescriptorsPerMessage: Int = 253, maximumDescriptorsHeld: Int? = nil,
     allowed: [AllowedDescriptor]? = nil
   ) {
-    precondition(descriptorsHeld ?? 0 >= 0, "A negative number of descriptors cannot be held")
-    self.descriptorsPerMessage = min(
-      max(0, descriptorsPerMessage), ControlMessages.maximumDescriptors)
-    self.descriptorsHeld = descriptorsHeld
+    precondition(maximumDescriptorsHeld ?? 0 >= 0, "A negative number of descriptors cannot be held")
+    self.maximumDescriptorsPerMessage = min(
+      max(0, maximumDescriptorsPerMessage), ControlMessages.maximumDescriptors)
+    self.maximumDescriptorsHeld = maximumDescriptorsHeld
     self.allowed = allowed
   }
 
   /// No descriptors at all.
-  public static var noDescriptors: ReceivePolicy { ReceivePolicy(descriptorsPerMessage: 0) }
+  public static var noDescriptors: ReceivePolicy { ReceivePolicy(maximumDescriptorsPerMessage: 0) }
 
   /// Everything is admitted, and a message of which something is missing is returned all the same:
-  /// for a relay, which passes on what it gets and looks at each ``ReceiveOutcome``.
+  /// for a relay, which passes on what it gets and looks at each ``DeliveryStatus``.
   public static var reportingLoss: ReceivePolicy {
     var policy = ReceivePolicy()
-    policy.payloadTruncation = .report
-    policy.controlTruncation = .report
+    policy.onPayloadTruncation = .report
+    policy.onControlTruncation = .report
     return policy
   }
 
   var isUnrestricted: Bool { self == ReceivePolicy() }
-  package var admitsDescriptors: Bool { descriptorsPerMessage > 0 }
+  package var admitsDescriptors: Bool { maximumDescriptorsPerMessage > 0 }
 
   /// What is wrong with a descriptor; nil if a rule admits it. Of several violations the one that
   /// was nearest to being allowed.

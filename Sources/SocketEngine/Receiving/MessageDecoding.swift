@@ -26,7 +26,7 @@ extension Operation {
         mayLeaveControlOfVainTries
         ? unsafe ControlMessages.startOfLastCredentials(in: control.bytes) : 0
       let end = min(start + Int(unsafe header.pointee.control_length), control.count)
-      outcome.noteControlLoss(free: control.count - end, on: descriptor)
+      outcome.noteControlTruncation(free: control.count - end, on: descriptor)
       // SAFETY: the kernel has filled these bytes of the control block that was lent for this
       // operation.
       unsafe outcome.absorb(control: UnsafeMutableRawBufferPointer(rebasing: control[start..<end]))
@@ -56,10 +56,10 @@ extension OperationOutcome {
 
   /// Asks why control data is missing, if any is: before the descriptors that came are closed or
   /// used.
-  mutating func noteControlLoss(free: @autoclosure () -> Int, on number: Int32) {
+  mutating func noteControlTruncation(free: @autoclosure () -> Int, on number: Int32) {
     if messageFlags & cms_msg_ctrunc == 0 { return }
-    let loss = ControlLoss(free: free(), number: number)
-    withMetadata { $0.controlLoss = loss }
+    let loss = ControlTruncation(free: free(), number: number)
+    withMetadata { $0.controlTruncation = loss }
   }
 
   @unsafe
@@ -79,7 +79,7 @@ extension OperationOutcome {
     }
     payload = unsafe [UInt8](UnsafeRawBufferPointer(received.payload))
     let controlLength = unsafe received.control.count
-    noteControlLoss(free: controlSize - controlLength, on: number)
+    noteControlTruncation(free: controlSize - controlLength, on: number)
     unsafe absorb(control: received.control)
     let fullLength = unsafe received.fullLength
     if byteCount > 0, fullLength > byteCount { withMetadata { $0.fullLength = fullLength } }

@@ -27,7 +27,7 @@ final class ClientConnection: Sendable {
 
   init(_ socket: UnixStream, _ limits: VarlinkLimits) {
     let format = FrameFormat.zeroTerminated(
-      maximumSize: limits.messageSize, maximumDescriptors: limits.descriptorsPerMessage)
+      maximumSize: limits.messageSize, maximumDescriptors: limits.maximumDescriptorsPerMessage)
     channel = FramedChannel(socket, format: format)
     self.limits = limits
   }

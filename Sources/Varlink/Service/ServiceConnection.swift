@@ -27,7 +27,7 @@ final class ServiceConnection: Sendable {
     channel = FramedChannel(
       socket,
       format: .zeroTerminated(
-        maximumSize: limits.messageSize, maximumDescriptors: limits.descriptorsPerMessage))
+        maximumSize: limits.messageSize, maximumDescriptors: limits.maximumDescriptorsPerMessage))
   }
 
   /// Until the client closes the connection, the server stops, or it cannot go on.
@@ -163,7 +163,7 @@ final class ServiceConnection: Sendable {
     var (bytes, descriptors) = ahead.withLock { ahead in
       (ahead.reduce(0) { $0 + cost(of: $1) }, ahead.reduce(0) { $0 + $1.descriptorCount })
     }
-    while bytes <= limits.messageSize, descriptors <= limits.descriptorsPerMessage {
+    while bytes <= limits.messageSize, descriptors <= limits.maximumDescriptorsPerMessage {
       guard let frame = try await channel.receive() else { return .clientHasGone }
       bytes += cost(of: frame)
       descriptors += frame.descriptorCount

@@ -61,7 +61,7 @@ public final class VarlinkCall: Sendable {
     return try outgoing.withLock { outgoing in
       if outgoing.isFinished { throw VarlinkFailure(.callFinished) }
       let count = outgoing.pushed.count
-      guard count < connection.limits.descriptorsPerMessage else {
+      guard count < connection.limits.maximumDescriptorsPerMessage else {
         throw FramingError(.tooManyDescriptors, detail: "at most \(count) in a reply")
       }
       outgoing.pushed.append(descriptor.take()!)

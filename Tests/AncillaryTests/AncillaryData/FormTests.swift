@@ -51,7 +51,7 @@ extension OpeningDescriptors {
     }
 
     /// A socket without a descriptor: what was sent is received again.
-    final class Echo: SendMessage, ReceiveMessage {
+    final class Echo: MessageSending, MessageReceiving {
       var messages: [ControlMessageBuffer] = []
       var lengths: [Int] = []
 

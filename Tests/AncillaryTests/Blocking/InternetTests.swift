@@ -43,7 +43,7 @@ extension OpeningDescriptors {
       var data = buffer.ancillaryData()
       var memory = [UInt8](repeating: 0, count: 8)
       var span = memory.mutableSpan
-      let (result, from) = try MessageReceiver(unsafe span.mutableBytes).receiveFrom(
+      let (result, from) = try MessageReceiver(unsafe span.mutableBytes).receiveAddressed(
         on: receiver, ancillary: &data)
       #expect(result.byteCount == 3)
       #expect(from == source)
@@ -127,7 +127,7 @@ extension OpeningDescriptors {
       var data = buffer.ancillaryData()
       var memory = [UInt8](repeating: 0, count: 8)
       var span = memory.mutableSpan
-      let (result, destination) = try MessageReceiver(&span).options(.errorQueue).receiveFrom(
+      let (result, destination) = try MessageReceiver(&span).options(.errorQueue).receiveAddressed(
         on: sender, ancillary: &data)
       #expect(result.flags.contains(.errorQueue))
       #expect(result.byteCount == 4)
@@ -234,7 +234,7 @@ extension OpeningDescriptors {
       var none = AncillaryData()
       var memory = [UInt8](repeating: 0, count: 8)
       var span = memory.mutableSpan
-      let (_, from) = try MessageReceiver(unsafe span.mutableBytes).receiveFrom(
+      let (_, from) = try MessageReceiver(unsafe span.mutableBytes).receiveAddressed(
         on: receiver, ancillary: &none)
       #expect(from == source)
     }

@@ -96,7 +96,7 @@ struct Arrival {
 
 /// Receives one message, with room for `room` bytes of control messages.
 func arrival(
-  on socket: borrowing some ReceiveMessage & ~Copyable, size: Int = 2048, room: Int = 1024,
+  on socket: borrowing some MessageReceiving & ~Copyable, size: Int = 2048, room: Int = 1024,
   options: ReceiveOptions = []
 ) throws -> Arrival {
   var memory = [UInt8](repeating: 0xDD, count: room)
@@ -112,7 +112,7 @@ func arrival(
 
 /// Sends one message with control messages.
 @discardableResult
-func send<S: SendMessageTo & ~Copyable>(
+func send<S: AddressedMessageSending & ~Copyable>(
   _ payload: [UInt8], _ control: ControlMessageBuffer = ControlMessageBuffer(),
   to address: S.Address,
   on socket: borrowing S, options: SendOptions = []

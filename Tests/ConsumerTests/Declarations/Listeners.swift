@@ -12,7 +12,7 @@ private func anyListener<Listener: SocketListener>(_ listener: Listener) async t
     let _: Listener.Connection = connection
   }
   try await listener.serve(
-    ServeLimits(connections: 8, gracePeriod: .zero), onError: { (_: any Error) in }
+    ServeLimits(maximumConnections: 8, gracePeriod: .zero), onError: { (_: any Error) in }
   ) { _ in }
   let _: (IOLoop, IOLoopGroup?) = (listener.loop, listener.connectionGroup)
   await listener.close()

@@ -67,7 +67,7 @@ private func look(at message: ReceivedMessage) {
     message.payload, message.byteCount, message.descriptorCount, message.flags
   )
   let _: (Credentials?, AnySocketAddress?) = (message.credentials, message.sender)
-  let outcome: ReceiveOutcome = message.outcome
+  let outcome: DeliveryStatus = message.outcome
   let _: (Bool, Bool, [DescriptorFailure]) = (
     outcome.isPayloadTruncated, outcome.isControlTruncated, outcome.failures
   )

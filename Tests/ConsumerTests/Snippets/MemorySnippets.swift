@@ -11,7 +11,7 @@ import Testing
     // begin SharedMemory
     // The policy lets only memory files in that are sealed.
     let policy = ReceivePolicy(
-      descriptorsPerMessage: 1, allowed: [.memoryFile(sealed: [.shrink, .write])])
+      maximumDescriptorsPerMessage: 1, allowed: [.memoryFile(sealed: [.shrink, .write])])
     let (client, service) = try UnixSeqpacket.makePair()
     try await service.setReceivePolicy(policy)
 

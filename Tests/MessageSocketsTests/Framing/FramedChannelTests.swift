@@ -430,8 +430,8 @@ extension KernelTests {
     @Test func descriptorsThatAreHeldAreBounded() async throws {
       try await withDescriptorOracle { _ in
         let (ours, theirs) = try UnixStream.makePair()
-        var policy = ReceivePolicy(descriptorsHeld: 3)
-        policy.surplus = .throwError
+        var policy = ReceivePolicy(maximumDescriptorsHeld: 3)
+        policy.onSurplus = .throwError
         try await theirs.setReceivePolicy(policy)
         let channel = FramedChannel(theirs, format: .lengthPrefixed())
         let sender = FramedChannel(ours, format: .lengthPrefixed())

@@ -24,7 +24,7 @@ extension KernelTests {
           let words = ["python3", ForeignPeer.script("hostile_memory.py"), path.string, seconds]
           try await ChildProcess.run(words) { _ in
             let hostile = try await listener.accept()
-            try await hostile.setReceivePolicy(ReceivePolicy(descriptorsPerMessage: 1))
+            try await hostile.setReceivePolicy(ReceivePolicy(maximumDescriptorsPerMessage: 1))
             while let message = try await hostile.receiveMessage() {
               let words = String(decoding: message.payload, as: UTF8.self).split(separator: " ")
               let byte = try #require(UInt8(words[1]))

@@ -40,7 +40,7 @@ extension KernelTests {
       try await withDescriptorOracle { loop in
         let (left, right) = try UnixSeqpacket.makePair()
         try await right.setReceivePolicy(
-          ReceivePolicy(descriptorsPerMessage: 253, allowed: [.regularFile]))
+          ReceivePolicy(maximumDescriptorsPerMessage: 253, allowed: [.regularFile]))
         let fifo = try OwnedFd.fifo()
         var many = OwnedFds()
         for _ in 0..<253 { many.append(try fifo.duplicate()) }
@@ -63,7 +63,7 @@ extension KernelTests {
       try await withDescriptorOracle { loop in
         let (left, right) = try UnixSeqpacket.makePair()
         try await right.setReceivePolicy(
-          ReceivePolicy(descriptorsPerMessage: 10, descriptorsHeld: 16))
+          ReceivePolicy(maximumDescriptorsPerMessage: 10, maximumDescriptorsHeld: 16))
         let file = try OwnedFd.numbered(1)
         var many = OwnedFds()
         for _ in 0..<50 { many.append(try file.duplicate()) }
@@ -85,7 +85,7 @@ extension KernelTests {
       try await withDescriptorOracle { _ in
         let lingering = try LingeringConnection()
         let (left, right) = try UnixSeqpacket.makePair()
-        try await right.setReceivePolicy(ReceivePolicy(descriptorsPerMessage: 1))
+        try await right.setReceivePolicy(ReceivePolicy(maximumDescriptorsPerMessage: 1))
         try await left.sendMessage([1], descriptor: lingering.takeSender())
         do {
           let message = try await right.receiveMessage()
@@ -106,7 +106,7 @@ extension KernelTests {
         let sent = lingering.takeSender()
         do {
           let (left, right) = try UnixSeqpacket.makePair()
-          try await right.setReceivePolicy(ReceivePolicy(descriptorsPerMessage: 1))
+          try await right.setReceivePolicy(ReceivePolicy(maximumDescriptorsPerMessage: 1))
           try await left.sendMessage([1], descriptor: sent)
           try sent.close()
           if isClosed {
@@ -130,7 +130,7 @@ extension KernelTests {
         let lingering = try LingeringConnection()
         let sent = lingering.takeSender()
         let (left, right) = try UnixSeqpacket.makePair()
-        try await right.setReceivePolicy(ReceivePolicy(descriptorsPerMessage: 1))
+        try await right.setReceivePolicy(ReceivePolicy(maximumDescriptorsPerMessage: 1))
         try await left.sendMessage([1], descriptor: sent)
         try sent.close()
         let sending = Task(executorPreference: loop.taskExecutor) {
@@ -149,9 +149,9 @@ extension KernelTests {
         let lingering = try LingeringConnection()
         let address = try UnixAddress(abstract: "message-sockets-lingering-\(getpid())")
         let listener = try UnixListener<UnixSeqpacket>.bind(
-          to: address, policy: ReceivePolicy(descriptorsPerMessage: 1))
+          to: address, policy: ReceivePolicy(maximumDescriptorsPerMessage: 1))
         let server = Task(executorPreference: loop.taskExecutor) {
-          try await listener.serve(ServeLimits(connections: 1)) { try await $0.sendMessage([1]) }
+          try await listener.serve(ServeLimits(maximumConnections: 1)) { try await $0.sendMessage([1]) }
         }
         let hostile = try await UnixSeqpacket.connect(to: address)
         try await hostile.sendMessage([1], descriptor: lingering.takeSender())
@@ -299,7 +299,7 @@ extension KernelTests {
               == DescriptorFacts(kind: .regularFile, access: [.read, .write]))
         }
         // Nor does closing it, if nobody has taken it ...
-        try await connection.setReceivePolicy(ReceivePolicy(descriptorsPerMessage: 1))
+        try await connection.setReceivePolicy(ReceivePolicy(maximumDescriptorsPerMessage: 1))
         do { #expect(try await connection.receiveMessage()?.descriptorCount == 1) }
         // ... or if somebody has.
         let taken = try await connection.receiveMessage()?.takeDescriptor()
@@ -310,7 +310,7 @@ extension KernelTests {
 
         // What cannot be closed is bounded: the peer is not heard any more. Another one is.
         let (left, right) = try UnixSeqpacket.makePair()
-        try await right.setReceivePolicy(ReceivePolicy(descriptorsPerMessage: 0))
+        try await right.setReceivePolicy(ReceivePolicy(maximumDescriptorsPerMessage: 0))
         // Without SO_PASSRIGHTS (before Linux 6.16) they arrive anyway.
         try? await right.setOption(.passDescriptors, to: true)
         try await left.sendMessage([1], descriptor: try .event())
@@ -333,7 +333,7 @@ extension KernelTests {
         try await withDescriptorLimit(limit) {
           let lingering = try LingeringConnection()
           let (left, right) = try UnixSeqpacket.makePair()
-          try await right.setReceivePolicy(ReceivePolicy(descriptorsPerMessage: 0))
+          try await right.setReceivePolicy(ReceivePolicy(maximumDescriptorsPerMessage: 0))
           try? await right.setOption(.passDescriptors, to: true)
           try await left.sendMessage([1], descriptor: lingering.takeSender())
           _ = try await right.receiveMessage()
@@ -365,7 +365,7 @@ extension KernelTests {
       try await withDescriptorOracle { _ in
         let lingering = try LingeringConnection()
         let (left, right) = try UnixSeqpacket.makePair()
-        try await right.setReceivePolicy(ReceivePolicy(descriptorsPerMessage: 2))
+        try await right.setReceivePolicy(ReceivePolicy(maximumDescriptorsPerMessage: 2))
         if receivesAhead {
           try await left.sendMessage([0])
           var iterator = right.messages.makeAsyncIterator()
@@ -394,7 +394,7 @@ extension KernelTests {
       try await withDescriptorOracle { loop in
         let address = try UnixAddress(abstract: "message-sockets-again-\(getpid())")
         let listener = try UnixListener<UnixSeqpacket>.bind(
-          to: address, policy: ReceivePolicy(descriptorsPerMessage: 1))
+          to: address, policy: ReceivePolicy(maximumDescriptorsPerMessage: 1))
         var lingering: [LingeringConnection] = []
         let half = ClosingService.maximumThreads / 2
         for _ in 0..<half + 8 {
@@ -408,7 +408,7 @@ extension KernelTests {
         #expect(await areHeldUp(half), "a socket did not linger: the test proves nothing")
         let pipe = try Pipe()
         let (left, right) = try UnixSeqpacket.makePair()
-        try await right.setReceivePolicy(ReceivePolicy(descriptorsPerMessage: 0))
+        try await right.setReceivePolicy(ReceivePolicy(maximumDescriptorsPerMessage: 0))
         try? await right.setOption(.passDescriptors, to: true)
         try await left.sendMessage([1], descriptor: pipe.takeWriter())
         #expect(try await right.receiveMessage()?.outcome.surplus == 1)
@@ -427,7 +427,7 @@ extension KernelTests {
           let limit = ClosingLimits.forConnections(of: 128)
           let address = try UnixAddress(abstract: "message-sockets-ended-\(getpid())")
           let listener = try UnixListener<UnixSeqpacket>.bind(
-            to: address, policy: ReceivePolicy(descriptorsPerMessage: 1))
+            to: address, policy: ReceivePolicy(maximumDescriptorsPerMessage: 1))
           var lingering: [LingeringConnection] = []
           for _ in 0..<limit {
             lingering.append(try LingeringConnection())
@@ -476,8 +476,8 @@ extension KernelTests {
           var all: [UnixSeqpacket] = []
           for _ in 0..<1000 {
             let (left, right) = try UnixSeqpacket.makePair()
-            try await left.setReceivePolicy(ReceivePolicy(descriptorsPerMessage: 1))
-            try await right.setReceivePolicy(ReceivePolicy(descriptorsPerMessage: 1))
+            try await left.setReceivePolicy(ReceivePolicy(maximumDescriptorsPerMessage: 1))
+            try await right.setReceivePolicy(ReceivePolicy(maximumDescriptorsPerMessage: 1))
             all += [left, right]
           }
           let before = ClosingService.shared.threadsStarted
@@ -495,7 +495,7 @@ extension KernelTests {
         let pipe = try Pipe()
         for isClosed in [false, true] {
           let (left, right) = try UnixSeqpacket.makePair()
-          try await right.setReceivePolicy(ReceivePolicy(descriptorsPerMessage: 2))
+          try await right.setReceivePolicy(ReceivePolicy(maximumDescriptorsPerMessage: 2))
           let copy = try pipe.duplicateWriter()
           for _ in 0..<5 { try await left.sendMessage([1], descriptor: copy) }
           var iterator = right.messages.makeAsyncIterator()

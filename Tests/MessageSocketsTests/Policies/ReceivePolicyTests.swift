@@ -13,10 +13,10 @@ enum Way: CaseIterable, Sendable {
   /// What arrived: the payload's first byte, how many descriptors, and the outcome. The descriptors
   /// are dropped.
   func receive(from socket: some MessageSocket) async throws -> (
-    byte: UInt8, descriptors: Int, outcome: ReceiveOutcome
+    byte: UInt8, descriptors: Int, outcome: DeliveryStatus
   ) {
     func parts(_ message: ReceivedMessage?) throws -> (
-      byte: UInt8, descriptors: Int, outcome: ReceiveOutcome
+      byte: UInt8, descriptors: Int, outcome: DeliveryStatus
     ) {
       let message = try #require(message)
       return (message.payload.first ?? 0, message.descriptorCount, message.outcome)
@@ -30,8 +30,8 @@ enum Way: CaseIterable, Sendable {
 
   private func receiveOne(
     from socket: some MessageSocket,
-    _ parts: (ReceivedMessage?) throws -> (byte: UInt8, descriptors: Int, outcome: ReceiveOutcome)
-  ) async throws -> (byte: UInt8, descriptors: Int, outcome: ReceiveOutcome) {
+    _ parts: (ReceivedMessage?) throws -> (byte: UInt8, descriptors: Int, outcome: DeliveryStatus)
+  ) async throws -> (byte: UInt8, descriptors: Int, outcome: DeliveryStatus) {
     switch self {
     case .single: return try parts(try await socket.receiveMessage())
     case .deadline: return try parts(try await socket.receiveMessage(deadline: .now + .seconds(10)))
@@ -44,7 +44,7 @@ enum Way: CaseIterable, Sendable {
   }
 
   private func receiveIntoMemory(from socket: some MessageSocket) async throws -> (
-    byte: UInt8, descriptors: Int, outcome: ReceiveOutcome
+    byte: UInt8, descriptors: Int, outcome: DeliveryStatus
   ) {
     let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: 16, alignment: 1)
     defer { memory.deallocate() }
@@ -73,7 +73,7 @@ extension KernelTests {
     func surplusIsClosedAndReported(socket: TestedSocket, way: Way) async throws {
       try await withDescriptorOracle { loop in
         let (left, right) = try socket.makeUnixPair()
-        try await right.setReceivePolicy(ReceivePolicy(descriptorsPerMessage: 2))
+        try await right.setReceivePolicy(ReceivePolicy(maximumDescriptorsPerMessage: 2))
         let pipe = try Pipe()
         let before = await loop.statistics
         do {
@@ -107,7 +107,7 @@ extension KernelTests {
       try await withDescriptorOracle { loop in
         let (left, right) = try UnixSeqpacket.makePair()
         var policy = ReceivePolicy(allowed: [.pipe])
-        policy.refused = .throwError
+        policy.onRefusal = .throwError
         try await right.setReceivePolicy(policy)
         try await right.setOption(.passProcessDescriptor, to: true)
         var iterator = right.messages.makeAsyncIterator()
@@ -127,7 +127,7 @@ extension KernelTests {
     @Test func theFirstDescriptorsAreThoseThatAreAdmitted() async throws {
       try await withDescriptorOracle { _ in
         let (left, right) = try UnixSeqpacket.makePair()
-        try await right.setReceivePolicy(ReceivePolicy(descriptorsPerMessage: 2))
+        try await right.setReceivePolicy(ReceivePolicy(maximumDescriptorsPerMessage: 2))
         var descriptors = OwnedFds()
         for number in 0..<5 { descriptors.append(try .numbered(number)) }
         try await left.sendMessage([1], descriptors: descriptors.span)
@@ -142,8 +142,8 @@ extension KernelTests {
     func aMessageThatThrowsIsClosedAndTheNextIsThere(way: Way) async throws {
       try await withDescriptorOracle { _ in
         let (left, right) = try UnixSeqpacket.makePair()
-        var policy = ReceivePolicy(descriptorsPerMessage: 2)
-        policy.surplus = .throwError
+        var policy = ReceivePolicy(maximumDescriptorsPerMessage: 2)
+        policy.onSurplus = .throwError
         try await right.setReceivePolicy(policy)
         let pipe = try Pipe()
         do {
@@ -177,7 +177,7 @@ extension KernelTests {
           .regularFile.requiring(.read).forbidding(.write), .memoryFile(sealed: [.shrink, .grow]),
           .socket(family: .unix, kind: .stream),
         ])
-        policy.refused = reaction
+        policy.onRefusal = reaction
         try await right.setReceivePolicy(policy)
         var sent = OwnedFds()
         sent.append(try .openFile("/etc/passwd"))
@@ -222,7 +222,7 @@ extension KernelTests {
     @Test func whatMessagesHoldTogetherIsBounded() async throws {
       try await withDescriptorOracle { _ in
         let (left, right) = try UnixSeqpacket.makePair()
-        try await right.setReceivePolicy(ReceivePolicy(descriptorsHeld: 4))
+        try await right.setReceivePolicy(ReceivePolicy(maximumDescriptorsHeld: 4))
         let pipe = try Pipe()
         let writer = pipe.takeWriter()
         for byte in 1...6 { try await send(UInt8(byte), 3, of: writer, to: left) }
@@ -264,14 +264,14 @@ extension KernelTests {
     @Test func aLimitBelowWhatIsHeldAdmitsNothing() async throws {
       try await withDescriptorOracle { _ in
         let (left, right) = try UnixSeqpacket.makePair()
-        try await right.setReceivePolicy(ReceivePolicy(descriptorsHeld: 4))
+        try await right.setReceivePolicy(ReceivePolicy(maximumDescriptorsHeld: 4))
         let pipe = try Pipe()
         let writer = pipe.takeWriter()
         for byte in 1...3 { try await send(UInt8(byte), 2, of: writer, to: left) }
         _ = consume writer
         let first = try #require(try await right.receiveMessage())
         #expect(first.descriptorCount == 2)
-        try await right.setReceivePolicy(ReceivePolicy(descriptorsHeld: 1))
+        try await right.setReceivePolicy(ReceivePolicy(maximumDescriptorsHeld: 1))
         let second = try await Way.single.receive(from: right)
         #expect(second.descriptors == 0)
         #expect(second.outcome.surplus == 2)
@@ -286,7 +286,7 @@ extension KernelTests {
       try await withDescriptorOracle { _ in
         let (left, right) = try UnixSeqpacket.makePair()
         var policy = ReceivePolicy()
-        policy.payloadTruncation = .throwError
+        policy.onPayloadTruncation = .throwError
         try await right.setReceivePolicy(policy)
         for receivesAhead in [false, true] {
           let pipe = try Pipe()
@@ -323,11 +323,11 @@ extension KernelTests {
           }
           let message = try await way.receive(from: right)
           #expect(message.descriptors == 60)
-          #expect(message.outcome.controlLoss == .bufferFull)
+          #expect(message.outcome.controlTruncation == .bufferFull)
           #expect(pipe.isAtEnd)
         }
         var policy = ReceivePolicy()
-        policy.controlTruncation = .throwError
+        policy.onControlTruncation = .throwError
         try await right.setReceivePolicy(policy)
         let pipe = try Pipe()
         do {
@@ -355,15 +355,15 @@ extension KernelTests {
         let message = await errorThrown { _ = try await right.receiveMessage() }?.message
         setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
         #expect(message?.descriptorCount == 3)
-        #expect(message?.outcome.controlLoss == .outOfDescriptors)
+        #expect(message?.outcome.controlTruncation == .outOfDescriptors)
       }
     }
 
     @Test func aPolicyOfTheIterationHoldsFromItsFirstStep() async throws {
       try await withDescriptorOracle { _ in
         let (left, right) = try UnixSeqpacket.makePair()
-        var policy = ReceivePolicy(descriptorsPerMessage: 1)
-        policy.surplus = .throwError
+        var policy = ReceivePolicy(maximumDescriptorsPerMessage: 1)
+        policy.onSurplus = .throwError
         let pipe = try Pipe()
         do {
           let writer = pipe.takeWriter()
@@ -388,10 +388,10 @@ extension KernelTests {
     @Test func aBatchEndsBeforeAnErrorWhichIsNotLost() async throws {
       try await withDescriptorOracle { _ in
         let (left, right) = try UnixSeqpacket.makePair()
-        var policy = ReceivePolicy(descriptorsPerMessage: 1, descriptorsHeld: 200)
-        policy.surplus = .throwError
+        var policy = ReceivePolicy(maximumDescriptorsPerMessage: 1, maximumDescriptorsHeld: 200)
+        policy.onSurplus = .throwError
         for receivesAhead in [false, true] {
-          policy.descriptorsHeld = receivesAhead ? nil : 200
+          policy.maximumDescriptorsHeld = receivesAhead ? nil : 200
           try await right.setReceivePolicy(policy)
           let pipe = try Pipe()
           do {

@@ -154,7 +154,7 @@ extension KernelTests {
         try await left.sendMessage([3])
         let error = await errorThrown { _ = try await reception.next(from: right) }
         #expect(error?.code == .messageIncomplete)
-        #expect(error?.outcome?.controlLoss == .bufferFull)
+        #expect(error?.outcome?.controlTruncation == .bufferFull)
         #expect(error?.message?.payload.prefix(2) == [1, 2])
         #expect(error?.message?.descriptorCount == 60)
         _ = error?.message?.takeDescriptors()

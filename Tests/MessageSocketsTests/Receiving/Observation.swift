@@ -78,7 +78,7 @@ enum ReceivingForm: CaseIterable, Sendable {
     let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: room, alignment: 1)
     defer { memory.deallocate() }
     var payload = OutputRawSpan(buffer: memory, initializedCount: 0)
-    let received: ReceivedParts?
+    let received: ReceivedEnvelope?
     do {
       received = try await socket.receiveMessage(into: &payload)
     } catch {

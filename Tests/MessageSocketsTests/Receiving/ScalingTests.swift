@@ -143,7 +143,7 @@ extension KernelTests {
       try await withDescriptorOracle { loop in
         let listener = try UnixListener<UnixSeqpacket>.bind(to: try .unused())
         let server = Task {
-          try await listener.serve(ServeLimits(connections: .max)) { connection in
+          try await listener.serve(ServeLimits(maximumConnections: .max)) { connection in
             for try await message in connection.messages {
               try await connection.sendMessage(message.payload)
             }

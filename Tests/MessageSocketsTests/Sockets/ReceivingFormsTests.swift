@@ -143,7 +143,7 @@ extension KernelTests {
     @Test func anErrorThatABatchHasFoundIsForWhoWaits() async throws {
       try await withDescriptorOracle { loop in
         let (left, right) = try UnixStream.makePair()
-        try await right.setReceivePolicy(ReceivePolicy(descriptorsHeld: 4))
+        try await right.setReceivePolicy(ReceivePolicy(maximumDescriptorsHeld: 4))
         let before = loop.core.statistics.messagesReceived
         let batch = Task(executorPreference: loop.taskExecutor) {
           try await right.receiveMessages(upTo: 8).map(\.payload)

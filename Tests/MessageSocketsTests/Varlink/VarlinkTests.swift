@@ -461,7 +461,7 @@ extension KernelTests {
           }
         }
         // Above the limits.
-        let limits = VarlinkLimits(messageSize: 1000, descriptorsPerMessage: 2)
+        let limits = VarlinkLimits(messageSize: 1000, maximumDescriptorsPerMessage: 2)
         let large = try await Fixture.runRaw(Fixture.service(limits: limits)) {
           try? await $0.sendMessage([UInt8](repeating: 0x20, count: 1001))
         }
@@ -651,7 +651,7 @@ extension KernelTests {
         let address = try UnixAddress(abstract: "varlink-test-\(getpid())")
         let listener = try UnixListener<UnixStream>.bind(
           to: address, authorization: isAllowed ? .sameUser : .custom { _ in false },
-          policy: ReceivePolicy(descriptorsPerMessage: 1))
+          policy: ReceivePolicy(maximumDescriptorsPerMessage: 1))
         var interface = VarlinkInterface(
           "a.b", description: "interface a.b\nmethod Who() -> (process: int, files: int)")
         interface.method("Who") { (_: VarlinkEmpty, call) in

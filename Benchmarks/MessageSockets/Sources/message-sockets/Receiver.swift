@@ -68,6 +68,6 @@ extension Inbox {
   }
 }
 
-extension ReceiveOutcome {
+extension DeliveryStatus {
   fileprivate var isTruncated: Bool { isPayloadTruncated || isControlTruncated }
 }

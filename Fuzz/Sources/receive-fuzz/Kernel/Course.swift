@@ -27,7 +27,7 @@ final class Course: @unchecked Sendable {
   private func receive(from socket: some UnixSocket) async {
     let receive = Receive(input)
     // What a message of a batch holds depends on when those before it are dropped.
-    if policy.descriptorsHeld != nil, receive.way == .batch { return }
+    if policy.maximumDescriptorsHeld != nil, receive.way == .batch { return }
     let arrivals = Arrivals()
     let task = Task(executorPreference: socket.loop.taskExecutor) {
       await receive.run(on: socket, into: arrivals)

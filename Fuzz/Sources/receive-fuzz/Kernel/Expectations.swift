@@ -154,7 +154,7 @@ final class Expectations {
   }
 
   private func checkOutcome(
-    _ outcome: ReceiveOutcome, _ delivery: Delivery, _ verdict: Verdict, isTruncated: Bool
+    _ outcome: DeliveryStatus, _ delivery: Delivery, _ verdict: Verdict, isTruncated: Bool
   ) {
     check(
       outcome.isPayloadTruncated == isTruncated, "truncation was not told, or made up: \(delivery)")

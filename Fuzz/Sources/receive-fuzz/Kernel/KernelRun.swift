@@ -56,13 +56,13 @@ enum KernelRun {
   private static func policy(_ input: Input) -> ReceivePolicy {
     guard input.oneIn(2) else { return ReceivePolicy() }
     var policy = ReceivePolicy(
-      descriptorsPerMessage: input.choose([0, 1, 2, 5, 253]),
-      descriptorsHeld: input.choose([nil, nil, 0, 3]),
+      maximumDescriptorsPerMessage: input.choose([0, 1, 2, 5, 253]),
+      maximumDescriptorsHeld: input.choose([nil, nil, 0, 3]),
       allowed: input.choose([nil, nil, [.pipe], [.regularFile]]))
-    policy.surplus = input.oneIn(2) ? .throwError : .report
-    policy.refused = input.oneIn(2) ? .throwError : .report
-    policy.payloadTruncation = input.oneIn(2) ? .throwError : .report
-    policy.controlTruncation = input.oneIn(2) ? .throwError : .report
+    policy.onSurplus = input.oneIn(2) ? .throwError : .report
+    policy.onRefusal = input.oneIn(2) ? .throwError : .report
+    policy.onPayloadTruncation = input.oneIn(2) ? .throwError : .report
+    policy.onControlTruncation = input.oneIn(2) ? .throwError : .report
     return policy
   }
 }

@@ -13,7 +13,7 @@ struct Verdict {
 
   init(_ policy: ReceivePolicy, _ delivery: Delivery, isTruncated: Bool, isControlTruncated: Bool) {
     let files = delivery.control.files
-    let most = min(policy.descriptorsPerMessage, policy.descriptorsHeld ?? .max)
+    let most = min(policy.maximumDescriptorsPerMessage, policy.maximumDescriptorsHeld ?? .max)
     admitted = Array(files.prefix(most))
     surplus = files.count - admitted.count
     if policy.allowed == [.regularFile] {
@@ -22,9 +22,9 @@ struct Verdict {
     }
     let isIncomplete = isControlTruncated || !delivery.control.failures.isEmpty
     isViolation =
-      surplus > 0 && policy.surplus == .throwError || refused > 0 && policy.refused == .throwError
-    throwsPayloadLoss = isTruncated && policy.payloadTruncation == .throwError
-    throwsControlLoss = isIncomplete && policy.controlTruncation == .throwError
+      surplus > 0 && policy.onSurplus == .throwError || refused > 0 && policy.onRefusal == .throwError
+    throwsPayloadLoss = isTruncated && policy.onPayloadTruncation == .throwError
+    throwsControlLoss = isIncomplete && policy.onControlTruncation == .throwError
     // Nothing may be delivered instead of an error.
     if delivery.errno != nil { self.isViolation = false }
   }

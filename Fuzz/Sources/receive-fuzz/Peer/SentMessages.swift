@@ -17,7 +17,7 @@ final class SentMessages {
 
   init(_ kind: SocketKind, _ policy: ReceivePolicy) {
     self.kind = kind
-    admitted = policy.descriptorsPerMessage
+    admitted = policy.maximumDescriptorsPerMessage
   }
 
   func add(_ bytes: [UInt8], _ files: [UInt64]) {

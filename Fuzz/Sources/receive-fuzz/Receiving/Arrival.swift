@@ -20,7 +20,7 @@ struct ArrivedMessage: Sendable {
   var bytes: [UInt8]
   var byteCount: Int
   var files: [UInt64]
-  var outcome: ReceiveOutcome
+  var outcome: DeliveryStatus
   var control: ControlMessageBuffer
   /// Nil: the form of receiving does not tell.
   var process: Process?
@@ -53,7 +53,7 @@ struct ArrivedMessage: Sendable {
     readKinds(of: message)
   }
 
-  init(_ parts: consuming ReceivedParts, bytes: [UInt8]) {
+  init(_ parts: consuming ReceivedEnvelope, bytes: [UInt8]) {
     self.bytes = bytes
     byteCount = parts.byteCount
     outcome = parts.outcome

@@ -113,7 +113,7 @@ enum VarlinkRun {
     }
     var service = VarlinkService(
       vendor: "v", product: "p", version: "1", url: "u",
-      limits: VarlinkLimits(messageSize: 2000, descriptorsPerMessage: 3))
+      limits: VarlinkLimits(messageSize: 2000, maximumDescriptorsPerMessage: 3))
     service.add(interface)
     return service
   }()

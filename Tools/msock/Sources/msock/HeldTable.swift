@@ -16,8 +16,8 @@ actor HeldTable {
   /// A client may send what it likes, a message at a time.
   static var policy: ReceivePolicy {
     var policy = ReceivePolicy()
-    policy.controlTruncation = .throwError
-    policy.payloadTruncation = .throwError
+    policy.onControlTruncation = .throwError
+    policy.onPayloadTruncation = .throwError
     return policy
   }
 

@@ -6,8 +6,8 @@ public import SystemPackage
 /// What came with a message whose bytes were received into the caller's own memory. Owns the
 /// descriptors: what is not taken closes with it, under a ``ReceivePolicy`` on another thread.
 ///
-/// Control messages of other kinds are properties: ``ControlMessageCarrier``.
-public struct ReceivedParts: ~Copyable, Sendable, ControlMessageCarrier {
+/// Control messages of other kinds are properties: ``ControlMessageContainer``.
+public struct ReceivedEnvelope: ~Copyable, Sendable, ControlMessageContainer {
   /// How many bytes were appended to the caller's memory; with ``ReceiveOptions/fullLength`` how
   /// many the message had, also where there was less room.
   public let byteCount: Int
@@ -65,7 +65,7 @@ public struct ReceivedParts: ~Copyable, Sendable, ControlMessageCarrier {
   public var control: ControlMessageBuffer { metadata?.control ?? ControlMessageBuffer() }
 
   /// What did not arrive.
-  public var outcome: ReceiveOutcome { ReceiveOutcome(flags: messageFlags, metadata) }
+  public var outcome: DeliveryStatus { DeliveryStatus(flags: messageFlags, metadata) }
 
   /// Flags of the message, as ``ReceiveFlags/endOfRecord``. What is missing, ``outcome`` says. The
   /// C name is `msg_flags`.

@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 public import Ancillary
 
-/// What came with control messages: ``ReceivedMessage``, ``ReceivedParts``.
+/// What came with control messages: ``ReceivedMessage``, ``ReceivedEnvelope``.
 ///
 /// The kinds that are usual are properties. A kind that did not come, or that cannot be read, is
 /// nil: the kernel writes these, and ``control`` has the bytes.
-public protocol ControlMessageCarrier: ~Copyable {
+public protocol ControlMessageContainer: ~Copyable {
   /// All control messages as they arrived, unknown kinds included, if there were others than
   /// descriptors; in the places of descriptors stands -1.
   var control: ControlMessageBuffer { get }
 }
 
-extension ControlMessageCarrier where Self: ~Copyable {
+extension ControlMessageContainer where Self: ~Copyable {
   /// The sender's security label, with ``SocketOption/passSecurityLabel``. The C name is
   /// `SCM_SECURITY`.
   public var securityLabel: SecurityLabel? { first() }

@@ -4,7 +4,7 @@ internal import CMessageSockets
 
 /// Whether a message arrived whole, and if not, what is missing. Whatever did arrive, and the
 /// socket's ``ReceivePolicy`` admits, is kept.
-public struct ReceiveOutcome: Sendable, Equatable {
+public struct DeliveryStatus: Sendable, Equatable {
   /// The message was longer than the buffer, and the rest is lost (seqpacket and datagram; a stream
   /// keeps it). The C name is `MSG_TRUNC`.
   public let isPayloadTruncated: Bool
@@ -15,7 +15,7 @@ public struct ReceiveOutcome: Sendable, Equatable {
 
   /// Why control data is missing, descriptors or others; nil if none is. At least one thing is
   /// missing; the kernel does not say which, nor how many. The C name is `MSG_CTRUNC`.
-  public let controlLoss: ControlLoss?
+  public let controlTruncation: ControlTruncation?
 
   /// Descriptors that the kernel replaced by an error, by position.
   public let failures: [DescriptorFailure]
@@ -29,18 +29,18 @@ public struct ReceiveOutcome: Sendable, Equatable {
   public let refused: [RefusedDescriptor]
 
   /// Nothing is missing.
-  public static let complete = ReceiveOutcome(flags: 0, failures: [], loss: nil)
+  public static let complete = DeliveryStatus(flags: 0, failures: [], loss: nil)
 
-  /// Whether ``controlLoss`` has a reason.
-  public var isControlTruncated: Bool { controlLoss != nil }
+  /// Whether ``controlTruncation`` has a reason.
+  public var isControlTruncated: Bool { controlTruncation != nil }
 
   package init(
-    flags: Int32, failures: [DescriptorFailure], loss: ControlLoss?, surplus: Int = 0,
+    flags: Int32, failures: [DescriptorFailure], loss: ControlTruncation?, surplus: Int = 0,
     refused: [RefusedDescriptor] = [],
     fullLength: Int? = nil
   ) {
     isPayloadTruncated = flags & cms_msg_trunc != 0
-    controlLoss = flags & cms_msg_ctrunc == 0 ? nil : loss ?? .unknown
+    controlTruncation = flags & cms_msg_ctrunc == 0 ? nil : loss ?? .unknown
     self.failures = failures
     self.surplus = surplus
     self.refused = refused
@@ -50,20 +50,20 @@ public struct ReceiveOutcome: Sendable, Equatable {
   /// What the receiver of a message is told.
   package init(flags: Int32, _ metadata: MessageMetadata?) {
     self.init(
-      flags: flags, failures: metadata?.failures ?? [], loss: metadata?.controlLoss,
+      flags: flags, failures: metadata?.failures ?? [], loss: metadata?.controlTruncation,
       surplus: metadata?.evaluation?.surplus ?? 0,
       refused: metadata?.evaluation?.refused ?? [], fullLength: metadata?.fullLength)
   }
 }
 
-extension ReceiveOutcome: CustomStringConvertible {
+extension DeliveryStatus: CustomStringConvertible {
   public var description: String {
     var parts: [String] = []
     if isPayloadTruncated {
       let length = fullLength.map { ", \($0) bytes" } ?? ""
       parts.append("the payload was longer than the buffer\(length)")
     }
-    if let controlLoss { parts.append("control data is missing: \(controlLoss)") }
+    if let controlTruncation { parts.append("control data is missing: \(controlTruncation)") }
     for failure in failures {
       parts.append("descriptor \(failure.position) did not arrive: \(failure.errno)")
     }
