@@ -34,6 +34,13 @@ public struct AncillaryData: ~Copyable, ~Escapable {
     self.init(memory, used: 0)
   }
 
+  /// An empty one over a span of bytes, as of an array or an `InlineArray`.
+  @_lifetime(&memory)
+  public init(_ memory: inout MutableSpan<UInt8>) {
+    // SAFETY: any value is a byte.
+    self.init(unsafe memory.mutableBytes)
+  }
+
   /// One without memory, for messages that have no ancillary data. A receive with it loses what
   /// arrives: descriptors are closed by the system.
   @_lifetime(immortal)

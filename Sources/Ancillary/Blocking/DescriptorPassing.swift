@@ -128,3 +128,25 @@ extension DescriptorBacked where Self: MessageReceiving & ~Copyable {
     return received
   }
 }
+
+extension DescriptorBacked where Self: MessageReceiving & ~Copyable {
+  /// Receives bytes with up to `maximum` descriptors; see
+  /// ``receiveMessage(into:upTo:options:)-(MutableRawSpan,_,_)``.
+  public borrowing func receiveMessage(
+    into bytes: inout MutableSpan<UInt8>, upTo maximum: Int, options: ReceiveOptions = []
+  ) throws(AncillaryError) -> ReceivedDescriptors {
+    // SAFETY: any value is a byte.
+    var raw = unsafe bytes.mutableBytes
+    return try receiveMessage(into: &raw, upTo: maximum, options: options)
+  }
+
+  /// Receives bytes with exactly `count` descriptors; see
+  /// ``receiveMessage(into:exactly:options:)-(MutableRawSpan,_,_)``.
+  public borrowing func receiveMessage(
+    into bytes: inout MutableSpan<UInt8>, exactly count: Int, options: ReceiveOptions = []
+  ) throws(AncillaryError) -> ReceivedDescriptors {
+    // SAFETY: any value is a byte.
+    var raw = unsafe bytes.mutableBytes
+    return try receiveMessage(into: &raw, exactly: count, options: options)
+  }
+}

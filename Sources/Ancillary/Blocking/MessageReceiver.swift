@@ -15,6 +15,10 @@ public struct MessageReceiver: ~Copyable, ~Escapable {
   @_lifetime(copy bytes)
   public init(_ bytes: consuming MutableRawSpan) { self.init(buffers: ScatterBuffers(bytes)) }
 
+  /// A receive into one piece of memory.
+  @_lifetime(&bytes)
+  public init(_ bytes: inout MutableSpan<UInt8>) { self.init(buffers: ScatterBuffers(&bytes)) }
+
   /// A receive into several pieces of memory.
   @_lifetime(copy buffers)
   public init(buffers: consuming ScatterBuffers) {

@@ -17,6 +17,10 @@ public struct MessageSender: ~Copyable, ~Escapable {
   @_lifetime(copy bytes)
   public init(_ bytes: RawSpan) { self.init(buffers: GatherBuffers(bytes)) }
 
+  /// A message with one piece of payload.
+  @_lifetime(copy bytes)
+  public init(_ bytes: Span<UInt8>) { self.init(buffers: GatherBuffers(bytes)) }
+
   /// A message with several pieces of payload.
   @_lifetime(copy buffers)
   public init(buffers: consuming GatherBuffers) {

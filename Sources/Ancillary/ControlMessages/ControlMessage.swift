@@ -38,3 +38,72 @@ public struct ControlMessage: ~Escapable {
   /// The C name is `cmsg_type`.
   public var type: Int32 { kind.type }
 }
+
+/// What a control message is about: the pair of `cmsg_level` and `cmsg_type`.
+///
+/// Any pair can be made, so kinds that this module does not know work as well. The kinds it knows
+/// are static members (`.rights`, `.credentials` …); a type behind ``DecodableControlMessage``
+/// gives each its values.
+public struct ControlMessageKind: Hashable, Sendable {
+  /// The protocol that defines the type. The C name is `cmsg_level` (`SOL_SOCKET`, `IPPROTO_IP` …).
+  public let level: Int32
+
+  /// The type within the level. The C name is `cmsg_type` (`SCM_RIGHTS`, `IP_PKTINFO` …).
+  public let type: Int32
+
+  /// Any pair of numbers.
+  public init(level: Int32, type: Int32) {
+    self.level = level
+    self.type = type
+  }
+}
+
+extension ControlMessageKind: CustomStringConvertible {
+  /// For logs: `control message 1/2`.
+  public var description: String { "control message \(level)/\(type)" }
+}
+
+/// One control message that shares the storage of the ``ControlMessageBuffer`` it came from: it may
+/// be kept, and handed to another task.
+public struct StoredControlMessage: Sendable {
+  private let storage: [UInt8]
+  private let range: Range<Int>
+
+  /// What it is about: level and type together.
+  public let kind: ControlMessageKind
+
+  /// Whether the header promises more payload than there is.
+  public let isTruncated: Bool
+
+  init(_ extent: ControlMessageExtent, in storage: [UInt8]) {
+    self.storage = storage
+    range = extent.data
+    kind = extent.kind
+    isTruncated = extent.isTruncated
+  }
+
+  /// The payload.
+  public var data: RawSpan {
+    @_lifetime(borrow self)
+    borrowing get {
+      // SAFETY: every byte of an array of bytes is initialised.
+      unsafe storage.span.bytes.extracting(range)
+    }
+  }
+
+  /// The message, borrowed: to decode it, or to append it elsewhere.
+  public var message: ControlMessage {
+    @_lifetime(borrow self)
+    borrowing get { ControlMessage(kind: kind, data: data, isTruncated: isTruncated) }
+  }
+
+  /// This message as a typed kind; `nil` when it is of another kind.
+  ///
+  /// - Throws: ``AncillaryError/Code/malformedData`` when it is of that kind but its payload is
+  ///   not.
+  public func decode<T: DecodableControlMessage & ~Copyable>(as type: T.Type = T.self)
+    throws(AncillaryError) -> T?
+  {
+    try message.decode(as: type)
+  }
+}

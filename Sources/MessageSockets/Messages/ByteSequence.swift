@@ -46,3 +46,64 @@ public struct ByteSequence<Socket: StreamSocket>: AsyncSequence, Sendable {
     }
   }
 }
+
+/// What an iteration over bytes has received and not returned. At its end the socket gets the rest
+/// back.
+@usableFromInline
+final class UnreadBytes<Socket: StreamSocket> {
+  private let socket: Socket
+  private let window: ReceiveWindow?
+  /// To be set before the first step.
+  private var policy: ReceivePolicy?
+  @usableFromInline var bytes: [UInt8] = []
+  @usableFromInline var position = 0
+  private let endsWithDraining: Bool
+  /// What came with these bytes: goes with those that go back, and ends when they are used up.
+  private var company: OperationOutcome?
+  private var isFinished = false
+
+  init(socket: Socket, window: ReceiveWindow?, policy: ReceivePolicy?, endsWithDraining: Bool) {
+    self.socket = socket
+    self.window = window
+    self.policy = policy
+    self.endsWithDraining = endsWithDraining
+  }
+
+  deinit {
+    guard var piece = company.take() else { return }
+    guard position < bytes.count else { return piece.discard() }
+    piece.putBytes(bytes, after: position)
+    socket.channel.unread(piece)
+  }
+
+  @inlinable
+  func popFirst() -> UInt8? {
+    guard position < bytes.count else { return nil }
+    defer { position += 1 }
+    return bytes[position]
+  }
+
+  /// Receives the next bytes; false at the end.
+  @usableFromInline
+  nonisolated(nonsending) func receive() async throws -> Bool {
+    if isFinished { return false }
+    do {
+      if let policy = policy.take() { try await socket.setReceivePolicy(policy) }
+      if let used = company.take() { used.discard() }
+      let next =
+        endsWithDraining
+        ? try await socket.nextPieceUntilDraining(window: window)
+        : try await socket.nextPiece(window: window)
+      guard var piece = next, !piece.isEnd else {
+        isFinished = true
+        return false
+      }
+      (bytes, position) = piece.takeBytes()
+      company = consume piece
+      return true
+    } catch {
+      isFinished = true
+      throw error
+    }
+  }
+}

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CMessageSockets
 internal import SocketEngine
+internal import SystemPackage
 
 /// An option of a socket, with the type of its value. The C names are getsockopt(2) and
 /// setsockopt(2).
@@ -105,25 +106,37 @@ extension LoopSocket {
   ///
   /// - Throws: ``SocketError``: `notSupported` (this kind of socket or this kernel does not have
   ///   it, or it is of another size), `closed`.
-  public nonisolated func option<Value>(_ option: SocketOption<Value>) async throws -> Value {
-    try await optionOnLoop(option)
+  public func option<Value>(_ option: SocketOption<Value>) throws -> Value {
+    try option.get(channel.number(for: .query))
   }
 
   /// Sets an option. The C name is setsockopt(2).
   ///
   /// - Throws: ``SocketError``: `notSupported`, `notPermitted` (some need `CAP_NET_ADMIN`),
   ///   `closed`; others as the option's manual page says.
-  public nonisolated func setOption<Value>(_ option: SocketOption<Value>, to value: Value)
-    async throws
-  {
-    try await setOptionOnLoop(option, to: value)
-  }
-
-  private func optionOnLoop<Value>(_ option: SocketOption<Value>) throws -> Value {
-    try option.get(channel.number(for: .query))
-  }
-
-  private func setOptionOnLoop<Value>(_ option: SocketOption<Value>, to value: Value) throws {
+  public func setOption<Value>(_ option: SocketOption<Value>, to value: Value) throws {
     try option.set(channel.number(for: .configure), to: value)
+  }
+}
+
+/// An option and its value, applied to a new socket before it is bound, listens, or connects. Some
+/// options have no effect when they are set later.
+/// ```swift
+/// let address = InternetAddress(.any as IPv6Address, port: 8080)
+/// let listener = try TCPListener.bind(to: address, settings: [SocketSetting(.onlyV6, true), SocketSetting(.receiveBufferSize, 1 << 20)])
+/// ```
+public struct SocketSetting: Sendable {
+  private let apply: @Sendable (Int32) throws(SocketError) -> Void
+
+  /// - Parameters:
+  ///   - option: The option, as for ``LoopSocket/setOption(_:to:)``.
+  ///   - value: The value to set.
+  public init<Value>(_ option: SocketOption<Value>, _ value: Value) {
+    apply = { number throws(SocketError) in try option.set(number, to: value) }
+  }
+
+  /// setsockopt(2).
+  func apply(to socket: borrowing OwnedFd) throws(SocketError) {
+    try apply(socket.withUnsafeFileDescriptor { $0.rawValue })
   }
 }

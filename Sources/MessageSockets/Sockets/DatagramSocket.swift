@@ -23,8 +23,8 @@ extension DatagramSocket {
   ///
   /// - Throws: ``SocketError``: `connectionRefused`, `notFound` and `notPermitted` (Unix),
   ///   `hostUnreachable` (UDP), `closed`, `loopShutDown`, `loopFailed`.
-  public nonisolated func connect(to address: Address) async throws {
-    try await connectOnLoop(to: AnySocketAddress(address))
+  public func connect(to address: Address) async throws {
+    try await channel.connect(to: AnySocketAddress(address))
   }
 }
 

@@ -28,9 +28,7 @@ extension MessageSocket {
   ///
   /// - Throws: ``SocketError``: `closed` (the socket was closed or released first), `loopShutDown`,
   ///   `loopFailed`. `CancellationError` when the task was cancelled.
-  public nonisolated func waitUntilDraining() async throws { try await waitUntilDrainingOnLoop() }
-
-  private func waitUntilDrainingOnLoop() async throws { try await channel.waitUntilDraining() }
+  public func waitUntilDraining() async throws { try await channel.waitUntilDraining() }
 
   /// One step of an iteration that ends with draining. Without a window the socket's stays as it
   /// is.

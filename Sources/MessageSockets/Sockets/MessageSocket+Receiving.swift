@@ -199,15 +199,12 @@ extension MessageSocket {
   /// any more.
   ///
   /// - Throws: ``SocketError``: `closed`.
-  public nonisolated func setReceivePolicy(_ policy: ReceivePolicy) async throws {
-    try await setReceivePolicyOnLoop(policy)
-  }
-
-  private func setReceivePolicyOnLoop(_ policy: ReceivePolicy) async throws {
+  public func setReceivePolicy(_ policy: ReceivePolicy) async throws {
     try await channel.setPolicy(policy)
   }
 
   /// One step of an iteration. Without a window the socket's stays as it is.
+  @inline(__always)
   nonisolated func nextMessage(window: ReceiveWindow?) async throws -> ReceivedMessage? {
     let channel = channel
     guard channel.isOnLoop else { return try await nextMessageOnLoop(window: window) }

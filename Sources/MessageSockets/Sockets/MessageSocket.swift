@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+public import Ancillary
 internal import SocketEngine
 
 /// A socket that sends and receives messages with control data.
@@ -23,3 +24,40 @@ internal import SocketEngine
 /// (``IOLoop/run(_:)``) they never leave its thread; elsewhere a call costs one hop to the loop and
 /// one back.
 public protocol MessageSocket: LoopSocket {}
+
+extension MessageSocket {
+  /// Ends one direction of the connection, or both, for every process that has the socket. The C
+  /// name is shutdown(2).
+  ///
+  /// - Throws: ``SocketError``: `closed`. A connection that the peer has closed already is not an
+  ///   error.
+  public func shutdown(_ direction: ShutdownDirection) throws {
+    try channel.shutdown(read: direction != .sending, write: direction != .receiving)
+  }
+
+  /// What the socket is connected to; nil if the peer has no name. The C name is getpeername(2).
+  ///
+  /// - Throws: ``SocketError``: `notConnected`, `closed`.
+  public func peerAddress() throws -> AnySocketAddress? {
+    try .peer(of: channel.number(for: .query))
+  }
+}
+
+/// Which direction of a connection to end.
+public enum ShutdownDirection: Sendable {
+  /// Receive no more: pending and later receives find the end. `SHUT_RD`.
+  case receiving
+  /// Send no more: the peer finds the end after what was sent. `SHUT_WR`.
+  case sending
+  /// `SHUT_RDWR`.
+  case both
+}
+
+extension Duration {
+  /// The time that is left until `deadline`; nil without one.
+  @inline(__always)
+  init?(until deadline: ContinuousClock.Instant?) {
+    guard let deadline else { return nil }
+    self.init(until: deadline as ContinuousClock.Instant)
+  }
+}

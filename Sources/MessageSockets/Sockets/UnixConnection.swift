@@ -61,3 +61,41 @@ extension UnixConnection {
     return socket
   }
 }
+
+extension UnixConnection {
+  /// Who is at the other end.
+  ///
+  /// - Throws: ``SocketError``: `closed`. Not an error: what this kernel does not tell is nil.
+  public func peerIdentity() throws -> PeerIdentity {
+    PeerIdentity(ofPeerOf: try channel.number(for: .query))
+  }
+
+  /// A descriptor for the process at the other end, which never means another one, even when the
+  /// number is reused: to wait for its end, to signal it, to look at it (``ProcessFd/processID``).
+  /// The C name is `SO_PEERPIDFD`, Linux 6.5.
+  ///
+  /// Nil where the kernel does not have it: a pidfd made from the number of ``PeerIdentity`` could
+  /// be another process's, and is not offered.
+  ///
+  /// - Throws: ``SocketError``: `closed`; `system` with the errno `noSuchProcess` if the process
+  ///   has ended (some kernels give a descriptor all the same); `outOfDescriptors`.
+  public func peerProcess() throws -> ProcessFd? {
+    var descriptor: Int32 = -1
+    var length: UInt32 = 4
+    // SAFETY: the kernel writes four bytes, into a local.
+    let result = unsafe cms_get_option(
+      try channel.number(for: .query), cms_sol_socket, PeerOption.process.rawValue, &descriptor,
+      &length)
+    if result == 0, descriptor >= 0 {
+      return ProcessFd(adopting: OwnedFd(adopting: FileDescriptor(rawValue: descriptor)))
+    }
+    let errno = Errno(rawValue: -result)
+    switch errno {
+    case .protocolNotAvailable, .notSupported: return nil
+    // What older kernels say of a process that was waited for, and of a pair's end that has no
+    // peer.
+    case .invalidArgument, .noData: throw SocketError(result: -Errno.noSuchProcess.rawValue, .query)
+    default: throw SocketError(result: result, .query)
+    }
+  }
+}

@@ -47,18 +47,6 @@ extension LoopCore {
     makeReady(job)
   }
 
-  func makeReady(_ job: ReadyJob) { state.value.ready.append(job) }
-
-  /// The state in which the current task will want to go on after a wait.
-  func returnState() -> ExecutorState {
-    switch state.value.currentState {
-    case .task, .unbound, .main: return state.value.currentState
-    case .serial, .serialPreferring: break
-    }
-    return unsafe cms_task_preferred_executor() == state.value.taskExecutorObject
-      ? .serialPreferring : .serial
-  }
-
   /// The runtime's name for no executor at all, in which jobs of tasks without a preference run.
   /// SAFETY: two words, of which the first names the executor's object: there is none.
   private static var noExecutor: UnownedSerialExecutor {
@@ -96,33 +84,4 @@ extension LoopCore {
 
   /// The loop is the main thread's.
   func bindMain(_ executor: UnownedSerialExecutor) { unsafe state.value.mainExecutor = executor }
-
-  /// The task of `operation` is to go on at the end of this turn, done or not.
-  func resumeAfterTurn(_ operation: Operation) {
-    state.value.untilEndOfTurn.append(operation.id)
-    state.value.waitingForTurn += 1
-    operation.waitsForTurn = true
-    if case .send = operation.request { state.value.hasSendsUntilEndOfTurn = true }
-  }
-
-  func resumeWhoWaitedForTheTurn() {
-    state.value.hasSendsUntilEndOfTurn = false
-    while let id = state.value.untilEndOfTurn.popLast() {
-      if let operation = operations.find(id), operation.waitsForTurn {
-        operation.resumeTaskForTurn(on: self)
-      }
-    }
-    state.value.waitingForTurn = 0
-  }
-
-  /// An operation has ended whose task was to go on at the end of the turn in any case. Its entry
-  /// is not searched for.
-  func endedWithinTurn() {
-    assert(
-      state.value.waitingForTurn > 0, "More operations have ended within the turn than wait for it")
-    state.value.waitingForTurn -= 1
-    if state.value.waitingForTurn == 0 {
-      state.value.untilEndOfTurn.removeAll(keepingCapacity: true)
-    }
-  }
 }

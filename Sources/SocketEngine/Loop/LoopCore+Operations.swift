@@ -177,3 +177,79 @@ extension LoopCore {
     }
   }
 }
+
+/// All operations of a loop, found by index and checked by generation. Slots are reused, last freed
+/// first, and never move.
+///
+/// They are not freed before the loop ends, so that an entry of a queue can name a slot that is in
+/// another use: as many stay as operations were in use together at most, about 1 KiB each.
+struct OperationTable: ~Copyable {
+  private var slots: [Operation] = []
+  private var free: [UInt32] = []
+
+  init() {}
+
+  deinit {
+    for operation in slots { operation.deallocate() }
+  }
+
+  /// How many operations are in use.
+  var inUse: Int { slots.count - free.count }
+
+  /// Takes a slot; `make` builds a new one, for the index given, if none is free.
+  mutating func take(orMake make: (UInt32) -> Operation) -> Operation {
+    if let index = free.popLast() { return slots[Int(index)] }
+    let operation = make(UInt32(slots.count))
+    slots.append(operation)
+    return operation
+  }
+
+  /// The operation that `id` names, or nil if its slot has moved on.
+  func find(_ id: OperationID) -> Operation? {
+    guard id.index < slots.count else { return nil }
+    let operation = slots[Int(id.index)]
+    return operation.id == id && operation.life.state != .free ? operation : nil
+  }
+
+  /// Gives a slot back. Its identifier must have been renewed before.
+  mutating func release(_ operation: Operation) {
+    assert(operation.life.state == .free && free.count < slots.count, "A slot was released twice")
+    free.append(operation.id.index)
+  }
+
+  /// All operations in use, as of now.
+  var allInUse: [Operation] { slots.filter { $0.life.state != .free } }
+}
+
+// MARK: Waiting for a turn
+
+extension LoopCore {
+  /// The task of `operation` is to go on at the end of this turn, done or not.
+  func resumeAfterTurn(_ operation: Operation) {
+    state.value.untilEndOfTurn.append(operation.id)
+    state.value.waitingForTurn += 1
+    operation.waitsForTurn = true
+    if case .send = operation.request { state.value.hasSendsUntilEndOfTurn = true }
+  }
+
+  func resumeWhoWaitedForTheTurn() {
+    state.value.hasSendsUntilEndOfTurn = false
+    while let id = state.value.untilEndOfTurn.popLast() {
+      if let operation = operations.find(id), operation.waitsForTurn {
+        operation.resumeTaskForTurn(on: self)
+      }
+    }
+    state.value.waitingForTurn = 0
+  }
+
+  /// An operation has ended whose task was to go on at the end of the turn in any case. Its entry
+  /// is not searched for.
+  func endedWithinTurn() {
+    assert(
+      state.value.waitingForTurn > 0, "More operations have ended within the turn than wait for it")
+    state.value.waitingForTurn -= 1
+    if state.value.waitingForTurn == 0 {
+      state.value.untilEndOfTurn.removeAll(keepingCapacity: true)
+    }
+  }
+}

@@ -212,6 +212,18 @@ final class LoopCore: @unchecked Sendable {
     inbox.wakeUp()
   }
 
+  func makeReady(_ job: ReadyJob) { state.value.ready.append(job) }
+
+  /// The state in which the current task will want to go on after a wait.
+  func returnState() -> ExecutorState {
+    switch state.value.currentState {
+    case .task, .unbound, .main: return state.value.currentState
+    case .serial, .serialPreferring: break
+    }
+    return unsafe cms_task_preferred_executor() == state.value.taskExecutorObject
+      ? .serialPreferring : .serial
+  }
+
   func turnDriver(_ wait: Wait) {
     if let errno = driver.turn(wait) { endWithoutKernel(errno) }
   }

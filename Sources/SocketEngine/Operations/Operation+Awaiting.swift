@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import Ancillary
 internal import CMessageSockets
+internal import SystemPackage
 
 // How a task waits for an operation that it has started. On the loop's thread, in the caller's
 // isolation, which it does not leave. The caller holds the operation's loop, by its channel or
@@ -159,4 +161,95 @@ struct ParkedTask: Sendable {
     state = .none
     return ReadyJob(job: job, state: returnState)
   }
+}
+
+/// An operation that has ended. Its outcome is the holder's alone, on whichever thread; with this
+/// value ends what is left of the outcome, and the slot is free again.
+///
+/// So small that tasks can keep it while they wait: what the kernel delivered stays in the slot
+/// until it is taken.
+package struct CompletedOperation: ~Copyable {
+  private let operation: Operation
+
+  init(_ operation: Operation) { self.operation = operation }
+
+  deinit {
+    operation.outcome = OperationOutcome()
+    operation.recycleFromAnywhere()
+  }
+
+  /// Moves the outcome out.
+  package consuming func takeOutcome() -> OperationOutcome {
+    let outcome = operation.takeOutcome()
+    operation.recycleFromAnywhere()
+    discard self
+    return outcome
+  }
+
+  /// The same for an operation that has nothing to deliver but its result.
+  consuming func takeResult() -> OperationResult {
+    var result = operation.outcome.result
+    result.stopReason = operation.life.stopReason
+    // The slot's next use begins with an outcome as new.
+    operation.outcome.result = OperationResult()
+    operation.recycleFromAnywhere()
+    discard self
+    return result
+  }
+
+  /// Whether it is a received message, and not the end or an error.
+  var isMessage: Bool { operation.isMessage }
+
+  /// Whether it was stopped because its socket drains, before anything came.
+  var wasEndedByDraining: Bool {
+    operation.life.stopReason == .draining && operation.outcome.errno == .canceled
+  }
+
+  /// What to throw, if the operation failed or its message is not admitted.
+  func failure(_ name: SocketError.Operation, address: AnySocketAddress? = nil) -> (any Error)? {
+    operation.outcome.failure(name, address: address, stopReason: operation.life.stopReason)
+  }
+
+  /// Puts a message that was received elsewhere into `memory`.
+  // SAFETY: the caller keeps `memory`, which nothing else uses meanwhile.
+  @unsafe
+  func settleMessage(in memory: UnsafeMutableRawBufferPointer) {
+    let payload = operation.outcome.payload
+    if payload.isEmpty { return }
+    let taken = operation.outcome.takenCount
+    assert(payload.count - taken <= memory.count, "A message was not cut to the caller's memory")
+    unsafe memory.copyBytes(from: payload[taken...].prefix(memory.count))
+  }
+}
+
+/// Whether the next receive of a socket probably comes before its message, where the kernel does
+/// not say that there is more: on sequential packets and datagrams, and on streams before Linux
+/// 6.17.
+struct WaitPredictor {
+  private var hasWaited = false
+  private var hasSent = false
+
+  /// The last receive has waited for more than a turn, or something was sent since, to which the
+  /// message is the answer.
+  var isLikely: Bool { hasWaited || hasSent }
+
+  mutating func noteSend() { hasSent = true }
+
+  mutating func noteReceive(inTurn: Bool) {
+    hasWaited = !inTurn
+    hasSent = false
+  }
+}
+
+/// Whether the last messages of a socket came in the very turn of the loop in which they were asked
+/// for, as where both ends are on one busy loop. Then a task waits for that turn without saying
+/// what its cancellation is to do; should the message not come, it says so then
+/// (Docs/Decisions/0006).
+struct SameTurnPredictor {
+  private var inARow: UInt8 = 0
+
+  /// One that came later costs a wait more, so that once is not enough.
+  var isLikely: Bool { inARow >= 2 }
+
+  mutating func note(_ cameInTurn: Bool) { inARow = cameInTurn ? min(inARow + 1, 2) : 0 }
 }

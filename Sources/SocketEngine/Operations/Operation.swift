@@ -219,3 +219,63 @@ struct Operation: @unchecked Sendable {
 extension Operation: Equatable {
   static func == (left: Operation, right: Operation) -> Bool { unsafe left.slot == right.slot }
 }
+
+/// What an ``Operation`` names: a request to the kernel, all memory that the kernel may touch for
+/// it, and its outcome.
+@safe
+struct OperationSlot: ~Copyable {
+  var id: OperationID
+  var life = OperationLifecycle()
+  var request = OperationRequest.timer
+  /// The socket's number. It stays open, and stays this socket, as long as `socket` is held.
+  var descriptor: Int32 = -1
+  /// Keeps the socket alive, and names whose queue the operation stands in.
+  ///
+  /// SAFETY: retained by `Operation.prepare`, released by `Operation.recycle`, and by nobody else.
+  /// Unmanaged, so that a look costs no reference counting.
+  var socket: Unmanaged<OpenSocket>?
+  let memory = OperationMemory()
+  /// The turn of the loop in which it was handed to the kernel, or began to wait for a message
+  /// received ahead.
+  var turn: UInt32 = 0
+  /// Lent for this use; given back when the slot is recycled.
+  var buffers = OperationBuffers()
+  var outcome = OperationOutcome()
+  /// A receive that takes a message and nothing else: an end or an error is left to the next one.
+  var isTry = false
+  /// A receive that waits no longer than until its socket drains.
+  var endsWithDraining = false
+  /// It waits for its turn in an ``OperationLine``.
+  var isInLine = false
+  /// Its task goes on at the end of the loop's turn in any case.
+  var waitsForTurn = false
+  let parking: ParkingSpot
+  /// Who waits for the outcome.
+  var task = ParkedTask()
+  /// SAFETY: not retained: the core owns the table that owns this slot.
+  let core: Unmanaged<LoopCore>
+}
+
+/// Names one use of an operation's slot: the slot's index and how often the slot had been used
+/// before.
+///
+/// The kernel gets this number as `user_data` and gives it back with each completion; other threads
+/// get it to ask for a cancellation. A number can be compared after its operation is gone, a
+/// pointer cannot: a late completion or a late cancellation finds another generation in the slot
+/// and is dropped.
+package struct OperationID: Hashable, Sendable {
+  package let index: UInt32
+  package let generation: UInt32
+
+  package init(index: UInt32, generation: UInt32) {
+    self.index = index
+    self.generation = generation
+  }
+
+  package init(userData: UInt64) {
+    index = UInt32(truncatingIfNeeded: userData)
+    generation = UInt32(truncatingIfNeeded: userData >> 32)
+  }
+
+  package var userData: UInt64 { UInt64(generation) << 32 | UInt64(index) }
+}

@@ -72,3 +72,89 @@ extension DeliveryStatus: CustomStringConvertible {
     return parts.isEmpty ? "complete" : parts.joined(separator: "; ")
   }
 }
+
+/// Why control data of a message is missing, as far as it can be told.
+public enum ControlTruncation: Sendable, Hashable {
+  /// The control buffer was full: raise ``IOLoop/Configuration/controlBufferSize``.
+  case bufferFull
+  /// This process had no free descriptor left when it was looked at, just after the message had
+  /// arrived (`EMFILE`): raise `RLIMIT_NOFILE`, or hold fewer.
+  case outOfDescriptors
+  /// Neither: a security module refused a descriptor, or the shortage of descriptors was over when
+  /// it was looked at.
+  case unknown
+
+  /// Looks for the reason.
+  ///
+  /// - Parameters:
+  ///   - free: bytes of the control buffer that were not used.
+  ///   - number: any open descriptor.
+  init(free: Int, number: Int32) {
+    // A header and one descriptor, padded: CMSG_SPACE(4).
+    if free < 24 {
+      self = .bufferFull
+    } else {
+      self = cms_can_duplicate(number) ? .unknown : .outOfDescriptors
+    }
+  }
+}
+
+extension ControlTruncation: CustomStringConvertible {
+  public var description: String {
+    switch self {
+    case .bufferFull: "the buffer was full"
+    case .outOfDescriptors: "no descriptor was left"
+    case .unknown: "refused by a security module, or no descriptor was left for a moment"
+    }
+  }
+}
+
+// Of a message that has arrived something may be missing: the end of its payload, or control data.
+// By default that is thrown, with what arrived in the error (Docs/Decisions/0008).
+
+extension OpenSocket {
+  /// A message has arrived, or was cut on its way to the caller's memory: notes what of it is
+  /// missing and is to be thrown.
+  func noteLoss(_ outcome: inout OperationOutcome) {
+    let flags = outcome.messageFlags
+    let isCut = flags & cms_msg_trunc != 0 && kind != .stream
+    let lacksControl = flags & cms_msg_ctrunc != 0 || outcome.metadata?.failures.isEmpty == false
+    guard isCut || lacksControl else { return }
+    let policy = policy?.policy ?? ReceivePolicy()
+    // An entry of the error queue has a copy of what was sent; nothing of a message is lost.
+    let isMessage = flags & cms_msg_errqueue == 0
+    let throwsPayloadLoss = isCut && isMessage && policy.onPayloadTruncation == .throwError
+    let throwsControlLoss = lacksControl && policy.onControlTruncation == .throwError
+    guard throwsPayloadLoss || throwsControlLoss else { return }
+    outcome.withMetadata { metadata in
+      metadata.throwsPayloadLoss = throwsPayloadLoss
+      metadata.throwsControlLoss = throwsControlLoss
+    }
+  }
+}
+
+extension OperationOutcome {
+  /// Whether something of the message is missing, and that is to be thrown.
+  package var throwsLoss: Bool { throwsLoss(tellsLength: false) }
+
+  /// - Parameter tellsLength: The caller has asked for the message's length, and so learns by
+  ///   itself that the payload was cut.
+  package func throwsLoss(tellsLength: Bool) -> Bool {
+    guard let metadata else { return false }
+    return metadata.throwsControlLoss || metadata.throwsPayloadLoss && !tellsLength
+  }
+}
+
+extension SocketError {
+  /// Of a message something is missing.
+  ///
+  /// - Parameter message: What arrived.
+  package static func messageIncomplete(
+    _ outcome: DeliveryStatus, keeping message: any AnyObject & Sendable
+  ) -> SocketError {
+    var error = SocketError(
+      .messageIncomplete, .receive, detail: outcome.description, outcome: outcome)
+    error.delivered = message
+    return error
+  }
+}

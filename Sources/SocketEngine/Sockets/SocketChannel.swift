@@ -2,7 +2,7 @@
 public import Ancillary
 internal import CMessageSockets
 internal import Synchronization
-internal import SystemPackage
+package import SystemPackage
 
 /// An open socket on its loop, as socket types hold it: opaque outside this package.
 ///
@@ -15,28 +15,8 @@ public final class SocketChannel: Sendable {
   let socket: OpenSocket
   /// The names that the socket was made with, for its description.
   package let names: SocketIdentity
-  private let refused = AtomicLazyReference<ClosingQueue>()
-  private let ended = AtomicLazyReference<ClosingQueue>()
-
-  /// Closes a connection of this listener that was refused, on another thread. The peer finds the
-  /// end at once: no other process can have the connection yet, and lose it.
-  package func refuse(_ descriptor: consuming OwnedFd) {
-    _ = cms_shutdown(descriptor.withUnsafeFileDescriptor { $0.rawValue }, true, true)
-    (refused.load() ?? refused.storeIfNil(ClosingQueue())).close(descriptor)
-  }
-
-  /// Where the connections of this listener are closed, if that is not done in place. They and what
-  /// their messages bring share threads.
-  package var endedConnections: ClosingQueue { ended.load() ?? ended.storeIfNil(ClosingQueue()) }
-
-  /// How many refused connections of this listener have not been closed yet.
-  package var refusedCount: Int { refused.load()?.count ?? 0 }
-
-  /// Whether so many connections of this listener wait to be closed that it is to accept no more.
-  package var hasTooManyUnclosed: Bool {
-    refused.load()?.isFull(bound: ClosingLimits.forRefused) ?? false
-      || ended.load()?.isFull(bound: ClosingLimits.forConnections) ?? false
-  }
+  let refused = AtomicLazyReference<ClosingQueue>()
+  let ended = AtomicLazyReference<ClosingQueue>()
 
   /// Puts a socket on a loop, for good.
   ///
@@ -104,29 +84,6 @@ public final class SocketChannel: Sendable {
   /// Whether the caller runs on the loop's thread, as it must for all that follows.
   package var isOnLoop: Bool { socket.core.isCurrent }
 
-  /// shutdown(2): ends one direction or both. Pending operations of that direction end by
-  /// themselves.
-  package func shutdown(read: Bool, write: Bool) throws(SocketError) {
-    try socket.shutdown(read: read, write: write)
-  }
-
-  /// Gives back the piece that was received last from a stream, and not used up: the next receive
-  /// returns what is left of its bytes, and what came with it. From any thread; what the caller
-  /// does with the socket next comes after it.
-  package func unread(_ piece: consuming OperationOutcome) {
-    if isOnLoop {
-      socket.unread(piece)
-    } else {
-      // With the channel, so that its end finds them.
-      socket.core.inbox.send(.unread(self, UnreadPiece(piece)))
-    }
-  }
-
-  /// Counts what is taken out of this socket's messages.
-  package var takenDescriptors: TakenDescriptorCounter { socket.core.takenDescriptors }
-
-  package func countTaken(_ count: Int) { socket.core.takenDescriptors.add(count) }
-
   /// The descriptor's number, for calls that do not wait (options, names), on the loop's thread.
   ///
   /// - Throws: ``SocketError``: `closed`.
@@ -135,63 +92,121 @@ public final class SocketChannel: Sendable {
     guard socket.isOpen else { throw SocketError(.closed, operation) }
     return socket.number
   }
+}
 
-  /// Another descriptor of the same open file. The socket stays as it is.
+// All that follows runs on the loop's thread, in the caller's isolation.
+
+extension SocketChannel {
+  /// Sends one message: all of it, or an error that says how much of it went out. The caller keeps
+  /// payload and descriptors as they are until this returns.
   ///
-  /// - Throws: ``SocketError``: `closed`, `outOfDescriptors`.
-  package func duplicate() throws(SocketError) -> OwnedFd {
-    // The number is this socket's for as long as it is open, and nothing is closed on its loop
-    // meanwhile.
-    let open = OwnedFd(adopting: FileDescriptor(rawValue: try number(for: .duplicate)))
-    let copy = Result { () throws(Errno) in try open.duplicate() }
-    _ = open.release()
-    switch consume copy {
-    case .success(let copy): return copy
-    case .failure(let errno): throw SocketError(SocketError.Code(errno), .duplicate, errno: errno)
-    }
+  /// - Parameters:
+  ///   - name: the address to send to, encoded; empty for the peer of a connected socket.
+  ///   - timeout: how long to wait; what can be sent without a wait is sent also if that has
+  ///     passed.
+  package nonisolated(nonsending) func send(
+    _ payload: PayloadBytes, numbers: Span<FileDescriptor>, control: ControlMessageBuffer,
+    to name: RawSpan = RawSpan(), flags: Int32,
+    timeout: Duration? = nil
+  ) async throws {
+    guard
+      let operation = try startSend(
+        payload, numbers: numbers, control: control, name: name, flags: flags)
+    else { return }
+    if let timeout { socket.core.addDeadline(LoopTime(after: timeout), to: operation) }
+    let result = await operation.endedSoon().takeResult()
+    if result.errno != nil { throw sendError(result, name: name, numbers: numbers) }
   }
 
-  /// Sets what peers may send from now on; returns when nothing is received ahead any more, if the
-  /// policy forbids that.
-  ///
-  /// - Throws: ``SocketError``: `closed`.
-  package nonisolated(nonsending) func setPolicy(_ policy: ReceivePolicy) async throws(SocketError)
+  private func sendError(_ result: OperationResult, name: RawSpan, numbers: Span<FileDescriptor>)
+    -> any Error
   {
-    _ = try number(for: .configure)
-    socket.setPolicy(policy)
-    socket.limitReceivingAhead()
-    // What is on its way until then counts as received before.
-    if socket.isArmed, !socket.mayReceiveAhead {
-      _ = await socket.waitUntilDisarmed().endedIgnoringCancellation()
-    }
+    let address = unsafe AnySocketAddress(systemBytes: name.withUnsafeBytes { unsafe Array($0) })
+    // EINVAL has other causes as well: a control message that is none, flags.
+    return naming(
+      result.failure(
+        .send, address: address, hadRing: result.errno == .invalidArgument && numbers.containsRing)!
+    )
   }
 
-  /// Stops all operations of the socket, waits until the kernel has let go of them, and gives the
-  /// descriptor away; the socket counts as closed. Not cancellable.
-  ///
-  /// - Throws: ``SocketError``: `closed`; `messagesUnread` if messages have been received ahead:
-  ///   then the socket stays open.
-  package nonisolated(nonsending) func release() async throws -> OwnedFd {
-    _ = try number(for: .release)
-    // First nothing is received ahead any more, while those that wait for messages go on waiting:
-    // if messages have come, nothing has happened.
-    socket.pauseReceivingAhead()
-    if socket.isArmed { _ = await socket.waitUntilDisarmed().endedIgnoringCancellation() }
-    if socket.isOpen, !socket.multishot.hasPrefetchedMessage {
-      if let released = socket.startReleasing() { _ = await released.endedIgnoringCancellation() }
-      if let descriptor = socket.takeDescriptor() { return descriptor }
+  /// Nil if there is nothing to send.
+  private func startSend(
+    _ payload: PayloadBytes, numbers: Span<FileDescriptor>, control: ControlMessageBuffer,
+    name: RawSpan, flags: Int32
+  ) throws -> Operation? {
+    if socket.kind == .stream, payload.byteCount == 0 {
+      guard numbers.isEmpty, control.isEmpty else { throw SocketError(.emptyPayload, .send) }
+      // sendmsg(2) would do nothing and say 0.
+      try socket.checkStart(.send)
+      return nil
     }
-    socket.resumeReceivingAhead()
-    throw SocketError(socket.isOpen ? .messagesUnread : .closed, .release)
+    guard payload.pieceCount <= OperationMemory.maximumVectors else {
+      throw SocketError(
+        .messageTooLarge, .send,
+        detail: "\(payload.pieceCount) buffers of at most \(OperationMemory.maximumVectors)")
+    }
+    // The kernel adds up those of all control messages, and would say EINVAL.
+    let count = numbers.count + control.descriptorCount
+    if count > ControlMessages.maximumDescriptors {
+      throw SocketError(
+        .tooManyDescriptors, .send,
+        detail: "\(count) of at most \(ControlMessages.maximumDescriptors)")
+    }
+    let pause: SendBackoff? =
+      socket.mayFindReceiverFull(hasAddress: name.byteCount > 0) && flags & cms_msg_dontwait == 0
+      ? .first : nil
+    // The kernel is not told: it could be stopped in the midst of finishing by itself.
+    let operation = try socket.makeOperation(
+      .send(flags: flags & ~cms_msg_waitall | cms_msg_nosignal, pause: pause), .send)
+    if flags & cms_msg_waitall != 0, socket.kind == .stream {
+      operation.life.finishesOnceBegun = true
+    }
+    do {
+      // The unnamed address: for a socket without a name, or a bind(2) that is to choose one.
+      if name.byteCount == 2 {
+        try unsafe checkDestination(
+          AnySocketAddress(systemBytes: name.withUnsafeBytes { unsafe Array($0) }), .send)
+      }
+      operation.setPayload(payload)
+      try operation.prepareSend(numbers: numbers, control: control, name: name, on: socket.core)
+    } catch {
+      operation.discard(on: socket.core)
+      throw error
+    }
+    socket.start(operation)
+    return operation
   }
 
-  /// Stops all operations of the socket, waits until the kernel has let go of them, and closes the
-  /// descriptor. Closing again waits for the first closing. Not cancellable: it ends as soon as the
-  /// kernel answers; where peers are not trusted and what they have left in the socket cannot be
-  /// closed at once, after a second, and the descriptor closes later.
-  package nonisolated(nonsending) func close() async {
-    guard let closed = socket.startClosing() else { return }
-    _ = await closed.endedIgnoringCancellation()
+  /// What to throw, if an operation has failed.
+  func failure(
+    of ended: borrowing CompletedOperation, _ operation: SocketError.Operation,
+    address: AnySocketAddress? = nil
+  ) -> (
+    any Error
+  )? {
+    ended.failure(operation, address: address).map { naming($0) }
+  }
+
+  /// The error with the socket's name, if it is still open; but for those that are no faults, and
+  /// may be many. May be called from any thread, as by a task that does not belong to the loop.
+  package func naming(_ error: any Error) -> any Error {
+    guard isOnLoop, socket.isOpen, var error = error as? SocketError, error.code != .wouldBlock,
+      error.code != .deadlineExceeded
+    else {
+      return error
+    }
+    error.socket = SocketIdentity(socket.number, kind: kind)
+    if error.code == .loopFailed { error.errno = socket.core.failure }
+    return error
+  }
+
+  func checkDestination(_ address: AnySocketAddress?, _ operation: SocketError.Operation)
+    throws(SocketError)
+  {
+    guard let address, address.unix == .unnamed else { return }
+    throw SocketError(
+      .addressNotAvailable, operation, address: address,
+      detail: "a socket without a name cannot be reached by an address")
   }
 }
 
@@ -211,5 +226,12 @@ public enum SocketKind: Sendable {
     case .seqpacket: cms_socket_seqpacket
     case .datagram: cms_socket_datagram
     }
+  }
+}
+
+extension Span<FileDescriptor> {
+  /// Whether an io_uring is among them, which Linux refuses to send: asked when it has refused.
+  fileprivate var containsRing: Bool {
+    indices.contains { self[$0].shownName == "anon_inode:[io_uring]" }
   }
 }
