@@ -66,7 +66,8 @@ public final class NotifySocket: Sendable {
   }
 
   private init(
-    _ socket: UnixDatagram, environmentValue: String, admits: @escaping @Sendable (Credentials) -> Bool
+    _ socket: UnixDatagram, environmentValue: String,
+    admits: @escaping @Sendable (Credentials) -> Bool
   ) {
     self.socket = socket
     self.environmentValue = environmentValue

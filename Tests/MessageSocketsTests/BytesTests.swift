@@ -261,7 +261,9 @@ extension KernelTests {
     func descriptorsGoBackWithTheirBytes(isPoliced: Bool, form: WaitingReceive) async throws {
       try await withDescriptorOracle { _ in
         let (left, right) = try UnixStream.makePair()
-        if isPoliced { try await right.setReceivePolicy(ReceivePolicy(maximumDescriptorsPerMessage: 9)) }
+        if isPoliced {
+          try await right.setReceivePolicy(ReceivePolicy(maximumDescriptorsPerMessage: 9))
+        }
         let pipe = try Pipe()
         try await left.sendMessage(Array("GET\n".utf8))
         try await left.sendMessage(Array("FILE\n".utf8), descriptor: pipe.takeWriter())

@@ -318,7 +318,8 @@ extension KernelTests {
           let address = try abstractAddress()
           let listener = try UnixListener<UnixSeqpacket>.bind(to: address)
           let server = Task(executorPreference: loop.taskExecutor) {
-            try await listener.serve(ServeLimits(maximumConnections: 2, gracePeriod: .zero), handler: echo)
+            try await listener.serve(
+              ServeLimits(maximumConnections: 2, gracePeriod: .zero), handler: echo)
           }
           let clients = Task(executorPreference: loop.taskExecutor) {
             let file = try OwnedFd.numbered(round)

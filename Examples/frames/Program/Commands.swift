@@ -30,7 +30,8 @@ struct Serve: AsyncParsableCommand {
       to: try UnixAddress(argument: socket), policy: FrameService.policy, on: loop)
     print("listening on \(socket)")
     try await listener.serve(
-      ServeLimits(maximumConnections: 64), onError: { print("a client: \($0)") }, handler: service.handle)
+      ServeLimits(maximumConnections: 64), onError: { print("a client: \($0)") },
+      handler: service.handle)
   }
 }
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 public import SystemPackage
 
-/// Something with a socket's descriptor inside. Conform, add ``MessageSending`` or ``MessageReceiving``
-/// (or the forms with addresses), and the system calls are there: for Unix-domain, TCP, UDP, raw
-/// and any other sockets.
+/// Something with a socket's descriptor inside. Conform, add ``MessageSending`` or
+/// ``MessageReceiving`` (or the forms with addresses), and the system calls are there: for
+/// Unix-domain, TCP, UDP, raw and any other sockets.
 ///
 /// The calls start again after a signal (`EINTR`).
 public protocol DescriptorBacked: ~Copyable {
@@ -63,8 +63,8 @@ extension MessageReceiving where Self: DescriptorBacked & ~Copyable {
 extension AddressedMessageReceiving where Self: DescriptorBacked & ~Copyable {
   /// recvmsg(2) with `msg_name` on the descriptor. An address longer than 128 bytes is cut.
   ///
-  /// - Throws: the error of recvmsg(2). An address that ``AddressedMessageReceiving/Address`` cannot read
-  ///   is no error.
+  /// - Throws: the error of recvmsg(2). An address that ``AddressedMessageReceiving/Address``
+  ///   cannot read is no error.
   public borrowing func receiveAddressedMessage(
     into buffers: borrowing ScatterBuffers, ancillary: inout AncillaryData, options: ReceiveOptions
   ) throws(Errno) -> (result: ReceiveResult, sender: Address?) {
@@ -161,7 +161,8 @@ public struct BlockingSocket<Address: SocketAddress>: ~Copyable, Sendable {
   public consuming func release() -> OwnedFd { descriptor }
 }
 
-extension BlockingSocket: DescriptorBacked, MessageSending, AddressedMessageSending, MessageReceiving,
+extension BlockingSocket: DescriptorBacked, MessageSending, AddressedMessageSending,
+  MessageReceiving,
   AddressedMessageReceiving
 {
   /// Lends the raw descriptor to `body`, which must neither close it nor keep it.

@@ -57,7 +57,9 @@ public struct GatherBuffers: ~Copyable, ~Escapable, @unchecked Sendable {
   init(_ payload: PayloadBytes) {
     self.init()
     // SAFETY: as above; this value depends on the same memory.
-    unsafe payload.forEachPiece { unsafe vector.append(UnsafeMutableRawBufferPointer(mutating: $0)) }
+    unsafe payload.forEachPiece {
+      unsafe vector.append(UnsafeMutableRawBufferPointer(mutating: $0))
+    }
   }
 }
 

@@ -46,7 +46,8 @@ public struct MessageReceiver: ~Copyable, ~Escapable {
   /// and shows as ``ReceiveFlags/controlTruncated``.
   ///
   /// - Throws: what the socket's ``MessageReceiving`` throws.
-  public consuming func receive<S: MessageReceiving & ~Copyable>(on socket: borrowing S) throws(Errno)
+  public consuming func receive<S: MessageReceiving & ~Copyable>(on socket: borrowing S)
+    throws(Errno)
     -> ReceiveResult
   {
     var none = AncillaryData()

@@ -107,3 +107,35 @@ final class UnreadBytes<Socket: StreamSocket> {
     }
   }
 }
+
+// MARK: Steps of an iteration
+
+extension StreamSocket {
+  /// One step of an iteration over bytes, of which a part may be given back. Without a window the
+  /// socket's stays as it is.
+  nonisolated func nextPiece(window: ReceiveWindow?) async throws -> OperationOutcome {
+    let channel = channel
+    guard channel.isOnLoop else { return try await nextPieceOnLoop(window: window) }
+    return try await channel.receiveAhead(window: window).takeOutcome()
+  }
+
+  private func nextPieceOnLoop(window: ReceiveWindow?) async throws -> OperationOutcome {
+    try await channel.receiveAhead(window: window).takeOutcome()
+  }
+
+  /// One step of an iteration over bytes that ends with draining.
+  nonisolated func nextPieceUntilDraining(window: ReceiveWindow?) async throws -> OperationOutcome?
+  {
+    let channel = channel
+    guard channel.isOnLoop else { return try await nextPieceUntilDrainingOnLoop(window: window) }
+    guard let ended = try await channel.receiveUntilDraining(window: window) else { return nil }
+    return ended.takeOutcome()
+  }
+
+  private func nextPieceUntilDrainingOnLoop(
+    window: ReceiveWindow?
+  ) async throws -> OperationOutcome? {
+    guard let ended = try await channel.receiveUntilDraining(window: window) else { return nil }
+    return ended.takeOutcome()
+  }
+}

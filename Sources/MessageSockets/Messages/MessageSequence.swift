@@ -73,3 +73,37 @@ public struct MessageSequence<Socket: MessageSocket>: AsyncSequence, Sendable {
     }
   }
 }
+
+// MARK: Steps of an iteration
+
+extension MessageSocket {
+  /// One step of an iteration. Without a window the socket's stays as it is.
+  @inline(__always)
+  nonisolated func nextMessage(window: ReceiveWindow?) async throws -> ReceivedMessage? {
+    let channel = channel
+    guard channel.isOnLoop else { return try await nextMessageOnLoop(window: window) }
+    return try ReceivedMessage.received(try await channel.receiveAhead(window: window), channel)
+  }
+
+  private func nextMessageOnLoop(window: ReceiveWindow?) async throws -> ReceivedMessage? {
+    try ReceivedMessage.received(try await channel.receiveAhead(window: window), channel)
+  }
+
+  /// One step of an iteration that ends with draining. Without a window the socket's stays as it
+  /// is.
+  nonisolated func nextMessageUntilDraining(
+    window: ReceiveWindow?
+  ) async throws -> ReceivedMessage? {
+    let channel = channel
+    guard channel.isOnLoop else { return try await nextMessageUntilDrainingOnLoop(window: window) }
+    guard let ended = try await channel.receiveUntilDraining(window: window) else { return nil }
+    return try ReceivedMessage.received(ended, channel)
+  }
+
+  private func nextMessageUntilDrainingOnLoop(window: ReceiveWindow?) async throws
+    -> ReceivedMessage?
+  {
+    guard let ended = try await channel.receiveUntilDraining(window: window) else { return nil }
+    return try ReceivedMessage.received(ended, channel)
+  }
+}

@@ -11,8 +11,8 @@ extension SocketOption where Value == Bool {
   /// Holds back small pieces until this option is off again. The C name is `TCP_CORK`.
   public static var cork: SocketOption { tcp(cms_tcp_cork) }
 
-  /// Attaches the number of unread bytes to each TCP receive: ``ControlMessageContainer/bytesLeft``.
-  /// The C name is `TCP_INQ`, since Linux 4.18.
+  /// Attaches the number of unread bytes to each TCP receive:
+  /// ``ControlMessageContainer/bytesLeft``. The C name is `TCP_INQ`, since Linux 4.18.
   public static var reportBytesLeftTCP: SocketOption { tcp(cms_tcp_inq) }
 
   /// Attaches the destination address and interface of each IPv4 packet:
@@ -23,12 +23,12 @@ extension SocketOption where Value == Bool {
   /// ``ControlMessageContainer/packetInfoV6``. The C name is `IPV6_RECVPKTINFO`.
   public static var packetInfoV6: SocketOption { ipv6(cms_ipv6_recvpktinfo) }
 
-  /// Attaches the time to live of each IPv4 packet: ``ControlMessageContainer/hopLimit``. The C name
-  /// is `IP_RECVTTL`.
+  /// Attaches the time to live of each IPv4 packet: ``ControlMessageContainer/hopLimit``. The C
+  /// name is `IP_RECVTTL`.
   public static var receiveHopLimitV4: SocketOption { ipv4(cms_ip_recvttl) }
 
-  /// Attaches the hop limit of each IPv6 packet: ``ControlMessageContainer/hopLimit``. The C name is
-  /// `IPV6_RECVHOPLIMIT`.
+  /// Attaches the hop limit of each IPv6 packet: ``ControlMessageContainer/hopLimit``. The C name
+  /// is `IPV6_RECVHOPLIMIT`.
   public static var receiveHopLimitV6: SocketOption { ipv6(cms_ipv6_recvhoplimit) }
 
   /// Attaches the type of service and ECN of each IPv4 packet:
@@ -66,8 +66,8 @@ extension SocketOption where Value == Bool {
   public static var onlyV6: SocketOption { ipv6(cms_ipv6_v6only) }
 
   /// Joins several UDP messages of one sender into one receive:
-  /// ``ControlMessageContainer/segmentSize`` tells where to cut. The C name is `UDP_GRO`, since Linux
-  /// 5.0.
+  /// ``ControlMessageContainer/segmentSize`` tells where to cut. The C name is `UDP_GRO`, since
+  /// Linux 5.0.
   public static var coalesceReceives: SocketOption { udp(cms_udp_gro) }
 }
 

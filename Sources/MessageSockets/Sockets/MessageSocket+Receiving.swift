@@ -123,7 +123,8 @@ extension MessageSocket {
     }
     let received = unsafe try await channel.receive(
       into: memory, flags: options.rawValue, timeout: timeout)
-    return Self.add(unsafe try ReceivedEnvelope(received, channel, in: memory, options), to: &payload)
+    return Self.add(
+      unsafe try ReceivedEnvelope(received, channel, in: memory, options), to: &payload)
   }
 
   // Never inlined, these two: what they need would stay with the task as long as that waits.
@@ -195,35 +196,12 @@ extension MessageSocket {
   /// Sets what peers may send from now on, however it is received. What has been received ahead was
   /// judged when it arrived.
   ///
-  /// With a limit of ``ReceivePolicy/maximumDescriptorsHeld`` it returns when nothing is received ahead
-  /// any more.
+  /// With a limit of ``ReceivePolicy/maximumDescriptorsHeld`` it returns when nothing is received
+  /// ahead any more.
   ///
   /// - Throws: ``SocketError``: `closed`.
   public func setReceivePolicy(_ policy: ReceivePolicy) async throws {
     try await channel.setPolicy(policy)
-  }
-
-  /// One step of an iteration. Without a window the socket's stays as it is.
-  @inline(__always)
-  nonisolated func nextMessage(window: ReceiveWindow?) async throws -> ReceivedMessage? {
-    let channel = channel
-    guard channel.isOnLoop else { return try await nextMessageOnLoop(window: window) }
-    return try ReceivedMessage.received(try await channel.receiveAhead(window: window), channel)
-  }
-
-  /// The same for bytes, of which a part may be given back.
-  nonisolated func nextPiece(window: ReceiveWindow?) async throws -> OperationOutcome {
-    let channel = channel
-    guard channel.isOnLoop else { return try await nextPieceOnLoop(window: window) }
-    return try await channel.receiveAhead(window: window).takeOutcome()
-  }
-
-  private func nextPieceOnLoop(window: ReceiveWindow?) async throws -> OperationOutcome {
-    try await channel.receiveAhead(window: window).takeOutcome()
-  }
-
-  private func nextMessageOnLoop(window: ReceiveWindow?) async throws -> ReceivedMessage? {
-    try ReceivedMessage.received(try await channel.receiveAhead(window: window), channel)
   }
 
   @inline(__always)

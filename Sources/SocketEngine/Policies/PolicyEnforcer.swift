@@ -47,7 +47,8 @@ final class PolicyEnforcer: @unchecked Sendable {
   }
 
   private func moveSurplus(from descriptors: inout OwnedFds, to toClose: inout OwnedFds) -> Int {
-    let free = policy.maximumDescriptorsHeld.map { max(0, $0 - held.load(ordering: .relaxed)) } ?? .max
+    let free =
+      policy.maximumDescriptorsHeld.map { max(0, $0 - held.load(ordering: .relaxed)) } ?? .max
     let surplus = max(0, descriptors.count - min(policy.maximumDescriptorsPerMessage, free))
     for _ in 0..<surplus { toClose.append(descriptors.takeLast()!) }
     return surplus

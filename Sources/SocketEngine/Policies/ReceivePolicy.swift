@@ -64,20 +64,21 @@ public struct ReceivePolicy: Sendable, Hashable {
   /// on streams, which keep the rest.)
   public var onPayloadTruncation: Reaction = .throwError
 
-  /// What to do with a message of which control data is missing, ``DeliveryStatus/controlTruncation`` or
-  /// ``DeliveryStatus/failures``: by default it is thrown, as for ``onPayloadTruncation``.
-  /// (`MSG_CTRUNC`)
+  /// What to do with a message of which control data is missing,
+  /// ``DeliveryStatus/controlTruncation`` or ``DeliveryStatus/failures``: by default it is thrown,
+  /// as for ``onPayloadTruncation``. (`MSG_CTRUNC`)
   public var onControlTruncation: Reaction = .throwError
 
   /// A policy about descriptors; what happens on a violation can be set afterwards.
   ///
-  /// - Precondition: `maximumDescriptorsHeld` is not negative. `maximumDescriptorsPerMessage` is brought into its
-  ///   range.
+  /// - Precondition: `maximumDescriptorsHeld` is not negative. `maximumDescriptorsPerMessage` is
+  ///   brought into its range.
   public init(
     maximumDescriptorsPerMessage: Int = 253, maximumDescriptorsHeld: Int? = nil,
     allowed: [AllowedDescriptor]? = nil
   ) {
-    precondition(maximumDescriptorsHeld ?? 0 >= 0, "A negative number of descriptors cannot be held")
+    precondition(
+      maximumDescriptorsHeld ?? 0 >= 0, "A negative number of descriptors cannot be held")
     self.maximumDescriptorsPerMessage = min(
       max(0, maximumDescriptorsPerMessage), ControlMessages.maximumDescriptors)
     self.maximumDescriptorsHeld = maximumDescriptorsHeld

@@ -14,6 +14,7 @@ extension SocketChannel {
     -> CompletedOperation
   {
     let ended = await (try startReceiveAhead(window: window)).ended()
+    // SAFETY: without memory of the caller's nothing is written.
     try unsafe settle(ended, in: nil)
     return ended
   }

@@ -121,6 +121,7 @@ extension SocketChannel {
   private func sendError(_ result: OperationResult, name: RawSpan, numbers: Span<FileDescriptor>)
     -> any Error
   {
+    // SAFETY: the name's bytes are copied during the call.
     let address = unsafe AnySocketAddress(systemBytes: name.withUnsafeBytes { unsafe Array($0) })
     // EINVAL has other causes as well: a control message that is none, flags.
     return naming(

@@ -151,7 +151,9 @@ extension KernelTests {
         let listener = try UnixListener<UnixSeqpacket>.bind(
           to: address, policy: ReceivePolicy(maximumDescriptorsPerMessage: 1))
         let server = Task(executorPreference: loop.taskExecutor) {
-          try await listener.serve(ServeLimits(maximumConnections: 1)) { try await $0.sendMessage([1]) }
+          try await listener.serve(ServeLimits(maximumConnections: 1)) {
+            try await $0.sendMessage([1])
+          }
         }
         let hostile = try await UnixSeqpacket.connect(to: address)
         try await hostile.sendMessage([1], descriptor: lingering.takeSender())

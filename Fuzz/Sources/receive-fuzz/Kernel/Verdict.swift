@@ -22,7 +22,8 @@ struct Verdict {
     }
     let isIncomplete = isControlTruncated || !delivery.control.failures.isEmpty
     isViolation =
-      surplus > 0 && policy.onSurplus == .throwError || refused > 0 && policy.onRefusal == .throwError
+      surplus > 0 && policy.onSurplus == .throwError
+      || refused > 0 && policy.onRefusal == .throwError
     throwsPayloadLoss = isTruncated && policy.onPayloadTruncation == .throwError
     throwsControlLoss = isIncomplete && policy.onControlTruncation == .throwError
     // Nothing may be delivered instead of an error.

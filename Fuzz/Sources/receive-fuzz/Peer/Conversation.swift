@@ -14,7 +14,8 @@ final class Conversation: @unchecked Sendable {
     self.input = input
     self.receiver = receiver
     policy =
-      input.oneIn(4) ? ReceivePolicy(maximumDescriptorsPerMessage: input.number(1...5)) : ReceivePolicy()
+      input.oneIn(4)
+      ? ReceivePolicy(maximumDescriptorsPerMessage: input.number(1...5)) : ReceivePolicy()
     sent = SentMessages(kind, policy)
     self.peer = Peer(number: peer, input, sent)
   }
