@@ -143,6 +143,8 @@ int32_t cms_ring_opcodes(cms_ring *ring, uint64_t *opcodes) {
   return status < 0 ? status : 0;
 }
 
+bool cms_ring_has_requests(const cms_ring *ring) { return io_uring_sq_ready(&ring->ring) > 0; }
+
 bool cms_ring_prepare_sendmsg(cms_ring *ring, uint64_t user_data, int32_t fd,
                               const cms_msghdr *header, uint32_t flags) {
   struct io_uring_sqe *entry = io_uring_get_sqe(&ring->ring);

@@ -48,6 +48,54 @@ extension KernelTests {
       }
     }
 
+    /// Where nothing is received in between, sends do without the ring, until the socket is full;
+    /// then, and behind others that wait, they go through it, in order.
+    @Test(arguments: [TestedSocket.unixStream, .unixSeqpacket])
+    func sendsInARowShareTheTurn(socket: TestedSocket) async throws {
+      let isOnRing = TestLoop.isOnRing
+      try await withOwnLoop { loop in
+        let (left, right) = try socket.makeUnixPair(on: loop)
+        try await left.setOption(.sendBufferSize, to: 16 << 10)
+        try await withThrowingTaskGroup { group in
+          for sender in 0..<2 {
+            group.addTask(executorPreference: loop.taskExecutor) {
+              for number in 0..<200 {
+                try await left.sendMessage(
+                  [UInt8](repeating: UInt8(number), count: 500),
+                  descriptor: try .numbered(number))
+                if sender == 1 { await Task.yield() }
+              }
+            }
+          }
+          group.addTask(executorPreference: loop.taskExecutor) {
+            var counts = [Int](repeating: 0, count: 200)
+            for _ in 0..<400 {
+              let message = try #require(try await right.receiveMessage())
+              #expect(message.payload.count == 500)
+              counts[Int(message.payload[0])] += 1
+              let file = try message.requireDescriptor()
+              #expect(try file.number == Int(message.payload[0]))
+            }
+            #expect(counts.allSatisfy { $0 == 2 })
+          }
+          try await group.waitForAll()
+        }
+        let enters = try await loop.run {
+          let before = await loop.statistics.enters
+          for number in 0..<16 { try await left.sendMessage([UInt8(number)]) }
+          return await loop.statistics.enters - before
+        }
+        #expect(await loop.statistics.messagesSent == 416)
+        if isOnRing { #expect(enters < 4) }
+        var received: [UInt8] = []
+        while received.count < 16 { received += try await right.receiveMessage()?.payload ?? [] }
+        #expect(received == [UInt8](0..<16))
+        await left.close()
+        await #expect(throws: SocketError.self) { try await right.sendMessage([1]) }
+        await right.close()
+      }
+    }
+
     @Test(arguments: [false, true]) func anEndIsNoMessage(receivesAhead: Bool) async throws {
       try await withOwnLoop { loop in
         let (left, right) = try UnixStream.makePair(on: loop)

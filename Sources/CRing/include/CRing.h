@@ -54,6 +54,9 @@ uint32_t cms_ring_feature_bits(const cms_ring *ring);
 // Which opcodes below 64 the kernel has, a bit for each. 0 or -errno.
 int32_t cms_ring_opcodes(cms_ring *ring, uint64_t *opcodes);
 
+// Whether submission entries wait for the next enter.
+bool cms_ring_has_requests(const cms_ring *ring);
+
 // Submission entries. Each returns false if the submission queue is full: enter, then try again.
 bool cms_ring_prepare_sendmsg(cms_ring *ring, uint64_t user_data, int32_t fd,
                               const cms_msghdr *header, uint32_t flags);

@@ -21,6 +21,9 @@ enum Wait: Sendable, Equatable {
 protocol Driver: AnyObject {
   /// Hands the operation to the kernel, now or in the next ``turn(_:)``.
   func start(_ operation: Operation)
+  /// Sends without the queue of requests, if the kernel takes the message right away: bytes, or a
+  /// negative errno, as a completion says it. Nil: ``start(_:)`` it.
+  func sendDirectly(_ operation: Operation) -> Int32?
   /// Asks for the operation's early end. Its final completion says who won.
   func cancel(_ operation: Operation)
   /// Submits what was started, and waits as told. Completions are collected with ``reap(into:)``.
@@ -51,6 +54,7 @@ protocol Driver: AnyObject {
 
 extension Driver {
   func closeAfterFailure() { close() }
+  func sendDirectly(_ operation: Operation) -> Int32? { nil }
   var submitsByOneCall: Bool { true }
   var losesWakeUps: Bool { false }
   func socketWasShutDown(_ number: Int32) {}

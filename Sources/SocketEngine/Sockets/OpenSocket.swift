@@ -81,6 +81,8 @@ final class OpenSocket: @unchecked Sendable {
   @safe @exclusivity(unchecked) var isKnownEmpty = false
   @safe @exclusivity(unchecked) var waits = WaitPredictor()
   @safe @exclusivity(unchecked) var sameTurn = SameTurnPredictor()
+  /// How many messages were sent since a receive, at most 2: whether answers are waited for.
+  @safe @exclusivity(unchecked) var sendsInARow = 0
   /// The socket's handle is gone.
   var isHandleReleased = false
   @safe @exclusivity(unchecked) var multishot = MultishotReceive()
@@ -245,7 +247,12 @@ final class OpenSocket: @unchecked Sendable {
 
   /// Sends a filled operation on its way: to the kernel, or to the end of its queue.
   func start(_ operation: Operation) {
-    if case .send = operation.request { waits.noteSend() }
+    switch operation.request {
+    case .send:
+      waits.noteSend()
+      sendsInARow = min(sendsInARow + 1, 2)
+    default: sendsInARow = 0
+    }
     if withQueue(of: operation, { $0.join(operation) }) { submit(operation) }
   }
 

@@ -31,6 +31,7 @@ extension SocketChannel {
 
   /// The next message of those that are, or will be, received ahead, or a copy of it.
   private func nextMessage(flags: Int32, timeout: Duration?, room: Int) -> Operation {
+    socket.sendsInARow = 0
     let isPeek = flags & cms_msg_peek != 0
     if let message = socket.nextPrefetched(copying: isPeek, room: room) { return message }
     let waiter = socket.waitForMessage(copying: isPeek, room: room)
