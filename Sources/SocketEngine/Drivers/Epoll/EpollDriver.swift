@@ -20,15 +20,15 @@ final class EpollDriver: Driver {
   /// No multishot receives: a message that nobody asks for stays in the kernel.
   let receiveBuffers: ReceiveBuffers? = nil
   let submitsByOneCall = false
-  private(set) var counters = DriverCounters()
+  @safe @exclusivity(unchecked) private(set) var counters = DriverCounters()
   /// To be tried in the next turn, in order.
-  private var started: [Operation] = []
-  private var cancelled: [Cancellation] = []
-  var waiting = WaitingOperations()
-  var accepts = BlockedAccepts()
-  private var retries = DeadlineHeap<Retry>()
+  @safe @exclusivity(unchecked) private var started: [Operation] = []
+  @safe @exclusivity(unchecked) private var cancelled: [Cancellation] = []
+  @safe @exclusivity(unchecked) var waiting = WaitingOperations()
+  @safe @exclusivity(unchecked) var accepts = BlockedAccepts()
+  @safe @exclusivity(unchecked) private var retries = DeadlineHeap<Retry>()
   /// Not yet reaped.
-  private var completions: Deque<cms_completion> = []
+  @safe @exclusivity(unchecked) private var completions: Deque<cms_completion> = []
   private let events: UnsafeMutableBufferPointer<cms_event>
 
   /// The slot may be in another use by the time the cancellation's turn has come.
