@@ -27,15 +27,17 @@ public protocol MessagePayload: ~Copyable, ~Escapable {
 /// `@unchecked Sendable`: the bytes are only read, and nobody can write them while this value
 /// borrows them.
 @safe
+@frozen
 public struct PayloadBytes: ~Escapable, @unchecked Sendable {
   /// The only piece, or where the several are listed, as `struct iovec`.
-  private let start: UnsafeRawPointer?
+  @usableFromInline let start: UnsafeRawPointer?
   /// How many bytes there are.
   public let byteCount: Int
   /// How many pieces are listed; 0 for one that is not.
-  private let listedPieces: Int
+  @usableFromInline let listedPieces: Int
 
   /// One piece.
+  @inlinable
   @_lifetime(copy bytes)
   public init(_ bytes: RawSpan) {
     // SAFETY: the address is used only while this value lives, which depends on the same memory.
@@ -54,10 +56,12 @@ public struct PayloadBytes: ~Escapable, @unchecked Sendable {
   }
 
   /// How many pieces there are.
+  @inlinable
   package var pieceCount: Int { listedPieces == 0 ? 1 : listedPieces }
 
   /// Shows the only piece's memory; nil if there are several.
   @unsafe
+  @inlinable
   package var onlyPiece: UnsafeRawBufferPointer? {
     listedPieces == 0 ? unsafe UnsafeRawBufferPointer(start: start, count: byteCount) : nil
   }
@@ -79,38 +83,38 @@ public struct PayloadBytes: ~Escapable, @unchecked Sendable {
 // SAFETY (all of these): every byte of these is initialised.
 
 extension RawSpan: MessagePayload {
-  public var payloadBytes: PayloadBytes {
+  @inlinable public var payloadBytes: PayloadBytes {
     @_lifetime(borrow self) borrowing get { PayloadBytes(copy self) }
   }
 }
 
 extension Span: MessagePayload where Element == UInt8 {
-  public var payloadBytes: PayloadBytes {
+  @inlinable public var payloadBytes: PayloadBytes {
     @_lifetime(borrow self) borrowing get { PayloadBytes(unsafe bytes) }
   }
 }
 
 extension Array: MessagePayload where Element == UInt8 {
-  public var payloadBytes: PayloadBytes {
+  @inlinable public var payloadBytes: PayloadBytes {
     @_lifetime(borrow self) borrowing get { PayloadBytes(unsafe span.bytes) }
   }
 }
 
 extension ArraySlice: MessagePayload where Element == UInt8 {
-  public var payloadBytes: PayloadBytes {
+  @inlinable public var payloadBytes: PayloadBytes {
     @_lifetime(borrow self) borrowing get { PayloadBytes(unsafe span.bytes) }
   }
 }
 
 extension InlineArray: MessagePayload where Element == UInt8 {
-  public var payloadBytes: PayloadBytes {
+  @inlinable public var payloadBytes: PayloadBytes {
     @_lifetime(borrow self) borrowing get { PayloadBytes(unsafe span.bytes) }
   }
 }
 
 /// The string's UTF-8.
 extension String: MessagePayload {
-  public var payloadBytes: PayloadBytes {
+  @inlinable public var payloadBytes: PayloadBytes {
     @_lifetime(borrow self) borrowing get { PayloadBytes(unsafe utf8Span.span.bytes) }
   }
 }

@@ -5,6 +5,9 @@ public import SystemPackage
 
 // Each form has one payload, of any kind, and what else the kind of socket can send: an address,
 // descriptors.
+//
+// Forms that are generic in the payload are inlined where they are called, and ask it there where
+// its bytes are: a call costs what one of an array would.
 
 extension MessageSocket {
   /// Sends one message: its payload, and with its first byte the control messages. The C name is
@@ -40,13 +43,22 @@ extension MessageSocket {
   ///   messages without payload on a stream); `partialSend` when a stream send was stopped midway.
   ///   `CancellationError` when the task was cancelled and nothing was sent. If the message had
   ///   gone out whole before the cancellation took effect, the call succeeds.
+  @inlinable @inline(__always)
   public nonisolated func sendMessage(
     _ payload: borrowing some MessagePayload & ~Copyable & ~Escapable,
     control: ControlMessageBuffer = ControlMessageBuffer(), options: SendOptions = [],
     deadline: ContinuousClock.Instant? = nil
   ) async throws {
+    try await send(payload.payloadBytes, control, options, deadline)
+  }
+
+  @usableFromInline
+  nonisolated func send(
+    _ payload: PayloadBytes, _ control: ControlMessageBuffer, _ options: SendOptions,
+    _ deadline: ContinuousClock.Instant?
+  ) async throws {
     try await send(
-      payload.payloadBytes, numbers: Span(), control: control, to: RawSpan(), options, deadline)
+      payload, numbers: Span(), control: control, to: RawSpan(), options, deadline)
   }
 
   /// All forms of sending come here. The caller keeps payload, numbers and name as they are until
@@ -85,15 +97,24 @@ extension DatagramSocket {
   /// - Throws: also ``SocketError``, with the address: `connectionRefused` and `notFound` (Unix:
   ///   nobody is bound there), `notPermitted` (Unix: no write permission on the file),
   ///   `hostUnreachable`, `addressNotAvailable` (UDP).
+  @inlinable @inline(__always)
   public nonisolated func sendMessage(
     _ payload: borrowing some MessagePayload & ~Copyable & ~Escapable, to address: Address,
     control: ControlMessageBuffer = ControlMessageBuffer(), options: SendOptions = [],
     deadline: ContinuousClock.Instant? = nil
   ) async throws {
+    try await send(payload.payloadBytes, to: address, control, options, deadline)
+  }
+
+  @usableFromInline
+  nonisolated func send(
+    _ payload: PayloadBytes, to address: Address, _ control: ControlMessageBuffer,
+    _ options: SendOptions, _ deadline: ContinuousClock.Instant?
+  ) async throws {
     let name = AnySocketAddress(address).bytes
     // SAFETY: an array of bytes has no padding.
     try await send(
-      payload.payloadBytes, numbers: Span(), control: control, to: unsafe name.span.bytes, options,
+      payload, numbers: Span(), control: control, to: unsafe name.span.bytes, options,
       deadline)
   }
 }
@@ -118,30 +139,48 @@ extension UnixSocket {
   ///   `emptyPayload` (descriptors without payload on a stream), `tooManyDescriptors`,
   ///   `badDescriptor` and `cannotPassRing` (nothing was sent), `notPermitted` (also: the receiver
   ///   refuses descriptors, `SO_PASSRIGHTS`), `tooManyInFlight`.
+  @inlinable @inline(__always)
   public nonisolated func sendMessage(
     _ payload: borrowing some MessagePayload & ~Copyable & ~Escapable, descriptors: Span<OwnedFd>,
     control: ControlMessageBuffer = ControlMessageBuffer(), options: SendOptions = [],
     deadline: ContinuousClock.Instant? = nil
   ) async throws {
+    try await send(payload.payloadBytes, descriptors: descriptors, control, options, deadline)
+  }
+
+  @usableFromInline
+  nonisolated func send(
+    _ payload: PayloadBytes, descriptors: Span<OwnedFd>, _ control: ControlMessageBuffer,
+    _ options: SendOptions, _ deadline: ContinuousClock.Instant?
+  ) async throws {
     // SAFETY: the descriptors are borrowed, and so open, until this call returns.
     try await send(
-      payload.payloadBytes, numbers: unsafe descriptors.fileDescriptors, control: control,
+      payload, numbers: unsafe descriptors.fileDescriptors, control: control,
       to: RawSpan(), options, deadline)
   }
 
   /// Sends one message with one descriptor; see
   /// ``sendMessage(_:descriptors:control:options:deadline:)``.
+  @inlinable @inline(__always)
   public nonisolated func sendMessage(
     _ payload: borrowing some MessagePayload & ~Copyable & ~Escapable,
     descriptor: borrowing OwnedFd,
     control: ControlMessageBuffer = ControlMessageBuffer(), options: SendOptions = [],
     deadline: ContinuousClock.Instant? = nil
   ) async throws {
+    try await send(payload.payloadBytes, descriptor: descriptor, control, options, deadline)
+  }
+
+  @usableFromInline
+  nonisolated func send(
+    _ payload: PayloadBytes, descriptor: borrowing OwnedFd, _ control: ControlMessageBuffer,
+    _ options: SendOptions, _ deadline: ContinuousClock.Instant?
+  ) async throws {
     // SAFETY: `descriptor` is borrowed, and so open, until this call returns.
     let numbers = InlineArray<1, FileDescriptor>(
       repeating: descriptor.withUnsafeFileDescriptor { $0 })
     try await send(
-      payload.payloadBytes, numbers: numbers.span, control: control, to: RawSpan(), options,
+      payload, numbers: numbers.span, control: control, to: RawSpan(), options,
       deadline)
   }
 }
@@ -152,33 +191,53 @@ extension UnixDatagram {
   ///
   /// - Throws: also ``SocketError``, with the address: `connectionRefused`, `notFound`,
   ///   `notPermitted`.
+  @inlinable @inline(__always)
   public nonisolated func sendMessage(
     _ payload: borrowing some MessagePayload & ~Copyable & ~Escapable, descriptors: Span<OwnedFd>,
     to address: UnixAddress, control: ControlMessageBuffer = ControlMessageBuffer(),
     options: SendOptions = [], deadline: ContinuousClock.Instant? = nil
   ) async throws {
+    try await send(
+      payload.payloadBytes, descriptors: descriptors, to: address, control, options, deadline)
+  }
+
+  @usableFromInline
+  nonisolated func send(
+    _ payload: PayloadBytes, descriptors: Span<OwnedFd>, to address: UnixAddress,
+    _ control: ControlMessageBuffer, _ options: SendOptions, _ deadline: ContinuousClock.Instant?
+  ) async throws {
     let name = AnySocketAddress(address).bytes
     // SAFETY: the descriptors are borrowed, and so open, until this call returns; an array of bytes
     // has no padding.
     try await send(
-      payload.payloadBytes, numbers: unsafe descriptors.fileDescriptors, control: control,
+      payload, numbers: unsafe descriptors.fileDescriptors, control: control,
       to: unsafe name.span.bytes, options, deadline)
   }
 
   /// Sends one message with one descriptor to an address; see
   /// ``sendMessage(_:descriptors:to:control:options:deadline:)``.
+  @inlinable @inline(__always)
   public nonisolated func sendMessage(
     _ payload: borrowing some MessagePayload & ~Copyable & ~Escapable,
     descriptor: borrowing OwnedFd, to address: UnixAddress,
     control: ControlMessageBuffer = ControlMessageBuffer(), options: SendOptions = [],
     deadline: ContinuousClock.Instant? = nil
   ) async throws {
+    try await send(
+      payload.payloadBytes, descriptor: descriptor, to: address, control, options, deadline)
+  }
+
+  @usableFromInline
+  nonisolated func send(
+    _ payload: PayloadBytes, descriptor: borrowing OwnedFd, to address: UnixAddress,
+    _ control: ControlMessageBuffer, _ options: SendOptions, _ deadline: ContinuousClock.Instant?
+  ) async throws {
     let name = AnySocketAddress(address).bytes
     // SAFETY: as above.
     let numbers = InlineArray<1, FileDescriptor>(
       repeating: descriptor.withUnsafeFileDescriptor { $0 })
     try await send(
-      payload.payloadBytes, numbers: numbers.span, control: control, to: unsafe name.span.bytes,
+      payload, numbers: numbers.span, control: control, to: unsafe name.span.bytes,
       options, deadline)
   }
 }

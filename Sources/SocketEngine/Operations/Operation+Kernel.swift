@@ -7,11 +7,17 @@ internal import SystemPackage
 
 extension Operation {
   /// Points the header at a payload that the awaiting task keeps alive.
+  @inline(__always)
   func setPayload(_ payload: PayloadBytes) {
     // SAFETY: the caller's borrow of the payload lasts until it has awaited the final completion.
     if let bytes = unsafe payload.onlyPiece {
-      return unsafe memory.setPayload(UnsafeMutableRawBufferPointer(mutating: bytes))
+      unsafe memory.setPayload(UnsafeMutableRawBufferPointer(mutating: bytes))
+    } else {
+      setPieces(payload)
     }
+  }
+
+  private func setPieces(_ payload: PayloadBytes) {
     let pieces = payload.pieceCount
     let vectors =
       unsafe pieces > OperationMemory.inlineVectors

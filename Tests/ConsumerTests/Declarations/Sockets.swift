@@ -62,6 +62,20 @@ private func anySocket<Socket: MessageSocket>(_ socket: Socket, _ memory: inout 
   await socket.close()
 }
 
+/// A payload of a user's.
+private struct Line: MessagePayload {
+  let text: String
+  var payloadBytes: PayloadBytes { @_lifetime(borrow self) borrowing get { text.payloadBytes } }
+}
+
+private func payloads(_ socket: some UnixSocket, _ file: borrowing OwnedFd) async throws {
+  try await socket.sendMessage("text")
+  try await socket.sendMessage(Line(text: "text"), descriptor: file)
+  let bytes: [UInt8] = [1, 2, 3]
+  try await socket.sendMessage(bytes[1...], descriptor: file)
+  try await socket.sendMessage(bytes.span)
+}
+
 private func look(at message: ReceivedMessage) {
   let _: ([UInt8], Int, Int, ReceiveFlags) = (
     message.payload, message.byteCount, message.descriptorCount, message.flags
