@@ -60,7 +60,8 @@ test-asan: setup ## Run the library's tests under AddressSanitizer
 test-sysctl: setup ## Run the test that turns io_uring off for the whole machine for a moment (root)
 	MESSAGE_SOCKETS_TEST_SYSCTL=1 $(SWIFT) test --disable-xctest --no-parallel --filter theSystemControlForbidsIt | tee /dev/stderr | grep -q 'Test run with 1 test'
 
-# KERNELS chooses versions, as "6.1 6.18.15 newest"; see Tests/Kernels/run.
+# KERNELS chooses versions, as "6.1 6.18.15 newest"; FILTER, SKIP and DRIVERS a part of the suite. See
+# Tests/Kernels/run.
 test-kernels: setup ## Boot other kernels (KERNELS) in qemu and try the package on both drivers; FULL=1 runs the whole suite
 	@if ! command -v qemu-system-x86_64 >/dev/null || ! command -v busybox >/dev/null || ! command -v cpio >/dev/null; then \
 	  $(SUDO) apt-get update && \
