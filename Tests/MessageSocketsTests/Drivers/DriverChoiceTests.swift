@@ -30,13 +30,14 @@ extension KernelTests {
     @Test(.enabled(if: ProbeTool.machineHasRing, "io_uring is refused here"))
     func theCodeGoesBeforeTheEnvironment() throws {
       let found = try ProbeTool.run(["choice=io_uring"], environment: "epoll")
-      #expect(found["driver"] == "io_uring: the configuration asks for it")
+      #expect(found["driver"]?.hasPrefix("io_uring: the configuration asks for it") == true)
     }
 
     @Test(.enabled(if: ProbeTool.machineHasRing, "io_uring is refused here"))
     func withoutAWishTheProbeDecidesAndLeavesNothingOpen() throws {
       let found = try ProbeTool.run([])
-      #expect(found["driver"] == "io_uring: it passed the probe")
+      // Behind it, what the kernel cannot do.
+      #expect(found["driver"]?.hasPrefix("io_uring: it passed the probe") == true)
       #expect(found["second"] == "io_uring")
       #expect(found["sockets"] == "0")
       #expect(found["received"] == "1")
