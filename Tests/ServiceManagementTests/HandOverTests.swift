@@ -90,7 +90,20 @@ extension RunningTool {
   func expectReplaced(sourceLocation: SourceLocation = #_sourceLocation) async throws {
     let lines = try await linesToEnd()
     #expect(lines.last == "ended: replaced", "\(lines)", sourceLocation: sourceLocation)
+    #expect(
+      !lines.contains { $0.hasPrefix("a session") }, "\(lines)", sourceLocation: sourceLocation)
     #expect(try await process.end() == .exited(0), sourceLocation: sourceLocation)
+  }
+}
+
+extension SessionLoad {
+  /// Ends the clients. No connection was lost, each question had its one answer, and so many
+  /// processes have answered.
+  func expectsNoLoss(and servers: Int, sourceLocation: SourceLocation = #_sourceLocation) async {
+    let counts = await stop()
+    #expect(
+      counts.lost == 0 && counts.wrong == 0 && counts.servers.count == servers, "\(counts)",
+      sourceLocation: sourceLocation)
   }
 }
 
@@ -104,20 +117,24 @@ extension KernelTests {
         var server = try await generations.start()
         try await server.lines(until: "pid")
         let load = try Load(generations.address)
+        let sessions = try await SessionLoad(generations.address, Generations.local(path))
         try await load.answer(50)
         for _ in 0..<3 {
           let next = try await generations.start()
           let lines = try await next.lines(until: "event: predecessorDrained")
           #expect(lines.contains("inherited 300 files, 100000 bytes, intact: true"))
+          #expect(lines.contains("inherited sessions: \(sessions.count)"))
           #expect(
             lines.contains(
               "pid \(next.process.processID) at \(generations.address), successor, complete: true"))
           try await server.expectReplaced()
           server = next
           try await load.answer(50)
+          try await sessions.answer(50)
           #expect(try await generations.askLocally(path) == "\(server.process.processID) here\n")
         }
         let counts = await load.stop()
+        await sessions.expectsNoLoss(and: 4)
         #expect(counts.refused == 0 && counts.lost == 0 && counts.wrong == 0, "\(counts)")
         #expect(counts.servers.count == 4)
         try await server.terminate()
@@ -137,9 +154,11 @@ extension KernelTests {
         #expect(try await server.lines(until: "driver").last == "driver: \(drivers[0])")
         let load = try Load(generations.address)
         let localLoad = try Load(Generations.local(path))
+        let sessions = try await SessionLoad(generations.address, Generations.local(path))
         for generation in 1...4 {
           try await load.answer(50)
           try await localLoad.answer(50)
+          try await sessions.answer(50)
           let driver = drivers[generation % 2]
           let next = try await generations.start(["MESSAGE_SOCKETS_DRIVER": driver])
           let lines = try await next.lines(until: "event: predecessorDrained")
@@ -150,6 +169,8 @@ extension KernelTests {
         }
         try await load.answer(50)
         try await localLoad.answer(50)
+        try await sessions.answer(50)
+        await sessions.expectsNoLoss(and: 5)
         for load in [load, localLoad] {
           let counts = await load.stop()
           #expect(counts.refused == 0 && counts.lost == 0 && counts.wrong == 0, "\(counts)")
@@ -177,6 +198,10 @@ extension KernelTests {
       }
     }
 
+    /// So many that there are 303 descriptors with 16 sessions, two listeners and the control
+    /// socket.
+    private static let filesBesideSessions = 284
+
     static let stepsOfASuccessor = [
       "predecessorFound", "helloSent", "offerReceived", "batchReceived(1)", "batchReceived(254)",
       "batchReceived(303)",
@@ -184,7 +209,7 @@ extension KernelTests {
     ]
 
     /// kill -9 of a successor, at each step before it accepts: the predecessor serves on as if
-    /// nothing had happened, has everything, and is replaced by the next.
+    /// nothing had happened, has everything, its open connections too, and is replaced by the next.
     @Test(arguments: stepsOfASuccessor) func aSuccessorDies(at step: String) async throws {
       try await killASuccessor(at: step)
     }
@@ -199,8 +224,9 @@ extension KernelTests {
 
     private func killASuccessor(at step: String, _ variables: [String: String] = [:]) async throws {
       try await withGenerations { generations, path in
-        let first = try await generations.start()
+        let first = try await generations.start(["EXTRA": "\(Self.filesBesideSessions)"])
         try await first.lines(until: "pid")
+        let sessions = try await SessionLoad(generations.address, Generations.local(path))
         let before = first.descriptorCount
         let load = try Load(generations.address)
         try await load.answer(20)
@@ -209,17 +235,22 @@ extension KernelTests {
         #expect(try await dying.process.end() == .signalled(SIGKILL))
         try await first.lines(until: "event: failed")
         try await load.answer(20)
+        try await sessions.answer(40)
         #expect(try await generations.askLocally(path) == "\(first.process.processID) here\n")
         let earlier = await load.stop()
         try await first.untilDescriptorCount(before)
 
         let secondLoad = try Load(generations.address)
         let next = try await generations.start()
+        let lines = try await next.lines(until: "event: servingSent")
         #expect(
-          try await next.lines(until: "event: servingSent").contains(
-            "inherited 300 files, 100000 bytes, intact: true"))
+          lines.contains(
+            "inherited \(Self.filesBesideSessions) files, 100000 bytes, intact: true"))
+        #expect(lines.contains("inherited sessions: \(sessions.count)"))
         try await first.expectReplaced()
         try await secondLoad.answer(20)
+        try await sessions.answer(40)
+        await sessions.expectsNoLoss(and: 2)
         for counts in [earlier, await secondLoad.stop()] {
           #expect(counts.refused == 0 && counts.lost == 0 && counts.wrong == 0, "\(counts)")
         }
@@ -227,11 +258,14 @@ extension KernelTests {
       }
     }
 
-    /// kill -9 of a successor that serves: the predecessor is told. The next process begins anew.
+    /// kill -9 of a successor that serves: the predecessor is told. The open connections that it
+    /// has got are lost, each one; none of their questions is answered twice. The next process
+    /// begins anew.
     @Test func aSuccessorDiesWhenItServes() async throws {
-      try await withGenerations { generations, _ in
+      try await withGenerations { generations, path in
         let first = try await generations.start()
         try await first.lines(until: "pid")
+        let sessions = try await SessionLoad(generations.address, Generations.local(path))
         // A client that is being served keeps the predecessor from ending.
         let client = try await TCPStream.connect(to: generations.address)
         try await client.sendMessage(Array("slo".utf8))
@@ -239,6 +273,9 @@ extension KernelTests {
         _ = try await dying.linesToEnd()
         #expect(try await dying.process.end() == .signalled(SIGKILL))
         try await first.lines(until: "event: successorEnded")
+        try await sessions.loseAll()
+        let counts = await sessions.stop()
+        #expect(counts.lost == sessions.count && counts.wrong == 0, "\(counts)")
         try await client.sendMessage(Array("w\n".utf8))
         #expect(
           try await client.receiveMessage()?.payload
@@ -253,7 +290,7 @@ extension KernelTests {
       }
     }
 
-    /// The step, and whether the successor has the listeners by then.
+    /// The step, and whether the successor has the listeners by then, and what comes behind them.
     static let stepsOfAPredecessor = [
       ("successorConnected", false), ("offerSent", false), ("batchSent(1)", false),
       ("batchAcknowledged(1)", false),
@@ -264,7 +301,8 @@ extension KernelTests {
     ]
 
     /// kill -9 of a predecessor at each step: the successor serves with what it has, and later the
-    /// next one takes over from it.
+    /// next one takes over from it. Open connections are lost with a predecessor that has not sent
+    /// them, and only then.
     @Test(arguments: stepsOfAPredecessor) func aPredecessorDies(
       at step: String, successorHasListeners: Bool
     ) async throws {
@@ -284,8 +322,11 @@ extension KernelTests {
       at step: String, _ successorHasListeners: Bool, _ variables: [String: String] = [:]
     ) async throws {
       try await withGenerations { generations, path in
-        let dying = try await generations.start(["KILL_AT": step])
+        let dying = try await generations.start([
+          "KILL_AT": step, "EXTRA": "\(Self.filesBesideSessions)",
+        ])
         try await dying.lines(until: "pid")
+        let sessions = try await SessionLoad(generations.address, Generations.local(path))
         let clients = 8
         let load = try Load(generations.address, clients: clients)
         try await load.answer(20)
@@ -298,12 +339,25 @@ extension KernelTests {
           lines.last!.contains("complete: true") || !successorHasListeners
             || step.hasPrefix("batch"), "\(lines)")
         try await load.answer(40)
+        if successorHasListeners {
+          try await sessions.answer(40)
+        } else {
+          try await sessions.loseAll()
+        }
         #expect(try await generations.askLocally(path) == "\(next.process.processID) here\n")
 
         let third = try await generations.start()
         try await third.lines(until: "event: servingSent")
         try await next.expectReplaced()
         try await load.answer(20)
+        if successorHasListeners {
+          try await sessions.answer(40)
+          await sessions.expectsNoLoss(and: 3)
+        } else {
+          let counts = await sessions.stop()
+          #expect(counts.lost == sessions.count && counts.wrong == 0, "\(counts)")
+          #expect(counts.servers == [dying.process.processID])
+        }
         let counts = await load.stop()
         // Each client loses the connection that the killed process was serving. Where no process
         // has the listeners then, it can lose a second one, in the backlog: the kernel closes the

@@ -8,8 +8,9 @@ import SystemPackage
 /// An echo server that can be replaced. It says what happens, one event a line; at the event that
 /// `KILL_AT` names, it kills itself; at that of `STOP_AT` it stops, until it is told to go on.
 ///
-/// `EXTRA` files and `STATE` bytes go to each successor, besides the listeners. `VERSION` is that
-/// of the state. SIGTERM ends it.
+/// A client whose first line is "stay" keeps its connection, and may go on asking. `EXTRA` files
+/// and `STATE` bytes go to each successor, besides the listeners, and behind these the connections
+/// that stay. `VERSION` is that of the state. SIGTERM ends it.
 final class EchoServer: Sendable {
   private let control: UnixAddress
   private let path: UnixAddress
@@ -21,6 +22,7 @@ final class EchoServer: Sendable {
   private let version = UInt32(variable("VERSION") ?? "") ?? 0
   private let descriptors = Mutex(NamedDescriptors())
   private let state = Mutex<[UInt8]>([])
+  private let sessions = Sessions()
 
   init(_ arguments: [String]) throws {
     control = try UnixAddress(path: FilePath(arguments[0]))
@@ -32,26 +34,31 @@ final class EchoServer: Sendable {
     signal(SIGTERM) { _ in _ = write(stopPipe.writeEnd.rawValue, "x", 1) }
     let handOver = try await HandOver.begin(
       at: control, stateVersion: version, limits: limits, observer: observe)
-    let (web, local) = try await makeListeners(handOver)
+    let (web, local, inherited) = try await makeListeners(handOver)
     say(
       "pid \(getpid()) at \(web.address), \(handOver.isSuccessor ? "successor" : "first"), complete: \(handOver.isComplete)"
     )
     say("driver: \(try IOLoop.currentOrShared().driver.kind)")
     let running = Task {
       try await handOver.run(
-        offering: { try await self.offer(web, local) }, takingBack: { self.takeBack($0) }
+        offering: { try await self.offer(web, local) }, takingBack: { await self.takeBack($0) }
       ) { announce in
         try await withThrowingDiscardingTaskGroup { group in
           group.addTask {
-            try await web.serve(
-              ServeLimits(maximumConnections: 256, gracePeriod: .seconds(20)), handler: Self.answer)
+            try await web.serve(ServeLimits(maximumConnections: 256, gracePeriod: .seconds(20))) {
+              try await self.answer($0, "session-web")
+            }
           }
           group.addTask {
-            try await local.serve(
-              ServeLimits(maximumConnections: 256, gracePeriod: .seconds(20)), handler: Self.answer)
+            try await local.serve(ServeLimits(maximumConnections: 256, gracePeriod: .seconds(20))) {
+              try await self.answer($0, "session-local")
+            }
           }
+          for session in inherited { group.addTask { await self.sessions.serve(session) } }
           announce()
         }
+        // Those that were taken back.
+        await self.sessions.end()
       }
     }
     endAtSignal(running)
@@ -68,7 +75,7 @@ final class EchoServer: Sendable {
   }
 
   private func makeListeners(_ handOver: HandOver) async throws -> (
-    TCPListener, UnixListener<UnixStream>
+    TCPListener, UnixListener<UnixStream>, [Sessions.Inherited]
   ) {
     var inherited = handOver.takeInherited()
     // A predecessor that has ended in between may have left any part.
@@ -82,7 +89,9 @@ final class EchoServer: Sendable {
     do { local = try inherited.descriptors.takeListener(named: "local") } catch is ServiceError {
       local = try await retrying { () throws(SocketError) in try .bind(to: path) }
     }
+    let inheritedSessions = try Sessions.take(from: &inherited.descriptors)
     if handOver.isSuccessor {
+      say("inherited sessions: \(inheritedSessions.count)")
       say(
         "inherited \(inherited.descriptors.count) files, \(inherited.state.count) bytes, intact: \(isIntact(inherited))"
       )
@@ -96,7 +105,7 @@ final class EchoServer: Sendable {
         }
       }
     }
-    return (web, local)
+    return (web, local, inheritedSessions)
   }
 
   /// The kernel lets go of a dead process's ring, and of the listener in it, some time after the
@@ -141,14 +150,19 @@ final class EchoServer: Sendable {
     items.state = state.withLock { $0 }
     try await items.descriptors.append(duplicateOf: web, named: "web")
     try await items.descriptors.append(duplicateOf: local, named: "local")
+    items.descriptors.append(contentsOf: await sessions.giveAway())
     return items
   }
 
-  private func takeBack(_ items: consuming HandOverItems) {
+  private func takeBack(_ items: consuming HandOverItems) async {
     _ = try? items.descriptors.takeDescriptor(named: "web")
     _ = try? items.descriptors.takeDescriptor(named: "local")
+    let sessions = (try? Sessions.take(from: &items.descriptors)) ?? []
     descriptors.withLock { swap(&$0, &items.descriptors) }
-    say("taken back: \(descriptors.withLock { $0.count })")
+    say("taken back: \(descriptors.withLock { $0.count }) files, \(sessions.count) sessions")
+    await withDiscardingTaskGroup { group in
+      for session in sessions { group.addTask { await self.sessions.serve(session) } }
+    }
   }
 
   private func observe(_ event: HandOverEvent) {
@@ -160,14 +174,19 @@ final class EchoServer: Sendable {
     }
   }
 
-  private static func answer(_ connection: some StreamSocket) async throws {
+  /// - Parameter name: What the connection is called, if it stays.
+  private func answer(_ connection: some StreamSocket, _ name: String) async throws {
     var line: [UInt8] = []
     for try await byte in connection.bytes {
       if byte == UInt8(ascii: "\n") { break }
       line.append(byte)
     }
-    try await connection.sendMessage(
-      Array("\(getpid()) \(String(decoding: line, as: UTF8.self))\n".utf8))
+    try await connection.sendMessage(Self.answer(to: line))
+    if line == Array("stay".utf8) { await sessions.serve(connection, named: name) }
+  }
+
+  static func answer(to line: some Collection<UInt8>) -> [UInt8] {
+    Array("\(getpid()) \(String(decoding: line, as: UTF8.self))\n".utf8)
   }
 }
 

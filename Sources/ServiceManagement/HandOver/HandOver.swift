@@ -123,7 +123,8 @@ public final class HandOver: Sendable {
   /// - Parameters:
   ///   - offering: What a successor gets; called once for each that asks. To give it a listener,
   ///     append its duplicate. A connection that is given away must not be used here any more:
-  ///     append what ``LoopSocket/release()`` returns. If it throws, the successor is refused, what
+  ///     append what ``LoopSocket/release()`` returns, which needs that what was received ahead has
+  ///     been received. If it throws, the successor is refused, what
   ///     it had appended closes, and `takingBack` is not called: a connection that it had released
   ///     is lost then. So first do what may fail, as duplicates, and release last.
   ///   - takingBack: Gets that again when the hand-over has failed: connections have to be served
