@@ -16,7 +16,7 @@ SOURCES := Package.swift Sources Tests Examples Benchmarks Fuzz Tools
 BROKER := --package-path Examples --scratch-path .build --disable-build-manifest-caching --configuration $(CONFIGURATION)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build run hot-restart frames test test-release test-tsan test-asan test-sysctl interop storm storm-varlink schedules fuzz docs mutants bench bench-instructions bench-codec bench-varlink bench-memory ci format install lint clean bench-first-steps test-kernels
+.PHONY: help setup build run hot-restart frames test test-release test-tsan test-asan test-sysctl interop storm storm-varlink schedules fuzz docs mutants bench bench-instructions bench-codec bench-varlink bench-memory ci format install lint clean bench-first-steps test-kernels test-units
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "make %-19s %s\n", $$1, $$2 }'
@@ -70,6 +70,15 @@ test-kernels: setup ## Boot other kernels (KERNELS) in qemu and try the package 
 	$(SWIFT) build $(if $(FULL),--build-tests)
 	$(SWIFT) build $(BROKER) --product fd-broker
 	Tests/Kernels/run $(if $(FULL),--full) $(KERNELS)
+
+test-units: setup ## Start the articles' units by a systemd in namespaces of its own (root)
+	@if [ ! -x /lib/systemd/systemd ] && command -v apt-get >/dev/null; then \
+	  $(SUDO) apt-get update && \
+	  $(SUDO) apt-get install --yes --no-install-recommends systemd python3; \
+	fi
+	$(SWIFT) build --product ServiceTool
+	$(SWIFT) build $(BROKER) --product hot-restart
+	$(SUDO) Tests/Units/run
 
 interop: setup ## Install the foreign peers (Go, GLib, Node, dbus-daemon, systemd …) and run the tests that talk to them; PEERS chooses
 	Tests/Interop/run $(PEERS)

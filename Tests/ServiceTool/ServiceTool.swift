@@ -10,6 +10,7 @@ import SystemPackage
 ///     ServiceTool echo NAME=KIND             serves one connection of a passed listener
 ///     ServiceTool notify COMMAND …           speaks to its manager
 ///     ServiceTool hand-over CONTROL PATH     an echo server over TCP and at PATH that can be replaced
+///     ServiceTool app                        serves the passed listener "web" until SIGTERM
 ///     ServiceTool driver                     shows which driver its loops have
 ///     ServiceTool closed                     listens nowhere, and shows which descriptors it has
 @main
@@ -25,6 +26,7 @@ struct ServiceTool {
       case "notify": try await notify(arguments)
       case "driver": say("driver: \(try IOLoop().driver.kind)")
       case "hand-over": try await EchoServer(arguments).run()
+      case "app": try await App().run()
       default: showDescriptors()
       }
     } catch {
