@@ -87,7 +87,13 @@ let package = Package(
       swiftSettings: swiftSettings
     ),
     .testTarget(
-      name: "HotRestartTests", dependencies: ["hot-restart"], swiftSettings: swiftSettings),
+      name: "HotRestartTests",
+      dependencies: [
+        "hot-restart",
+        .product(name: "MessageSockets", package: "swift-message-sockets"),
+        .product(name: "SystemPackage", package: "swift-system"),
+      ],
+      swiftSettings: swiftSettings),
     .testTarget(
       name: "LineRelayTests",
       dependencies: [

@@ -27,6 +27,8 @@ struct Demo: AsyncParsableCommand {
 
     let control = directory.appendingPathComponent("control").path
     var server = try await start(control, port)
+    // None goes on when something has failed.
+    defer { try? server.signal(SIGKILL) }
     try await untilSomebodyListens(at: InternetAddress(.loopback as IPv4Address, port: port))
     let load = try Clients(
       asking: InternetAddress(.loopback as IPv4Address, port: port), count: clients)
@@ -34,9 +36,10 @@ struct Demo: AsyncParsableCommand {
     try await load.answer(questions)
     for _ in 0..<replacements {
       load.replace(true)
-      let successor = try await self.start(control, port)
-      try await untilReplaced(server, by: successor)
-      server = successor
+      let predecessor = server
+      server = try await self.start(control, port)
+      defer { try? predecessor.signal(SIGKILL) }
+      try await untilReplaced(predecessor, by: server)
       load.replace(false)
       try await load.answer(questions)
     }

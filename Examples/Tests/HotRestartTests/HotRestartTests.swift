@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import Foundation
+import MessageSockets
+import SystemPackage
 import Testing
 
 /// The program as its page shows it, a bit shorter.
@@ -49,6 +51,53 @@ import Testing
     DispatchQueue.global().asyncAfter(deadline: .now() + 60, execute: last)
     defer { last.cancel() }
     #expect(lines.next(with: "there is no such line") == nil)
+  }
+
+  enum Manager: CaseIterable { case isNotThere, neverAnswers }
+
+  /// A manager that cannot be told, or does not say that it has heard: the process serves
+  /// nevertheless, and says so.
+  @Test(arguments: Manager.allCases) func aManagerThatFails(manager: Manager) async throws {
+    let directory = FileManager.default.temporaryDirectory
+      .appendingPathComponent("hot-restart-tests-\(getpid())")
+    try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
+    defer { try? FileManager.default.removeItem(at: directory) }
+    let notify = directory.appendingPathComponent("notify").path
+    // Nobody reads from it.
+    let deaf =
+      manager == .neverAnswers
+      ? try UnixDatagram.bind(to: UnixAddress(path: FilePath(notify))) : nil
+    let log = Pipe()
+    let server = try program(
+      ["serve", "--control", directory.appendingPathComponent("control").path, "--port", "0"])
+    server.environment = ProcessInfo.processInfo.environment.merging(
+      ["NOTIFY_SOCKET": notify]) { $1 }
+    server.standardError = log
+    try server.run()
+    var lines = Lines(log.fileHandleForReading)
+    let found = lines.next(with: "listening on 0.0.0.0:")
+    let listening = try #require(found)
+    let port = try #require(UInt16(listening.split(separator: ":").last ?? ""))
+    let label = try #require(listening.range(of: "hot-restart "))
+    let number = try #require(Int32(listening[label.upperBound...].prefix { $0.isNumber }))
+    let complaint = lines.next(with: "the service manager does not know that this process serves")
+    #expect(complaint != nil)
+    let answer = try await ask("hello", port: port)
+    #expect(answer.hasSuffix(" hello\n"), "\(answer)")
+    #expect(kill(number, SIGTERM) == 0)
+    server.waitUntilExit()
+    #expect(server.terminationStatus == 0)
+    await deaf?.close()
+  }
+
+  private func ask(_ question: String, port: UInt16) async throws -> String {
+    let socket = try await TCPStream.connect(
+      to: InternetAddress(.loopback as IPv4Address, port: port))
+    try await socket.sendMessage(Array("\(question)\n".utf8))
+    var answer: [UInt8] = []
+    while let message = try await socket.receiveMessage() { answer += message.payload }
+    await socket.close()
+    return String(decoding: answer, as: UTF8.self)
   }
 
   /// What processes write to a pipe, until the last of them has ended.
