@@ -131,6 +131,7 @@ extension SocketChannel {
   }
 
   /// Nil if there is nothing to send.
+  @inline(__always)
   private func startSend(
     _ payload: PayloadBytes, numbers: Span<FileDescriptor>, control: ControlMessageBuffer,
     name: RawSpan, flags: Int32
