@@ -29,6 +29,7 @@ let package = Package(
     .library(name: "Ancillary", targets: ["Ancillary"]),
     .library(name: "SharedMemory", targets: ["SharedMemory"]),
     .library(name: "ServiceManagement", targets: ["ServiceManagement"]),
+    .library(name: "MessageSocketsTesting", targets: ["MessageSocketsTesting"]),
     // Experimental: the loops as the executor of all tasks of the process.
     .library(name: "MessageSocketsExecutor", targets: ["MessageSocketsExecutor"]),
   ],
@@ -133,6 +134,15 @@ let package = Package(
       path: "Tests/ServiceTool",
       swiftSettings: swiftSettings
     ),
+    // For the tests of programs: made messages, open descriptors before and after, bad peers.
+    .target(
+      name: "MessageSocketsTesting",
+      dependencies: [
+        "MessageSockets", "SocketEngine", "Ancillary", "CMessageSockets",
+        .product(name: "SystemPackage", package: "swift-system"),
+      ],
+      swiftSettings: librarySettings
+    ),
     // Experimental: makes loops the process's default executor, by what the concurrency runtime has
     // for that.
     .target(
@@ -160,7 +170,8 @@ let package = Package(
       name: "MessageSocketsTests",
       dependencies: [
         "MessageFraming", "Varlink",
-        "MessageSockets", "SocketEngine", "SharedMemory", "CRing", "CAllocationCounter",
+        "MessageSocketsTesting", "MessageSockets", "SocketEngine", "SharedMemory", "CRing",
+        "CAllocationCounter",
         "CProcessRestrictions",
         "CTestDescriptors", "DriverProbeTool", "LoopExecutorTool", "SeededRandom",
         .product(name: "SystemPackage", package: "swift-system"),
@@ -171,7 +182,8 @@ let package = Package(
     .testTarget(
       name: "ConsumerTests",
       dependencies: [
-        "MessageSockets", "MessageFraming", "ServiceManagement", "SharedMemory", "Varlink",
+        "MessageSocketsTesting", "MessageSockets", "MessageFraming", "ServiceManagement",
+        "SharedMemory", "Varlink",
         .product(name: "SystemPackage", package: "swift-system"),
       ],
       swiftSettings: swiftSettings
@@ -199,7 +211,8 @@ let package = Package(
     .executableTarget(
       name: "Storm",
       dependencies: [
-        "MessageSockets", "SeededRandom", .product(name: "SystemPackage", package: "swift-system"),
+        "MessageSocketsTesting", "MessageSockets", "SeededRandom",
+        .product(name: "SystemPackage", package: "swift-system"),
       ],
       path: "Tests/Storm",
       swiftSettings: swiftSettings
@@ -208,7 +221,7 @@ let package = Package(
     .executableTarget(
       name: "VarlinkStorm",
       dependencies: [
-        "Varlink", "MessageFraming", "MessageSockets", "SeededRandom",
+        "Varlink", "MessageFraming", "MessageSocketsTesting", "MessageSockets", "SeededRandom",
         .product(name: "SystemPackage", package: "swift-system"),
       ],
       path: "Tests/VarlinkStorm",

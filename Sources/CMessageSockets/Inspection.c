@@ -58,6 +58,13 @@ uint64_t cms_descriptor_limit(void) {
   return limit.rlim_cur;
 }
 
+int32_t cms_set_descriptor_limit(uint64_t count) {
+  struct rlimit limit = {0};
+  if (getrlimit(RLIMIT_NOFILE, &limit) < 0) return -errno;
+  limit.rlim_cur = count;
+  return result(setrlimit(RLIMIT_NOFILE, &limit));
+}
+
 static uint32_t overflow_number(const char *path, _Atomic uint32_t *last) {
   int file = open(path, O_RDONLY | O_CLOEXEC);
   if (file >= 0) {

@@ -375,7 +375,7 @@ extension KernelTests {
     }
 
     private func withOwnGroup(count: Int, _ body: (IOLoopGroup) async throws -> Void) async throws {
-      let before = openDescriptors()
+      let before = allDescriptors()
       try await useGroup(count: count, body)
       await untilOpenDescriptors(are: before)
     }

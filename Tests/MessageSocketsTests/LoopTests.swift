@@ -92,7 +92,7 @@ extension KernelTests {
     }
 
     @Test func aLoopThatNobodyHoldsEndsWithItsDriver() async throws {
-      let before = openDescriptors()
+      let before = allDescriptors()
       do {
         let loop = try IOLoop()
         let (left, right) = try UnixStream.makePair(on: loop)

@@ -55,7 +55,7 @@ extension KernelTests {
     }
 
     @Test func handlersRunOnTheLoopsOfTheirConnections() async throws {
-      let before = openDescriptors()
+      let before = allDescriptors()
       try await {
         let group = try IOLoopGroup(count: 2)
         let address = try abstractAddress()

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import Glibc
 import MessageSockets
+import MessageSocketsTesting
 import SeededRandom
 
 /// One storm, on one driver.
@@ -11,7 +12,7 @@ struct Run {
 
   /// What was wrong.
   func run() async throws -> [String] {
-    let before = OpenDescriptors.now()
+    let before = OpenDescriptors()
     let tally = Tally()
     try await rage(tally)
     await untilDescriptors(are: before, tally)
@@ -111,16 +112,8 @@ struct Run {
   }
 
   /// Loops' threads close what is theirs when nobody refers to them any more: a moment later.
-  private func untilDescriptors(are expected: [Int32: String], _ tally: Tally) async {
-    let limit = ContinuousClock.now + .seconds(10)
-    while OpenDescriptors.now() != expected, .now < limit {
-      try? await Task.sleep(for: .milliseconds(10))
-    }
-    let now = OpenDescriptors.now()
-    if now != expected {
-      tally.violate(
-        "\(now.count) descriptors are open, \(expected.count) were: \(now.values.sorted().suffix(10))"
-      )
-    }
+  private func untilDescriptors(are expected: OpenDescriptors, _ tally: Tally) async {
+    let difference = await OpenDescriptors.difference(from: expected, waiting: .seconds(10))
+    if let difference { tally.violate("\(difference)") }
   }
 }

@@ -13,7 +13,7 @@ enum Storm {
     }
     // For each connection two sockets, the files that are being sent, and those that are on their
     // way in and out.
-    options.lines = min(options.lines, OpenDescriptors.raiseLimit() / 16)
+    options.lines = min(options.lines, DescriptorLimit.raise() / 16)
     // The runtime's own event descriptors, which stay.
     try? await Task.sleep(for: .milliseconds(1))
     report("Seed \(options.seed)")

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import Glibc
 import MessageSockets
+import MessageSocketsTesting
 import SeededRandom
 import Synchronization
 import SystemPackage
@@ -39,21 +40,15 @@ enum VarlinkStorm {
   private static func run(_ driver: IOLoop.DriverChoice, _ duration: Duration, _ seed: UInt64)
     async throws -> Int
   {
-    let before = OpenDescriptors.now()
+    let before = OpenDescriptors()
     let tally = Tally()
     try await rage(driver, duration, seed, tally)
     tally.expectReplies(atLeast: 1000)
-    let limit = ContinuousClock.now + .seconds(10)
-    while OpenDescriptors.now() != before, .now < limit {
-      try? await Task.sleep(for: .milliseconds(10))
-    }
-    let now = OpenDescriptors.now()
-    if now != before {
-      tally.violate(
-        "\(now.count) descriptors are open, \(before.count) were: \(now.values.sorted().suffix(10))"
-      )
-    }
-    report("\(driver): \(tally.summary), descriptors \(before.count) and \(now.count)")
+    let difference = await OpenDescriptors.difference(from: before, waiting: .seconds(10))
+    if let difference { tally.violate("\(difference)") }
+    let now = OpenDescriptors()
+    report(
+      "\(driver): \(tally.summary), descriptors \(before.targets.count) and \(now.targets.count)")
     return tally.violations
   }
 

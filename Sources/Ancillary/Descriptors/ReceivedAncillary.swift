@@ -107,7 +107,7 @@ public struct DescriptorFailure: Hashable, Sendable {
   /// -1.
   public let errno: Errno
 
-  init(position: Int, slot: Int32) {
+  package init(position: Int, slot: Int32) {
     self.position = position
     self.errno = Self.errno(ofSlot: slot)
   }

@@ -45,6 +45,8 @@ int32_t cms_descriptor_text(int32_t fd, char *text, uint32_t capacity);
 bool cms_can_duplicate(int32_t fd);
 // The soft RLIMIT_NOFILE: how many descriptors this process may have open.
 uint64_t cms_descriptor_limit(void);
+// Sets it. The hard limit stays.
+int32_t cms_set_descriptor_limit(uint64_t count);
 // What stands for users, or groups, that have no number in our user namespace: kernel.overflowuid,
 // kernel.overflowgid. If that cannot be read, as it was read last, or 65534.
 uint32_t cms_overflow_user(void);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 public import Ancillary
-internal import SocketEngine
+package import SocketEngine
 internal import Synchronization
 public import SystemPackage
 
@@ -50,15 +50,17 @@ public final class ReceivedMessage: Sendable, ControlMessageContainer {
     channel.naming(SocketError.messageIncomplete(outcome, keeping: self))
   }
 
-  init(_ received: consuming OperationOutcome, _ channel: SocketChannel, tellsLength: Bool = false)
-  {
+  /// - Parameter channel: The socket's; nil for a message that a test has made.
+  package init(
+    _ received: consuming OperationOutcome, _ channel: SocketChannel?, tellsLength: Bool = false
+  ) {
     let count = received.descriptors.count
     payload = received.takePayload()
     descriptorCount = count
     byteCount = tellsLength ? received.fullLength ?? received.byteCount : received.byteCount
     messageFlags = received.messageFlags
     metadata = received.metadata.take()
-    takenDescriptors = count == 0 ? nil : channel.takenDescriptors
+    takenDescriptors = count == 0 ? nil : channel?.takenDescriptors
     var owned = OwnedFds()
     swap(&owned, &received.descriptors)
     descriptors = Mutex(owned)

@@ -126,6 +126,12 @@ public struct RefusedDescriptor: Sendable, Hashable {
   /// What was wrong with it.
   public let reason: Reason
 
+  package init(position: Int, facts: DescriptorFacts, reason: Reason) {
+    self.position = position
+    self.facts = facts
+    self.reason = reason
+  }
+
   public enum Reason: String, Sendable {
     /// No rule admits this kind.
     case kind = "not of a kind that is admitted"

@@ -93,3 +93,42 @@ enum ServiceSnippets {
     #expect(ending == .replaced)
   }
 }
+
+/// What the guide on child processes shows, run with a shell as the child.
+@Suite struct ChildSnippets {
+  @Test func startingAChild() async throws {
+    let program: FilePath = "/bin/sh"
+    let arguments = ["-c", "echo ready >&3"]
+    var lines: [String] = []
+    func print(_ line: String) { lines.append(line) }
+    // begin StartingAChild
+    let (ours, theirs) = try UnixSeqpacket.makePair()
+    var command = ServiceCommand(program, arguments: arguments)
+    try command.descriptors.append(try await theirs.release(), named: "control")
+    let child = try command.start()
+    // Closes our copy of the child's end: when the child ends, `ours` finds the end.
+    _ = consume command
+
+    for try await message in ours.messages {
+      print("the child says \(String(decoding: message.payload, as: UTF8.self))")
+    }
+    await ours.close()
+    let ending = try await child.end()
+    // end
+    #expect(lines == ["the child says ready\n"])
+    #expect(ending == .exited(0))
+  }
+
+  static func inTheChild() async throws {
+    // begin StartingAChild
+    var passed = try Activation.takeDescriptors()
+    let control: UnixSeqpacket = try passed.takeConnection(named: "control")
+    try await control.sendMessage(Array("ready".utf8))
+    for try await request in control.messages {
+      if let file = request.takeDescriptor() { try copy(file) }
+    }
+    // end
+  }
+
+  private static func copy(_ file: borrowing OwnedFd) throws {}
+}

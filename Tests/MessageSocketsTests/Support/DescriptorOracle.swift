@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import Glibc
 import MessageSockets
+import MessageSocketsTesting
 import Testing
 
 @testable import SocketEngine
@@ -15,7 +16,7 @@ func withDescriptorOracle(
   sourceLocation: SourceLocation = #_sourceLocation, _ body: (IOLoop) async throws -> Void
 ) async throws {
   let loop = try TestLoop.shared.get()
-  let before = openDescriptors()
+  let before = allDescriptors()
   try await loop.run { try await body(loop) }
   // A socket that was dropped while the kernel received ahead for it closes when the kernel has
   // confirmed the end of that.
@@ -43,7 +44,7 @@ func withOwnLoop(
   sourceLocation: SourceLocation = #_sourceLocation,
   _ body: (IOLoop) async throws -> Void
 ) async throws {
-  let before = openDescriptors()
+  let before = allDescriptors()
   try await useLoop(configuration, body)
   await untilOpenDescriptors(are: before, sourceLocation: sourceLocation)
 }
@@ -59,20 +60,11 @@ private func useLoop(_ configuration: IOLoop.Configuration, _ body: (IOLoop) asy
 /// A loop's thread ends, and closes its own descriptors, when nobody can reach the loop any more: a
 /// moment after the last reference went.
 func untilOpenDescriptors(
-  are expected: [Int32: String], sourceLocation: SourceLocation = #_sourceLocation
+  are expected: OpenDescriptors, sourceLocation: SourceLocation = #_sourceLocation
 ) async {
-  let clock = ContinuousClock()
-  let limit = clock.now + .seconds(10)
-  var found = openDescriptors()
-  while found != expected, clock.now < limit {
-    await Task.yield()
-    found = openDescriptors()
-  }
-  let opened = found.filter { expected[$0.key] != $0.value }
-  let closed = expected.filter { found[$0.key] != $0.value }
-  #expect(
-    opened.isEmpty && closed.isEmpty, "left open: \(opened); closed: \(closed)",
-    sourceLocation: sourceLocation)
+  let difference = await OpenDescriptors.difference(
+    from: expected, ignoring: { _ in false }, waiting: .seconds(10))
+  #expect(difference == nil, sourceLocation: sourceLocation)
 }
 
 enum TestLoop {
@@ -128,12 +120,7 @@ struct KernelRelease: Comparable {
 }
 
 /// The numbers of all open descriptors, and what they are.
-func openDescriptors() -> [Int32: String] {
-  var open: [Int32: String] = [:]
-  var target = [UInt8](repeating: 0, count: 256)
-  for number in 0..<Int32(4096) where fcntl(number, F_GETFD) >= 0 {
-    let length = readlink("/proc/self/fd/\(number)", &target, target.count)
-    if length >= 0 { open[number] = String(decoding: target[..<length], as: UTF8.self) }
-  }
-  return open
-}
+func openDescriptors() -> [Int32: String] { allDescriptors().targets }
+
+/// All that is open, timers included.
+func allDescriptors() -> OpenDescriptors { OpenDescriptors(ignoring: { _ in false }) }

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+internal import Ancillary
+internal import CMessageSockets
+public import MessageSockets
+internal import SystemPackage
+
+// What a peer that means harm does, from the other end of a pair or from a client of a listener.
+
+extension UnixConnection {
+  /// Sends a message with `count` descriptors of `/dev/null`, as a peer does that floods the other
+  /// side with descriptors.
+  ///
+  /// - Parameters:
+  ///   - count: 1 to 253, the most that a message can carry.
+  ///   - payload: At least one byte on a stream.
+  /// - Throws: As `sendMessage` does; `Errno` if `count` descriptors cannot be opened.
+  public nonisolated func sendDescriptors(_ count: Int, with payload: [UInt8] = [0]) async throws {
+    var descriptors = OwnedFds()
+    for _ in 0..<count {
+      let file = FilePath("/dev/null")
+      descriptors.append(
+        OwnedFd(adopting: try FileDescriptor.open(file, .readOnly, options: .closeOnExec)))
+    }
+    try await sendMessage(payload, descriptors: descriptors.span)
+  }
+
+  /// Sends a message that is one byte longer than the buffer of a loop: a receive on a seqpacket
+  /// socket throws `messageIncomplete`, and on a stream the rest follows.
+  ///
+  /// - Parameter size: ``IOLoop/Configuration/receiveBufferSize`` of the receiver's loop.
+  public nonisolated func sendMessage(
+    longerThan size: Int = IOLoop.Configuration().receiveBufferSize
+  ) async throws {
+    try await sendMessage([UInt8](repeating: 0, count: size + 1))
+  }
+
+  /// Sends messages until the queue of the other side is full, as a peer does that never pauses.
+  ///
+  /// - Returns: How many bytes were sent.
+  public nonisolated func sendUntilFull(_ payload: [UInt8] = [0]) async throws -> Int {
+    var count = 0
+    while true {
+      do { try await sendMessage(payload, options: .doNotWait) } catch let error as SocketError {
+        switch error.code {
+        case .wouldBlock: return count
+        case .partialSend: return count + error.bytesSent
+        default: throw error
+        }
+      }
+      count += payload.count
+    }
+  }
+
+  /// Ends the connection of `other`, the other end, by a reset: its next receive throws
+  /// `connectionReset`, behind the messages that wait for it. This socket is closed then.
+  ///
+  /// Linux resets a Unix connection that is closed with a message unread in it, so one more message
+  /// of `other` is put into this end's queue first.
+  ///
+  /// - Throws: `closed`, if either end is closed; `messagesUnread` if an iteration over this end
+  ///   has received messages that were not asked for: receive them first.
+  public nonisolated func resetConnection(of other: Self) async throws {
+    let otherEnd = try await other.duplicate()
+    let ownEnd = try await release()
+    // A full queue has messages unread in it, too.
+    _ = try? otherEnd.send([0], descriptors: OwnedFds().span, options: .doNotWait)
+    _ = consume ownEnd
+  }
+}
+
+/// Runs `body` while this process can open at most `count` more descriptors, and then restores the
+/// limit.
+///
+/// This is the shortage that a peer can bring about: of a message with more descriptors than are
+/// free, only the first arrive, and the receive throws `messageIncomplete` with
+/// ``ControlLoss/outOfDescriptors``. The soft `RLIMIT_NOFILE` is lowered for the whole process, so
+/// tests that use this must not run at the same time as others. Start loops before `body`.
+///
+public func withFreeDescriptors<R>(_ count: Int, _ body: () async throws -> R) async throws -> R {
+  let open = Set(OpenDescriptors(ignoring: { _ in false }).targets.keys)
+  var limit: Int32 = 0
+  var free = 0
+  // Not below the standard ones: poll(2) takes no more descriptors than the limit says.
+  while free < count || limit < 3 {
+    if !open.contains(limit) { free += 1 }
+    limit += 1
+  }
+  let before = cms_descriptor_limit()
+  let result = cms_set_descriptor_limit(UInt64(limit))
+  guard result == 0 else { throw Errno(rawValue: -result) }
+  defer { _ = cms_set_descriptor_limit(before) }
+  return try await body()
+}

@@ -1,1 +1,0 @@
-../Storm/OpenDescriptors.swift
