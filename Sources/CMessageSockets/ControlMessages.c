@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #define _GNU_SOURCE
 #include "ControlMessages.h"
+#include <time.h>
+
+#include <linux/errqueue.h>
+#include <linux/net_tstamp.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <netinet/udp.h>
@@ -66,3 +70,16 @@ SAME(cms_tcp_inq, TCP_INQ);
 SAME(cms_udp_segment, UDP_SEGMENT);
 SAME(cms_udp_gro, UDP_GRO);
 #endif
+
+SAME(cms_ee_origin_none, SO_EE_ORIGIN_NONE);
+SAME(cms_ee_origin_local, SO_EE_ORIGIN_LOCAL);
+SAME(cms_ee_origin_icmp, SO_EE_ORIGIN_ICMP);
+SAME(cms_ee_origin_icmp6, SO_EE_ORIGIN_ICMP6);
+SAME(cms_ee_origin_timestamping, SO_EE_ORIGIN_TIMESTAMPING);
+SAME(cms_ee_origin_zerocopy, SO_EE_ORIGIN_ZEROCOPY);
+SAME(cms_ee_origin_txtime, SO_EE_ORIGIN_TXTIME);
+
+SAME(cms_timestamping_tx_hardware, SOF_TIMESTAMPING_TX_HARDWARE);
+SAME(cms_timestamping_tx_software, SOF_TIMESTAMPING_TX_SOFTWARE);
+SAME(cms_timestamping_tx_sched, SOF_TIMESTAMPING_TX_SCHED);
+SAME(cms_timestamping_tx_ack, SOF_TIMESTAMPING_TX_ACK);

@@ -1,5 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-internal import Glibc
+#if canImport(Glibc)
+  internal import Glibc
+#elseif canImport(Musl)
+  internal import Musl
+#endif
 
 /// Cuts what a socket receives into frames: bytes in, frames out, no socket.
 ///
@@ -182,7 +186,7 @@ package struct FrameDecoder<Attachment> {
 
   /// Only what has not been searched before is searched: the rest of the last receive.
   private func firstZero() -> Int? {
-    unsafe received[position...].withUnsafeBytes { unsafe $0.firstZero }.map { position + $0 }
+    received[position...].withUnsafeBytes { unsafe $0.firstZero }.map { position + $0 }
   }
 }
 

@@ -21,6 +21,8 @@ internal import MessageSockets
 /// - Parameters:
 ///   - isIgnored: Returns `true` for targets to leave out; see ``OpenDescriptors/init(ignoring:)``.
 ///   - patience: How long to wait for descriptors that close a moment after `body` has returned.
+///   - body: What is tested.
+/// - Returns: What `body` returns.
 /// - Throws: What `body` throws, if there is no difference; otherwise ``DescriptorDifference``.
 public func withDescriptorCheck<R>(
   ignoring isIgnored: (String) -> Bool = OpenDescriptors.isTimer,

@@ -90,7 +90,7 @@ extension SocketError {
   }
 
   /// Makes the error that a receive throws for a message of which something is missing
-  /// (``Code/messageIncomplete``). It owns `message`.
+  /// (``SocketError/Code/messageIncomplete``). It owns `message`.
   public static func forTesting(incomplete message: ReceivedMessage) -> SocketError {
     .messageIncomplete(message.outcome, keeping: message)
   }

@@ -17,20 +17,20 @@ public struct ExtendedError: Hashable, Sendable {
     public init(rawValue: UInt8) { self.rawValue = rawValue }
 
     /// The C name is `SO_EE_ORIGIN_NONE`.
-    public static var none: Origin { Origin(rawValue: 0) }
+    public static var none: Origin { Origin(rawValue: cms_ee_origin_none) }
     /// This host. The C name is `SO_EE_ORIGIN_LOCAL`.
-    public static var local: Origin { Origin(rawValue: 1) }
+    public static var local: Origin { Origin(rawValue: cms_ee_origin_local) }
     /// An ICMP message. The C name is `SO_EE_ORIGIN_ICMP`.
-    public static var icmp: Origin { Origin(rawValue: 2) }
+    public static var icmp: Origin { Origin(rawValue: cms_ee_origin_icmp) }
     /// An ICMPv6 message. The C name is `SO_EE_ORIGIN_ICMP6`.
-    public static var icmp6: Origin { Origin(rawValue: 3) }
+    public static var icmp6: Origin { Origin(rawValue: cms_ee_origin_icmp6) }
     /// No error but a time of sending (see ``PacketTimestamps``). The C name is
     /// `SO_EE_ORIGIN_TIMESTAMPING`.
-    public static var timestamping: Origin { Origin(rawValue: 4) }
+    public static var timestamping: Origin { Origin(rawValue: cms_ee_origin_timestamping) }
     /// No error but the end of a send without copy. The C name is `SO_EE_ORIGIN_ZEROCOPY`.
-    public static var zeroCopy: Origin { Origin(rawValue: 5) }
+    public static var zeroCopy: Origin { Origin(rawValue: cms_ee_origin_zerocopy) }
     /// A time of sending that was missed. The C name is `SO_EE_ORIGIN_TXTIME`.
-    public static var transmitTime: Origin { Origin(rawValue: 6) }
+    public static var transmitTime: Origin { Origin(rawValue: cms_ee_origin_txtime) }
   }
 
   /// The protocol whose level the message had.

@@ -68,13 +68,21 @@ public struct TimestampRequest: OptionSet, Hashable, Sendable {
   public init(rawValue: UInt32) { self.rawValue = rawValue }
 
   /// When the card sends it, by the card's clock. The C name is `SOF_TIMESTAMPING_TX_HARDWARE`.
-  public static var sendHardware: TimestampRequest { TimestampRequest(rawValue: 1 << 0) }
+  public static var sendHardware: TimestampRequest {
+    TimestampRequest(rawValue: cms_timestamping_tx_hardware)
+  }
   /// When it is handed to the card. The C name is `SOF_TIMESTAMPING_TX_SOFTWARE`.
-  public static var sendSoftware: TimestampRequest { TimestampRequest(rawValue: 1 << 1) }
+  public static var sendSoftware: TimestampRequest {
+    TimestampRequest(rawValue: cms_timestamping_tx_software)
+  }
   /// When it enters the packet scheduler. The C name is `SOF_TIMESTAMPING_TX_SCHED`.
-  public static var schedule: TimestampRequest { TimestampRequest(rawValue: 1 << 8) }
+  public static var schedule: TimestampRequest {
+    TimestampRequest(rawValue: cms_timestamping_tx_sched)
+  }
   /// When the peer has acknowledged it (TCP). The C name is `SOF_TIMESTAMPING_TX_ACK`.
-  public static var acknowledge: TimestampRequest { TimestampRequest(rawValue: 1 << 9) }
+  public static var acknowledge: TimestampRequest {
+    TimestampRequest(rawValue: cms_timestamping_tx_ack)
+  }
 }
 
 extension TimestampRequest: EncodableControlMessage {

@@ -4,6 +4,10 @@
 #ifndef CMESSAGESOCKETS_H
 #define CMESSAGESOCKETS_H
 
+#if !defined(__linux__) || defined(__ANDROID__)
+#error "swift-message-sockets needs Linux with Glibc or Musl: depend on its products with condition: .when(platforms: [.linux])"
+#endif
+
 #include "Completions.h"
 #include "ControlMessages.h"
 #include "Inspection.h"

@@ -70,4 +70,23 @@ enum : int32_t {
   cms_udp_gro = 104,
 };
 
+// sock_extended_err.ee_origin: SO_EE_ORIGIN_…
+enum : uint8_t {
+  cms_ee_origin_none = 0,
+  cms_ee_origin_local = 1,
+  cms_ee_origin_icmp = 2,
+  cms_ee_origin_icmp6 = 3,
+  cms_ee_origin_timestamping = 4,
+  cms_ee_origin_zerocopy = 5,
+  cms_ee_origin_txtime = 6,
+};
+
+// SOF_TIMESTAMPING_…
+enum : uint32_t {
+  cms_timestamping_tx_hardware = 1u << 0,
+  cms_timestamping_tx_software = 1u << 1,
+  cms_timestamping_tx_sched = 1u << 8,
+  cms_timestamping_tx_ack = 1u << 9,
+};
+
 #endif

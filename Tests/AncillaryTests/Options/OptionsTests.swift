@@ -52,4 +52,23 @@ import Testing
     #expect(ReceiveFlags(systemFlags: 0x2081) == [.errorQueue, .endOfRecord, .outOfBand])
     #expect(ReceiveFlags(systemFlags: 0x10_0000).rawValue == 0x10_0000)
   }
+
+  /// The C target asserts the numbers against the headers; here the names are checked.
+  @Test func originsAndTimestampsAreNamedAsInTheHeaders() {
+    let origins: [ExtendedError.Origin] = [
+      .none, .local, .icmp, .icmp6, .timestamping, .zeroCopy, .transmitTime,
+    ]
+    #expect(origins.map(\.rawValue) == Array(0...6))
+    let requests: [TimestampRequest] = [.sendHardware, .sendSoftware, .schedule, .acknowledge]
+    #expect(requests.map(\.rawValue) == [1, 2, 1 << 8, 1 << 9])
+  }
+
+  @Test func sizesThatAreLimits() {
+    #expect(OwnedFds.inlineCapacity == OwnedFds().capacity)
+    #expect(UnixAddress.maximumPathLength == MemoryLayout.size(ofValue: sockaddr_un().sun_path))
+    #expect(UnixAddress.maximumPortablePathLength == UnixAddress.maximumPathLength - 1)
+    #expect(UnixAddress.maximumAbstractLength == UnixAddress.maximumPathLength - 1)
+    #expect(AnySocketAddress.maximumByteCount == MemoryLayout<sockaddr_storage>.size)
+    #expect(BSDCredentials.maximumGroups == 16)
+  }
 }
