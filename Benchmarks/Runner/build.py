@@ -16,7 +16,11 @@ def _say(text):
 
 
 def _make_baselines(missing):
-    done = subprocess.run(["make", "--keep-going", "-C", str(BENCHMARKS / "Baselines")], capture_output=True, text=True)
+    done = subprocess.run(
+        ["make", "--keep-going", "-C", str(BENCHMARKS / "Baselines")],
+        capture_output=True,
+        text=True,
+    )
     # "skipped: program, program: reason"
     for names, reason in re.findall(r"^skipped: ([^:]+): (.*)$", done.stdout, re.MULTILINE):
         missing |= {name.strip(): reason for name in names.split(",")}
@@ -26,8 +30,11 @@ def _make_baselines(missing):
 
 
 def _swift_package(name):
-    done = subprocess.run([SWIFT, "build", "--configuration", "release", "--package-path", str(BENCHMARKS / name)],
-                          capture_output=True, text=True)
+    done = subprocess.run(
+        [SWIFT, "build", "--configuration", "release", "--package-path", str(BENCHMARKS / name)],
+        capture_output=True,
+        text=True,
+    )
     if done.returncode == 0:
         return None
     errors = re.findall(r"error: (.*)$", done.stdout + done.stderr, re.MULTILINE)
@@ -39,7 +46,17 @@ def _allocation_counter():
     source = REPOSITORY / "Tests/CAllocationCounter"
     library = REPOSITORY / ".build/bench/liballocationcounter.so"
     library.parent.mkdir(parents=True, exist_ok=True)
-    command = ["cc", "-O2", "-shared", "-fPIC", "-I", str(source / "include"), "-o", str(library), str(source / "CAllocationCounter.c")]
+    command = [
+        "cc",
+        "-O2",
+        "-shared",
+        "-fPIC",
+        "-I",
+        str(source / "include"),
+        "-o",
+        str(library),
+        str(source / "CAllocationCounter.c"),
+    ]
     try:
         subprocess.run(command, check=True, capture_output=True)
     except (OSError, subprocess.CalledProcessError):
@@ -61,7 +78,9 @@ def build():
     _say("building Benchmarks/SwiftPeers")
     failure = _swift_package("SwiftPeers")
     if failure is not None:
-        missing |= {name: f"does not build here: {failure}" for name in ("swift-nio", "flyingsocks")}
+        missing |= {
+            name: f"does not build here: {failure}" for name in ("swift-nio", "flyingsocks")
+        }
         # What an earlier build left is not what this machine builds.
         for name in ("swift-nio", "flyingsocks"):
             (BENCHMARKS / "SwiftPeers/.build/release" / name).unlink(missing_ok=True)

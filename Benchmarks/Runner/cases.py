@@ -12,7 +12,8 @@ TWO_LOOPS = (*RINGS, "tokio_two_workers", "go")
 SWIFT_PEERS = ("swift_nio", "flyingsocks")
 SHAPES = ("receive", "messages", "span")
 
-# What a program has open besides its sockets and what they have received; and how many messages idle mode has on their way.
+# What a program has open besides its sockets and what they have received; and how many messages
+# idle mode has on their way.
 _OTHER_DESCRIPTORS = 300
 _WAVE = 64
 
@@ -51,7 +52,18 @@ class Case:
         return replace(self, pairs=min(self.pairs, possible)), None
 
     def options(self, mode):
-        options = ["--mode", mode, "--pairs", self.pairs, "--fds", self.fds, "--bytes", self.bytes, "--kind", self.kind]
+        options = [
+            "--mode",
+            mode,
+            "--pairs",
+            self.pairs,
+            "--fds",
+            self.fds,
+            "--bytes",
+            self.bytes,
+            "--kind",
+            self.kind,
+        ]
         if self.threads is not None:
             options += ["--threads", self.threads]
         return [str(option) for option in options]
@@ -71,18 +83,37 @@ def _pingpong(fds, pairs, **more):
     baselines = (ONE_PAIR if pairs == 1 else ONE_LOOP) + (SWIFT_PEERS if fds == 0 else ())
     quick = (fds, pairs) in {(0, 16), (1, 1), (1, 16), (1, 64)}
     repeats = 3 if fds == 1 and pairs < 1000 else 1
-    return Case(f"pingpong.fd{fds}.pairs{pairs}", "One loop", pairs=pairs, fds=fds, baselines=baselines, quick=quick, repeats=repeats, **more)
+    return Case(
+        f"pingpong.fd{fds}.pairs{pairs}",
+        "One loop",
+        pairs=pairs,
+        fds=fds,
+        baselines=baselines,
+        quick=quick,
+        repeats=repeats,
+        **more,
+    )
 
 
 def _two_loops(fds, pairs):
     baselines = TWO_LOOPS + (SWIFT_PEERS if fds == 0 else ())
-    return Case(f"twoloops.fd{fds}.pairs{pairs}", "Two loops", mode="twothreads", pairs=pairs, fds=fds, baselines=baselines,
-                quick=(fds, pairs) == (1, 16))
+    return Case(
+        f"twoloops.fd{fds}.pairs{pairs}",
+        "Two loops",
+        mode="twothreads",
+        pairs=pairs,
+        fds=fds,
+        baselines=baselines,
+        quick=(fds, pairs) == (1, 16),
+    )
 
 
-# Cost against the number of connections, descriptors and loops, beside C only. The points that are missing here are cases above.
+# Cost against the number of connections, descriptors and loops, beside C only. The points that are
+# missing here are cases above.
 def _connections(pairs):
-    return Case(f"connections.fd1.pairs{pairs}", "Scaling", pairs=pairs, baselines=(*RINGS, "c_epoll"))
+    return Case(
+        f"connections.fd1.pairs{pairs}", "Scaling", pairs=pairs, baselines=(*RINGS, "c_epoll")
+    )
 
 
 def _descriptors(fds):
@@ -90,7 +121,14 @@ def _descriptors(fds):
 
 
 def _loops(count):
-    return Case(f"loops{count}.fd1.pairs64", "Scaling", mode="twothreads", threads=count, pairs=64, baselines=RINGS)
+    return Case(
+        f"loops{count}.fd1.pairs64",
+        "Scaling",
+        mode="twothreads",
+        threads=count,
+        pairs=64,
+        baselines=RINGS,
+    )
 
 
 CASES = [
@@ -98,42 +136,126 @@ CASES = [
     *[_two_loops(fds, pairs) for fds in (0, 1, 16, 253) for pairs in (16, 64, 1000)],
     # One way
     *[
-        Case(f"oneway.messages.fd{fds}.pairs{pairs}", "One way", mode="oneway", pairs=pairs, fds=fds, shapes=("messages",),
-             baselines=ONE_LOOP + (SWIFT_PEERS if fds == 0 else ()), quick=(fds, pairs) == (1, 16))
-        for fds in (0, 1) for pairs in (1, 16)
+        Case(
+            f"oneway.messages.fd{fds}.pairs{pairs}",
+            "One way",
+            mode="oneway",
+            pairs=pairs,
+            fds=fds,
+            shapes=("messages",),
+            baselines=ONE_LOOP + (SWIFT_PEERS if fds == 0 else ()),
+            quick=(fds, pairs) == (1, 16),
+        )
+        for fds in (0, 1)
+        for pairs in (1, 16)
     ],
     *[
-        Case(f"oneway.batches.fd{fds}.pairs{pairs}", "One way", mode="oneway", pairs=pairs, fds=fds, shapes=("batches",))
-        for fds in (0, 1) for pairs in (1, 16)
+        Case(
+            f"oneway.batches.fd{fds}.pairs{pairs}",
+            "One way",
+            mode="oneway",
+            pairs=pairs,
+            fds=fds,
+            shapes=("batches",),
+        )
+        for fds in (0, 1)
+        for pairs in (1, 16)
     ],
     # Other payloads and kinds of socket
     Case("pingpong.fd0.pairs16.64k", "Other messages", pairs=16, fds=0, bytes=65536),
     Case("pingpong.fd1.pairs16.64k", "Other messages", pairs=16, bytes=65536, quick=True),
-    Case("oneway.messages.fd1.pairs16.64k", "Other messages", mode="oneway", pairs=16, bytes=65536, shapes=("messages",)),
+    Case(
+        "oneway.messages.fd1.pairs16.64k",
+        "Other messages",
+        mode="oneway",
+        pairs=16,
+        bytes=65536,
+        shapes=("messages",),
+    ),
     Case("pingpong.fd1.pairs16.seqpacket", "Other messages", pairs=16, kind="seqpacket"),
     *[
-        Case(f"datagrams.fd{fds}.pairs{pairs}", "Other messages", pairs=pairs, fds=fds, kind="dgram", quick=(fds, pairs) == (1, 16))
-        for fds in (0, 1) for pairs in (1, 16)
+        Case(
+            f"datagrams.fd{fds}.pairs{pairs}",
+            "Other messages",
+            pairs=pairs,
+            fds=fds,
+            kind="dgram",
+            quick=(fds, pairs) == (1, 16),
+        )
+        for fds in (0, 1)
+        for pairs in (1, 16)
     ],
     # Elsewhere
     Case("twoprocesses.fd1.pairs1", "Elsewhere", mode="twoprocesses", baselines=RINGS),
-    Case("twoprocesses.fd1.pairs16", "Elsewhere", mode="twoprocesses", pairs=16, baselines=RINGS, quick=True),
+    Case(
+        "twoprocesses.fd1.pairs16",
+        "Elsewhere",
+        mode="twoprocesses",
+        pairs=16,
+        baselines=RINGS,
+        quick=True,
+    ),
     *[
-        Case(f"{place}.fd1.pairs{pairs}", "Elsewhere", pairs=pairs, arguments=("--tasks", place), baselines=("c_ring_single", "tokio_current"))
-        for place in ("loop", "pool") for pairs in (1, 16)
+        Case(
+            f"{place}.fd1.pairs{pairs}",
+            "Elsewhere",
+            pairs=pairs,
+            arguments=("--tasks", place),
+            baselines=("c_ring_single", "tokio_current"),
+        )
+        for place in ("loop", "pool")
+        for pairs in (1, 16)
     ],
     # The epoll driver
     *[
-        Case(f"epoll.fd{fds}.pairs{pairs}", "Epoll driver", pairs=pairs, fds=fds, baselines=("c_epoll", "tokio_current", "go"),
-             environment=(("MESSAGE_SOCKETS_DRIVER", "epoll"),), quick=(fds, pairs) == (1, 16))
-        for fds in (0, 1) for pairs in (1, 16, 64)
+        Case(
+            f"epoll.fd{fds}.pairs{pairs}",
+            "Epoll driver",
+            pairs=pairs,
+            fds=fds,
+            baselines=("c_epoll", "tokio_current", "go"),
+            environment=(("MESSAGE_SOCKETS_DRIVER", "epoll"),),
+            quick=(fds, pairs) == (1, 16),
+        )
+        for fds in (0, 1)
+        for pairs in (1, 16, 64)
     ],
     # Connections
-    Case("accept.fd1.pairs1", "Connections", mode="accept", shapes=("receive",), baselines=(*ONE_LOOP, "c_blocking")),
-    Case("accept.fd1.pairs16", "Connections", mode="accept", pairs=16, shapes=("receive",), quick=True),
-    Case("idle.fd1.pairs10000", "Connections", mode="idle", pairs=10000, shapes=("receive", "messages")),
-    Case("cancel.pairs1", "Connections", mode="cancel", fds=0, shapes=("receive",), baselines=RINGS),
-    Case("cancel.pairs16", "Connections", mode="cancel", fds=0, pairs=16, shapes=("receive",), baselines=RINGS, quick=True),
+    Case(
+        "accept.fd1.pairs1",
+        "Connections",
+        mode="accept",
+        shapes=("receive",),
+        baselines=(*ONE_LOOP, "c_blocking"),
+    ),
+    Case(
+        "accept.fd1.pairs16",
+        "Connections",
+        mode="accept",
+        pairs=16,
+        shapes=("receive",),
+        quick=True,
+    ),
+    Case(
+        "idle.fd1.pairs10000",
+        "Connections",
+        mode="idle",
+        pairs=10000,
+        shapes=("receive", "messages"),
+    ),
+    Case(
+        "cancel.pairs1", "Connections", mode="cancel", fds=0, shapes=("receive",), baselines=RINGS
+    ),
+    Case(
+        "cancel.pairs16",
+        "Connections",
+        mode="cancel",
+        fds=0,
+        pairs=16,
+        shapes=("receive",),
+        baselines=RINGS,
+        quick=True,
+    ),
     # Scaling
     *[_connections(pairs) for pairs in (4, 256, 4000, 10000)],
     *[_descriptors(fds) for fds in (4, 64)],

@@ -7,11 +7,20 @@ import subprocess
 from programs import BENCHMARKS, CODEC_BASELINE
 
 GROUP = "Encoding and decoding"
-CASE_NAMES = [f"codec.{operation}.fd{count}" for count in (1, 253) for operation in ("encode", "decode", "decode-fresh")]
+CASE_NAMES = [
+    f"codec.{operation}.fd{count}"
+    for count in (1, 253)
+    for operation in ("encode", "decode", "decode-fresh")
+]
 
 
 def measure():
-    output = subprocess.run([str(BENCHMARKS / "Codec/.build/release/codec-bench")], check=True, capture_output=True, text=True).stdout
+    output = subprocess.run(
+        [str(BENCHMARKS / "Codec/.build/release/codec-bench")],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
     return [_result(json.loads(line)) for line in output.splitlines() if line.startswith("{")]
 
 

@@ -18,8 +18,20 @@ SHORT, LONG = 600, 1800
 
 def _count(binary, arguments, preload, folder):
     output = Path(folder) / "callgrind.out"
-    command = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={output}", str(binary), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=90, env={"PATH": "/usr/bin:/bin", **preload})
+    command = [
+        "valgrind",
+        "--tool=callgrind",
+        f"--callgrind-out-file={output}",
+        str(binary),
+        *arguments,
+    ]
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        timeout=90,
+        env={"PATH": "/usr/bin:/bin", **preload},
+    )
     found = re.search(r"Collected : (\d+)", done.stderr)
     if done.returncode != 0 or not found:
         sys.exit(f"{binary.name} did not run under callgrind:\n{done.stderr[-800:]}")
@@ -38,7 +50,11 @@ def _per_message(binary, arguments, preload, folder, pairs, counts_all):
     for messages in (SHORT, LONG):
         # The baselines count the messages of all pairs, ours those of each.
         number = messages * pairs if counts_all else messages
-        counted.append(_count(binary, [*arguments, "--warmup", "0", "--messages", str(number)], preload, folder))
+        counted.append(
+            _count(
+                binary, [*arguments, "--warmup", "0", "--messages", str(number)], preload, folder
+            )
+        )
     return (counted[1] - counted[0]) / ((LONG - SHORT) * pairs)
 
 
@@ -47,19 +63,46 @@ def main():
         sys.exit("skipped: no valgrind (apt-get install valgrind)")
     with tempfile.TemporaryDirectory() as folder:
         shim = Path(folder) / "wait.so"
-        subprocess.run(["cc", "-O2", "-shared", "-fPIC", "-o", str(shim), str(BENCHMARKS / "Runner/wait_by_polling.c"), "-luring"], check=True)
-        rows = [["case", "c_ring_single", "c_ring_multishot", *[f"ours, {shape}" for shape in ("receive", "messages", "span")]]]
+        subprocess.run(
+            [
+                "cc",
+                "-O2",
+                "-shared",
+                "-fPIC",
+                "-o",
+                str(shim),
+                str(BENCHMARKS / "Runner/wait_by_polling.c"),
+                "-luring",
+            ],
+            check=True,
+        )
+        rows = [
+            [
+                "case",
+                "c_ring_single",
+                "c_ring_multishot",
+                *[f"ours, {shape}" for shape in ("receive", "messages", "span")],
+            ]
+        ]
         for case in CASES:
-            if case.name not in {"pingpong.fd0.pairs16", "pingpong.fd1.pairs1", "pingpong.fd1.pairs16"}:
+            if case.name not in {
+                "pingpong.fd0.pairs16",
+                "pingpong.fd1.pairs1",
+                "pingpong.fd1.pairs16",
+            }:
                 continue
             row = [case.name]
             for name in ("c_ring_single", "c_ring_multishot"):
                 binary = _stripped(BASELINES[name].binary, folder)
-                row.append(f"{_per_message(binary, case.options('pingpong'), {}, folder, case.pairs, True):.0f}")
+                row.append(
+                    f"{_per_message(binary, case.options('pingpong'), {}, folder, case.pairs, True):.0f}"
+                )
             binary = _stripped(OURS.binary, folder)
             for shape in ("receive", "messages", "span"):
                 arguments = [*case.options("pingpong"), "--shape", shape]
-                row.append(f"{_per_message(binary, arguments, {'LD_PRELOAD': str(shim)}, folder, case.pairs, False):.0f}")
+                row.append(
+                    f"{_per_message(binary, arguments, {'LD_PRELOAD': str(shim)}, folder, case.pairs, False):.0f}"
+                )
             rows.append(row)
             print(f"{case.name} counted", file=sys.stderr)
         print(render(rows))

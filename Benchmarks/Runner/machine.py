@@ -29,7 +29,11 @@ def _processor():
 
 
 def _virtual():
-    return " (virtual machine)" if re.search(r"^flags.*\bhypervisor\b", Path("/proc/cpuinfo").read_text(), re.MULTILINE) else ""
+    return (
+        " (virtual machine)"
+        if re.search(r"^flags.*\bhypervisor\b", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+        else ""
+    )
 
 
 def _resolved(package):

@@ -40,7 +40,9 @@ def _baseline(name, label, modes, binary=None):
 
 
 def _swift(package, name, label, modes, **more):
-    return Program(name.replace("-", "_"), label, BENCHMARKS / package / ".build/release" / name, modes, **more)
+    return Program(
+        name.replace("-", "_"), label, BENCHMARKS / package / ".build/release" / name, modes, **more
+    )
 
 
 OURS = _swift("MessageSockets", "message-sockets", "MessageSockets", {**RING})
@@ -52,19 +54,44 @@ BASELINES = {
         _baseline("c_ring_multishot", "C, io_uring, multishot", RING),
         _baseline("c_epoll", "C, epoll", {**SINGLE, **TWO}),
         # One thread, where nothing ever waits: the bare system calls.
-        _baseline("c_blocking", "C, bare system calls", {"pingpong": "pingpong", "oneway": "oneway", "accept": "accept", **TWO}),
+        _baseline(
+            "c_blocking",
+            "C, bare system calls",
+            {"pingpong": "pingpong", "oneway": "oneway", "accept": "accept", **TWO},
+        ),
         _baseline("c_threads", "C, a thread each", {"pingpong": "perside"}, binary="c_blocking"),
         _baseline("tokio_current", "tokio, current thread", SINGLE, binary="tokio_pingpong"),
         _baseline("tokio_two_workers", "tokio, two workers", TWO, binary="tokio_pingpong"),
         _baseline("go", "Go", {**SINGLE, **TWO}, binary="go_pingpong"),
-        _swift("SwiftPeers", "swift-nio", "SwiftNIO", {"pingpong": "pingpong", "oneway": "oneway", **TWO},
-               carries_descriptors=False, kinds=("stream",)),
-        _swift("SwiftPeers", "flyingsocks", "FlyingSocks", {"pingpong": "pingpong", "oneway": "oneway", **TWO},
-               carries_descriptors=False, kinds=("stream",)),
-        _swift("MessageSockets", "swift-blocking", "Swift, a thread each", {"pingpong": "perside", "oneway": "oneway"}),
+        _swift(
+            "SwiftPeers",
+            "swift-nio",
+            "SwiftNIO",
+            {"pingpong": "pingpong", "oneway": "oneway", **TWO},
+            carries_descriptors=False,
+            kinds=("stream",),
+        ),
+        _swift(
+            "SwiftPeers",
+            "flyingsocks",
+            "FlyingSocks",
+            {"pingpong": "pingpong", "oneway": "oneway", **TWO},
+            carries_descriptors=False,
+            kinds=("stream",),
+        ),
+        _swift(
+            "MessageSockets",
+            "swift-blocking",
+            "Swift, a thread each",
+            {"pingpong": "perside", "oneway": "oneway"},
+        ),
     ]
 }
 
 # The comparison that codec-bench makes by itself.
 CODEC_BASELINE = "c_cmsg"
-LABELS = {OURS.name: OURS.label, CODEC_BASELINE: "C, CMSG macros", **{name: p.label for name, p in BASELINES.items()}}
+LABELS = {
+    OURS.name: OURS.label,
+    CODEC_BASELINE: "C, CMSG macros",
+    **{name: p.label for name, p in BASELINES.items()},
+}

@@ -30,14 +30,30 @@ class ProgramFailed(Exception):
 
 
 def _run(binary, case, mode, settings, extra=(), environment=()):
-    command = [str(binary), *case.options(mode), "--seconds", str(settings.seconds), "--warmup", str(settings.warmup), *extra]
+    command = [
+        str(binary),
+        *case.options(mode),
+        "--seconds",
+        str(settings.seconds),
+        "--warmup",
+        str(settings.warmup),
+        *extra,
+    ]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, env={**os.environ, **dict(environment)})
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            env={**os.environ, **dict(environment)},
+        )
     except subprocess.TimeoutExpired:
         raise ProgramFailed("took more than a minute")
     if done.returncode != 0:
         lines = done.stderr.strip().splitlines()
-        raise ProgramFailed(lines[-1].removeprefix(f"{binary.name}: ") if lines else f"status {done.returncode}")
+        raise ProgramFailed(
+            lines[-1].removeprefix(f"{binary.name}: ") if lines else f"status {done.returncode}"
+        )
     return json.loads(done.stdout)
 
 
@@ -66,8 +82,14 @@ class _Series:
 
 
 def _ours(case, shape, settings, environment=()):
-    return _run(OURS.binary, case, OURS.modes[case.mode], settings, ("--shape", shape, *case.arguments),
-                (*case.environment, *environment))
+    return _run(
+        OURS.binary,
+        case,
+        OURS.modes[case.mode],
+        settings,
+        ("--shape", shape, *case.arguments),
+        (*case.environment, *environment),
+    )
 
 
 def _reason_missing(program, case, settings):
@@ -91,7 +113,9 @@ def _allocations(case, shape, settings):
 
 def _ratio(ours, other):
     """Of what was measured in the same round, so that a machine that is now faster and now slower is in both."""
-    return statistics.median(nanoseconds(a) / nanoseconds(b) for a, b in zip(ours.figures, other.figures))
+    return statistics.median(
+        nanoseconds(a) / nanoseconds(b) for a, b in zip(ours.figures, other.figures)
+    )
 
 
 def _rounded(value, digits):
@@ -104,7 +128,9 @@ def measure(case, settings):
     case, impossible = asked.within_the_limit()
     if case is None:
         return _nothing(asked, impossible)
-    ours = {shape: _Series(lambda shape=shape: _ours(case, shape, settings)) for shape in case.shapes}
+    ours = {
+        shape: _Series(lambda shape=shape: _ours(case, shape, settings)) for shape in case.shapes
+    }
     others, skipped = {}, {}
     for name in case.baselines:
         program = BASELINES[name]
@@ -113,13 +139,21 @@ def measure(case, settings):
             skipped[name] = reason
         else:
             mode = program.modes[case.mode]
-            others[name] = _Series(lambda program=program, mode=mode: _run(program.binary, case, mode, settings))
+            others[name] = _Series(
+                lambda program=program, mode=mode: _run(program.binary, case, mode, settings)
+            )
 
     # Ours and the others in turn, so that what is compared is near in time.
-    series = [one for pair in zip_longest(ours.values(), others.values()) for one in pair if one is not None]
+    series = [
+        one
+        for pair in zip_longest(ours.values(), others.values())
+        for one in pair
+        if one is not None
+    ]
     for turn in range(settings.rounds * (case.repeats if settings.repeats else 1)):
-        # Each round begins with another one: what disturbs the machine now and then disturbs them all.
-        for one in series[turn % len(series):] + series[:turn % len(series)]:
+        # Each round begins with another one: what disturbs the machine now and then disturbs them
+        # all.
+        for one in series[turn % len(series) :] + series[: turn % len(series)]:
             one.measure()
     return _result(case, asked, ours, others, skipped, settings)
 
@@ -127,8 +161,17 @@ def measure(case, settings):
 def _nothing(case, reason):
     """A case that cannot be run at all."""
     return {
-        "case": case.name, "ours_ns": None, "baselines": {}, "ratios": {}, "enters_per_msg": None, "hops_per_msg": None, "allocs_per_msg": None,
-        "ours_shape": None, "shapes": {}, "skipped": {OURS.name: reason, **{name: reason for name in case.baselines}}, "group": case.group,
+        "case": case.name,
+        "ours_ns": None,
+        "baselines": {},
+        "ratios": {},
+        "enters_per_msg": None,
+        "hops_per_msg": None,
+        "allocs_per_msg": None,
+        "ours_shape": None,
+        "shapes": {},
+        "skipped": {OURS.name: reason, **{name: reason for name in case.baselines}},
+        "group": case.group,
     }
 
 
@@ -138,8 +181,16 @@ def _result(case, asked, ours, others, skipped, settings):
             raise ProgramFailed(f"ours, {shape}: {series.failure}")
     times = {shape: series.median(nanoseconds) for shape, series in ours.items()}
     best = min(times, key=times.get)
-    skipped |= {name: f"failed: {series.failure}" for name, series in others.items() if series.failure is not None}
-    baselines = {name: series.median(nanoseconds) for name, series in others.items() if series.failure is None}
+    skipped |= {
+        name: f"failed: {series.failure}"
+        for name, series in others.items()
+        if series.failure is not None
+    }
+    baselines = {
+        name: series.median(nanoseconds)
+        for name, series in others.items()
+        if series.failure is None
+    }
     allocations = {shape: _allocations(case, shape, settings) for shape in ours}
 
     result = {
@@ -147,12 +198,15 @@ def _result(case, asked, ours, others, skipped, settings):
         "ours_ns": round(times[best], 1),
         "baselines": {name: round(value, 1) for name, value in baselines.items()},
         "ratios": {name: round(_ratio(ours[best], others[name]), 3) for name in baselines},
-        "enters_per_msg": _rounded(ours[best].median(lambda figures: figures["enters_per_message"]), 4),
+        "enters_per_msg": _rounded(
+            ours[best].median(lambda figures: figures["enters_per_message"]), 4
+        ),
         "hops_per_msg": _rounded(ours[best].median(lambda figures: figures["hops_per_message"]), 4),
         "allocs_per_msg": _rounded(allocations[best], 3),
         "ours_shape": best,
         "shapes": {
-            shape: {"ns": round(times[shape], 1), "allocs_per_msg": _rounded(allocations[shape], 3)} for shape in ours
+            shape: {"ns": round(times[shape], 1), "allocs_per_msg": _rounded(allocations[shape], 3)}
+            for shape in ours
         },
         "skipped": skipped,
         "group": case.group,
@@ -160,9 +214,16 @@ def _result(case, asked, ours, others, skipped, settings):
     if case != asked:
         result["pairs"] = case.pairs
     if case.mode == "idle":
-        every = {OURS.name: min(ours.values(), key=_resident), **{name: others[name] for name in baselines}}
-        result["resident_bytes"] = {name: _rounded(_resident(series), 0) for name, series in every.items()}
-        result["task_bytes"] = _rounded(every[OURS.name].median(lambda figures: figures["resident_bytes_per_task"]), 0)
+        every = {
+            OURS.name: min(ours.values(), key=_resident),
+            **{name: others[name] for name in baselines},
+        }
+        result["resident_bytes"] = {
+            name: _rounded(_resident(series), 0) for name, series in every.items()
+        }
+        result["task_bytes"] = _rounded(
+            every[OURS.name].median(lambda figures: figures["resident_bytes_per_task"]), 0
+        )
     return result
 
 

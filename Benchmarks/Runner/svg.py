@@ -44,7 +44,8 @@ def _step(top):
 class _Plot:
     def __init__(self, title, unit, axis, series, description):
         self.parts = [
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}">', STYLE,
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}">',
+            STYLE,
             f'<text class="title" x="{LEFT}" y="22">{escape(title)}</text>',
             f'<text class="small" x="{LEFT}" y="{TOP - 8}">{escape(unit)}; less is better</text>',
         ]
@@ -57,15 +58,21 @@ class _Plot:
     def _legend(self, series):
         x = LEFT
         for name, (label, _) in series.items():
-            self.parts.append(f'<rect x="{x}" y="34" width="10" height="10" rx="2" fill="{COLOURS[name]}"/>')
+            self.parts.append(
+                f'<rect x="{x}" y="34" width="10" height="10" rx="2" fill="{COLOURS[name]}"/>'
+            )
             self.text(x + 14, 43, label, "small")
             x += 26 + 5.8 * len(label)
 
     def text(self, x, y, text, style="", anchor="start"):
-        self.parts.append(f'<text class="{style}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(str(text))}</text>')
+        self.parts.append(
+            f'<text class="{style}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(str(text))}</text>'
+        )
 
     def grid(self, y, value):
-        self.parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        self.parts.append(
+            f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
+        )
         self.text(LEFT - 6, y + 4, _number(value), "small", "end")
 
     def finish(self):
@@ -92,9 +99,13 @@ def bars(title, unit, axis, positions, series, description):
             value = values[place]
             if value is not None:
                 size = max(value / top * height, 0.5)
-                plot.parts.append(f'<rect x="{x + 1:.1f}" y="{HEIGHT - BOTTOM - size:.1f}" width="{width - 2:.1f}" height="{size:.1f}" '
-                                  f'fill="{COLOURS[name]}"><title>{escape(label)}: {_number(value)}</title></rect>')
-                plot.text(x + width / 2, HEIGHT - BOTTOM - size - 3, _number(value), "value", "middle")
+                plot.parts.append(
+                    f'<rect x="{x + 1:.1f}" y="{HEIGHT - BOTTOM - size:.1f}" width="{width - 2:.1f}" height="{size:.1f}" '
+                    f'fill="{COLOURS[name]}"><title>{escape(label)}: {_number(value)}</title></rect>'
+                )
+                plot.text(
+                    x + width / 2, HEIGHT - BOTTOM - size - 3, _number(value), "value", "middle"
+                )
             x += width
     return plot.finish()
 
@@ -112,11 +123,19 @@ def lines(title, unit, axis, positions, series, description):
     for position in positions:
         plot.text(across(max(position, 0.5)), HEIGHT - BOTTOM + 16, f"{position:,}", "", "middle")
     for name, (label, values) in series.items():
-        points = [(across(max(position, 0.5)), up(value), value) for position, value in zip(positions, values) if value is not None]
+        points = [
+            (across(max(position, 0.5)), up(value), value)
+            for position, value in zip(positions, values)
+            if value is not None
+        ]
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y, _ in points)
-        plot.parts.append(f'<polyline points="{path}" fill="none" stroke="{COLOURS[name]}" stroke-width="2"/>')
+        plot.parts.append(
+            f'<polyline points="{path}" fill="none" stroke="{COLOURS[name]}" stroke-width="2"/>'
+        )
         for x, y, value in points:
-            plot.parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5" fill="{COLOURS[name]}"><title>{escape(label)}: {_number(value)}</title></circle>')
+            plot.parts.append(
+                f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5" fill="{COLOURS[name]}"><title>{escape(label)}: {_number(value)}</title></circle>'
+            )
     return plot.finish()
 
 
@@ -132,4 +151,9 @@ def _ticks(low, high, logarithmic):
     if not logarithmic:
         return [index * _step(high) for index in range(int(high / _step(high)) + 1)]
     exponents = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    return [factor * 10 ** exponent for exponent in exponents for factor in (1, 2, 5) if low <= factor * 10 ** exponent <= high]
+    return [
+        factor * 10**exponent
+        for exponent in exponents
+        for factor in (1, 2, 5)
+        if low <= factor * 10**exponent <= high
+    ]

@@ -11,10 +11,16 @@ def render(rows):
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
 
     def line(row):
-        cells = [text.ljust(width) if column == 0 else text.rjust(width) for column, (text, width) in enumerate(zip(row, widths))]
+        cells = [
+            text.ljust(width) if column == 0 else text.rjust(width)
+            for column, (text, width) in enumerate(zip(row, widths))
+        ]
         return f"| {' | '.join(cells)} |"
 
-    rule = [("-" * width) if column == 0 else "-" * (width - 1) + ":" for column, width in enumerate(widths)]
+    rule = [
+        ("-" * width) if column == 0 else "-" * (width - 1) + ":"
+        for column, width in enumerate(widths)
+    ]
     return "\n".join([line(rows[0]), f"| {' | '.join(rule)} |", *[line(row) for row in rows[1:]]])
 
 
@@ -49,10 +55,17 @@ def _group(results):
     columns = _columns(results)
     rows = [["case", "ours", "by", "enters", "hops", "allocs", *columns]]
     for result in results:
-        rows.append([
-            _name(result), time(result["ours_ns"]), result["ours_shape"] or "skipped", figure(result["enters_per_msg"], 3),
-            figure(result["hops_per_msg"], 3), figure(result["allocs_per_msg"], 2), *[_cell(result, name) for name in columns],
-        ])
+        rows.append(
+            [
+                _name(result),
+                time(result["ours_ns"]),
+                result["ours_shape"] or "skipped",
+                figure(result["enters_per_msg"], 3),
+                figure(result["hops_per_msg"], 3),
+                figure(result["allocs_per_msg"], 2),
+                *[_cell(result, name) for name in columns],
+            ]
+        )
     return render(rows)
 
 
@@ -64,7 +77,11 @@ def _shapes(results):
         cells = []
         for name in names:
             shape = result["shapes"].get(name)
-            cells.append("" if shape is None else f"{time(shape['ns'])} ({figure(shape['allocs_per_msg'], 2)})")
+            cells.append(
+                ""
+                if shape is None
+                else f"{time(shape['ns'])} ({figure(shape['allocs_per_msg'], 2)})"
+            )
         rows.append([result["case"], *cells])
     return render(rows) if several else None
 
@@ -76,9 +93,16 @@ def _residents(results):
     measured = [result for result in results if "resident_bytes" in result]
     if not measured:
         return None
-    columns = [OURS.name, _TASK, *[name for name in _ORDER if any(name in result["resident_bytes"] for result in measured)]]
+    columns = [
+        OURS.name,
+        _TASK,
+        *[name for name in _ORDER if any(name in result["resident_bytes"] for result in measured)],
+    ]
     rows = [["case", *columns]]
-    rows += [[_name(result), *[figure(_resident(result, name), 0) for name in columns]] for result in measured]
+    rows += [
+        [_name(result), *[figure(_resident(result, name), 0) for name in columns]]
+        for result in measured
+    ]
     return render(rows)
 
 
@@ -101,9 +125,14 @@ def everything(results):
     """All tables, one for each group, as Markdown."""
     parts = []
     for group in dict.fromkeys(result["group"] for result in results):
-        parts += [f"### {group}", _group([result for result in results if result["group"] == group])]
-    for title, table in [("Ways to receive: time (allocations for each message)", _shapes(results)),
-                         ("Resident bytes of an idle connection", _residents(results))]:
+        parts += [
+            f"### {group}",
+            _group([result for result in results if result["group"] == group]),
+        ]
+    for title, table in [
+        ("Ways to receive: time (allocations for each message)", _shapes(results)),
+        ("Resident bytes of an idle connection", _residents(results)),
+    ]:
         if table:
             parts += [f"### {title}", table]
     skips = _skips(results)

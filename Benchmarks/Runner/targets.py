@@ -22,12 +22,29 @@ def _pingpong(fds, *pairs):
 
 TARGETS = [
     Target("ping-pong, 1 fd, one loop", _pingpong(1, 1, 16, 64), ("c_ring_single",), (1.10, 1.00)),
-    Target("ping-pong, 1 fd, one loop", _pingpong(1, 1, 16, 64), ("c_ring_multishot",), (1.30, 1.15)),
+    Target(
+        "ping-pong, 1 fd, one loop", _pingpong(1, 1, 16, 64), ("c_ring_multishot",), (1.30, 1.15)
+    ),
     Target("ping-pong, 1 fd, one loop", _pingpong(1, 1, 16, 64), ("tokio_current",), (0.95, 0.85)),
-    Target("two loops, 1 fd", ("twoloops.fd1.pairs16", "twoloops.fd1.pairs64"), ("tokio_two_workers", "go"), (0.95,)),
-    Target("one-way `messages`, 1 fd", ("oneway.messages.fd1.pairs1", "oneway.messages.fd1.pairs16"), ("c_ring_multishot",), (1.30, 1.15)),
+    Target(
+        "two loops, 1 fd",
+        ("twoloops.fd1.pairs16", "twoloops.fd1.pairs64"),
+        ("tokio_two_workers", "go"),
+        (0.95,),
+    ),
+    Target(
+        "one-way `messages`, 1 fd",
+        ("oneway.messages.fd1.pairs1", "oneway.messages.fd1.pairs16"),
+        ("c_ring_multishot",),
+        (1.30, 1.15),
+    ),
     Target("0 fd, same socket kind", _pingpong(0, 1, 16, 64), ("swift_nio",), (0.75,)),
-    Target("epoll driver, 1 fd", ("epoll.fd1.pairs1", "epoll.fd1.pairs16", "epoll.fd1.pairs64"), ("c_epoll",), (1.25,)),
+    Target(
+        "epoll driver, 1 fd",
+        ("epoll.fd1.pairs1", "epoll.fd1.pairs16", "epoll.fd1.pairs64"),
+        ("c_epoll",),
+        (1.25,),
+    ),
 ]
 # Enters of ours for each message, at most.
 ENTERS = (("pingpong.fd1.pairs64", 0.10),)
@@ -45,6 +62,7 @@ def _verdict(value, limits):
 
 def _derived(found):
     """What is a ratio of two cases."""
+
     def ours(case):
         return found[case]["ours_ns"] if case in found else None
 
@@ -77,15 +95,44 @@ def table(results):
             for baseline in target.baselines:
                 ratio = found.get(case, {"ratios": {}})["ratios"].get(baseline)
                 if ratio is not None:
-                    rows.append([target.text, case, baseline, _limits(target.limits), f"{ratio:.2f}", _verdict(ratio, target.limits)])
+                    rows.append(
+                        [
+                            target.text,
+                            case,
+                            baseline,
+                            _limits(target.limits),
+                            f"{ratio:.2f}",
+                            _verdict(ratio, target.limits),
+                        ]
+                    )
     for text, value, limit, is_hit in _derived(found):
         rows.append([text, "", "", limit, f"{value:.2f}", "hit" if is_hit else "miss"])
     if IDLE_CASE in found:
         # A task that waits for something else costs as much without this library.
-        ours = found[IDLE_CASE]["resident_bytes"]["message_sockets"] - found[IDLE_CASE]["task_bytes"]
-        rows.append(["idle connection, beside its task", IDLE_CASE, "", f"{IDLE_LIMIT} bytes", f"{ours:.0f} bytes", _verdict(ours, (IDLE_LIMIT,))])
+        ours = (
+            found[IDLE_CASE]["resident_bytes"]["message_sockets"] - found[IDLE_CASE]["task_bytes"]
+        )
+        rows.append(
+            [
+                "idle connection, beside its task",
+                IDLE_CASE,
+                "",
+                f"{IDLE_LIMIT} bytes",
+                f"{ours:.0f} bytes",
+                _verdict(ours, (IDLE_LIMIT,)),
+            ]
+        )
     for case in SPAN_CASES:
         count = found.get(case, {"shapes": {}})["shapes"].get("span", {}).get("allocs_per_msg")
         if count is not None:
-            rows.append(["allocations for each message, span form", case, "", "0", f"{count:.2f}", _verdict(count, (0,))])
+            rows.append(
+                [
+                    "allocations for each message, span form",
+                    case,
+                    "",
+                    "0",
+                    f"{count:.2f}",
+                    _verdict(count, (0,)),
+                ]
+            )
     return render(rows) if len(rows) > 1 else None

@@ -8,7 +8,14 @@ import sys
 import time
 import typing
 
-from asyncvarlink import (FileDescriptor, VarlinkClientProtocol, VarlinkInterface, VarlinkInterfaceRegistry, VarlinkTransport, varlinkmethod)
+from asyncvarlink import (
+    FileDescriptor,
+    VarlinkClientProtocol,
+    VarlinkInterface,
+    VarlinkInterfaceRegistry,
+    VarlinkTransport,
+    varlinkmethod,
+)
 
 TEXT = "a" * 1024
 
@@ -21,7 +28,12 @@ class Answer(typing.TypedDict):
 class Bench(VarlinkInterface, name="com.example.Bench"):
     @varlinkmethod
     def Open(self, *, path: str) -> Answer:
-        return Answer(file=FileDescriptor(os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC), should_close=True), text=TEXT)
+        return Answer(
+            file=FileDescriptor(
+                os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC), should_close=True
+            ),
+            text=TEXT,
+        )
 
 
 async def main(calls):

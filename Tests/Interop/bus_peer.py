@@ -7,6 +7,7 @@
 Twice it passes DESCRIPTORS files to the method Read(ah), and expects what is in them (as) back; and twice it asks Make(u) for as many files (ah), which must
 contain "file 0", "file 1" and so on. Exit status 0: all was well.
 """
+
 import os
 import sys
 import tempfile
@@ -21,8 +22,17 @@ TIMEOUT = 30000
 
 def call(connection, method, parameters, reply, files):
     return connection.call_with_unix_fd_list_sync(
-        "test.MessageSockets", "/", "test.MessageSockets", method, parameters, GLib.VariantType(reply),
-        Gio.DBusCallFlags.NONE, TIMEOUT, files, None)
+        "test.MessageSockets",
+        "/",
+        "test.MessageSockets",
+        method,
+        parameters,
+        GLib.VariantType(reply),
+        Gio.DBusCallFlags.NONE,
+        TIMEOUT,
+        files,
+        None,
+    )
 
 
 def read(connection, count):
@@ -50,9 +60,14 @@ def make(connection, count):
 
 
 def main(address, count):
-    flags = Gio.DBusConnectionFlags.AUTHENTICATION_CLIENT | Gio.DBusConnectionFlags.MESSAGE_BUS_CONNECTION
+    flags = (
+        Gio.DBusConnectionFlags.AUTHENTICATION_CLIENT
+        | Gio.DBusConnectionFlags.MESSAGE_BUS_CONNECTION
+    )
     connection = Gio.DBusConnection.new_for_address_sync(address, flags, None, None)
-    assert connection.get_capabilities() & Gio.DBusCapabilityFlags.UNIX_FD_PASSING, "the bus passes no descriptors"
+    assert (
+        connection.get_capabilities() & Gio.DBusCapabilityFlags.UNIX_FD_PASSING
+    ), "the bus passes no descriptors"
     for _ in range(2):
         read(connection, count)
         make(connection, count)

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A foreign peer for the tests: passes open files over a Unix socket with Go's net.UnixConn. Arguments, files and verdict are those of
+// A foreign peer for the tests: passes open files over a Unix socket with Go's net.UnixConn.
+// Arguments, files and verdict are those of
 // fd_peer.py:
 //
 //	fd_peer KIND send|receive ADDRESS MESSAGES DESCRIPTORS

@@ -15,6 +15,7 @@ line end. With `socket` its payload is "message M", otherwise the one byte that 
 The sender ends its direction and waits for the verdict of the other side: "ok" and each file as DEVICE:INODE, which must be the sender's, in
 order. The receiver answers with that, or with what was wrong. Exit status 0: all was well.
 """
+
 import os
 import signal
 import socket
@@ -33,7 +34,9 @@ class Plain:
 
     def receive(self, message):
         payload, received, flags, _ = socket.recv_fds(self.peer, 1024, 253)
-        if payload != f"message {message}".encode() or flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
+        if payload != f"message {message}".encode() or flags & (
+            socket.MSG_TRUNC | socket.MSG_CTRUNC
+        ):
             close_all(received)
             raise ValueError(f"the payload is {payload!r}, the flags are {flags:#x}")
         return received
@@ -42,8 +45,10 @@ class Plain:
 class Multiprocessing:
     def __init__(self, peer):
         from multiprocessing import reduction
+
         self.peer, self.reduction = peer, reduction
-        # It reads from a copy of the descriptor, which must block: a timeout would show there as BlockingIOError. Ends by itself even so.
+        # It reads from a copy of the descriptor, which must block: a timeout would show there as
+        # BlockingIOError. Ends by itself even so.
         peer.settimeout(None)
         signal.alarm(30)
 
@@ -58,8 +63,10 @@ class Multiprocessing:
 class GLib:
     def __init__(self, peer):
         import gi
+
         gi.require_version("Gio", "2.0")
         from gi.repository import Gio
+
         copy = Gio.Socket.new_from_fd(os.dup(peer.fileno()))
         copy.set_timeout(30)
         self.connection = copy.connection_factory_create_connection()
@@ -125,7 +132,9 @@ def check(message, descriptors, received):
     try:
         assert len(received) == descriptors, f"{len(received)} descriptors instead of {descriptors}"
         for file, descriptor in enumerate(received):
-            assert os.pread(descriptor, 1024, 0) == contents(message, file), f"descriptor {file} leads elsewhere"
+            assert os.pread(descriptor, 1024, 0) == contents(
+                message, file
+            ), f"descriptor {file} leads elsewhere"
         return [identity(descriptor) for descriptor in received]
     finally:
         close_all(received)
@@ -136,7 +145,9 @@ def main(way, kind, direction, address, messages, descriptors):
         # Ends by itself, whatever the other side does.
         peer.settimeout(30)
         peer.connect("\0" + address[1:] if address.startswith("@") else address)
-        {"send": send, "receive": receive}[direction](WAYS[way](peer), peer, int(messages), int(descriptors))
+        {"send": send, "receive": receive}[direction](
+            WAYS[way](peer), peer, int(messages), int(descriptors)
+        )
 
 
 if __name__ == "__main__":

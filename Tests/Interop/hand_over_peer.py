@@ -9,6 +9,7 @@
 
 Exit status 0: all was well.
 """
+
 import array
 import os
 import select
@@ -17,7 +18,18 @@ import struct
 import sys
 import time
 
-HELLO, OFFER, BATCH, RECEIVED, STATE, READY, GO, SERVING, DRAINED, REFUSAL = 1, 2, 3, 4, 5, 6, 7, 8, 9, 15
+HELLO, OFFER, BATCH, RECEIVED, STATE, READY, GO, SERVING, DRAINED, REFUSAL = (
+    1,
+    2,
+    3,
+    4,
+    5,
+    6,
+    7,
+    8,
+    9,
+    15,
+)
 MAXIMUM = 32768
 
 
@@ -27,7 +39,9 @@ def say(text):
 
 def receive(peer, wanted):
     """The next message, which has to be one of these types; with its descriptors."""
-    payload, control, _, _ = peer.recvmsg(65536, socket.CMSG_SPACE(253 * 4), socket.MSG_CMSG_CLOEXEC)
+    payload, control, _, _ = peer.recvmsg(
+        65536, socket.CMSG_SPACE(253 * 4), socket.MSG_CMSG_CLOEXEC
+    )
     numbers = array.array("i")
     for level, kind, data in control:
         assert (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS)
@@ -43,7 +57,7 @@ def entries(body):
     at, found = 6, []
     for _ in range(count):
         flags, length = body[at], body[at + 1]
-        name = body[at + 2:at + 2 + length].decode("ascii")
+        name = body[at + 2 : at + 2 + length].decode("ascii")
         at += 2 + length
         file = None
         if flags & 1:
@@ -109,7 +123,7 @@ def hand_over(successor, taken, state):
         sent = end
         assert struct.unpack("<I", receive(successor, {RECEIVED})[1]) == (sent,)
     for at in range(0, len(state), MAXIMUM - 1):
-        successor.send(bytes([STATE]) + state[at:at + MAXIMUM - 1])
+        successor.send(bytes([STATE]) + state[at : at + MAXIMUM - 1])
     receive(successor, {READY})
     successor.send(bytes([GO]))
     receive(successor, {SERVING})
@@ -126,7 +140,9 @@ def relay(path):
     predecessor, taken, state = take_over(path)
     predecessor.send(bytes([READY]))
     receive(predecessor, {GO})
-    listeners = {name: socket.socket(fileno=number) for name, _, number in taken if name in ("", "web")}
+    listeners = {
+        name: socket.socket(fileno=number) for name, _, number in taken if name in ("", "web")
+    }
     control, web = listeners[""], listeners["web"]
     # Another process may accept between our look and our accept: then there is nothing.
     web.settimeout(0.1)

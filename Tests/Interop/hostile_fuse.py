@@ -7,6 +7,7 @@
 Mounts on DIRECTORY (as root; anybody could, with fusermount), connects to the abstract seqpacket address NAME, and sends COUNT messages with the file.
 Every request is read from then on and left unanswered: whoever asks the file system waits. Unmounts and ends when the connection is closed.
 """
+
 import ctypes
 import os
 import socket
@@ -53,7 +54,11 @@ def serve():
         _, opcode, unique, node = struct.unpack_from("<2I2Q", request)
         if is_answering:
             body = answer(opcode, node)
-            os.write(device, struct.pack("<IiQ", 16 + len(body or b""), 0 if body else -38, unique) + (body or b""))
+            os.write(
+                device,
+                struct.pack("<IiQ", 16 + len(body or b""), 0 if body else -38, unique)
+                + (body or b""),
+            )
 
 
 threading.Thread(target=serve, daemon=True).start()
@@ -64,7 +69,8 @@ peer.connect("\0" + name)
 for _ in range(count):
     socket.send_fds(peer, [b"file"], [file])
 peer.recv(1)
-# Aborts all requests, so that whoever waits goes on; our own copy of the file must not be closed before.
+# Aborts all requests, so that whoever waits goes on; our own copy of the file must not be closed
+# before.
 libc.umount2(directory.encode(), MNT_FORCE)
 libc.umount2(directory.encode(), MNT_DETACH)
 os._exit(0)

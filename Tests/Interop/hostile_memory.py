@@ -11,6 +11,7 @@ have that number in every byte; of the others nothing is promised. The other sid
 and answers with a byte; then the file is cut as far as its seals permit, a message says so, and the other side looks
 at what it has. Another thread does the same all the time. Exit status 0: it went on to the end.
 """
+
 import fcntl
 import mmap
 import os

@@ -10,6 +10,7 @@
 
 A frame is one byte, its length, and the bytes 1, 2, 3 …. Exit status 0: the peer has done its worst, and was not stopped before.
 """
+
 import os
 import select
 import socket
@@ -33,7 +34,9 @@ def flood(address, messages, descriptors):
 
 
 def fifos(address):
-    with connect(address, socket.SOCK_SEQPACKET) as peer, tempfile.TemporaryDirectory() as directory:
+    with connect(
+        address, socket.SOCK_SEQPACKET
+    ) as peer, tempfile.TemporaryDirectory() as directory:
         path = os.path.join(directory, "fifo")
         os.mkfifo(path)
         reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)

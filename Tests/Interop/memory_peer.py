@@ -8,6 +8,7 @@ Receives a sealed memory file over a seqpacket socket, with its sum as the messa
 that it cannot write. Then sends three files of the byte 5, in this order: sealed memory, memory that is not sealed,
 and a regular file; and waits until the other side hangs up.
 """
+
 import fcntl
 import mmap
 import os

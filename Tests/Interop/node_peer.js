@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// A foreign peer for the tests: Node's own way to pass handles between processes, child_process's `send(message, handle)`, over the descriptor
+// A foreign peer for the tests: Node's own way to pass handles between processes, child_process's
+// `send(message, handle)`, over the descriptor
 // that NODE_CHANNEL_FD names.
 //
-// First it receives sockets: it answers each with "got " and the message that it came with, and ends it. The message "your turn" with a count makes it
-// send so many listening servers, each with its port and its inode, and then end the channel when all have been taken.
+// First it receives sockets: it answers each with "got " and the message that it came with, and
+// ends it. The message "your turn" with a count makes it
+// send so many listening servers, each with its port and its inode, and then end the channel when
+// all have been taken.
 const fs = require('fs');
 const net = require('net');
 

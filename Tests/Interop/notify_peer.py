@@ -7,6 +7,7 @@
 Message number M is "FDSTORE=1" and "FDNAME=message-M" by sd_pid_notify_with_fds(3), with DESCRIPTORS files; file number F contains "message M file F". Then
 sd_notify_barrier(3), which ends when the manager has read all, and closed the descriptor that came with the last. Exit status 0: all was well.
 """
+
 import ctypes
 import sys
 import tempfile

@@ -6,6 +6,7 @@
 
 Exit status 0: the connection was closed without a byte. 1: something was received.
 """
+
 import os
 import socket
 import sys

@@ -8,6 +8,7 @@ What it makes of the listener's O_NONBLOCK is what every process that has it fin
 "other" and closed. Without threads it only sets the flag. A line on the standard output says that it has
 begun, and the end of the standard input (descriptor 4) is its end.
 """
+
 import os
 import socket
 import sys

@@ -8,6 +8,7 @@ Started without descriptors (sd_listen_fds_with_names(3) finds none) it listens 
 sd_pid_notify_with_fds(3), under the name "requests", and ends. Started with that descriptor it accepts one connection, answers one message with its payload
 and its descriptors, and ends. Exit status 0: all was well.
 """
+
 import ctypes
 import socket
 import sys
@@ -30,7 +31,9 @@ def store(library, path):
         listener.bind(path)
         listener.listen()
         numbers = (ctypes.c_int * 1)(listener.fileno())
-        result = library.sd_pid_notify_with_fds(0, 0, b"FDSTORE=1\nFDNAME=requests", numbers, ctypes.c_uint(1))
+        result = library.sd_pid_notify_with_fds(
+            0, 0, b"FDSTORE=1\nFDNAME=requests", numbers, ctypes.c_uint(1)
+        )
         assert result > 0, f"sd_pid_notify_with_fds says {result}"
 
 

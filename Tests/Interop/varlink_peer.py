@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A Varlink service and client made of asyncvarlink, for the tests that talk to it.
 
-  varlink_peer.py serve SOCKET      a service on a connected socket (a descriptor's number)
-  varlink_peer.py client PATH       calls com.example.Test there
-  varlink_peer.py broker PATH FILE  fetches a file from the fd-broker example, and prints it
+varlink_peer.py serve SOCKET      a service on a connected socket (a descriptor's number)
+varlink_peer.py client PATH       calls com.example.Test there
+varlink_peer.py broker PATH FILE  fetches a file from the fd-broker example, and prints it
 """
 
 import array
@@ -113,7 +113,9 @@ async def client(path):
         await test.Fail(number=9)
         raise AssertionError("no error")
     except GenericVarlinkErrorReply as error:
-        assert error.name == "com.example.Test.TooLarge" and error.paramstojson() == {"number": 9}, error
+        assert error.name == "com.example.Test.TooLarge" and error.paramstojson() == {
+            "number": 9
+        }, error
     with await test.Open(number=7) as reply:
         assert number_of(value(reply, "file")) == 7
     with FileDescriptor(numbered_file(8), should_close=True) as file:
@@ -129,8 +131,12 @@ def value(reply, name):
 
 def pipelined(path):
     """Calls A, then B with a descriptor, then C, all sent before the first reply is read."""
+
     def call(method, **parameters):
-        return json.dumps({"method": f"com.example.Test.{method}", "parameters": parameters}).encode() + b"\0"
+        return (
+            json.dumps({"method": f"com.example.Test.{method}", "parameters": parameters}).encode()
+            + b"\0"
+        )
 
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.connect(path)
@@ -141,7 +147,9 @@ def pipelined(path):
         received = b""
         while received.count(b"\0") < 3:
             received += connection.recv(4096)
-        numbers = [json.loads(reply)["parameters"]["number"] for reply in received.split(b"\0") if reply]
+        numbers = [
+            json.loads(reply)["parameters"]["number"] for reply in received.split(b"\0") if reply
+        ]
         assert numbers == [2, 5, 3], numbers
 
 

@@ -13,13 +13,16 @@ struct Options {
   var drivers: [IOLoop.DriverChoice] = [.ioUring, .epoll]
 
   static let help = """
-    usage: Storm [--duration SECONDS] [--seed NUMBER] [--lines COUNT] [--driver io_uring|epoll] [--brief yes]
+    usage: Storm [--duration SECONDS] [--seed NUMBER] [--lines COUNT]
+                 [--driver io_uring|epoll] [--brief yes]
 
-    Sends numbered messages and descriptors over COUNT (1000) connections at a time, on all loops of a group and on loops that are shut down meanwhile,
-    and cancels, expires, leaves, closes and drops at random; for SECONDS (60), on both drivers one after the other. Then it compares: each
-    message exactly once and in order, or still in its socket; each descriptor with its message; no descriptor open that was not before. The seed
-    (random) determines what each connection does; when it happens is up to the machine. With --brief yes it is
-    no fault if something that can happen has not, as on a slow machine.
+    Sends numbered messages and descriptors over COUNT (1000) connections at a time, on all
+    loops of a group and on loops that are shut down meanwhile, and cancels, expires, leaves,
+    closes and drops at random; for SECONDS (60), on both drivers one after the other. Then it
+    compares: each message exactly once and in order, or still in its socket; each descriptor
+    with its message; no descriptor open that was not before. The seed (random) determines what
+    each connection does; when it happens is up to the machine. With --brief yes it is no fault
+    if something that can happen has not, as on a slow machine.
     """
 
   /// Nil: help was asked for, or something was not understood.

@@ -26,7 +26,8 @@ func raiseDescriptorLimit() int {
 	return int(limit.Max)
 }
 
-// 10,000, unless both ends of so many pairs and the received descriptors of a wave exceed the limit.
+// 10,000, unless both ends of so many pairs and the received descriptors of a wave exceed the
+// limit.
 func idlePairs(fds int) int {
 	pairs := (raiseDescriptorLimit() - wave - wave*fds) / 2
 	if pairs > 10000 {

@@ -5,7 +5,7 @@
 #define CMESSAGESOCKETS_H
 
 #if !defined(__linux__) || defined(__ANDROID__)
-#error "swift-message-sockets needs Linux with Glibc or Musl: depend on its products with condition: .when(platforms: [.linux])"
+#error "swift-message-sockets needs Linux: depend on it with condition: .when(platforms: [.linux])"
 #endif
 
 #include "Completions.h"

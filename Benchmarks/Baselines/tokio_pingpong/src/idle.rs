@@ -19,7 +19,9 @@ const WAVE: usize = 64;
 pub fn default_pairs(fds: usize) -> usize {
     let others = WAVE + WAVE * fds;
     match raise_descriptor_limit() {
-        limit if limit <= others + 2 => fail(format!("the limit of {limit} open descriptors is too low")),
+        limit if limit <= others + 2 => {
+            fail(format!("the limit of {limit} open descriptors is too low"))
+        }
         limit => ((limit - others) / 2).min(10_000),
     }
 }
@@ -28,9 +30,18 @@ pub fn default_pairs(fds: usize) -> usize {
 pub fn raise_descriptor_limit() -> usize {
     // SAFETY: the structures are valid for the calls.
     unsafe {
-        let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-        check(libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit), "getrlimit");
-        let wanted = libc::rlimit { rlim_cur: 1_000_000, rlim_max: 1_000_000 };
+        let mut limit = libc::rlimit {
+            rlim_cur: 0,
+            rlim_max: 0,
+        };
+        check(
+            libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit),
+            "getrlimit",
+        );
+        let wanted = libc::rlimit {
+            rlim_cur: 1_000_000,
+            rlim_max: 1_000_000,
+        };
         if limit.rlim_max < wanted.rlim_max && libc::setrlimit(libc::RLIMIT_NOFILE, &wanted) == 0 {
             return wanted.rlim_cur as usize;
         }
@@ -42,7 +53,11 @@ pub fn raise_descriptor_limit() -> usize {
 
 fn resident_bytes() -> usize {
     let text = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    let Some(pages) = text.split(' ').nth(1).and_then(|field| field.parse::<usize>().ok()) else {
+    let Some(pages) = text
+        .split(' ')
+        .nth(1)
+        .and_then(|field| field.parse::<usize>().ok())
+    else {
         fail("/proc/self/statm cannot be read");
     };
     // SAFETY: takes and returns a number.
@@ -69,18 +84,29 @@ pub async fn idle() -> Figures {
     let start = Instant::now();
     for sender in &senders {
         // Given back when the message has arrived.
-        wave.acquire().await.unwrap_or_else(|error| fail(error)).forget();
+        wave.acquire()
+            .await
+            .unwrap_or_else(|error| fail(error))
+            .forget();
         match send_rest(sender.as_raw_fd(), 0) {
             Ok(count) if count == options().bytes => {}
             other => fail(format!("sendmsg: {other:?}")),
         }
     }
-    drop(wave.acquire_many(WAVE as u32).await.unwrap_or_else(|error| fail(error)));
+    drop(
+        wave.acquire_many(WAVE as u32)
+            .await
+            .unwrap_or_else(|error| fail(error)),
+    );
     let elapsed = start.elapsed();
     for task in tasks {
         task.await.unwrap_or_else(|error| fail(error));
     }
-    Figures { messages: pairs as u64, elapsed, resident_bytes: Some(resident) }
+    Figures {
+        messages: pairs as u64,
+        elapsed,
+        resident_bytes: Some(resident),
+    }
 }
 
 async fn receive_one(fd: OwnedFd, wave: Arc<Semaphore>, waiting: &AtomicUsize) {

@@ -44,7 +44,11 @@ async fn end(tasks: Vec<JoinHandle<()>>) {
 }
 
 fn measured(elapsed: Duration) -> Figures {
-    Figures { messages: MEASURED.load(Relaxed), elapsed, resident_bytes: None }
+    Figures {
+        messages: MEASURED.load(Relaxed),
+        elapsed,
+        resident_bytes: None,
+    }
 }
 
 /// Every message is answered by the end that received it.
@@ -118,7 +122,11 @@ async fn accept() -> Figures {
     let client = tokio::spawn(async move {
         while running() {
             // Given back when the server has closed its end.
-            slots.acquire().await.unwrap_or_else(|error| fail(error)).forget();
+            slots
+                .acquire()
+                .await
+                .unwrap_or_else(|error| fail(error))
+                .forget();
             Socket::new(listener.connect()).send().await;
         }
         let all = slots.acquire_many(options().pairs as u32).await;
@@ -155,7 +163,10 @@ fn open_runtime() -> Runtime {
     if options().threads > 1 {
         builder.worker_threads(options().threads);
     }
-    builder.enable_all().build().unwrap_or_else(|error| fail(error))
+    builder
+        .enable_all()
+        .build()
+        .unwrap_or_else(|error| fail(error))
 }
 
 fn count_open_descriptors() -> usize {
@@ -173,14 +184,19 @@ fn main() {
         match mode {
             Mode::PingPong | Mode::TwoThreads => pingpong().await,
             Mode::OneWay => oneway().await,
-            Mode::Idle => tokio::spawn(idle::idle()).await.unwrap_or_else(|error| fail(error)),
+            Mode::Idle => tokio::spawn(idle::idle())
+                .await
+                .unwrap_or_else(|error| fail(error)),
             Mode::Accept => accept().await,
         }
     });
     drop(runtime);
     let after = count_open_descriptors();
     if after != before {
-        fail(format!("{} descriptors leaked", after as i64 - before as i64));
+        fail(format!(
+            "{} descriptors leaked",
+            after as i64 - before as i64
+        ));
     }
     meter::report(&figures);
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Warm-up and measurement, and the one line of output.
 
-use crate::options::{options, Mode};
 use crate::fail;
+use crate::options::{options, Mode};
 use std::sync::atomic::{AtomicU64, AtomicU8, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 

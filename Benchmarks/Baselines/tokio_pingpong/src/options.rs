@@ -46,7 +46,10 @@ pub fn options() -> &'static Options {
 }
 
 pub fn name_of<T: PartialEq>(table: &[(&'static str, T)], value: T) -> &'static str {
-    table.iter().find(|entry| entry.1 == value).map_or("?", |entry| entry.0)
+    table
+        .iter()
+        .find(|entry| entry.1 == value)
+        .map_or("?", |entry| entry.0)
 }
 
 impl Options {
@@ -68,14 +71,18 @@ fn choose<T: Copy>(table: &[(&str, T)], name: &str, text: &str) -> T {
 fn number(name: &str, text: &str, low: f64, high: f64) -> f64 {
     match text.parse::<f64>() {
         Ok(value) if (low..=high).contains(&value) => value,
-        _ => fail(format!("{name} {text}: expected a number from {low} to {high}")),
+        _ => fail(format!(
+            "{name} {text}: expected a number from {low} to {high}"
+        )),
     }
 }
 
 fn count(name: &str, text: &str, low: usize, high: usize) -> usize {
     match text.parse::<usize>() {
         Ok(value) if (low..=high).contains(&value) => value,
-        _ => fail(format!("{name} {text}: expected a whole number from {low} to {high}")),
+        _ => fail(format!(
+            "{name} {text}: expected a whole number from {low} to {high}"
+        )),
     }
 }
 
@@ -97,7 +104,9 @@ fn parse() -> Options {
             std::process::exit(0);
         }
         let Some(text) = arguments.next() else {
-            fail(format!("{name}: unknown, or its value is missing (see --help)"));
+            fail(format!(
+                "{name}: unknown, or its value is missing (see --help)"
+            ));
         };
         match name.as_str() {
             "--mode" => options.mode = choose(&MODES, &name, &text),
@@ -116,10 +125,18 @@ fn parse() -> Options {
 
 fn complete(mut options: Options) -> Options {
     if options.threads == 0 {
-        options.threads = if options.mode == Mode::TwoThreads { 2 } else { 1 };
+        options.threads = if options.mode == Mode::TwoThreads {
+            2
+        } else {
+            1
+        };
     }
     if options.pairs == 0 {
-        options.pairs = if options.mode == Mode::Idle { crate::idle::default_pairs(options.fds) } else { 1 };
+        options.pairs = if options.mode == Mode::Idle {
+            crate::idle::default_pairs(options.fds)
+        } else {
+            1
+        };
     }
     if options.mode == Mode::Accept && options.kind == libc::SOCK_DGRAM {
         fail("datagram sockets do not accept");

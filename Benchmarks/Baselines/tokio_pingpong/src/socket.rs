@@ -32,7 +32,12 @@ fn outgoing() -> &'static Outgoing {
         };
         let mut control = vec![0u64; CONTROL_BYTES / 8];
         let control_length = encode_rights(&mut control, descriptor.as_raw_fd(), options().fds);
-        Outgoing { bytes: vec![PATTERN; options().bytes], control, control_length, _descriptor: descriptor }
+        Outgoing {
+            bytes: vec![PATTERN; options().bytes],
+            control,
+            control_length,
+            _descriptor: descriptor,
+        }
     })
 }
 
@@ -72,12 +77,21 @@ pub struct Socket {
 impl Socket {
     pub fn new(fd: OwnedFd) -> Socket {
         let fd = AsyncFd::new(fd).unwrap_or_else(|error| fail(format!("AsyncFd: {error}")));
-        Socket { fd, bytes: vec![0; options().bytes], partial: 0, sent: 0 }
+        Socket {
+            fd,
+            bytes: vec![0; options().bytes],
+            partial: 0,
+            sent: 0,
+        }
     }
 
     pub async fn send(&mut self) {
         loop {
-            let mut guard = self.fd.writable().await.unwrap_or_else(|error| fail(format!("writable: {error}")));
+            let mut guard = self
+                .fd
+                .writable()
+                .await
+                .unwrap_or_else(|error| fail(format!("writable: {error}")));
             match guard.try_io(|fd| send_rest(fd.as_raw_fd(), self.sent)) {
                 Ok(Ok(count)) => self.sent += count,
                 Ok(Err(error)) => fail(format!("sendmsg: {error}")),
@@ -93,9 +107,15 @@ impl Socket {
     /// Receives one message and closes its descriptors. False if the peer has closed.
     pub async fn receive(&mut self) -> bool {
         loop {
-            let mut guard = self.fd.readable().await.unwrap_or_else(|error| fail(format!("readable: {error}")));
+            let mut guard = self
+                .fd
+                .readable()
+                .await
+                .unwrap_or_else(|error| fail(format!("readable: {error}")));
             let room = options().bytes - self.partial;
-            let count = match guard.try_io(|fd| receive_piece(fd.as_raw_fd(), &mut self.bytes[..room], self.partial)) {
+            let count = match guard
+                .try_io(|fd| receive_piece(fd.as_raw_fd(), &mut self.bytes[..room], self.partial))
+            {
                 Ok(Ok(0)) => return false,
                 Ok(Ok(count)) => count,
                 Ok(Err(error)) => fail(format!("recvmsg: {error}")),
@@ -107,7 +127,10 @@ impl Socket {
                 return true;
             }
             if options().kind != libc::SOCK_STREAM {
-                fail(format!("{count} bytes arrived instead of {}", options().bytes));
+                fail(format!(
+                    "{count} bytes arrived instead of {}",
+                    options().bytes
+                ));
             }
         }
     }
@@ -117,7 +140,10 @@ impl Socket {
 pub fn send_rest(fd: RawFd, offset: usize) -> io::Result<usize> {
     let message = outgoing();
     let rest = &message.bytes[offset..];
-    let mut payload = libc::iovec { iov_base: rest.as_ptr() as *mut _, iov_len: rest.len() };
+    let mut payload = libc::iovec {
+        iov_base: rest.as_ptr() as *mut _,
+        iov_len: rest.len(),
+    };
     // SAFETY: a msghdr of zeros is valid; what it points to outlives the call, which only reads it.
     let result = unsafe {
         let mut header: libc::msghdr = mem::zeroed();
@@ -134,8 +160,12 @@ pub fn send_rest(fd: RawFd, offset: usize) -> io::Result<usize> {
 
 fn receive_piece(fd: RawFd, room: &mut [u8], partial: usize) -> io::Result<usize> {
     let mut control = Control([MaybeUninit::uninit(); CONTROL_BYTES]);
-    let mut payload = libc::iovec { iov_base: room.as_mut_ptr().cast(), iov_len: room.len() };
-    // SAFETY: a msghdr of zeros is valid; what it points to outlives the call and is as long as it says.
+    let mut payload = libc::iovec {
+        iov_base: room.as_mut_ptr().cast(),
+        iov_len: room.len(),
+    };
+    // SAFETY: a msghdr of zeros is valid; what it points to outlives the call and is as long as it
+    // says.
     let (result, header) = unsafe {
         let mut header: libc::msghdr = mem::zeroed();
         header.msg_iov = &mut payload;
@@ -144,7 +174,10 @@ fn receive_piece(fd: RawFd, room: &mut [u8], partial: usize) -> io::Result<usize
             header.msg_control = control.0.as_mut_ptr().cast();
             header.msg_controllen = CONTROL_BYTES as _;
         }
-        (libc::recvmsg(fd, &mut header, libc::MSG_CMSG_CLOEXEC | libc::MSG_DONTWAIT), header)
+        (
+            libc::recvmsg(fd, &mut header, libc::MSG_CMSG_CLOEXEC | libc::MSG_DONTWAIT),
+            header,
+        )
     };
     let count = usize::try_from(result).map_err(|_| io::Error::last_os_error())?;
     // SAFETY: the kernel has filled the control area that the header describes.
@@ -163,7 +196,10 @@ unsafe fn close_descriptors(header: &libc::msghdr) -> usize {
             let length = (*item).cmsg_len as usize - libc::CMSG_LEN(0) as usize;
             let data = libc::CMSG_DATA(item).cast::<RawFd>();
             for index in 0..length / mem::size_of::<RawFd>() {
-                check(libc::close(data.add(index).read_unaligned()), "close of a received descriptor");
+                check(
+                    libc::close(data.add(index).read_unaligned()),
+                    "close of a received descriptor",
+                );
                 count += 1;
             }
         }
@@ -182,10 +218,13 @@ fn check_message(bytes: &[u8], partial: usize, descriptors: usize, flags: i32) {
     if bytes[0] != PATTERN || bytes[bytes.len() - 1] != PATTERN {
         fail("a received payload has the wrong bytes");
     }
-    // There is never room for more than the rest of one message, and descriptors come with its first byte.
+    // There is never room for more than the rest of one message, and descriptors come with its
+    // first byte.
     let expected = if partial == 0 { options().fds } else { 0 };
     if descriptors != expected {
-        fail(format!("{descriptors} descriptors arrived instead of {expected}"));
+        fail(format!(
+            "{descriptors} descriptors arrived instead of {expected}"
+        ));
     }
 }
 
@@ -196,14 +235,22 @@ pub fn open_pair() -> (OwnedFd, OwnedFd) {
     let kind = options().kind | libc::SOCK_CLOEXEC;
     // SAFETY: `fds` has room for two; the descriptors are new and owned by nobody else.
     unsafe {
-        check(libc::socketpair(libc::AF_UNIX, kind, 0, fds.as_mut_ptr()), "socketpair");
+        check(
+            libc::socketpair(libc::AF_UNIX, kind, 0, fds.as_mut_ptr()),
+            "socketpair",
+        );
         (OwnedFd::from_raw_fd(fds[0]), OwnedFd::from_raw_fd(fds[1]))
     }
 }
 
 fn open_socket() -> OwnedFd {
     // SAFETY: the descriptor is new and owned by nobody else.
-    unsafe { OwnedFd::from_raw_fd(check(libc::socket(libc::AF_UNIX, options().kind | libc::SOCK_CLOEXEC, 0), "socket")) }
+    unsafe {
+        OwnedFd::from_raw_fd(check(
+            libc::socket(libc::AF_UNIX, options().kind | libc::SOCK_CLOEXEC, 0),
+            "socket",
+        ))
+    }
 }
 
 pub struct Listener {
@@ -221,16 +268,33 @@ impl Listener {
             let mut address: libc::sockaddr_un = mem::zeroed();
             address.sun_family = libc::AF_UNIX as _;
             let pointer = (&mut address as *mut libc::sockaddr_un).cast::<libc::sockaddr>();
-            check(libc::bind(fd.as_raw_fd(), pointer, mem::size_of::<libc::sa_family_t>() as _), "bind");
+            check(
+                libc::bind(
+                    fd.as_raw_fd(),
+                    pointer,
+                    mem::size_of::<libc::sa_family_t>() as _,
+                ),
+                "bind",
+            );
             let mut length = mem::size_of_val(&address) as libc::socklen_t;
-            check(libc::getsockname(fd.as_raw_fd(), pointer, &mut length), "getsockname");
+            check(
+                libc::getsockname(fd.as_raw_fd(), pointer, &mut length),
+                "getsockname",
+            );
             check(libc::listen(fd.as_raw_fd(), libc::SOMAXCONN), "listen");
             // There is no MSG_DONTWAIT for accept.
-            check(libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, libc::O_NONBLOCK), "fcntl");
+            check(
+                libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, libc::O_NONBLOCK),
+                "fcntl",
+            );
             (address, length)
         };
         let fd = AsyncFd::new(fd).unwrap_or_else(|error| fail(format!("AsyncFd: {error}")));
-        Listener { fd, address, address_length }
+        Listener {
+            fd,
+            address,
+            address_length,
+        }
     }
 
     /// A unix socket's connect does not wait for accept while the backlog has room.
@@ -238,13 +302,20 @@ impl Listener {
         let client = open_socket();
         let pointer = (&self.address as *const libc::sockaddr_un).cast::<libc::sockaddr>();
         // SAFETY: the address is as long as it says.
-        check(unsafe { libc::connect(client.as_raw_fd(), pointer, self.address_length) }, "connect");
+        check(
+            unsafe { libc::connect(client.as_raw_fd(), pointer, self.address_length) },
+            "connect",
+        );
         client
     }
 
     pub async fn accept(&self) -> OwnedFd {
         loop {
-            let mut guard = self.fd.readable().await.unwrap_or_else(|error| fail(format!("readable: {error}")));
+            let mut guard = self
+                .fd
+                .readable()
+                .await
+                .unwrap_or_else(|error| fail(format!("readable: {error}")));
             let attempt = guard.try_io(|fd| {
                 let null = std::ptr::null_mut();
                 // SAFETY: no address is asked for; the descriptor is new and owned by nobody else.
