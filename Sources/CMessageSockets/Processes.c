@@ -156,7 +156,7 @@ int32_t cms_start_service(const cms_service_start *start, int32_t *process, int3
   while (made > 0) (void)close(copies[--made]);
   free(copies);
   if (outcome != 0) return outcome;
-  // Nobody has waited for it, so that the number is still its own.
+  // It was not waited for, so the number is still its own.
   *process_fd = open_process(*process);
   if (*process_fd >= 0) return 0;
   outcome = -errno;

@@ -9,7 +9,7 @@ package enum FrameKind: UInt8, Sendable {
   case message = 0x00
   /// Asks for exactly one reply or error with its number.
   case request = 0x01
-  /// The sender of the request does not want the reply any more.
+  /// The sender of the request no longer wants the reply.
   case cancel = 0x02
   /// Answers a request.
   case reply = 0x81

@@ -11,8 +11,8 @@ public struct FrameSequence<Socket: UnixConnection>: AsyncSequence, Sendable {
 
   init(channel: FramedChannel<Socket>) { self.channel = channel }
 
-  /// The same frames, but when the socket drains, only those that have arrived or have begun to
-  /// (``MessageSocket/startDraining()``): for handlers of
+  /// The frames up to the time when the socket drains, and then only those that have arrived or
+  /// have begun to (``MessageSocket/startDraining()``): for handlers of
   /// ``SocketListener/serve(_:onError:handler:)``.
   ///
   /// The rest of a frame that has begun is waited for while the socket drains, for a second in all.

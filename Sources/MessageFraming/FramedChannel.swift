@@ -19,9 +19,8 @@ internal import SocketEngine
 /// slows the sender down. To bound the descriptors in frames that were handed out, give the socket
 /// a ``ReceivePolicy`` with ``ReceivePolicy/maximumDescriptorsHeld``.
 ///
-/// **The end.** When the bytes of either direction cannot be understood any more, the channel ends:
-/// it shuts the connection down, and this and all later calls throw the cause. All that is left to
-/// do then is ``close()``.
+/// **The end.** When the bytes of either direction can no longer be decoded, the channel ends: it
+/// shuts the connection down, and this and all later calls throw the cause. Then call ``close()``.
 ///
 /// The channel is the only user of its socket, whose own methods for messages are not to be called.
 public final class FramedChannel<Socket: UnixConnection>: Sendable {
@@ -102,8 +101,8 @@ extension FramedChannel {
   /// - Throws: ``FramingError``, after which the channel has ended: `frameTooLarge`,
   ///   `tooManyDescriptors`, `malformedHeader`, `descriptorCountDiffers`, `descriptorsInPieces`,
   ///   `notOneFrame`, `incompleteReceive`, `endInsideFrame`. ``SocketError`` as
-  ///   ``MessageSocket/receiveMessage(options:deadline:)``; but for `deadlineExceeded` the channel
-  ///   has ended then, too. `CancellationError`.
+  ///   ``MessageSocket/receiveMessage(options:deadline:)``; the channel has ended then too, except
+  ///   after `deadlineExceeded`. `CancellationError`.
   public func receive(deadline: ContinuousClock.Instant? = nil) async throws -> Frame? {
     try await receive(.asked(deadline: deadline))
   }

@@ -94,9 +94,9 @@ extension FramingError.Code: CustomStringConvertible {
     case .notOneFrame: "the message is not exactly one frame"
     case .noSuchDescriptor: "the frame has no such descriptor"
     case .descriptorTaken: "the descriptor has been taken before"
-    case .replyWithoutRequest: "the peer answered a request that nobody waits for"
+    case .replyWithoutRequest: "the peer answered a request that was not made"
     case .numberInUse: "the peer used a request number twice"
-    case .tooManyRequests: "the peer made more requests at once than the limit"
+    case .tooManyRequests: "the peer has more unanswered requests than the limit allows"
     case .tooManyAbandoned: "too many abandoned requests are not answered"
     case .connectionEnded: "the connection ended before the reply"
     }

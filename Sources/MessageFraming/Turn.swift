@@ -55,7 +55,7 @@ final class Turn: Sendable {
     next?.continuation.resume()
   }
 
-  /// Takes it if nobody has it; false if it has to be waited for.
+  /// Takes the turn if it is free; false if the caller has to wait for it.
   func takeIfFree() -> Bool {
     state.withLock { state in
       if state.free == 0 { return false }

@@ -25,10 +25,11 @@ public enum Activation {
   /// them: the manager leaves it unset. The environment stays as it is; see
   /// ``ServiceEnvironment/forChildren()``.
   ///
-  /// What nobody takes closes at the end of the value. ``NamedDescriptors/names`` says until then
-  /// what that is: log it, since a unit file that passes more than the program takes is a mistake.
+  /// Descriptors that are not taken close at the end of the value. ``NamedDescriptors/names`` says
+  /// until then what that is: log it, since a unit file that passes more than the program takes is
+  /// a mistake.
   /// ```swift
-  /// for name in passed.names { logger.warning("nobody takes the descriptor named \(name)") }
+  /// for name in passed.names { logger.warning("unused descriptor: \(name)") }
   /// ```
   ///
   /// - Throws: ``ServiceError``: `alreadyTaken` at the second call; `malformedEnvironment` (a count

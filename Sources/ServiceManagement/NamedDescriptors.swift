@@ -18,9 +18,10 @@ internal import SystemPackage
 public struct NamedDescriptors: ~Copyable, Sendable {
   struct Entry: Sendable {
     var name: String
-    /// The file of a socket that is bound to a path, if somebody removes it at the end.
+    /// The file of a socket that is bound to a path, if it is to be removed at the end.
     var file: SocketFileOwnership?
-    /// Whether the file goes with the descriptor if nobody takes that: no socket here has it.
+    /// Whether the file is removed with the descriptor if that is not taken: no socket here owns
+    /// it.
     var ownsFile = false
   }
 
@@ -83,9 +84,9 @@ public struct NamedDescriptors: ~Copyable, Sendable {
     entries.append(entry)
   }
 
-  /// Gives away the first descriptor of that name. The file of a socket that is bound to a path is
-  /// no matter of this package's any more: where it is to be removed at the end, take the socket
-  /// (``takeListener(named:of:authorization:policy:on:connectionsOn:)``).
+  /// Gives away the first descriptor of that name. The package no longer removes the file of a
+  /// socket that is bound to a path: where the file is to be removed at the end, take the socket
+  /// instead (``takeListener(named:of:authorization:policy:on:connectionsOn:)``).
   ///
   /// - Throws: ``ServiceError``: `unknownName`, with the names that there are.
   public mutating func takeDescriptor(named name: String) throws(ServiceError) -> OwnedFd {

@@ -119,7 +119,7 @@ public final class NotifySocket: Sendable {
 /// also what a barrier waits for (``ServiceNotifier/barrier(deadline:)``): drop a notification as
 /// soon as it is processed.
 public struct ServiceNotification: Sendable {
-  /// All assignments, in order. Those of names that are not known are for somebody else.
+  /// All assignments, in order. Ignore those whose names you do not know.
   public let fields: [NotifyField]
   /// Who has sent it, as the kernel says.
   public let sender: Credentials

@@ -10,7 +10,7 @@ extension ServiceNotifier {
   ///
   /// systemd keeps at most `FileDescriptorStoreMax=` of the unit, 0 if not said otherwise, and
   /// drops further ones without a word. A connection whose duplicate is stored stays open for its
-  /// peer, whoever closes it here: remove it from the store too, with
+  /// peer, even after it is closed here: remove it from the store too, with
   /// ``removeStored(named:deadline:)``. Each name needs a message, and each 253 descriptors do:
   /// where it takes several, the manager has processed one (``barrier(deadline:)``) before the next
   /// is sent.

@@ -91,7 +91,7 @@ public struct ServiceNotifier: Sendable {
   ///   - deadline: How long to wait while the manager's queue is full; by default 5 seconds.
   /// - Throws: ``ServiceError``: `unsupportedAddress` (`NOTIFY_SOCKET` names no Unix socket: vsock
   ///   is not supported). ``SocketError``: `notFound` and `connectionRefused`
-  ///   (nobody is bound there), `notPermitted`, `deadlineExceeded`. `CancellationError`; then
+  ///   (no socket is bound there), `notPermitted`, `deadlineExceeded`. `CancellationError`; then
   ///   nothing was sent. A missing manager is no error.
   @discardableResult
   public func notify(

@@ -3,8 +3,8 @@ public import Ancillary
 internal import CMessageSockets
 internal import SystemPackage
 
-/// A memory file that no process can change any more, mapped for reading: its bytes stay as they
-/// are, and nobody can cut it, so that reading would end in `SIGBUS`.
+/// A memory file that no process can change, mapped for reading: its bytes stay as they are, and it
+/// cannot be cut, so reading it never raises `SIGBUS`.
 ///
 /// It is made by ``MutableMemory/sealed(prefix:)``, or of a descriptor that a peer has sent:
 /// ```swift

@@ -13,9 +13,9 @@ public struct VarlinkLimits: Sendable, Hashable {
 
   /// For a client: whether calls with descriptors are sent while earlier calls are unanswered.
   ///
-  /// Off by default. A service that reads both at once may give the descriptors to the wrong one:
-  /// libsystemd 257 does, 262 and asyncvarlink do not. A call that is not answered, as `oneway`
-  /// asks, is not waited for: do not send one in front of descriptors to such a service.
+  /// Off by default. A service that reads both in one receive may give the descriptors to the wrong
+  /// one: libsystemd 257 does, 262 and asyncvarlink do not. A call that is not answered, as
+  /// `oneway` asks, is not waited for: do not send one in front of descriptors to such a service.
   public var pipelinesDescriptors = false
 
   /// 1 MiB and 253 descriptors.

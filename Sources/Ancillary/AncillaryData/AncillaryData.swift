@@ -27,8 +27,8 @@ public struct AncillaryData: ~Copyable, ~Escapable {
   /// An empty one over `memory`, all of which can be filled: by
   /// ``append(_:)-(EncodableControlMessage)`` or by a receive.
   ///
-  /// For a receive 2048 bytes hold all that Linux attaches at once, except for a security label:
-  /// reserve its length as well.
+  /// For a receive, 2048 bytes hold everything that Linux attaches to one message, except a
+  /// security label: reserve its length as well.
   @_lifetime(copy memory)
   public init(_ memory: consuming MutableRawSpan) {
     self.init(memory, used: 0)
@@ -79,7 +79,7 @@ public struct AncillaryData: ~Copyable, ~Escapable {
   /// The sender's credentials, as the last receive brought them.
   public var credentials: Credentials? { received.credentials }
 
-  /// Takes all descriptors of the last receive at once.
+  /// Takes all descriptors of the last receive.
   public mutating func takeDescriptors() -> OwnedFds {
     var taken = OwnedFds()
     swap(&taken, &received.descriptors)

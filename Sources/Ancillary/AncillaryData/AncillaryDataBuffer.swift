@@ -49,7 +49,7 @@ public struct AncillaryDataBuffer: ~Copyable, ~Escapable {
   /// Makes room for exactly `minimum` bytes in all, or leaves it when there is more.
   public mutating func reserveExactCapacity(_ minimum: Int) {
     guard minimum > capacity else { return }
-    // SAFETY: a fresh allocation, initialised at once; the old one is freed once, after its bytes
+    // SAFETY: a fresh allocation, initialised here; the old one is freed once, after its bytes
     // are copied.
     let larger = UnsafeMutableRawBufferPointer.allocate(
       byteCount: minimum, alignment: ControlMessageLayout.alignment)

@@ -20,7 +20,7 @@ public struct ControlMessageBuffer: Hashable, Sendable {
   /// A copy of raw bytes: whole messages, or the truncated tail of some.
   public init(copying bytes: RawSpan) { storage = bytes.copyToArray() }
 
-  /// The same for an array, which is kept as it is.
+  /// Takes raw bytes as they are, without a copy: whole messages, or the truncated tail of some.
   public init(bytes: [UInt8]) { storage = bytes }
 
   /// The messages, borrowed.

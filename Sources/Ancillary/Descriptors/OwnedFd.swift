@@ -15,8 +15,8 @@ public struct OwnedFd: ~Copyable, Sendable {
 
   /// Takes ownership of an open descriptor; from here on this value closes it.
   ///
-  /// - Precondition: `descriptor` is not negative. That it is open, and that nobody else closes it,
-  ///   is the caller's promise.
+  /// - Precondition: `descriptor` is not negative. The caller guarantees that it is open and that
+  ///   no other code closes it.
   public init(adopting descriptor: FileDescriptor) {
     precondition(descriptor.rawValue >= 0, "a negative number is not a descriptor")
     self.number = descriptor.rawValue

@@ -1,24 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 extension OwnedFds {
   /// Takes ownership of **every** descriptor of every `SCM_RIGHTS` message in `control`, and of
-  /// nothing else: the one in an `SCM_PIDFD` message stays a number that nobody closes, so with
-  /// `SO_PASSPIDFD` use ``ReceivedAncillary``.
+  /// nothing else: the descriptor in an `SCM_PIDFD` message stays a number without an owner and
+  /// leaks, so with `SO_PASSPIDFD` use ``ReceivedAncillary``.
   ///
   /// Each taken slot is overwritten with -1, so that the same bytes cannot be adopted twice.
   /// Descriptors are counted by the header's length: `CMSG_SPACE` for one has room for two.
   /// Allocates only as ``OwnedFds`` does: not up to four descriptors, once beyond.
   ///
   /// - Parameter control: the first `msg_controllen` bytes of the buffer that recvmsg(2) filled;
-  ///   any alignment. Unsafe because the numbers in it are believed: they must come from the
-  ///   kernel, not from a peer, and nobody else may own them.
+  ///   any alignment. Unsafe because the numbers in it are trusted: they must come from the kernel,
+  ///   not from a peer, and must have no other owner.
   @unsafe
   public init(adoptingRightsIn control: UnsafeMutableRawBufferPointer) {
     self.init()
     unsafe adopt(rightsIn: control)
   }
 
-  /// The same as ``init(adoptingRightsIn:)``, appending to this collection: with enough
-  /// ``reserveCapacity(_:)`` nothing is allocated. Slots without a descriptor are passed over.
+  /// Appends every descriptor of every `SCM_RIGHTS` message in `control`, as
+  /// ``init(adoptingRightsIn:)`` takes them. With enough ``reserveCapacity(_:)`` nothing is
+  /// allocated. Slots without a descriptor are skipped.
   ///
   /// - Returns: how many descriptors were taken.
   @unsafe
@@ -28,7 +29,8 @@ extension OwnedFds {
     return unsafe adoptAll(in: control, failures: &ignored)
   }
 
-  /// The same as ``adopt(rightsIn:)``, and appends the slots without a descriptor to `failures`.
+  /// Appends every descriptor of every `SCM_RIGHTS` message in `control`, as ``adopt(rightsIn:)``
+  /// does, and the slots without a descriptor to `failures`.
   ///
   /// - Returns: how many descriptors were taken.
   @unsafe

@@ -163,7 +163,7 @@ extension OwnedFds {
     head = 0
   }
 
-  /// Appends `source`, whose numbers are all open descriptors that nobody else owns.
+  /// Appends `source`, whose numbers are all open descriptors without another owner.
   @inline(__always)
   mutating func appendOwned(_ source: UnsafeRawBufferPointer) {
     let added = source.count / MemoryLayout<Int32>.size
@@ -230,8 +230,8 @@ extension OwnedFds {
 }
 
 extension OwnedFds {
-  /// Gives all that are left away at once, without closing them: `body` sees them in order, and
-  /// must make somebody else their owner. The allocation stays for reuse.
+  /// Gives away all descriptors that are left, without closing them: `body` gets their numbers in
+  /// order, and must pass each on to a new owner. The allocation stays for reuse.
   ///
   /// Unsafe because nothing owns the descriptors when `body` ends, not even when it throws.
   @unsafe

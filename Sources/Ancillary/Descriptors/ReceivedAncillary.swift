@@ -25,7 +25,8 @@ public struct ReceivedAncillary: ~Copyable, Sendable {
     set { rawCredentials = newValue }
   }
 
-  /// The same with the kernel's overflow numbers, which are looked for when somebody asks.
+  /// The credentials with the kernel's overflow numbers, which are replaced only when the value is
+  /// used.
   @usableFromInline package var rawCredentials: Credentials?
 
   /// Nothing.
@@ -47,7 +48,7 @@ public struct ReceivedAncillary: ~Copyable, Sendable {
   ///
   /// - Parameter control: the first `msg_controllen` bytes of the buffer that recvmsg(2) filled;
   ///   any alignment. Unsafe because the numbers in it are believed: they must come from the
-  ///   kernel, not from a peer, and nobody else may own them.
+  ///   kernel, not from a peer, and must have no other owner.
   @unsafe
   @inlinable
   public init(takingFrom control: UnsafeMutableRawBufferPointer) {

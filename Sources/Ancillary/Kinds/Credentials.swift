@@ -48,8 +48,8 @@ public struct Credentials: Hashable, Sendable {
     self = try Credentials(raw: bytes).known
   }
 
-  /// The same with the overflow numbers as they came, for those that ask for ``known`` only when
-  /// somebody looks.
+  /// Reads the 12 bytes and keeps the overflow numbers as they came; ``known`` replaces them later,
+  /// when the value is used.
   init(raw bytes: RawSpan) throws(AncillaryError) {
     guard bytes.byteCount == Self.byteCount else {
       throw AncillaryError(.malformedData, actual: bytes.byteCount, limit: Self.byteCount)
@@ -60,8 +60,8 @@ public struct Credentials: Hashable, Sendable {
     groupID = bytes.load(UInt32.self, at: 8)
   }
 
-  /// The same without the numbers that stand for users and groups without one. Reads two small
-  /// files of /proc, 5 µs.
+  /// These credentials with nil in place of the overflow numbers, which stand for users and groups
+  /// that have no number here. Reads two small files of /proc, 5 µs.
   package var known: Credentials {
     Credentials(
       processID: processID, userID: userID.flatMap(Self.knownUser),

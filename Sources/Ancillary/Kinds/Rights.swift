@@ -102,7 +102,7 @@ extension ControlMessages {
     }
   }
 
-  /// The same for raw descriptors, whose owners the caller keeps alive.
+  /// Writes one `SCM_RIGHTS` message with raw descriptors, whose owners the caller keeps alive.
   ///
   /// - Throws: ``AncillaryError/Code/tooManyDescriptors``, ``AncillaryError/Code/noCapacity``.
   @unsafe

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // epoll, and the system calls of the epoll driver that must never block. Nothing here decides
-// anything. Results are a value, or -errno; EINTR is retried, but for waiting.
+// anything. Results are a value, or -errno; EINTR is retried, except while waiting.
 #ifndef CMESSAGESOCKETS_EPOLL_H
 #define CMESSAGESOCKETS_EPOLL_H
 #include <stdbool.h>

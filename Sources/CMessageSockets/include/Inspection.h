@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a descriptor leads to, learnt without waiting for a file system, a peer or a lock: fstat(2)
-// of a FUSE file waits for its server, F_GETPIPE_SZ for whoever writes into the pipe. Results are a
+// of a FUSE file waits for its server, F_GETPIPE_SZ for the writer of the pipe. Results are a
 // value, or -errno.
 #ifndef CMESSAGESOCKETS_INSPECTION_H
 #define CMESSAGESOCKETS_INSPECTION_H

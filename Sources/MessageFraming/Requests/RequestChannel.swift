@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 public import MessageSockets
 
-/// Requests and replies over one connection, in both directions at once.
+/// Requests and replies over one connection, in both directions.
 /// ```swift
 /// let channel = RequestChannel(connection) { request in
 ///   Response(Array("hello, ".utf8) + request.payload)
@@ -13,8 +13,8 @@ public import MessageSockets
 /// `Docs/Wire.md` shows the bytes. The peer is a channel like this one.
 ///
 /// **Cancellation and deadlines** reach the other side. A request that is cancelled before it was
-/// sent, is not sent. Afterwards the peer is told, and cancels the task of its handler; the reply,
-/// or the error, that comes all the same is dropped with its descriptors.
+/// sent, is not sent. After it was sent, the peer is told and cancels the task of its handler; a
+/// reply or an error that still arrives is dropped with its descriptors.
 ///
 /// **The end.** The connection is closed by ``close()``, or when the channel is dropped; handlers
 /// are cancelled then. They are also cancelled when the peer closes it, or its sending side: what
@@ -89,8 +89,9 @@ public final class RequestChannel<Socket: UnixConnection>: Sendable {
   public func untilEnded() async throws { try await connection.untilEnded() }
 
   /// Closes the connection. Requests that wait throw ``FramingError`` with the code
-  /// `connectionEnded`. Returns when all handlers have ended; in a handler of the same channel, and
-  /// in tasks that one has started, at once. What that handler answers may get lost.
+  /// `connectionEnded`. Returns when all handlers have ended. Called in a handler of this channel,
+  /// or in a task that a handler has started, it returns without waiting; the answer of that
+  /// handler may get lost.
   public func close() async { await connection.close() }
 }
 
@@ -100,13 +101,15 @@ public struct RequestLimits: Sendable, Hashable {
   public var frameSize: Int
   /// How many descriptors a frame may carry, 0 to 253. A peer that sends more is closed.
   public var descriptorsPerFrame: Int
-  /// How many requests may be unanswered at once in each direction, 1 or more. Further ones of this
-  /// end wait, and a peer that makes more is closed: so give both ends the same. The requests and
-  /// answers of a peer that reads nothing fill as many frames at most, and one more.
+  /// The largest number of unanswered requests in each direction, 1 or more. Further requests of
+  /// this end wait. The connection of a peer that makes more is closed, so give both ends the same
+  /// number. The requests and answers of a peer that reads nothing fill as many frames at most, and
+  /// one more.
   public var unansweredRequests = 64
-  /// How many requests of the peer are handled at once, 1 or more. Further ones wait for a handler
-  /// that ends. Requests that lead to others on the same channel, in circles, need this and
-  /// ``unansweredRequests`` to be larger than the number of those that wait for each other.
+  /// The largest number of the peer's requests that are handled at a time, 1 or more. Further
+  /// requests wait until a handler ends. Requests that lead to others on the same channel, in
+  /// circles, need this and ``unansweredRequests`` to be larger than the number of those that wait
+  /// for each other.
   public var concurrentRequests = 64
   /// How many requests may be abandoned, by cancellation or a deadline, whose replies have not
   /// come. One more ends the channel. 0 or more; they count as unanswered, so that from

@@ -39,13 +39,13 @@ final class RequestConnection<Socket: UnixConnection>: Sendable {
     var tasks: [UInt64: Task<Void, Never>] = [:]
     var nextTask: UInt64 = 0
     var receiver: Task<Void, any Error>?
-    /// Why no request can be made any more.
+    /// Why no further request can be made.
     var failure: (any Error)?
   }
 
   init(_ socket: Socket, _ limits: RequestLimits, _ handler: @escaping Handler) {
-    precondition(limits.concurrentRequests > 0, "At least one request is handled at once")
-    precondition(limits.unansweredRequests > 0, "At least one request is unanswered at once")
+    precondition(limits.concurrentRequests > 0, "At least one request must be handled at a time")
+    precondition(limits.unansweredRequests > 0, "At least one request must be allowed to wait for its answer")
     let format = FrameFormat.lengthPrefixed(
       maximumSize: limits.frameSize, maximumDescriptors: limits.descriptorsPerFrame)
     channel = FramedChannel(socket, format: format)
@@ -117,7 +117,7 @@ final class RequestConnection<Socket: UnixConnection>: Sendable {
     }
   }
 
-  /// Its task does not wait any more: the peer is told, and its answer is awaited, to be dropped.
+  /// The request's task no longer waits: tells the peer, and drops the answer when it comes.
   private func abandon(_ number: UInt64) {
     let isTooMuch = state.withLock { state -> Bool? in
       // Answered meanwhile.

@@ -3,8 +3,8 @@ internal import SocketEngine
 
 /// One run of ``SocketListener/serve(_:onError:handler:)``.
 ///
-/// Two tasks: the caller's accepts, and ends at once when it is cancelled; the handlers' own, which
-/// is no child of it, is cancelled when the grace period has passed.
+/// Two tasks: the caller's accepts, and ends immediately when it is cancelled; the handlers' own,
+/// which is no child of it, is cancelled when the grace period has passed.
 /// ```
 /// places ──▶ accept, authorize ──connections──▶ handlers ──▶ handle ▶ close
 ///    ▲                                                                │

@@ -11,27 +11,30 @@ extension SocketListener {
   /// }
   /// ```
   /// Each handler runs in a task of its own, on its connection's loop (``IOLoop/run(_:)``), so that
-  /// no message costs a thread hop; it must not block that thread. Its connection is closed when it
-  /// returns or throws, whoever else refers to it. To keep one, ``LoopSocket/release()`` it.
+  /// no message costs a thread hop; it must not block that thread. The connection is closed when
+  /// the handler returns or throws, even if other code refers to it. To keep a connection open,
+  /// call ``LoopSocket/release()`` on it.
   ///
-  /// **To stop, cancel the task.** The listener is then closed: connecting is refused from now on,
-  /// also to clients that wait to be accepted. The connections drain
-  /// (``MessageSocket/startDraining()``): handlers that iterate with
-  /// ``MessageSequence/untilDraining()`` answer what has arrived and end, idle ones without a wait.
-  /// Other handlers go on for the grace period of `limits`, and are then cancelled. The call
-  /// returns, without an error, when the last has ended and its connection is closed. A handler
-  /// that never looks at its cancellation keeps it waiting.
+  /// **To stop, cancel the task.** This closes the listener: new connections, and those still in
+  /// the backlog, are refused. The connections drain (``MessageSocket/startDraining()``): handlers
+  /// that iterate with ``MessageSequence/untilDraining()`` answer the requests that have arrived
+  /// and end; idle handlers end immediately. Other handlers keep running for the grace period of
+  /// `limits` and are then cancelled. The call returns, without an error, when the last handler has
+  /// ended and its connection is closed. A handler that ignores cancellation keeps the call
+  /// waiting.
   ///
   /// When ``LoopSocket/close()`` is called on the listener, the call accepts no more, the
   /// connections drain, and it waits for the handlers, without a limit until the task is cancelled.
   ///
-  /// When the process has no descriptor or memory left, it waits and tries again, as
+  /// If the process has no descriptor or memory left, the call waits and tries again, as
   /// ``connections`` does.
   ///
   /// - Parameters:
-  ///   - limits: How many connections at once, and how long handlers may go on at the end.
-  ///   - onError: Is told what a handler has thrown. The server goes on. Not told: a
-  ///     `CancellationError` after the handler was cancelled. Runs on the connection's loop.
+  ///   - limits: How many connections are handled at a time, and how long handlers keep running at
+  ///     the end.
+  ///   - onError: Called with each error that a handler throws, except a `CancellationError` after
+  ///     the handler was cancelled. The server keeps running. Called on the connection's loop: do
+  ///     not block.
   ///   - handler: Owns the connection while it runs.
   /// - Throws: ``SocketError``: `loopShutDown`, `loopFailed`, and errors of accept(2) that do not
   ///   pass. The handlers have ended then too, within the grace period. Cancellation is no error.

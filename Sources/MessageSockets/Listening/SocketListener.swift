@@ -40,7 +40,7 @@ extension SocketListener {
   ///   again when some are free), `closed`, `loopShutDown`, `loopFailed`. `CancellationError` when
   ///   the task was cancelled: then no connection was taken; one that won the race is returned. A
   ///   connection whose ``Authorization/custom(_:)`` rule throws because of the cancellation is
-  ///   closed: it was taken, and nobody has admitted it.
+  ///   closed: it was taken from the queue before it was admitted.
   public nonisolated func accept() async throws -> Connection {
     while true {
       // Asked each time: a task that came to the loop's thread without preferring it goes on
@@ -55,7 +55,7 @@ extension SocketListener {
   ///
   /// A connection is accepted when it is asked for. Leaving the loop early, or cancelling its task,
   /// loses none that was not being authorized: what was not accepted waits in the kernel for the
-  /// next iteration. Several iterations at once share the connections out among them. An error is
+  /// next iteration. Several concurrent iterations divide the connections among them. An error is
   /// thrown once, after which the iteration is at its end. See ``serve(_:onError:handler:)`` for
   /// handling them.
   public nonisolated var connections: ConnectionSequence<Self> {

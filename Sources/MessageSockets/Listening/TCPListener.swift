@@ -47,7 +47,7 @@ public actor TCPListener: SocketListener {
   }
 
   /// Binds a new socket and starts to listen. The C names are bind(2) and listen(2). An address
-  /// whose last connections are still winding down can be bound at once (`SO_REUSEADDR`).
+  /// whose last connections are still winding down can be bound immediately (`SO_REUSEADDR`).
   ///
   /// - Parameters:
   ///   - address: An address of this machine, ``IPv4Address/any`` or ``IPv6Address/any``; port 0 to

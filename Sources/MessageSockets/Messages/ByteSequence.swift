@@ -17,7 +17,7 @@ public struct ByteSequence<Socket: StreamSocket>: AsyncSequence, Sendable {
     self.policy = policy
   }
 
-  /// The same bytes up to the time when the socket's server drains: from then on those that have
+  /// The bytes up to the time when the socket's server drains: from then on the bytes that have
   /// arrived, and the end where the iteration would have to wait. See
   /// ``MessageSequence/untilDraining()``.
   public func untilDraining() -> ByteSequence {

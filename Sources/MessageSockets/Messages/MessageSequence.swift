@@ -17,7 +17,7 @@ public struct MessageSequence<Socket: MessageSocket>: AsyncSequence, Sendable {
     self.policy = policy
   }
 
-  /// The same messages up to the time when the socket's server drains: see
+  /// The messages up to the time when the socket's server drains: see
   /// ``MessageSocket/startDraining()``.
   ///
   /// From then on the iteration delivers the messages that have arrived, those received ahead and

@@ -8,7 +8,7 @@ public import SystemPackage
 /// they are taken.
 ///
 /// The descriptors are given away once, as a whole by ``takeDescriptors()`` or one by one by
-/// ``takeDescriptor()``. What nobody has taken closes with the message. All descriptors are
+/// ``takeDescriptor()``. Descriptors that are not taken close with the message. All descriptors are
 /// close-on-exec (`MSG_CMSG_CLOEXEC`).
 public final class ReceivedMessage: Sendable, ControlMessageContainer {
   /// The bytes.

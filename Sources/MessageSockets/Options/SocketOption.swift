@@ -32,7 +32,7 @@ public protocol SocketOptionValue: Sendable {
 }
 
 extension SocketOptionValue where Self: FixedWidthInteger {
-  // SAFETY: the bytes of an integer, copied at once.
+  // SAFETY: the bytes of an integer, copied before the call returns.
   public var optionBytes: [UInt8] { unsafe withUnsafeBytes(of: self) { unsafe Array($0) } }
 
   public init?(optionBytes bytes: [UInt8]) {

@@ -4,8 +4,8 @@ internal import CMessageSockets
 internal import SocketEngine
 internal import SystemPackage
 
-/// Who may connect to a listener. The question is asked for each connection when it is accepted,
-/// before a byte of it is read.
+/// A rule for the peers that may connect to a listener. It is applied to each connection when it is
+/// accepted, before a byte of it is read.
 /// ```swift
 /// let listener = try UnixListener<UnixStream>.bind(
 ///   to: address, authorization: .users([1000, 1001]).reporting { refusal in logger.warning("\(refusal)") })
@@ -22,30 +22,30 @@ public struct Authorization: Sendable {
 
   private init(_ rule: Rule) { self.rule = rule }
 
-  /// Whoever gets through: the permissions of a socket file still hold; an abstract address is open
-  /// to all processes of the network namespace. Set a ``ReceivePolicy`` then.
+  /// Admits every peer that can connect. File permissions still apply to a path; every process in
+  /// the network namespace can connect to an abstract address. Combine it with a ``ReceivePolicy``.
   public static var anyone: Authorization { Authorization(.anyone) }
 
-  /// Processes of our own (effective) user, and those of root, who could become our user anyway. A
-  /// peer whose user is unknown is refused, also one without a number in our user namespace:
-  /// ``PeerIdentity/userID``.
+  /// Admits processes of this process's effective user and of root, which could become that user
+  /// anyway. A peer whose user is unknown is refused; so is a user without a number in this user
+  /// namespace: ``PeerIdentity/userID``.
   public static var sameUser: Authorization { Authorization(.sameUser) }
 
-  /// Processes of these users, and no other: root and our own user only if they are named. A peer
-  /// without a number in our user namespace is refused, also if the number that the kernel shows in
-  /// its place is named: ``PeerIdentity/userID``.
+  /// Admits processes of these users and no others: root and this process's own user only if they
+  /// are in the set. A user without a number in this user namespace is refused, even if the set has
+  /// the number that the kernel shows instead: ``PeerIdentity/userID``.
   public static func users(_ users: Set<UInt32>) -> Authorization { Authorization(.users(users)) }
 
-  /// Whoever `decide` says yes to. Throwing refuses, too, and is reported. The next connection is
-  /// accepted after it has returned: let it be quick.
+  /// Admits the peers for which `decide` returns `true`. If it throws, the peer is refused and the
+  /// error is reported. Return quickly: the next connection is not accepted until `decide` returns.
   public static func custom(_ decide: @escaping @Sendable (PeerIdentity) async throws -> Bool)
     -> Authorization
   {
     Authorization(.custom(decide))
   }
 
-  /// The same, and tells `report` of each peer that was refused. Runs on the listener's loop: do
-  /// not block.
+  /// This rule, with `report` called for each peer that is refused. It is called on the listener's
+  /// loop: do not block.
   public func reporting(_ report: @escaping @Sendable (PeerRefusal) -> Void) -> Authorization {
     var copy = self
     copy.report = report

@@ -3,8 +3,8 @@ public import Ancillary
 internal import CMessageSockets
 internal import SocketEngine
 
-/// Who is at the other end of a Unix connection, as the kernel noted it when the connection was
-/// made: the process that connected, or that called listen(2). Of a pair made by
+/// The process at the other end of a Unix connection, as the kernel recorded it when the connection
+/// was made: the process that connected, or that called listen(2). Of a pair made by
 /// ``UnixConnection/makePair(on:)`` both ends are this process.
 ///
 /// The process may have changed its user since, have handed the socket on, or have ended. What is

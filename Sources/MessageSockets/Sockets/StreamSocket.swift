@@ -16,9 +16,9 @@ extension StreamSocket {
   ///
   /// Leaving the iteration early, or cancelling its task, loses no byte: those that were received
   /// and not returned go back to the socket when the iterator ends, together with what came with
-  /// them, and the next receive or iteration has them. Several iterations at once share the bytes
-  /// out among them, in pieces as they arrive. Cancellation is noticed when the next bytes have to
-  /// be waited for. An error is thrown once, after which the iteration is at its end.
+  /// them, and the next receive or iteration has them. Several concurrent iterations share the
+  /// bytes out among them, in pieces as they arrive. Cancellation is noticed when the next bytes
+  /// have to be waited for. An error is thrown once, after which the iteration is at its end.
   ///
   /// They are received ahead within the window that the socket has: ``bytes(window:policy:)`` sets
   /// it, and so does ``MessageSocket/messages(window:policy:)``.

@@ -44,7 +44,7 @@ extension UnixConnection {
   ///   - address: The listener's.
   ///   - settings: Options to set before it connects, as ``SocketOption/passCredentials``.
   ///   - loop: The loop that the socket lives on; one of the shared loops if nil.
-  /// - Throws: ``SocketError``: `notFound` (no such file), `connectionRefused` (nobody listens),
+  /// - Throws: ``SocketError``: `notFound` (no such file), `connectionRefused` (no listener),
   ///   `notPermitted` (write permission on the socket file is needed), `wrongSocketKind` (the
   ///   listener is of the other kind; at an abstract address that is `connectionRefused`).
   ///   `CancellationError` when the task was cancelled first.

@@ -59,8 +59,8 @@ public enum HandOverEvent: Sendable {
   /// The hand-over was given up; this process goes on as if nothing had happened.
   case failed(any Error)
   /// The connection to the successor has ended, after it had begun to serve and before this process
-  /// had drained. If it was not replaced itself meanwhile, nothing accepts connections any more: a
-  /// matter for the supervisor of both.
+  /// had drained. Unless another process has replaced it meanwhile, no process accepts connections
+  /// now; the supervisor of both has to act.
   case successorEnded
 
   // The successor's side.

@@ -136,7 +136,7 @@ enum HandOverRefusal: UInt8, Sendable {
   case malformed = 3
   /// The other side took too long.
   case timedOut = 4
-  /// The predecessor ends without a successor: whoever has its sockets may serve.
+  /// The predecessor ends without a successor: the process that has its sockets may serve.
   case ending = 5
 }
 

@@ -170,7 +170,7 @@ struct Predecessor: Sendable {
     }
   }
 
-  /// True when the successor serves, or when nobody can exclude that it does. False if it has
+  /// True when the successor serves, or when it may be serving. False if it has
   /// failed; it was told then, the next may come, and what is left comes back.
   private func transfer(
     _ items: consuming HandOverItems, to link: HandOverLink, _ process: OtherProcess
@@ -198,7 +198,8 @@ struct Predecessor: Sendable {
       for file in files[..<gone] { file?.decide(.anotherProcess) }
       for file in files[gone...] { file?.decide(.thisProcess) }
       handOver.endOne()
-      // Not before the successor was told: until then nobody else has them for certain.
+      // Not before the successor was told: until then it is not certain that another process has
+      // them.
       items.descriptors.closeFirst(max(0, gone - 1))
       takings.begin(items, on: control.loop, takingBack)
       return false
@@ -324,7 +325,7 @@ extension HandOverEntry {
   }
 }
 
-/// Tasks that take back what was offered in vain. They are nobody's children: they begin in a
+/// Tasks that take back what was offered in vain. They are not child tasks: they begin in a
 /// process that was cancelled, too, and keep no successor waiting.
 private final class Takings: Sendable {
   private struct State {
@@ -355,7 +356,7 @@ private final class Takings: Sendable {
   }
 }
 
-/// The successor that serves, whose end is a matter for somebody as long as this process has
+/// The successor that serves. Its end is reported as long as this process has
 /// connections.
 private final class Replacement: Sendable {
   private struct Successor {
@@ -372,7 +373,7 @@ private final class Replacement: Sendable {
     let watch = socket.map { socket in
       Task(executorPreference: socket.loop.taskExecutor) {
         do {
-          // It has nothing to say any more.
+          // It has nothing more to say.
           while try await socket.receiveMessage() != nil {}
         } catch is CancellationError {
           return

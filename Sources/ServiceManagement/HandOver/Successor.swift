@@ -74,7 +74,8 @@ struct Successor: Sendable {
     self.link = link
     limits = settings.limits
     observer = settings.observer
-    // Whoever has bound the address could otherwise give us anything, and learn what we do with it.
+    // Otherwise any process that has bound the address could give us anything, and learn what we do
+    // with it.
     guard let user = offer.received.credentials?.userID, user == geteuid() || user == 0 else {
       throw ServiceError(
         .notAuthorized, "the process that listens at \(settings.address) belongs to another user")
@@ -132,7 +133,7 @@ struct Successor: Sendable {
     } catch is CancellationError {
       return false
     } catch {
-      // It has ended, or does not read any more: what follows says so.
+      // It has ended, or no longer reads: the next call reports that.
     }
     return true
   }

@@ -155,39 +155,48 @@ extension SocketError.Code {
     case .cannotPassRing: "an io_uring descriptor cannot be sent"
     case .closed: "the socket is closed"
     case .connectionRefused:
-      "nobody listens there; is the server running, and of this kind of socket?"
+      "no process listens there; is the server running, and of this kind of socket?"
     case .connectionReset: "the peer closed the connection with data unread"
     case .deadlineExceeded: "the deadline passed"
     case .emptyPayload: "descriptors need at least one byte of payload on a stream"
-    case .hostUnreachable: "no route leads there"
+    case .hostUnreachable: "there is no route to the address"
     case .invalidConfiguration: "the configuration is out of range"
     case .ioUringUnavailable: "io_uring cannot be used here"
     case .loopFailed:
-      "the kernel refuses the loop's system call since it was started; set seccomp filters before the first loop, or allow io_uring_enter or epoll_pwait2"
+      """
+      the kernel refuses the loop's system call since it was started; set seccomp filters before the \
+      first loop, or allow io_uring_enter or epoll_pwait2
+      """
     case .loopShutDown: "the loop was shut down"
     case .messageTooLarge: "the message is larger than the send buffer; raise SO_SNDBUF or split it"
-    case .messageIncomplete: "something of the message is missing"
+    case .messageIncomplete: "a part of the message is missing"
     case .messagesUnread: "messages have been received ahead; receive them first"
     case .noRoom: "the memory to receive into is full; empty the span first (removeAll())"
     case .notFound: "no such file or directory"
     case .notConnected: "the socket is not connected"
     case .notPermitted:
-      "not permitted; look at the permissions of the socket file and its directory, or at the privilege that the call needs"
+      """
+      not permitted; look at the permissions of the socket file and its directory, or at the \
+      privilege that the call needs
+      """
     case .notSupported:
-      "this kind of socket, or this kernel, does not support that; see Docs/KERNELS.md for what needs which version"
-    case .outOfDescriptors: "no descriptor left; raise RLIMIT_NOFILE or close some"
+      """
+      this kind of socket, or this kernel, does not support that; see Docs/KERNELS.md for what needs \
+      which version
+      """
+    case .outOfDescriptors: "no descriptor is free; raise RLIMIT_NOFILE or close some"
     case .outOfMemory: "out of memory"
     case .outOfThreads:
       "no thread can be started; raise RLIMIT_NPROC, or the limit of processes of the control group"
-    case .partialSend: "only a part was sent"
+    case .partialSend: "only a part of the bytes was sent"
     case .peerClosed: "the peer has closed the connection"
-    case .policyViolated: "the message is not admitted"
-    case .system: "failed"
+    case .policyViolated: "the receive policy does not admit the message"
+    case .system: "the system call failed"
     case .timedOut: "the peer did not answer in time"
     case .tooManyDescriptors: "more descriptors than one message may carry"
-    case .tooManyInFlight: "too many descriptors of this user wait to be received"
-    case .wouldBlock: "that would have had to wait"
-    case .wrongSocketKind: "a socket of another kind is there"
+    case .tooManyInFlight: "too many descriptors of this user are in messages that were not received yet"
+    case .wouldBlock: "the call would have to wait"
+    case .wrongSocketKind: "the socket is of another kind"
     }
   }
 }

@@ -68,7 +68,7 @@ extension SocketError {
 
 extension SocketError: CustomStringConvertible {
   /// For logs, on one line, whatever a peer has called itself:
-  /// `connect /run/app.sock: nobody listens there …`.
+  /// `connect /run/app.sock: no process listens there …`.
   public var description: String {
     var text = "\(operation.rawValue)"
     if let address { text += " \(address)" }

@@ -15,7 +15,7 @@ final class ClientConnection: Sendable {
   private struct State {
     var calls = Deque<PendingCall>()
     var abandoned = 0
-    /// Why no call can be made any more.
+    /// Why no further call can be made.
     var failure: (any Error)?
     /// Receives the replies.
     var receiver: Task<Void, Never>?
@@ -119,7 +119,7 @@ final class ClientConnection: Sendable {
     if isDropped, !reply.message.continues { state.withLock { $0.abandoned -= 1 } }
   }
 
-  /// A call's task does not wait any more: its reply will be received, and dropped.
+  /// A call's task no longer waits: its reply will be received and dropped.
   func abandon(_ call: PendingCall) {
     guard call.abandon() else { return }
     let isTooMuch = state.withLock { state in

@@ -98,14 +98,14 @@ final class PendingCall: Sendable {
     }
   }
 
-  /// Wants no reply any more: those that have arrived are dropped, with their descriptors.
+  /// Gives up the call: replies that have arrived are dropped, with their descriptors.
   ///
   /// - Returns: Whether some are still to come, for the first time.
   func abandon() -> Bool {
     let (isNew, producer) = state.withLock { state in
       let isNew = !state.isAbandoned && state.end == nil
       state.isAbandoned = true
-      // Whoever asks again is not to wait for what is dropped.
+      // A later call must not wait for replies that were dropped.
       if isNew { state.end = .success(()) }
       state.replies.removeAll()
       return (isNew, state.producer.take())

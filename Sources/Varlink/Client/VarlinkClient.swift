@@ -90,7 +90,8 @@ public final class VarlinkClient: Sendable {
   /// Makes a call that is not answered; returns when it has been sent. Whether the service has the
   /// method is not known.
   ///
-  /// - Throws: As ``call(_:_:returning:descriptors:deadline:)``, but for what the service answers.
+  /// - Throws: As ``call(_:_:returning:descriptors:deadline:)``, except errors that the service
+  ///   answers.
   public func callOneway<Parameters: Encodable>(
     _ method: String, _ parameters: Parameters = VarlinkEmpty(),
     descriptors: consuming OwnedFds = OwnedFds(),
@@ -109,7 +110,7 @@ public final class VarlinkClient: Sendable {
   /// sequence: the replies that are still to come are dropped. If they never end, close the client;
   /// such calls are best made on a connection of their own. Do not call on the same client inside
   /// the iteration: the answer stands behind the replies, and when 8 are not taken, neither is
-  /// received any more.
+  /// received afterwards.
   ///
   /// - Parameters:
   ///   - method: The interface, a dot, and the method.

@@ -20,7 +20,7 @@ struct JSONScanner {
     position = bytes.startIndex
   }
 
-  /// The members of an object, which is all of `bytes` but for white space.
+  /// The members of an object, which is all of `bytes` except white space.
   ///
   /// - Throws: ``VarlinkFailure``: `malformedMessage` (also for a name that occurs twice),
   ///   `nestedTooDeeply`.

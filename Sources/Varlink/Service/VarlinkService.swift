@@ -60,7 +60,8 @@ public struct VarlinkService: Sendable {
   ///
   /// - Parameters:
   ///   - listener: Is closed when the call returns.
-  ///   - limits: How many connections at once, and how long handlers may go on at the end.
+  ///   - limits: How many connections are handled at a time, and how long handlers keep running at
+  ///     the end.
   ///   - onError: Is told once why a connection ended before its client closed it, and what
   ///     handlers have thrown that was no ``VarlinkError``.
   public func serve(

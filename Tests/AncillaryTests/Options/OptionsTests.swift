@@ -68,7 +68,7 @@ import Testing
     #expect(UnixAddress.maximumPathLength == MemoryLayout.size(ofValue: sockaddr_un().sun_path))
     #expect(UnixAddress.maximumPortablePathLength == UnixAddress.maximumPathLength - 1)
     #expect(UnixAddress.maximumAbstractLength == UnixAddress.maximumPathLength - 1)
-    #expect(AnySocketAddress.maximumByteCount == MemoryLayout<sockaddr_storage>.size)
+    #expect(UnixAddress.maximumByteCount == MemoryLayout<sockaddr_storage>.size)
     #expect(BSDCredentials.maximumGroups == 16)
   }
 }

@@ -18,7 +18,7 @@ enum ServiceSnippets {
     let manager = ServiceNotifier()
     var passed = try Activation.takeDescriptors()
     let web: TCPListener = try passed.takeListener(named: "web")
-    for name in passed.names { print("nobody takes the descriptor named \(name)") }
+    for name in passed.names { print("unused descriptor: \(name)") }
     try await manager.notify(.ready, .status("listening on \(web.address)"))
     try await withThrowingDiscardingTaskGroup { group in
       group.addTask { try await manager.keepAlive() }
