@@ -5,7 +5,7 @@ import Synchronization
 /// What clients have got.
 struct Counts: Sendable {
   var answered = 0
-  /// Nobody listened.
+  /// No process listened.
   var refused = 0
   /// The connection ended before the answer.
   var lost = 0

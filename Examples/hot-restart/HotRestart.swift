@@ -65,7 +65,7 @@ struct Serve: AsyncParsableCommand {
     var passed = try Activation.takeDescriptors()
     if !passed.isEmpty {
       let listener: TCPListener = try passed.takeListener(named: "echo")
-      for name in passed.names { logger.warning("nobody takes the descriptor named \(name)") }
+      for name in passed.names { logger.warning("unused descriptor: \(name)") }
       return listener
     }
     return try .bind(to: InternetAddress(.any as IPv4Address, port: port))

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import Foundation
 
-/// Lines for people and for the process that started this one, written at once: a pipe's reader
+/// Lines for people and for the process that started this one, written immediately: a pipe's reader
 /// waits for them.
 enum Console {
   /// To standard output.

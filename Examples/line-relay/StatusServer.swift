@@ -2,7 +2,7 @@
 import MessageSockets
 import ServiceLifecycle
 
-/// Tells whoever asks how many lines have come.
+/// Tells each client how many lines have come.
 struct StatusServer: Service {
   let listener: UnixListener<UnixSeqpacket>
   let tally: Tally

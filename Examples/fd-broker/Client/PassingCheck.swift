@@ -15,7 +15,7 @@ struct PassingCheck {
     for request in requests { ledger.add(request) }
 
     return try await withThrowingTaskGroup(of: Void.self) { group in
-      // Sending is a task of its own: a broker whose replies nobody reads takes no more requests.
+      // Sending is a task of its own: a broker whose replies are not read takes no more requests.
       group.addTask {
         for request in requests { try await client.send(request) }
       }

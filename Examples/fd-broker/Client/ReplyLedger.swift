@@ -2,7 +2,7 @@
 import MessageSockets
 
 /// The requests whose replies are still to come, in order. Each reply is checked against the first
-/// of them, so that a reply lost, doubled or overtaken shows at once.
+/// of them, so that a reply lost, doubled or overtaken shows immediately.
 struct ReplyLedger {
   private let root: FilePath
   private var outstanding: [Request] = []
@@ -41,7 +41,7 @@ struct ReplyLedger {
       throw Failure("a message that is no reply came")
     }
     guard let request = outstanding.first else {
-      throw Failure("a reply came that nobody waits for: \(reply)")
+      throw Failure("a reply came to no request: \(reply)")
     }
     guard reply.request == request else {
       throw Failure("the reply to \(request) was due, and \(reply) came")

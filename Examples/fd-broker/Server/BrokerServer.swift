@@ -27,7 +27,7 @@ final class BrokerServer: Sendable {
           }
           return
         } catch let error as SocketError where error.code == .outOfDescriptors {
-          // Nobody is turned away: further clients wait in the kernel until one has left.
+          // No client is turned away: further clients wait in the kernel until one has left.
           Console.note("clients have to wait: \(error)")
           for await _ in ends { break }
         }
@@ -51,7 +51,8 @@ final class BrokerServer: Sendable {
     ended.yield()
   }
 
-  /// Descriptors that a client sends along are closed with its message: nobody takes them.
+  /// Descriptors that a client sends along are closed with its message, because the broker does not
+  /// take them.
   private func answer(_ message: ReceivedMessage, on connection: UnixSeqpacket) async throws {
     guard let request = Request(decoding: message.payload), !message.outcome.isPayloadTruncated
     else {

@@ -6,7 +6,8 @@ import SystemPackage
 /// A directory whose files may be opened by name, and nothing outside it.
 ///
 /// Names are walked component by component, each opened relative to the one before and none through
-/// a symbolic link, so that no name leads out of the directory, whoever renames what meanwhile.
+/// a symbolic link, so that no name leads out of the directory, even if files are renamed
+/// meanwhile.
 struct ServedDirectory: ~Copyable, Sendable {
   private let root: OwnedFd
 

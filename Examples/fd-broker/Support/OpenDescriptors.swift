@@ -27,7 +27,7 @@ struct OpenDescriptors: Sendable {
     let directory = "/proc/self/fd"
     var targets: [String: String] = [:]
     for number in try FileManager.default.contentsOfDirectory(atPath: directory) {
-      // The one that read the list is closed by now, and has no target any more.
+      // The one that read the list is closed by now, and has no target.
       targets[number] = try? FileManager.default.destinationOfSymbolicLink(
         atPath: directory + "/" + number)
     }

@@ -8,7 +8,7 @@ struct Activate: AsyncParsableCommand {
     discussion: """
       As systemd's socket activation: the listeners are the descriptors from 3 on, LISTEN_FDS \
       says how many, LISTEN_FDNAMES how they are called, LISTEN_PID for which process. The \
-      program starts at once, in this process. A socket's file stays when the program ends; a \
+      program starts immediately, in this process. A socket's file stays when the program ends; a \
       file whose socket is dead is replaced. Beside Unix addresses there is tcp:ADDRESS:PORT, \
       with an IPv6 address in brackets:
 

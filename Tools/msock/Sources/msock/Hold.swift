@@ -56,14 +56,14 @@ extension Hold {
       } catch {
         throw Failure(error.code == .notPermitted ? .notPermitted : .cannotBind, "\(error)")
       }
-      // Whoever reads standard error may go: what is held stays.
+      // The reader of standard error may end: what is held stays.
       _ = signal(SIGPIPE, SIG_IGN)
       let table = HeldTable(limit: limit)
       Console.note("holding at \(address)")
       // Whichever ends first, the signal or the server, ends the other.
       let isTold = try await withThrowingTaskGroup(of: Bool.self) { group in
         group.addTask {
-          // What is held goes with the holder; nobody waits for clients that say nothing.
+          // What is held closes with the holder, which does not wait for silent clients.
           try await listener.serve(
             ServeLimits(gracePeriod: .zero),
             onError: { Console.note("a client: \($0)") }, handler: { try await table.answer($0) })
@@ -174,7 +174,7 @@ extension Hold {
 
     func run() async throws {
       try await reportingFailures {
-        // A parsed command is not changed any more, and is given to one task.
+        // A parsed command never changes, and is given to one task.
         let command = UncheckedBox(self)
         let taken = try await limits.onLoop { try await command.value.take(on: $0) }
         if !program.isEmpty { try become(taken.take()) }
@@ -197,7 +197,7 @@ extension Hold {
     }
 
     /// Becomes the program, which closes the connection: from then on the holder has them no more.
-    /// There is no loop any more, whose descriptors the program's could replace.
+    /// No loop is left whose descriptors the program's could replace.
     private func become(_ taken: consuming OwnedFds) throws {
       guard let connection = taken.takeLast() else { return }
       let program = Program(

@@ -11,7 +11,7 @@ struct Msock: AsyncParsableCommand {
       --seqpacket is given.
 
       Exit status: 0 done; 1 the answer is no; 64 wrong usage; 65 what came, or is to be sent, \
-      is not admitted, or no holder or Varlink service is there; 66 no such file or address; 69 nobody listens there, or the peer has \
+      is not admitted, or no holder or Varlink service is there; 66 no such file or address; 69 no process listens there, or the peer has \
       gone; 71 the system refused; 73 the address cannot be bound; 74 output cannot be \
       written; 75 the time is up; 77 not permitted; 126, 127 the program cannot be run, or is \
       not there. A program that is run with --exec passes its own status on.

@@ -49,7 +49,7 @@ extension Limits {
   }
 }
 
-/// `@unchecked Sendable`: a parsed command is not changed any more, and is used by one task at a
+/// `@unchecked Sendable`: a parsed command never changes, and is used by one task at a
 /// time.
 struct UncheckedBox<Value>: @unchecked Sendable {
   let value: Value

@@ -46,7 +46,7 @@ struct Send: LoopCommand {
     guard !text.isEmpty || !files.isEmpty || !fd.isEmpty else {
       throw Failure(
         .notAdmitted,
-        "nobody would see an empty message without a file; give --message a text, or name a file")
+        "an empty message without a file would not be seen; give --message a text, or name a file")
     }
     let opened = try await Files.openInBackground(files, numbers: fd)
     let connection: Connection
@@ -57,7 +57,7 @@ struct Send: LoopCommand {
         .unavailable, "\(error); try it \(otherKind)")
     } catch let error as SocketError where error.code == .connectionRefused && to.hasPrefix("@") {
       // So the kernel answers at an abstract address also when the socket is of another kind.
-      throw Failure(.unavailable, "\(error); if somebody does, try it \(otherKind)")
+      throw Failure(.unavailable, "\(error); if one does, try it \(otherKind)")
     }
     try await connection.send(Array(text.utf8), descriptors: opened)
     if answer {

@@ -40,7 +40,7 @@ struct Who: LoopCommand {
   }
 
   /// Of either kind: which one it is, only trying tells. At an abstract address a socket of another
-  /// kind refuses as if nobody listened.
+  /// kind refuses as if no process listened.
   private func connect(on loop: IOLoop) async throws -> Connection {
     let address = try UnixAddress(argument: address)
     do {
