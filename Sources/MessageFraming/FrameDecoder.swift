@@ -186,7 +186,7 @@ package struct FrameDecoder<Attachment> {
 
   /// Only what has not been searched before is searched: the rest of the last receive.
   private func firstZero() -> Int? {
-    received[position...].withUnsafeBytes { unsafe $0.firstZero }.map { position + $0 }
+    unsafe received[position...].withUnsafeBytes { unsafe $0.firstZero }.map { position + $0 }
   }
 }
 

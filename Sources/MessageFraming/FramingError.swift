@@ -36,7 +36,7 @@ public struct FramingError: Error, Sendable {
     /// The frame has more descriptors than ``FrameFormat/maximumDescriptors``. On sending nothing
     /// was sent; on receiving they are closed, and the channel has ended.
     public static var tooManyDescriptors: Code { Code(name: .tooManyDescriptors) }
-    /// What stands in front of a payload is no header. The channel has ended.
+    /// The bytes in front of a payload are not a header. The channel has ended.
     public static var malformedHeader: Code { Code(name: .malformedHeader) }
     /// Fewer or more descriptors came with a frame than its header says. The channel has ended.
     public static var descriptorCountDiffers: Code { Code(name: .descriptorCountDiffers) }
@@ -84,7 +84,7 @@ extension FramingError.Code: CustomStringConvertible {
     switch name {
     case .frameTooLarge: "the frame is larger than the limit"
     case .tooManyDescriptors: "the frame has more descriptors than the limit"
-    case .malformedHeader: "the peer's bytes are no frame header"
+    case .malformedHeader: "the peer's bytes are not a frame header"
     case .descriptorCountDiffers: "the frame's header and its descriptors do not agree"
     case .descriptorsInPieces: "descriptors came with two parts of one frame"
     case .endInsideFrame: "the peer closed the connection in the middle of a frame"

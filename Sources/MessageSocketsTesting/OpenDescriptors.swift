@@ -19,7 +19,7 @@ internal import MessageSockets
 /// if let leak = await OpenDescriptors.difference(from: before) { throw leak }
 /// ```
 public struct OpenDescriptors: Hashable, Sendable {
-  /// What each open descriptor leads to, by its number, as /proc/self/fd shows it:
+  /// The target of each open descriptor, by its number, as /proc/self/fd shows it:
   /// `socket:[4711]`, `/etc/hostname`, `anon_inode:[eventfd]`.
   public let targets: [Int32: String]
 
@@ -96,7 +96,7 @@ public struct DescriptorDifference: Error, Equatable {
   /// descriptor that it did not own.
   public let closed: [Int32: String]
 
-  /// What differs from `before` to `after`. A number whose target has changed is in both lists.
+  /// The difference from `before` to `after`. A number whose target has changed is in both lists.
   public init(_ before: OpenDescriptors, _ after: OpenDescriptors) {
     opened = after.targets.filter { before.targets[$0.key] != $0.value }
     closed = before.targets.filter { after.targets[$0.key] != $0.value }

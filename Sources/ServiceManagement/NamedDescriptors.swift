@@ -132,7 +132,7 @@ public struct NamedDescriptors: ~Copyable, Sendable {
       name.utf8.allSatisfy({ (0x20..<0x7F).contains($0) && $0 != UInt8(ascii: ":") })
     else {
       throw ServiceError(
-        .invalidName, "\(name.prefix(64).debugDescription) cannot name a descriptor")
+        .invalidName, "\(name.prefix(64).debugDescription) is not a valid name for a descriptor")
     }
   }
 }

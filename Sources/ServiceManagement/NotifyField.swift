@@ -11,7 +11,7 @@ public import SystemPackage
 /// One assignment of a message between a service and its manager: `STATUS=two requests`. The C name
 /// is sd_notify(3).
 public struct NotifyField: Hashable, Sendable {
-  /// What is said: `READY`, `STATUS`, `X_SOMETHING_OF_YOURS` …
+  /// The name of the field: `READY`, `STATUS`, `X_SOMETHING_OF_YOURS` …
   public let name: String
   /// Everything behind the `=`, in one line.
   public let value: String
@@ -41,7 +41,7 @@ public struct NotifyField: Hashable, Sendable {
   /// The service has found an error in itself, and is to be treated as if its watchdog had run out.
   /// `WATCHDOG=trigger`.
   public static let watchdogTrigger = NotifyField("WATCHDOG", "trigger")
-  /// What the service does, for people. `STATUS=…`.
+  /// A text for people about what the service is doing. `STATUS=…`.
   public static func status(_ text: String) -> NotifyField { NotifyField("STATUS", text) }
   /// The service's main process is another one. `MAINPID=…`.
   public static func mainProcess(_ processID: Int32) -> NotifyField {

@@ -27,7 +27,7 @@ public final class NotifySocket: Sendable {
   private let admits: @Sendable (Credentials) -> Bool
   private let dropped = Atomic(0)
 
-  /// What children are to find in `NOTIFY_SOCKET`.
+  /// The value of `NOTIFY_SOCKET` for children.
   public let environmentValue: String
 
   /// Binds a socket for notifications.
@@ -113,7 +113,7 @@ public final class NotifySocket: Sendable {
   public func close() async { await socket.close() }
 }
 
-/// What a service has told its manager.
+/// A message of a service to its manager.
 ///
 /// The descriptors that came with it close with the last reference, if they were not taken. That is
 /// also what a barrier waits for (``ServiceNotifier/barrier(deadline:)``): drop a notification as
@@ -121,7 +121,7 @@ public final class NotifySocket: Sendable {
 public struct ServiceNotification: Sendable {
   /// All assignments, in order. Ignore those whose names you do not know.
   public let fields: [NotifyField]
-  /// Who has sent it, as the kernel says.
+  /// The sender, as the kernel reports it.
   public let sender: Credentials
   /// Whether the sender waits until this is dropped, as ``ServiceNotifier/barrier(deadline:)``
   /// does; there is nothing else in such a message. `BARRIER=1` with one descriptor.
@@ -159,7 +159,7 @@ public struct ServiceNotification: Sendable {
   public var isReloading: Bool { self["RELOADING"] == "1" }
   /// Whether it says `WATCHDOG=1`.
   public var isWatchdog: Bool { self["WATCHDOG"] == "1" }
-  /// What the service does, for people.
+  /// A text for people about what the service is doing.
   public var status: String? { self["STATUS"] }
 
   /// How many descriptors came with it.

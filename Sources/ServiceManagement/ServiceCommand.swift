@@ -25,14 +25,14 @@ public import SystemPackage
 public struct ServiceCommand: ~Copyable, Sendable {
   /// The program's file. `PATH` is not searched.
   public var program: FilePath
-  /// What it gets behind its own name.
+  /// The arguments behind the program's own name.
   public var arguments: [String]
   /// Its variables: by default ours, without those that a service manager has set for us.
   /// `LISTEN_*` are added.
   public var environment: [String: String]
-  /// What it is passed.
+  /// The descriptors that the program is passed.
   public var descriptors = NamedDescriptors()
-  /// What becomes its standard output and error; nil: those of this process.
+  /// The file for its standard output and error; nil passes on those of this process.
   public var output: OwnedFd?
 
   /// A program without descriptors.

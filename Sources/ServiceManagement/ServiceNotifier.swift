@@ -9,7 +9,8 @@ internal import SystemPackage
   internal import Musl
 #endif
 
-/// What this process tells its service manager: that it is ready, what it does, that it is alive.
+/// A sender of messages to this process's service manager: that it is ready, what it is doing, that
+/// it is alive.
 ///
 /// ```swift
 /// let manager = ServiceNotifier()
@@ -19,7 +20,7 @@ internal import SystemPackage
 /// nothing, and says so: ``hasManager``, ``Delivery/noManager``. Speaks the protocol of
 /// sd_notify(3), without libsystemd.
 public struct ServiceNotifier: Sendable {
-  /// What became of a message.
+  /// The fate of a message.
   public enum Delivery: Hashable, Sendable {
     /// It is in the manager's queue. ``ServiceNotifier/barrier(deadline:)`` tells when it was
     /// processed.
@@ -173,7 +174,7 @@ public struct ServiceNotifier: Sendable {
     case .unusable(let text):
       throw ServiceError(
         .unsupportedAddress,
-        "NOTIFY_SOCKET is \(text.prefix(128).debugDescription), which names no Unix socket")
+        "NOTIFY_SOCKET is \(text.prefix(128).debugDescription), not the address of a Unix socket")
     }
     let loop = try loop ?? IOLoop.currentOrShared()
     let payload = NotifyField.encode(fields)

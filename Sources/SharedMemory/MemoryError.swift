@@ -78,15 +78,15 @@ extension MemoryError: CustomStringConvertible {
       case .notMemory: "not a memory file"
       case .notReadable: "not open for reading"
       case .missingSeals: "not sealed against \(missing)"
-      case .tooLarge: "\(actual) bytes, where \(limit) are admitted"
+      case .tooLarge: "\(actual) bytes, more than the limit of \(limit)"
       case .hugePages: "made of huge pages, which are not admitted"
       case .misaligned: "an offset of \(actual) is not a multiple of the alignment, \(limit)"
       case .outOfBounds: "the range ends at byte \(actual) of \(limit)"
       case .wrongSize: "\(actual) bytes are not a multiple of the element's size, \(limit)"
       case .invalidName:
-        "the name has a NUL, or is \(actual) bytes long, where \(limit) are possible"
+        "the name has a NUL, or is \(actual) bytes long, more than the limit of \(limit)"
       case .stillWritable: "the memory is still mapped for writing elsewhere"
-      default: "failed"
+      default: "the system call failed"
       }
     return cause + (facts.map { ": a \($0)" } ?? "") + (errno.map { " [\($0)]" } ?? "")
   }

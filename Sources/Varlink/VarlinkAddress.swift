@@ -2,7 +2,7 @@
 public import MessageSockets
 internal import SystemPackage
 
-/// Where a Varlink service listens, as text: `unix:/run/app.sock`, `unix:@name` for an abstract
+/// The address of a Varlink service, as text: `unix:/run/app.sock`, `unix:@name` for an abstract
 /// name, or a path alone.
 ///
 /// Parameters behind a `;` (`unix:/run/app.sock;mode=0600`) are for the one that listens, and are

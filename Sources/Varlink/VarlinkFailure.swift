@@ -63,7 +63,7 @@ extension VarlinkFailure.Code: CustomStringConvertible {
   /// What it means.
   var explanation: String {
     switch name {
-    case .malformedMessage: "the peer sent what is no Varlink message"
+    case .malformedMessage: "the peer's bytes are not a Varlink message"
     case .nestedTooDeeply: "the peer's message has more than \(JSONScanner.maximumDepth) levels"
     case .replyWithoutCall: "the service answered a call that was not made"
     case .unexpectedContinuation: "the service announced more replies than were asked for"

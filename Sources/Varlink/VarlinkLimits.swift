@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/// What one Varlink connection may cost, on either side.
+/// The limits of one Varlink connection, on either side.
 public struct VarlinkLimits: Sendable, Hashable {
   /// How many bytes a message may have, 1 to 1 GiB. A peer that sends more is closed.
   public var messageSize: Int
@@ -7,11 +7,11 @@ public struct VarlinkLimits: Sendable, Hashable {
   /// How many descriptors a message may carry, 0 to 253. A peer that sends more is closed.
   public var maximumDescriptorsPerMessage: Int
 
-  /// For a client: how many calls may be abandoned, by cancellation or a deadline, whose replies
+  /// The number of calls that a client may abandon, by cancellation or a deadline, whose replies
   /// have not come. One more closes the connection. 0 or more.
   public var abandonedCalls = 64
 
-  /// For a client: whether calls with descriptors are sent while earlier calls are unanswered.
+  /// Whether a client sends calls with descriptors while earlier calls are unanswered.
   ///
   /// Off by default. A service that reads both in one receive may give the descriptors to the wrong
   /// one: libsystemd 257 does, 262 and asyncvarlink do not. A call that is not answered, as

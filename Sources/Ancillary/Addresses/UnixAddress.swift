@@ -10,7 +10,7 @@ public import SystemPackage
 /// As text, a path stands for itself, `@name` is abstract, `*` is unnamed; bytes that would be
 /// mistaken or not be seen are written `\x00`. Text and bytes convert into each other without loss.
 public struct UnixAddress: Hashable, Sendable {
-  /// What kind of address it is. Kinds may be added: keep a `default` in every `switch`.
+  /// The kind of an address. Kinds may be added: keep a `default` in every `switch`.
   public enum Kind: Hashable, Sendable {
     /// A file in the file system.
     case path
@@ -20,7 +20,7 @@ public struct UnixAddress: Hashable, Sendable {
     case unnamed
   }
 
-  /// What kind of address it is.
+  /// The kind of this address.
   public let kind: Kind
 
   /// The bytes of the path, without the NUL at its end; those of the abstract name, without the NUL
@@ -35,8 +35,8 @@ public struct UnixAddress: Hashable, Sendable {
   /// No name.
   public static var unnamed: UnixAddress { UnixAddress(kind: .unnamed, nameBytes: []) }
 
-  /// For bind(2) only: asks Linux for a free abstract name of five hexadecimal digits. The very
-  /// same bytes as ``unnamed``, and equal to it.
+  /// An address for bind(2) only, which asks Linux for a free abstract name of five hexadecimal
+  /// digits. The very same bytes as ``unnamed``, and equal to it.
   public static var autobind: UnixAddress { unnamed }
 
   /// The longest path in bytes: all of `sun_path`. At 108 bytes there is no room for the NUL at the

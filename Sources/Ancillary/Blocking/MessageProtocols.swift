@@ -64,7 +64,7 @@ public struct ReceiveResult: Hashable, Sendable {
   /// the buffers hold only with ``ReceiveOptions/fullLength``.
   public let byteCount: Int
 
-  /// What the system says about the message.
+  /// The flags that the system returned with the message.
   public let flags: ReceiveFlags
 
   /// A result, for sockets of third parties.

@@ -4,7 +4,7 @@
 /// Nothing is checked but the length: what the payload means is up to the type that decodes it
 /// (``decode(as:)``).
 public struct ControlMessage: ~Escapable {
-  /// What it is about: level and type together.
+  /// The kind of the message: level and type together.
   public let kind: ControlMessageKind
 
   /// The payload, without header and padding; at any alignment. The C name is `CMSG_DATA`.

@@ -98,7 +98,7 @@ public struct ControlMessageBuffer: Hashable, Sendable {
 }
 
 extension ControlMessageBuffer: Sequence {
-  /// Goes through the messages in a `for` loop; nothing is copied.
+  /// An iterator over the messages, for a `for` loop; nothing is copied.
   public struct Iterator: IteratorProtocol {
     private let storage: [UInt8]
     private var offset = 0

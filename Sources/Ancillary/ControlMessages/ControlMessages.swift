@@ -38,7 +38,7 @@ public struct ControlMessages: ~Escapable {
     return count
   }
 
-  /// What is left behind the last message that could be read: empty, or the fragment of a truncated
+  /// The bytes behind the last message that could be read: empty, or the fragment of a truncated
   /// or malformed buffer.
   public var remainder: RawSpan {
     @_lifetime(copy self)
@@ -81,8 +81,8 @@ extension ControlMessages {
     return ControlMessageLayout.headerSize + ControlMessageLayout.align(payload)
   }
 
-  /// What the header of a message with a payload of `payload` bytes says: without padding at the
-  /// end. The C name is `CMSG_LEN`.
+  /// The length in the header of a message with a payload of `payload` bytes: without padding at
+  /// the end. The C name is `CMSG_LEN`.
   public static func length(for payload: Int) -> Int {
     precondition(payload >= 0, "a negative length")
     return ControlMessageLayout.headerSize + payload

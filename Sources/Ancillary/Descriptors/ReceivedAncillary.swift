@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 public import SystemPackage
 
-/// What the control bytes of one receive carried: every descriptor owned, everything else decoded
-/// or left in place.
+/// The contents of the control bytes of one receive: every descriptor owned, everything else
+/// decoded or left in place.
 ///
 /// This is the low-level form, for a recvmsg(2) of your own (or an io_uring completion).
 @frozen

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 public import SystemPackage
 
-/// What went wrong while control messages or addresses were encoded, decoded, sent or received.
+/// An error in encoding, decoding, sending or receiving control messages or addresses.
 ///
 /// A struct with an open ``Code`` rather than an enum, so that a later version can add causes
 /// without breaking a `switch`. Compare ``code``; the other fields say by how much.
@@ -9,11 +9,11 @@ public struct AncillaryError: Error, Hashable, Sendable {
   /// The cause.
   public let code: Code
 
-  /// What was asked for, or found: bytes or descriptors, depending on ``code``; 0 where there is
-  /// nothing to count.
+  /// The number that was asked for or found, of bytes or descriptors depending on ``code``; 0 where
+  /// there is nothing to count.
   public let actual: Int
 
-  /// What would have been possible, or was expected, in the same unit as ``actual``.
+  /// The number that would have been possible or was expected, in the unit of ``actual``.
   public let limit: Int
 
   /// The system's error number, for ``Code/systemCall`` only.
@@ -87,7 +87,7 @@ extension AncillaryError {
 }
 
 extension AncillaryError: CustomStringConvertible {
-  /// For logs: the code's name, with the two counts or the system's error.
+  /// A text for logs: the code's name, with the two counts or the system's error.
   public var description: String {
     if let errno { return "\(code.name.rawValue): \(errno)" }
     return actual == 0 && limit == 0

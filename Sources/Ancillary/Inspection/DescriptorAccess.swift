@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CMessageSockets
 
-/// What may be done with an open file, as it was opened. The C names are `O_ACCMODE` and `O_PATH`
-/// (fcntl(2), `F_GETFL`).
+/// The ways in which an open file may be used, as it was opened. The C names are `O_ACCMODE` and
+/// `O_PATH` (fcntl(2), `F_GETFL`).
 ///
 /// Empty for a file that can be neither read nor written, but only be asked by ioctl(2): Linux
 /// opens one for the access mode 3, if the file permits reading and writing (open(2)). A rule that

@@ -2,11 +2,11 @@
 internal import CMessageSockets
 package import SystemPackage
 
-/// What can be known of a descriptor without waiting: ``OwnedFd/facts``.
+/// The facts about a descriptor that can be had without waiting: ``OwnedFd/facts``.
 public struct DescriptorFacts: Hashable, Sendable {
   public let kind: DescriptorKind
   public let access: DescriptorAccess
-  /// Of a memory file; nil for others.
+  /// The seals of a memory file; nil for other descriptors.
   public let seals: FileSeals?
 
   public init(kind: DescriptorKind, access: DescriptorAccess, seals: FileSeals? = nil) {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/// What a descriptor leads to. More kinds may be added: keep a `default` in every `switch`.
+/// The kind of file that a descriptor refers to. More kinds may be added: keep a `default` in every
+/// `switch`.
 public enum DescriptorKind: Hashable, Sendable {
   /// A file. Also files of /proc and /sys, whose reading and writing has effects of its own; and
   /// files of FUSE, on which every call may wait for ever.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CMessageSockets
 
-/// Who sent a message: process, user and group, checked by the kernel. The C names are
+/// The sender of a message: process, user and group, checked by the kernel. The C names are
 /// `SCM_CREDENTIALS` and `struct ucred` (unix(7)).
 ///
 /// Received only by a socket that has `SO_PASSCRED` set at the time of the *send*. For a message

@@ -9,7 +9,7 @@ public import SystemPackage
 /// set on the socket. The payload of that receive is the packet that caused the error, and its
 /// address the packet's destination.
 public struct ExtendedError: Hashable, Sendable {
-  /// Who reported the error. Linux adds origins: compare, don't enumerate.
+  /// The reporter of the error. Linux adds origins: compare, don't enumerate.
   public struct Origin: RawRepresentable, Hashable, Sendable {
     /// The number in `ee_origin`.
     public let rawValue: UInt8
@@ -39,11 +39,12 @@ public struct ExtendedError: Hashable, Sendable {
   public let errno: Errno
   /// The C name is `ee_origin`.
   public let origin: Origin
-  /// For ICMP: the message's type. The C name is `ee_type`.
+  /// The type of the ICMP message. The C name is `ee_type`.
   public let type: UInt8
-  /// For ICMP: the message's code. The C name is `ee_code`.
+  /// The code of the ICMP message. The C name is `ee_code`.
   public let code: UInt8
-  /// For `EMSGSIZE`: the path's MTU in bytes; otherwise up to the origin. The C name is `ee_info`.
+  /// The path's MTU in bytes for `EMSGSIZE`; otherwise it depends on the origin. The C name is
+  /// `ee_info`.
   public let info: UInt32
   /// Up to the origin. The C name is `ee_data`.
   public let data: UInt32

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/// Which of the two internet protocols a control message belongs to; each has its own level and
+/// The internet protocol that a control message belongs to; each has its own level and
 /// types.
 public enum InternetProtocol: Hashable, Sendable {
   /// The C name is `IPPROTO_IP`.

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CMessageSockets
 
-/// Where a packet was addressed to before a firewall rule sent it here (transparent proxies). The C
-/// names are `IP_ORIGDSTADDR` (`IP_RECVORIGDSTADDR`, Linux 2.6.29) and `IPV6_ORIGDSTADDR` (2.6.37).
-/// Only received.
+/// The address that a packet was sent to before a firewall rule redirected it here (transparent
+/// proxies). The C names are `IP_ORIGDSTADDR` (`IP_RECVORIGDSTADDR`, Linux 2.6.29) and
+/// `IPV6_ORIGDSTADDR` (2.6.37). Only received.
 public struct OriginalDestination: Hashable, Sendable {
   /// The address, with its port.
   public let address: InternetAddress

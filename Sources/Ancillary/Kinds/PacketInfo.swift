@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CMessageSockets
 
-/// Where an IPv4 packet arrived, or where it shall leave. The C names are `IP_PKTINFO` and
-/// `struct in_pktinfo` (Linux 2.2; ip(7)).
+/// The address and interface at which an IPv4 packet arrived, or is to leave. The C names are
+/// `IP_PKTINFO` and `struct in_pktinfo` (Linux 2.2; ip(7)).
 public struct PacketInfoV4: Hashable, Sendable {
   /// The network interface, by number; 0 leaves the choice to routing. The C name is `ipi_ifindex`.
   public var interfaceIndex: Int32
@@ -25,9 +25,9 @@ public struct PacketInfoV4: Hashable, Sendable {
   }
 }
 
-/// Where an IPv6 packet arrived, or where it shall leave. The C names are `IPV6_PKTINFO` and
-/// `struct in6_pktinfo` (RFC 3542; received with the option `IPV6_RECVPKTINFO`, Linux 2.6.14;
-/// ipv6(7)).
+/// The address and interface at which an IPv6 packet arrived, or is to leave. The C names are
+/// `IPV6_PKTINFO` and `struct in6_pktinfo` (RFC 3542; received with the option `IPV6_RECVPKTINFO`,
+/// Linux 2.6.14; ipv6(7)).
 public struct PacketInfoV6: Hashable, Sendable {
   /// Received: the destination in the packet's header. Sent: the source address to use. The C name
   /// is `ipi6_addr`.

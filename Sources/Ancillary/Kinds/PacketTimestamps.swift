@@ -7,10 +7,10 @@ internal import CMessageSockets
 ///
 /// Received with a packet, or on the error queue for a packet that was sent.
 public struct PacketTimestamps: Hashable, Sendable {
-  /// By the kernel's clock; `nil` when it was not taken.
+  /// The time by the kernel's clock; `nil` when it was not taken.
   public let software: Timestamp?
 
-  /// By the network card's own clock; `nil` when it was not taken.
+  /// The time by the network card's own clock; `nil` when it was not taken.
   public let hardware: Timestamp?
 
   /// Any times.

@@ -19,7 +19,7 @@ public struct SecurityLabel: Hashable, Sendable {
 }
 
 extension SecurityLabel: CustomStringConvertible {
-  /// For logs: the label, with `\xNN` for bytes that would not be seen.
+  /// A text for logs: the label, with `\xNN` for bytes that would not be seen.
   public var description: String { String(visible: bytes) }
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/// What the system says about a message that was received: `msg_flags` of recvmsg(2). The raw value
+/// Flags of a message that was received: `msg_flags` of recvmsg(2). The raw value
 /// holds this system's numbers, those without a name here too.
 public struct ReceiveFlags: OptionSet, Hashable, Sendable {
   /// This system's numbers (`MSG_…`).

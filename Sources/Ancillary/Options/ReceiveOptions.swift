@@ -46,6 +46,6 @@ public struct ReceiveOptions: OptionSet, Hashable, Sendable {
     ReceiveOptions(rawValue: MessageFlagNumbers.current.doNotWait)
   }
 
-  /// What goes to the system call: these flags and `MSG_CMSG_CLOEXEC`.
+  /// The flags for the system call: these and `MSG_CMSG_CLOEXEC`.
   public var systemFlags: Int32 { rawValue | MessageFlagNumbers.current.closeOnExec }
 }

@@ -62,6 +62,6 @@ public struct SendOptions: OptionSet, Hashable, Sendable {
     SendOptions(rawValue: MessageFlagNumbers.current.endOfFile)
   }
 
-  /// What goes to the system call: these flags and `MSG_NOSIGNAL`.
+  /// The flags for the system call: these and `MSG_NOSIGNAL`.
   public var systemFlags: Int32 { rawValue | MessageFlagNumbers.current.noSignal }
 }

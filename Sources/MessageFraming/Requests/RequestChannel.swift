@@ -95,7 +95,7 @@ public final class RequestChannel<Socket: UnixConnection>: Sendable {
   public func close() async { await connection.close() }
 }
 
-/// What one ``RequestChannel`` may cost.
+/// The limits of one ``RequestChannel``.
 public struct RequestLimits: Sendable, Hashable {
   /// How many bytes a payload may have, 1 to 1 GiB. A peer that sends more is closed.
   public var frameSize: Int
@@ -123,7 +123,7 @@ public struct RequestLimits: Sendable, Hashable {
   }
 }
 
-/// What a handler answers: bytes and descriptors, which close when they have been sent.
+/// The answer of a handler: bytes and descriptors, which close when they have been sent.
 public struct Response: Sendable {
   let payload: [UInt8]
   private let descriptors: DescriptorBox
@@ -157,10 +157,10 @@ public struct RequestFailure: Error, Sendable, Hashable {
 
   /// Why there is no reply.
   public let code: Code
-  /// What the handler has to say.
+  /// The bytes that the handler sends to the peer.
   public let payload: [UInt8]
 
-  /// For a handler to throw.
+  /// Makes a failure for a handler to throw.
   public init(_ payload: [UInt8]) {
     code = .refused
     self.payload = payload

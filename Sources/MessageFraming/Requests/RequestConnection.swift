@@ -45,7 +45,7 @@ final class RequestConnection<Socket: UnixConnection>: Sendable {
 
   init(_ socket: Socket, _ limits: RequestLimits, _ handler: @escaping Handler) {
     precondition(limits.concurrentRequests > 0, "At least one request must be handled at a time")
-    precondition(limits.unansweredRequests > 0, "At least one request must be allowed to wait for its answer")
+    precondition(limits.unansweredRequests > 0, "At least one request may be unanswered")
     let format = FrameFormat.lengthPrefixed(
       maximumSize: limits.frameSize, maximumDescriptors: limits.descriptorsPerFrame)
     channel = FramedChannel(socket, format: format)

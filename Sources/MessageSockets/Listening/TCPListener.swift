@@ -12,7 +12,7 @@ internal import SystemPackage
 public actor TCPListener: SocketListener {
   public nonisolated let channel: SocketChannel
 
-  /// What the listener is bound to, with the port that was chosen.
+  /// The address that the listener is bound to, with the port that was chosen.
   public nonisolated let address: InternetAddress
 
   public nonisolated let connectionGroup: IOLoopGroup?

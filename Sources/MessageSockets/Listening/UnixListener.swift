@@ -13,7 +13,7 @@ internal import SystemPackage
 public actor UnixListener<Connection: UnixConnection>: SocketListener {
   public nonisolated let channel: SocketChannel
 
-  /// What the listener is bound to.
+  /// The address that the listener is bound to.
   public nonisolated let address: UnixAddress
 
   public nonisolated let connectionGroup: IOLoopGroup?

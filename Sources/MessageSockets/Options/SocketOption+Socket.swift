@@ -70,7 +70,7 @@ extension SocketOption where Value == Int {
   /// The pending error, as a number of errno.h; reading it clears it. The C name is `SO_ERROR`.
   public static var pendingError: SocketOption { socket(cms_so_error) }
 
-  /// Which time stamps to make and report, as bits of ``TimestampRequest``; see the kernel's
+  /// The time stamps to make and report, as bits of ``TimestampRequest``; see the kernel's
   /// networking/timestamping. The C name is `SO_TIMESTAMPING`.
   public static var timestamping: SocketOption { socket(cms_so_timestamping) }
 

@@ -86,12 +86,12 @@ public struct Authorization: Sendable {
 /// A connection that was closed because its peer was not authorized.
 public struct PeerRefusal: Sendable {
   public let peer: PeerIdentity
-  /// What the authorization has thrown; nil if it said no.
+  /// The error that the authorization threw; nil if it refused without an error.
   public let error: (any Error)?
 }
 
 extension PeerRefusal: CustomStringConvertible {
-  /// For logs, on one line, whatever the error's own text is:
+  /// A text for logs, on one line, whatever the error's own text is:
   /// `refused a connection of process 4711, user 1000, group 1000`.
   public var description: String {
     ("refused a connection of \(peer)" + (error.map { ": \($0)" } ?? "")).visible

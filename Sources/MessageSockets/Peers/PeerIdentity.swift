@@ -72,7 +72,7 @@ public struct PeerIdentity: Sendable, Hashable {
 }
 
 extension PeerIdentity: CustomStringConvertible {
-  /// For logs: `process 4711, user 1000, group 1000, groups 4 27`.
+  /// A text for logs: `process 4711, user 1000, group 1000, groups 4 27`.
   public var description: String {
     func text<ID>(_ id: ID?) -> String { id.map { "\($0)" } ?? "unknown" }
     var parts = ["process \(text(processID))", "user \(text(userID))", "group \(text(groupID))"]

@@ -14,8 +14,8 @@ extension LoopSocket {
   /// spread over a group.
   public nonisolated var loop: IOLoop { channel.loop }
 
-  /// For logs: the type, the descriptor's number or that it was closed, and what the socket was
-  /// bound or connected to when it was made, as
+  /// A text for logs: the type, the descriptor's number or that it was closed, and what the socket
+  /// was bound or connected to when it was made, as
   /// `UnixStream(descriptor 7, connected to /run/app.sock)`. Makes no system call; the names are
   /// safe to print, whatever a peer has called itself. See ``localAddress()`` and
   /// ``MessageSocket/peerAddress()`` for the names that it has now.

@@ -42,7 +42,7 @@ public final class HandOver: Sendable {
     case ended
   }
 
-  /// Where successors connect.
+  /// The address where successors connect.
   public let address: UnixAddress
   /// Whether this process takes over from another one.
   public let isSuccessor: Bool

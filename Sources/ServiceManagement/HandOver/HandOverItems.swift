@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import SocketEngine
 
-/// What goes from a process to its successor.
+/// The descriptors and the state that go from a process to its successor.
 public struct HandOverItems: ~Copyable, Sendable {
   /// Listeners, connections, memory files: any descriptors, by name.
   public var descriptors = NamedDescriptors()
-  /// What the application has to say about them, in a form of its own. For much of it, pass a
+  /// The application's own state, in a form of its own. For much of it, pass a
   /// sealed memory file among the descriptors instead.
   public var state: [UInt8] = []
 
@@ -29,7 +29,7 @@ final class HeldItems: Sendable {
   }
 }
 
-/// What happens between a process and its successor, in the order in which it does: to be logged.
+/// A step between a process and its successor, in the order in which they occur: to be logged.
 /// More may be added: keep a `default` in every `switch`.
 public enum HandOverEvent: Sendable {
   // The predecessor's side.

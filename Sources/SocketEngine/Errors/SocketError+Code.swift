@@ -194,7 +194,8 @@ extension SocketError.Code {
     case .system: "the system call failed"
     case .timedOut: "the peer did not answer in time"
     case .tooManyDescriptors: "more descriptors than one message may carry"
-    case .tooManyInFlight: "too many descriptors of this user are in messages that were not received yet"
+    case .tooManyInFlight:
+      "too many descriptors of this user are in messages that were not received yet"
     case .wouldBlock: "the call would have to wait"
     case .wrongSocketKind: "the socket is of another kind"
     }

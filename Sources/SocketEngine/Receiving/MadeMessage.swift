@@ -19,9 +19,9 @@ extension OperationOutcome {
     self.init()
     self.payload = payload
     byteCount = payload.count
-    messageFlags = flags
-    if loss.isPayloadTruncated { messageFlags |= cms_msg_trunc }
-    if loss.isControlTruncated { messageFlags |= cms_msg_ctrunc }
+    messageFlags =
+      flags | (loss.isPayloadTruncated ? cms_msg_trunc : 0)
+      | (loss.isControlTruncated ? cms_msg_ctrunc : 0)
     let rights = descriptors.count
     swap(&self.descriptors, &descriptors)
     let metadata = MessageMetadata()

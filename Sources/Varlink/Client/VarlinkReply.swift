@@ -4,7 +4,7 @@ public import MessageSockets
 
 /// One reply of a service: its parameters, and the descriptors that came with it.
 public struct VarlinkReply<Parameters: Sendable>: Sendable {
-  /// What the service has answered.
+  /// The parameters that the service has answered with.
   public let parameters: Parameters
 
   private let frame: Frame

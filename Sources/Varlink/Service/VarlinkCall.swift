@@ -88,7 +88,7 @@ public final class VarlinkCall: Sendable {
     try await connection.send(message, try takePushed(), unlessFinished: self)
   }
 
-  /// Who the client is, as the kernel noted it when it connected.
+  /// Returns the identity of the client, as the kernel recorded it when the client connected.
   ///
   /// - Throws: `SocketError`: `closed`.
   public func peerIdentity() async throws -> PeerIdentity {

@@ -17,7 +17,7 @@ public struct VarlinkInterface: Sendable {
   /// The interface's name, in reverse-domain form.
   public let name: String
 
-  /// What `org.varlink.service.GetInterfaceDescription` answers.
+  /// The text that `org.varlink.service.GetInterfaceDescription` returns.
   public let description: String
 
   typealias Handler =
