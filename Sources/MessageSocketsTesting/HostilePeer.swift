@@ -63,7 +63,7 @@ extension UnixConnection {
     let otherEnd = try await other.duplicate()
     let ownEnd = try await release()
     // A full queue has messages unread in it, too.
-    _ = try? otherEnd.send([0], descriptors: OwnedFds().span, options: .doNotWait)
+    _ = try? otherEnd.sendMessage([UInt8(0)], descriptors: OwnedFds().span, options: .doNotWait)
     _ = consume ownEnd
   }
 }
@@ -73,7 +73,7 @@ extension UnixConnection {
 ///
 /// This is the shortage that a peer can bring about: of a message with more descriptors than are
 /// free, only the first arrive, and the receive throws `messageIncomplete` with
-/// ``ControlLoss/outOfDescriptors``. The soft `RLIMIT_NOFILE` is lowered for the whole process, so
+/// ``ControlTruncation/outOfDescriptors``. The soft `RLIMIT_NOFILE` is lowered for the whole process, so
 /// tests that use this must not run at the same time as others. Start loops before `body`.
 ///
 public func withFreeDescriptors<R>(_ count: Int, _ body: () async throws -> R) async throws -> R {

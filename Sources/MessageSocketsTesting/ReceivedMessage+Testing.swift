@@ -22,12 +22,12 @@ extension ReceivedMessage {
   ///     `ControlMessageBuffer`.
   ///   - flags: Flags of the message. Those for truncation follow from `outcome`.
   ///   - outcome: What is missing:
-  ///     ``ReceiveOutcome/forTesting(isPayloadTruncated:fullLength:controlLoss:failures:surplus:refused:)``.
+  ///     ``DeliveryStatus/forTesting(isPayloadTruncated:fullLength:controlTruncation:failures:surplus:refused:)``.
   public static func forTesting(
     _ payload: [UInt8] = [], descriptors: consuming OwnedFds = OwnedFds(),
     credentials: Credentials? = nil, process: consuming ProcessFd? = nil,
     sender: AnySocketAddress? = nil, control: ControlMessageBuffer = ControlMessageBuffer(),
-    flags: ReceiveFlags = [], outcome: ReceiveOutcome = .complete
+    flags: ReceiveFlags = [], outcome: DeliveryStatus = .complete
   ) -> ReceivedMessage {
     var all = ControlMessageBuffer()
     if let credentials { all.append(credentials) }
@@ -40,25 +40,26 @@ extension ReceivedMessage {
   }
 }
 
-extension ReceiveOutcome {
+extension DeliveryStatus {
   /// Makes the outcome of a message of which something is missing.
   ///
   /// - Parameters:
   ///   - isPayloadTruncated: The message was longer than the buffer.
   ///   - fullLength: How long it was, where the kernel has told it.
-  ///   - controlLoss: Why control data is missing, if any is.
+  ///   - controlTruncation: Why control data is missing, if any is.
   ///   - failures: Descriptors that the kernel replaced by an error.
   ///   - surplus: How many descriptors a policy closed because they were too many.
   ///   - refused: Descriptors that a policy closed because of what they are.
   public static func forTesting(
-    isPayloadTruncated: Bool = false, fullLength: Int? = nil, controlLoss: ControlLoss? = nil,
+    isPayloadTruncated: Bool = false, fullLength: Int? = nil,
+    controlTruncation: ControlTruncation? = nil,
     failures: [DescriptorFailure] = [], surplus: Int = 0, refused: [RefusedDescriptor] = []
-  ) -> ReceiveOutcome {
+  ) -> DeliveryStatus {
     var flags: ReceiveFlags = []
     if isPayloadTruncated || fullLength != nil { flags.insert(.payloadTruncated) }
-    if controlLoss != nil { flags.insert(.controlTruncated) }
-    return ReceiveOutcome(
-      flags: flags.rawValue, failures: failures, loss: controlLoss, surplus: surplus,
+    if controlTruncation != nil { flags.insert(.controlTruncated) }
+    return DeliveryStatus(
+      flags: flags.rawValue, failures: failures, loss: controlTruncation, surplus: surplus,
       refused: refused, fullLength: fullLength)
   }
 }

@@ -138,8 +138,8 @@ extension DescriptorBacked where Self: ~Copyable {
 extension OwnedFd: DescriptorBacked, MessageSending, MessageReceiving {}
 
 extension FileDescriptor: DescriptorBacked, MessageSending, MessageReceiving {
-  /// Hands the descriptor itself to `body`. Nobody owns it here: that it stays open is the caller's
-  /// promise.
+  /// Hands the descriptor itself to `body`. It has no owner here: the caller guarantees that it
+  /// stays open.
   public func withUnsafeFileDescriptor<R: ~Copyable, E: Error>(
     _ body: (FileDescriptor) throws(E) -> R
   ) throws(E) -> R {

@@ -7,8 +7,8 @@ public struct ReceivedDescriptors: ~Copyable, Sendable {
   /// Bytes of payload; 0 with no descriptors is the end of a stream.
   public let byteCount: Int
 
-  /// What the system says about the message. ``ReceiveFlags/controlTruncated`` means that
-  /// descriptors are missing, at the limit of open files for one.
+  /// The flags that the system returned with the message. ``ReceiveFlags/controlTruncated`` means
+  /// that descriptors are missing, at the limit of open files for one.
   public let flags: ReceiveFlags
 
   /// The descriptors, in order; what is not taken closes with this value.

@@ -13,7 +13,7 @@
 /// It borrows the pieces. Up to eight need no allocation; the system takes at most 1024
 /// (`IOV_MAX`), and says `EMSGSIZE` beyond.
 ///
-/// `@unchecked Sendable`: the pieces are only read, and nobody can write them while this value
+/// `@unchecked Sendable`: the pieces are only read, and cannot be written while this value
 /// borrows them.
 public struct GatherBuffers: ~Copyable, ~Escapable, @unchecked Sendable {
   /// What goes to the system call.

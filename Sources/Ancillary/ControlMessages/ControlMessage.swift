@@ -39,7 +39,7 @@ public struct ControlMessage: ~Escapable {
   public var type: Int32 { kind.type }
 }
 
-/// What a control message is about: the pair of `cmsg_level` and `cmsg_type`.
+/// The kind of a control message: the pair of `cmsg_level` and `cmsg_type`.
 ///
 /// Any pair can be made, so kinds that this module does not know work as well. The kinds it knows
 /// are static members (`.rights`, `.credentials` …); a type behind ``DecodableControlMessage``
@@ -59,7 +59,7 @@ public struct ControlMessageKind: Hashable, Sendable {
 }
 
 extension ControlMessageKind: CustomStringConvertible {
-  /// For logs: `control message 1/2`.
+  /// A text for logs: `control message 1/2`.
   public var description: String { "control message \(level)/\(type)" }
 }
 
@@ -69,7 +69,7 @@ public struct StoredControlMessage: Sendable {
   private let storage: [UInt8]
   private let range: Range<Int>
 
-  /// What it is about: level and type together.
+  /// The kind of the message: level and type together.
   public let kind: ControlMessageKind
 
   /// Whether the header promises more payload than there is.

@@ -69,8 +69,8 @@ public struct OwnedFd: ~Copyable, Sendable {
 }
 
 extension Span where Element == OwnedFd {
-  /// The numbers of the descriptors. Unsafe because a number keeps nothing open: whoever uses them
-  /// must hold the borrow meanwhile.
+  /// The numbers of the descriptors. Unsafe because a number keeps nothing open: hold the borrow
+  /// while you use them.
   @unsafe
   package var fileDescriptors: Span<FileDescriptor> {
     @_lifetime(copy self)

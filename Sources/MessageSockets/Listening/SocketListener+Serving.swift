@@ -51,15 +51,15 @@ extension SocketListener {
 
 /// The limits of ``SocketListener/serve(_:onError:handler:)``.
 public struct ServeLimits: Sendable, Hashable {
-  /// How many connections are handled at once, 1 or more. Further ones wait in the kernel, as many
-  /// as the listener's backlog has room for. Each takes at least one descriptor: stay below
+  /// The largest number of connections that are handled at a time. Further connections wait in the
+  /// kernel, up to the listener's backlog. Each takes at least one descriptor: stay below
   /// `RLIMIT_NOFILE`.
   ///
   /// - Precondition: 1 or more.
   public var maximumConnections: Int { didSet { Self.check(maximumConnections) } }
 
-  /// How long handlers may go on after the task of `serve` was cancelled, before they are cancelled
-  /// themselves. Zero: not at all.
+  /// How long handlers keep running after the task of `serve` was cancelled, before they are
+  /// cancelled too. Zero cancels them immediately.
   public var gracePeriod: Duration
 
   /// 256 connections, 10 seconds.

@@ -31,12 +31,12 @@ extension ControlMessageContainer where Self: ~Copyable {
   /// The C name is `SO_RXQ_OVFL`.
   public var droppedMessages: Int? { first(DroppedMessageCount.self).map { Int($0.value) } }
 
-  /// Where the packet came to (IPv4), with ``SocketOption/packetInfoV4``. The C name is
-  /// `IP_PKTINFO`.
+  /// The destination address and interface of the packet (IPv4), with
+  /// ``SocketOption/packetInfoV4``. The C name is `IP_PKTINFO`.
   public var packetInfoV4: PacketInfoV4? { first() }
 
-  /// Where the packet came to (IPv6), with ``SocketOption/packetInfoV6``. The C name is
-  /// `IPV6_PKTINFO`.
+  /// The destination address and interface of the packet (IPv6), with
+  /// ``SocketOption/packetInfoV6``. The C name is `IPV6_PKTINFO`.
   public var packetInfoV6: PacketInfoV6? { first() }
 
   /// How many hops the packet had left, with ``SocketOption/receiveHopLimitV4``. The C names are
@@ -47,12 +47,12 @@ extension ControlMessageContainer where Self: ~Copyable {
   /// `IP_TOS`, `IPV6_TCLASS`.
   public var trafficClass: TrafficClass? { first() }
 
-  /// Where to cut a payload that is several messages glued together, with
+  /// The length of each message in a payload of several joined messages, with
   /// ``SocketOption/coalesceReceives``. The C name is `UDP_GRO`.
   public var segmentSize: Int? { first(CoalescedSegmentSize.self).map { Int($0.value) } }
 
-  /// What went wrong, and where, for an entry of the error queue. The C names are `IP_RECVERR`,
-  /// `struct sock_extended_err`.
+  /// The error that an entry of the error queue reports, and its reporter. The C names are
+  /// `IP_RECVERR`, `struct sock_extended_err`.
   public var extendedError: ExtendedError? { first() }
 
   /// The address that a redirected packet was meant for, with

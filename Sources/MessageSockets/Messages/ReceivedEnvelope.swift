@@ -3,8 +3,9 @@ public import Ancillary
 internal import SocketEngine
 public import SystemPackage
 
-/// What came with a message whose bytes were received into the caller's own memory. Owns the
-/// descriptors: what is not taken closes with it, under a ``ReceivePolicy`` on another thread.
+/// The parts of a message whose bytes were received into the caller's own memory. This value owns
+/// the descriptors: those that are not taken close with it, under a ``ReceivePolicy`` on another
+/// thread.
 ///
 /// Control messages of other kinds are properties: ``ControlMessageContainer``.
 public struct ReceivedEnvelope: ~Copyable, Sendable, ControlMessageContainer {
@@ -57,22 +58,22 @@ public struct ReceivedEnvelope: ~Copyable, Sendable, ControlMessageContainer {
     }
   }
 
-  /// Who sent it, if the socket asks for that. (`SCM_CREDENTIALS`)
+  /// The sender, if the socket asks for it. (`SCM_CREDENTIALS`)
   public var credentials: Credentials? { metadata?.credentials?.known }
 
   /// All control messages, if there were others than descriptors; in the places of descriptors
   /// stands -1.
   public var control: ControlMessageBuffer { metadata?.control ?? ControlMessageBuffer() }
 
-  /// What did not arrive.
+  /// The parts of the message that did not arrive.
   public var outcome: DeliveryStatus { DeliveryStatus(flags: messageFlags, metadata) }
 
   /// Flags of the message, as ``ReceiveFlags/endOfRecord``. What is missing, ``outcome`` says. The
   /// C name is `msg_flags`.
   public var flags: ReceiveFlags { ReceiveFlags(systemFlags: messageFlags) }
 
-  /// Where a datagram came from; nil if its socket has no name, and on connections. The C name is
-  /// `msg_name`.
+  /// The address that a datagram came from; nil if its socket has no name, and on connections. The
+  /// C name is `msg_name`.
   public var sender: AnySocketAddress? { metadata?.sender }
 
   /// Gives away the descriptor of the sender's process; see ``ReceivedMessage/takeProcess()``.

@@ -66,22 +66,22 @@ public final class ReceivedMessage: Sendable, ControlMessageContainer {
     descriptors = Mutex(owned)
   }
 
-  /// Who sent it, if the socket asks for that (`SO_PASSCRED`). The C name is `SCM_CREDENTIALS`.
+  /// The sender, if the socket asks for it (`SO_PASSCRED`). The C name is `SCM_CREDENTIALS`.
   public var credentials: Credentials? { metadata?.credentials?.known }
 
   /// All control messages as they arrived, unknown kinds included, if there were others than
   /// descriptors; in the places of descriptors stands -1.
   public var control: ControlMessageBuffer { metadata?.control ?? ControlMessageBuffer() }
 
-  /// What did not arrive.
+  /// The parts of the message that did not arrive.
   public var outcome: DeliveryStatus { DeliveryStatus(flags: messageFlags, metadata) }
 
   /// Flags of the message, as ``ReceiveFlags/endOfRecord``. What is missing, ``outcome`` says. The
   /// C name is `msg_flags`.
   public var flags: ReceiveFlags { ReceiveFlags(systemFlags: messageFlags) }
 
-  /// Where a datagram came from; nil if its socket has no name, and on connections. The C name is
-  /// `msg_name`.
+  /// The address that a datagram came from; nil if its socket has no name, and on connections. The
+  /// C name is `msg_name`.
   public var sender: AnySocketAddress? { metadata?.sender }
 
   /// Gives away all descriptors that are left, in the order in which they were sent. A second call
@@ -131,7 +131,7 @@ public final class ReceivedMessage: Sendable, ControlMessageContainer {
 }
 
 extension SocketError {
-  /// For ``Code/messageIncomplete``: the message, as far as it arrived, and its ``outcome``. It is
+  /// The message, as far as it arrived, of ``Code/messageIncomplete``, and its ``outcome``. It is
   /// the error's: descriptors that are not taken from it close with the last copy of the error.
   ///
   /// Of a receive into memory of the caller's the bytes are here, and none were appended there.

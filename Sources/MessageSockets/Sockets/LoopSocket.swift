@@ -21,7 +21,8 @@ extension LoopSocket {
   /// ``MessageSocket/peerAddress()`` for the names that it has now.
   public nonisolated var description: String { "\(Self.self)(\(channel.description))" }
 
-  /// What the socket is bound to; nil if it has no name. The C name is getsockname(2).
+  /// Returns the address that the socket is bound to; nil if it has no name. The C name is
+  /// getsockname(2).
   ///
   /// - Throws: ``SocketError``: `closed`.
   public func localAddress() throws -> AnySocketAddress? {
@@ -47,8 +48,8 @@ extension LoopSocket {
   /// with the error `closed`, and the socket counts as closed. Status flags are as they were; a
   /// Unix socket's file stays. Not cancellable.
   ///
-  /// An end, or an error, that was received ahead is no hindrance; whoever has the descriptor finds
-  /// the end again, a connection's reset maybe as its end.
+  /// An end or an error that was received ahead does not prevent this. The new owner finds the end
+  /// again; a reset may appear there as a normal end.
   ///
   /// - Throws: ``SocketError``: `closed`; `messagesUnread` if messages that were received ahead
   ///   (``MessageSocket/messages``) have not been asked for: they could not be put back into the

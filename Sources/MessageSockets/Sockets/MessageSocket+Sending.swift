@@ -37,7 +37,7 @@ extension MessageSocket {
   ///     after the deadline. On a stream a part of the payload may have gone out by then: add
   ///     ``SendOptions/finishOnceBegun`` where the connection is to stay usable.
   /// - Throws: ``SocketError``: `messageTooLarge`, `peerClosed` (no `SIGPIPE`), `connectionReset`,
-  ///   `connectionRefused` (datagram: nobody is bound there), `notConnected`, `notPermitted`,
+  ///   `connectionRefused` (datagram: no socket is bound there), `notConnected`, `notPermitted`,
   ///   `closed`, `loopShutDown`, `loopFailed`; `wouldBlock` with ``SendOptions/doNotWait``;
   ///   `deadlineExceeded` when nothing was sent before the deadline; `emptyPayload` (control
   ///   messages without payload on a stream); `partialSend` when a stream send was stopped midway.
@@ -95,7 +95,7 @@ extension DatagramSocket {
   /// `msg_name`.
   ///
   /// - Throws: also ``SocketError``, with the address: `connectionRefused` and `notFound` (Unix:
-  ///   nobody is bound there), `notPermitted` (Unix: no write permission on the file),
+  ///   no socket is bound there), `notPermitted` (Unix: no write permission on the file),
   ///   `hostUnreachable`, `addressNotAvailable` (UDP).
   @inlinable @inline(__always)
   public nonisolated func sendMessage(

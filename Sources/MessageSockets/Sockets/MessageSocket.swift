@@ -35,7 +35,8 @@ extension MessageSocket {
     try channel.shutdown(read: direction != .sending, write: direction != .receiving)
   }
 
-  /// What the socket is connected to; nil if the peer has no name. The C name is getpeername(2).
+  /// Returns the address that the socket is connected to; nil if the peer has no name. The C name
+  /// is getpeername(2).
   ///
   /// - Throws: ``SocketError``: `notConnected`, `closed`.
   public func peerAddress() throws -> AnySocketAddress? {
@@ -43,7 +44,7 @@ extension MessageSocket {
   }
 }
 
-/// Which direction of a connection to end.
+/// The direction of a connection to end.
 public enum ShutdownDirection: Sendable {
   /// Receive no more: pending and later receives find the end. `SHUT_RD`.
   case receiving
@@ -70,7 +71,7 @@ extension MessageSocket {
   /// load.
   public nonisolated var isDraining: Bool { channel.isDraining }
 
-  /// Tells those who handle this socket that they are to come to an end.
+  /// Tells the code that handles this socket to finish.
   ///
   /// Iterations made by ``MessageSequence/untilDraining()`` and ``ByteSequence/untilDraining()``
   /// end as soon as they would have to wait, ``waitUntilDraining()`` returns, and ``isDraining`` is

@@ -63,7 +63,7 @@ extension UnixConnection {
 }
 
 extension UnixConnection {
-  /// Who is at the other end.
+  /// Returns the identity of the process at the other end.
   ///
   /// - Throws: ``SocketError``: `closed`. Not an error: what this kernel does not tell is nil.
   public func peerIdentity() throws -> PeerIdentity {

@@ -67,7 +67,7 @@ extension SocketError {
 }
 
 extension SocketError: CustomStringConvertible {
-  /// For logs, on one line, whatever a peer has called itself:
+  /// A text for logs, on one line, whatever a peer has called itself:
   /// `connect /run/app.sock: no process listens there …`.
   public var description: String {
     var text = "\(operation.rawValue)"

@@ -14,7 +14,7 @@ extension OperationOutcome {
   package init(
     payload: [UInt8], descriptors: consuming OwnedFds, control: ControlMessageBuffer,
     process: consuming ProcessFd?, sender: AnySocketAddress?, flags: Int32,
-    missing loss: ReceiveOutcome
+    missing loss: DeliveryStatus
   ) {
     self.init()
     self.payload = payload
@@ -26,7 +26,7 @@ extension OperationOutcome {
     swap(&self.descriptors, &descriptors)
     let metadata = MessageMetadata()
     metadata.failures = loss.failures
-    metadata.controlLoss = loss.controlLoss
+    metadata.controlTruncation = loss.controlTruncation
     metadata.fullLength = loss.fullLength
     metadata.sender = sender
     if !control.isEmpty {

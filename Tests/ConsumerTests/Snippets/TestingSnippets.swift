@@ -33,7 +33,7 @@ import Testing
 
   @Test func aFileThatDidNotArriveIsAskedFor() {
     let request = ReceivedMessage.forTesting(
-      Array("look".utf8), outcome: .forTesting(controlLoss: .outOfDescriptors))
+      Array("look".utf8), outcome: .forTesting(controlTruncation: .outOfDescriptors))
     #expect(Self.reply(to: request) == Array("one file, please".utf8))
   }
   // end
@@ -69,7 +69,7 @@ import Testing
     try await client.sendDescriptors(3)
     try await withFreeDescriptors(1) {
       do { _ = try await server.receiveMessage() } catch let error as SocketError {
-        #expect(error.outcome?.controlLoss == .outOfDescriptors)
+        #expect(error.outcome?.controlTruncation == .outOfDescriptors)
         #expect(error.message?.descriptorCount == 1)
       }
     }

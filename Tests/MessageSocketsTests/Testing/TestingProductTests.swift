@@ -55,8 +55,8 @@ extension KernelTests {
       #expect(failure.errno == .permissionDenied)
       let refused = RefusedDescriptor.forTesting(
         position: 0, facts: DescriptorFacts(kind: .pipe, access: .read), reason: .kind)
-      let outcome = ReceiveOutcome.forTesting(
-        fullLength: 9, controlLoss: .bufferFull, failures: [failure], surplus: 3,
+      let outcome = DeliveryStatus.forTesting(
+        fullLength: 9, controlTruncation: .bufferFull, failures: [failure], surplus: 3,
         refused: [refused])
       let message = ReceivedMessage.forTesting([1], outcome: outcome)
       #expect(message.outcome == outcome)
