@@ -7,8 +7,9 @@ internal import Synchronization
 /// no connection is refused, lost or answered twice. Also known as hot restart, or graceful
 /// upgrade.
 ///
-/// Every process of a service begins in the same way. The first one finds nobody at the control
-/// address, and listens there. Each later one finds its predecessor, and gets what that has.
+/// Every process of a service begins in the same way. The first one finds no process at the control
+/// address, and listens there. Each later one finds its predecessor, and receives its listeners and
+/// connections.
 /// ```swift
 /// let handOver = try await HandOver.begin(at: UnixAddress(path: "/run/app/control"))
 /// var inherited = handOver.takeInherited()
@@ -37,8 +38,8 @@ public final class HandOver: Sendable {
   public enum Ending: Hashable, Sendable {
     /// A successor serves, and this process has nothing left to do.
     case replaced
-    /// What was given to run has ended, or was cancelled. Nobody listens at the control address,
-    /// except for a successor that was on its way: it serves with what it has got.
+    /// `serving` has ended, or the call was cancelled. The control address is free, unless a
+    /// successor was taking over: it serves with what it has received.
     case ended
   }
 
@@ -85,7 +86,7 @@ public final class HandOver: Sendable {
   ///   - binding: For a path: the permissions of its file, by default for this user only.
   ///   - loop: Where the control socket lives, and where ``run(offering:takingBack:serving:)``
   ///     runs; by default the current loop, or one of the process's shared ones.
-  ///   - observer: Is told what happens. Runs on the loop: do not block.
+  ///   - observer: Called with each event. It is called on the loop: do not block.
   /// - Throws: ``ServiceError``: `handOverUnderWay` (try again when the other successor serves, or
   ///   has failed), `wrongVersion`, `notAuthorized` (the predecessor is another user's),
   ///   `timedOut`, `refused`, `malformedMessage`, `limitExceeded`: the predecessor goes on serving.
@@ -105,8 +106,8 @@ public final class HandOver: Sendable {
 
   /// Gives away what the predecessor has handed over; nothing in the first process, and at the
   /// second call. What is left of it closes with the value, at the latest in
-  /// ``run(offering:takingBack:serving:)`` if this was not called. The file of a listener that
-  /// nobody takes is removed when this process serves.
+  /// ``run(offering:takingBack:serving:)`` if this was not called. The file of a listener that is
+  /// not taken is removed when this process serves.
   public func takeInherited() -> HandOverItems { inherited.take() }
 
   // MARK: Running
@@ -122,7 +123,7 @@ public final class HandOver: Sendable {
   ///
   /// - Parameters:
   ///   - offering: What a successor gets; called once for each that asks. To give it a listener,
-  ///     append its duplicate. A connection that is given away must not be used here any more:
+  ///     append its duplicate. A connection that is given away must not be used here afterwards:
   ///     append what ``LoopSocket/release()`` returns, which needs that what was received ahead has
   ///     been received. If it throws, the successor is refused, what
   ///     it had appended closes, and `takingBack` is not called: a connection that it had released
@@ -132,11 +133,11 @@ public final class HandOver: Sendable {
   ///     the rest is the successor's, which serves with what it has: it is told so, which may take
   ///     as long as ``HandOverLimits/step`` if it does not read. If it cannot be told, since its
   ///     process has ended, or has said that it serves nothing, all comes back; one that is killed
-  ///     when the word is on its way takes what it has with it. Runs in a task of its own, which
-  ///     nobody cancels: further successors are let in meanwhile, and run returns when it has
-  ///     ended. So a connection that is served in here keeps the process alive. It is not called
-  ///     any more when the successor may serve, unless that has ended or says that it serves
-  ///     nothing. By default what comes back is closed.
+  ///     when the word is on its way takes what it has with it. Runs in a task of its own that is
+  ///     never cancelled: further successors are let in meanwhile, and `run` returns when the task
+  ///     has ended. So a connection that is served in here keeps the process alive. It is not
+  ///     called once the successor may be serving, unless the successor has ended or reports that
+  ///     it serves nothing. By default everything that comes back is closed.
   ///   - serving: Accepts and handles connections. Runs on the loop of the control socket. Call
   ///     `announce` when connections are accepted, or right before the call that accepts them:
   ///     nothing that waits or may fail should lie in between. Further calls do nothing. Until then
@@ -144,7 +145,7 @@ public final class HandOver: Sendable {
   ///     `serving` ends before, the predecessor goes on. Also the first process announces: it lets
   ///     no successor in before that.
   /// - Precondition: It has not run before.
-  /// - Throws: What `serving` throws, but for a `CancellationError` after it was cancelled. In a
+  /// - Throws: What `serving` throws, except a `CancellationError` after it was cancelled. In a
   ///   successor before `serving` runs, ``ServiceError``: `refused`, `timedOut`, `peerEnded` (the
   ///   predecessor has closed the connection, and goes on): it does not serve then.
   public func run(
@@ -233,7 +234,7 @@ struct HandOverSettings: Sendable {
     }
   }
 
-  /// Nil if nobody listens.
+  /// Nil if no process listens there.
   private func connect() async throws -> UnixSeqpacket? {
     // So that the message that brings the descriptors says who has sent it: the socket itself knows
     // only the first process that listened.
