@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import MessageSockets
+import Synchronization
 import SystemPackage
 import Testing
 
@@ -92,6 +93,35 @@ extension KernelTests {
         #expect(received == [UInt8](0..<16))
         await left.close()
         await #expect(throws: SocketError.self) { try await right.sendMessage([1]) }
+        await right.close()
+      }
+    }
+
+    final class Order: Sendable { let senders = Mutex<[Int]>([]) }
+
+    /// None is passed over while the others send on.
+    @Test func severalSendersTakeTurns() async throws {
+      try await withOwnLoop { loop in
+        let (left, right) = try UnixSeqpacket.makePair(on: loop)
+        try await left.setOption(.sendBufferSize, to: 1 << 20)
+        let order = Order()
+        try await withThrowingTaskGroup { group in
+          for sender in 0..<4 {
+            group.addTask(executorPreference: loop.taskExecutor) {
+              for _ in 0..<20 {
+                try await left.sendMessage([UInt8(sender)])
+                order.senders.withLock { $0.append(sender) }
+              }
+            }
+          }
+          try await group.waitForAll()
+        }
+        // In each stretch of the time in which all of them send.
+        let sent = order.senders.withLock { $0 }
+        for sender in 0..<4 {
+          #expect(sent[8..<40].count { $0 == sender } == 8, "\(sent)")
+        }
+        await left.close()
         await right.close()
       }
     }

@@ -4,9 +4,9 @@ internal import CRing
 internal import DequeModule
 internal import SystemPackage
 
-/// The driver on io_uring: every request is a submission entry, and one `io_uring_enter` a turn
-/// submits all of them, waits, and brings the completions. (io_uring(7); set-up flags and opcodes:
-/// Docs/KERNELS.md.)
+/// The driver on io_uring: a request is a submission entry, and one `io_uring_enter` a turn submits
+/// all of them, waits, and brings the completions. Sends in a row do without
+/// (Docs/Decisions/0027). (io_uring(7); set-up flags and opcodes: Docs/KERNELS.md.)
 @safe
 final class RingDriver: Driver {
   /// The `user_data` of what is not an operation. No operation has the index `UInt32.max`.
@@ -78,7 +78,7 @@ final class RingDriver: Driver {
     switch -result {
     // The ring waits for room. What a filter of system calls forbids may be allowed there.
     case Int64(Errno.wouldBlock.rawValue), Int64(Errno.notPermitted.rawValue),
-      Int64(Errno.noFunction.rawValue):
+      Int64(Errno.permissionDenied.rawValue), Int64(Errno.noFunction.rawValue):
       return nil
     default: return Int32(clamping: result)
     }

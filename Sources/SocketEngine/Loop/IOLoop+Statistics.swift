@@ -8,7 +8,8 @@ extension IOLoop {
     public internal(set) var enters: UInt64 = 0
     /// Requests handed to the kernel, cancellations and the watch on the wake-up included.
     public internal(set) var submissions: UInt64 = 0
-    /// Completions of operations.
+    /// Completions of operations, and sends that did without the ring: those are neither in
+    /// ``submissions`` nor in ``enters``.
     public internal(set) var completions: UInt64 = 0
 
     /// Jobs of Swift's concurrency runtime that ran on the loop.

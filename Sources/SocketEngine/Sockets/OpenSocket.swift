@@ -81,7 +81,7 @@ final class OpenSocket: @unchecked Sendable {
   @safe @exclusivity(unchecked) var isKnownEmpty = false
   @safe @exclusivity(unchecked) var waits = WaitPredictor()
   @safe @exclusivity(unchecked) var sameTurn = SameTurnPredictor()
-  /// How many messages were sent since a receive, at most 2: whether answers are waited for.
+  /// How many messages one task after the other has sent since a receive was asked for, at most 2.
   @safe @exclusivity(unchecked) var sendsInARow = 0
   /// The socket's handle is gone.
   var isHandleReleased = false
@@ -253,7 +253,12 @@ final class OpenSocket: @unchecked Sendable {
       sendsInARow = min(sendsInARow + 1, 2)
     default: sendsInARow = 0
     }
-    if withQueue(of: operation, { $0.join(operation) }) { submit(operation) }
+    if withQueue(of: operation, { $0.join(operation) }) {
+      submit(operation)
+    } else if case .send = operation.request {
+      // Several tasks send: they take turns through the ring.
+      sendsInARow = 0
+    }
   }
 
   /// An operation has ended: the next of its direction goes to the kernel.

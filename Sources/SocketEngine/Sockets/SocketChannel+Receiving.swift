@@ -50,6 +50,7 @@ extension SocketChannel {
   }
 
   private func startReceiveIfThere() -> Operation? {
+    socket.sendsInARow = 0
     if socket.receivesBehindPrefetched {
       return socket.isOpen && socket.hasPrefetchedMessage
         ? socket.nextPrefetched(copying: false, room: .max) : nil
