@@ -23,7 +23,9 @@ internal import MessageSockets
 ///   - patience: How long to wait for descriptors that close a moment after `body` has returned.
 ///   - body: What is tested.
 /// - Returns: What `body` returns.
-/// - Throws: What `body` throws, if there is no difference; otherwise ``DescriptorDifference``.
+/// - Throws: What `body` throws, if there is no difference; otherwise ``DescriptorDifference``. An
+///   error that owns a message, as `messageIncomplete` does, is thrown without a comparison:
+///   catch it in `body`.
 public func withDescriptorCheck<R>(
   ignoring isIgnored: (String) -> Bool = OpenDescriptors.isTimer,
   waiting patience: Duration = .seconds(5), _ body: () async throws -> R

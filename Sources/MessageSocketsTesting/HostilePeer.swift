@@ -15,6 +15,7 @@ extension UnixConnection {
   ///   - payload: At least one byte on a stream.
   /// - Throws: As `sendMessage` does; `Errno` if `count` descriptors cannot be opened.
   public nonisolated func sendDescriptors(_ count: Int, with payload: [UInt8] = [0]) async throws {
+    precondition(count > 0, "A message with descriptors has at least one")
     var descriptors = OwnedFds()
     for _ in 0..<count {
       let file = FilePath("/dev/null")
@@ -31,13 +32,20 @@ extension UnixConnection {
   public nonisolated func sendMessage(
     longerThan size: Int = IOLoop.Configuration().receiveBufferSize
   ) async throws {
+    precondition(size >= 0, "A buffer has no negative size")
     try await sendMessage([UInt8](repeating: 0, count: size + 1))
   }
 
   /// Sends messages until the queue of the other side is full, as a peer does that never pauses.
   ///
+  /// Where the other side receives as fast as this one sends, that may never be: cancel the task
+  /// then.
+  ///
+  /// - Parameter payload: At least one byte on a stream.
   /// - Returns: How many bytes were sent.
+  /// - Throws: As `sendMessage` does.
   public nonisolated func sendUntilFull(_ payload: [UInt8] = [0]) async throws -> Int {
+    precondition(!payload.isEmpty || !(self is UnixStream), "A stream is not filled by nothing")
     var count = 0
     while true {
       do { try await sendMessage(payload, options: .doNotWait) } catch let error as SocketError {
@@ -57,15 +65,25 @@ extension UnixConnection {
   /// Linux resets a Unix connection that is closed with a message unread in it, so one more message
   /// of `other` is put into this end's queue first.
   ///
+  /// - Precondition: `other` is the other end, and neither is shut down.
   /// - Throws: `closed`, if either end is closed; `messagesUnread` if an iteration over this end
-  ///   has received messages that were not asked for: receive them first.
+  ///   has received messages that were not asked for: receive them first; what `sendMessage`
+  ///   throws where no message can be put into the queue. This socket is closed in any case.
   public nonisolated func resetConnection(of other: Self) async throws {
     let otherEnd = try await other.duplicate()
     let ownEnd = try await release()
-    // A full queue has messages unread in it, too.
-    _ = try? otherEnd.sendMessage([UInt8(0)], descriptors: OwnedFds().span, options: .doNotWait)
+    let failure = errorOfOneMore(through: otherEnd)
     _ = consume ownEnd
+    // A full queue has messages unread in it, too.
+    if let failure, failure.errno != .wouldBlock { throw failure }
   }
+}
+
+private func errorOfOneMore(through socket: borrowing OwnedFd) -> AncillaryError? {
+  do {
+    _ = try socket.sendMessage([UInt8(0)], descriptors: OwnedFds().span, options: .doNotWait)
+    return nil
+  } catch { return error }
 }
 
 /// Runs `body` while this process can open at most `count` more descriptors, and then restores the
@@ -75,7 +93,6 @@ extension UnixConnection {
 /// free, only the first arrive, and the receive throws `messageIncomplete` with
 /// ``ControlTruncation/outOfDescriptors``. The soft `RLIMIT_NOFILE` is lowered for the whole process, so
 /// tests that use this must not run at the same time as others. Start loops before `body`.
-///
 public func withFreeDescriptors<R>(_ count: Int, _ body: () async throws -> R) async throws -> R {
   let open = Set(OpenDescriptors(ignoring: { _ in false }).targets.keys)
   var limit: Int32 = 0
@@ -86,7 +103,7 @@ public func withFreeDescriptors<R>(_ count: Int, _ body: () async throws -> R) a
     limit += 1
   }
   let before = cms_descriptor_limit()
-  let result = cms_set_descriptor_limit(UInt64(limit))
+  let result = cms_set_descriptor_limit(min(UInt64(limit), before))
   guard result == 0 else { throw Errno(rawValue: -result) }
   defer { _ = cms_set_descriptor_limit(before) }
   return try await body()

@@ -67,10 +67,10 @@ public struct OpenDescriptors: Hashable, Sendable {
     defer { unsafe closedir(directory) }
     var numbers: [Int32] = []
     while let entry = unsafe readdir(directory) {
-      // SAFETY: the name ends with a NUL, and the entry holds until the next call.
-      let name = unsafe withUnsafeBytes(of: entry.pointee.d_name) {
-        unsafe String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self)
-      }
+      // SAFETY: the name ends with a NUL, and the entry holds until the next call. The entry may be
+      // shorter than its type, so that the name is read up to its end only.
+      let start = unsafe UnsafeRawPointer(entry) + MemoryLayout<dirent>.offset(of: \.d_name)!
+      let name = unsafe String(cString: start.assumingMemoryBound(to: CChar.self))
       if let number = Int32(name), unsafe number != dirfd(directory) { numbers.append(number) }
     }
     return numbers

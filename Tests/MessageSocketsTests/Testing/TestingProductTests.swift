@@ -6,6 +6,12 @@ import Testing
 extension KernelTests {
   /// The product for the tests of others: its helpers find what they are to find.
   @Suite struct TestingProduct {
+    /// What the check itself starts, and what stays then: loops, and the timer of Swift's threads.
+    init() async throws {
+      _ = try IOLoopGroup.shared()
+      try await Task.sleep(for: .milliseconds(1))
+    }
+
     // MARK: Made messages
 
     /// A made message has what one has that was received.
