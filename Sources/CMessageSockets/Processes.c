@@ -33,6 +33,8 @@ static int32_t result(int value) { return value < 0 ? -errno : value; }
 
 static int open_process(pid_t process) { return (int)syscall(SYS_pidfd_open, process, 0); }
 
+int32_t cms_process_open(int32_t process) { return result(open_process(process)); }
+
 int32_t cms_is_close_on_exec(int32_t fd) {
   int flags = fcntl(fd, F_GETFD);
   return flags < 0 ? -errno : (flags & FD_CLOEXEC) != 0;

@@ -337,14 +337,27 @@ extension KernelTests {
 
     // MARK: The successor says nothing, or something else
 
+    /// As before Linux 6.5, where neither messages nor sockets have process descriptors.
+    @Test func anotherProcessIsWatchedByItsNumber() async throws {
+      try await withDescriptorOracle { loop in
+        let child = try ChildProcess(["sleep", "60"])
+        let process = try OtherProcess(number: child.id)
+        #expect(try await !process.ends(within: .zero, on: loop))
+        kill(child.id, SIGKILL)
+        #expect(try await process.ends(within: .seconds(20), on: loop))
+        #expect(await child.end() == -SIGKILL)
+        #expect(throws: Errno.noSuchProcess) { _ = try OtherProcess(number: child.id) }
+        guard case .unknown = try OtherProcess(number: nil) else {
+          Issue.record("a process without a number is known")
+          return
+        }
+      }
+    }
+
     enum Silence: CaseIterable { case end, nothing, garbage }
 
     /// After "go" the successor may serve as long as it lives, whatever it says.
-    @Test(
-      .enabled(
-        if: KernelRelease.running >= KernelRelease(6, 5),
-        "who has connected cannot be watched before Linux 6.5"),
-      arguments: Silence.allCases)
+    @Test(arguments: Silence.allCases)
     func afterGoASuccessorThatLivesKeepsWhatItHas(silence: Silence) async throws {
       let limit = Duration.milliseconds(500 * slowness)
       try await withPredecessor(step: limit, initialization: limit) { predecessor, _ in

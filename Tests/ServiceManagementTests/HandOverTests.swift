@@ -411,9 +411,7 @@ extension KernelTests {
         let impatient = try await generations.start(["STEP_LIMIT": "\(300 * slowness)"])
         let lines = try await impatient.linesToEnd()
         #expect(
-          lines.last
-            == "error: timedOut: no descriptors or state within \(Duration.milliseconds(300 * slowness))",
-          "\(lines)")
+          lines.last?.hasPrefix("error: timedOut: no ") == true, "\(lines)")
         try first.process.signal(SIGCONT)
         try await first.lines(until: "event: failed")
         let next = try await generations.start()

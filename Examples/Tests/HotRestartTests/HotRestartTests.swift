@@ -23,7 +23,7 @@ import Testing
   /// As `systemctl reload` does it: the process starts its successor itself.
   @Test func aSignalReplacesTheProcess() throws {
     let directory = FileManager.default.temporaryDirectory
-      .appendingPathComponent("hot-restart-tests-\(getpid())")
+      .appendingPathComponent("hot-restart-tests-\(UUID().uuidString)")
     try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
     defer { try? FileManager.default.removeItem(at: directory) }
     let log = Pipe()
@@ -59,7 +59,7 @@ import Testing
   /// nevertheless, and says so.
   @Test(arguments: Manager.allCases) func aManagerThatFails(manager: Manager) async throws {
     let directory = FileManager.default.temporaryDirectory
-      .appendingPathComponent("hot-restart-tests-\(getpid())")
+      .appendingPathComponent("hot-restart-tests-\(UUID().uuidString)")
     try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
     defer { try? FileManager.default.removeItem(at: directory) }
     let notify = directory.appendingPathComponent("notify").path

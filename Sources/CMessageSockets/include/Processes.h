@@ -6,6 +6,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+// pidfd_open(2), Linux 5.3: a descriptor of the process with this number, close-on-exec.
+int32_t cms_process_open(int32_t process);
+
 // F_GETFD: whether the descriptor is close-on-exec. -EBADF: not open.
 int32_t cms_is_close_on_exec(int32_t fd);
 

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import CMessageSockets
 internal import MessageSockets
 internal import SocketEngine
 internal import SystemPackage
@@ -14,7 +15,8 @@ internal import SystemPackage
 enum OtherProcess: Sendable {
   case known(Descriptor)
   case ended
-  /// Before Linux 6.5: the end of the connection has to do.
+  /// Its number means nothing here, or pidfd_open(2) is not allowed: the end of the connection has
+  /// to do.
   case unknown
 
   /// A process descriptor that several values can have.
@@ -30,7 +32,7 @@ enum OtherProcess: Sendable {
   init(senderOf message: ReceivedMessage) throws(SocketError) {
     do throws(Errno) {
       guard let found = try message.takeProcess() else {
-        self = .unknown
+        self = try .init(number: message.credentials?.processID)
         return
       }
       self = .known(Descriptor(found))
@@ -49,12 +51,35 @@ enum OtherProcess: Sendable {
   init(peerOf socket: UnixSeqpacket) async throws {
     do {
       guard let found = try await socket.peerProcess() else {
-        self = .unknown
+        self = try .init(number: try await socket.peerIdentity().processID)
         return
       }
       self = .known(Descriptor(found))
     } catch let error as SocketError where error.errno == .noSuchProcess {
       self = .ended
+    } catch let error as Errno {
+      guard error == .noSuchProcess else { throw SocketError(result: -error.rawValue, .query) }
+      self = .ended
+    }
+  }
+
+  /// The process with a number, before Linux 6.5, where messages and sockets have no process
+  /// descriptors. If the number is another's by now, the process is not taken for a dead one.
+  ///
+  /// - Throws: `EMFILE`, `ENFILE`, `ENOMEM`, `ESRCH`.
+  init(number: Int32?) throws(Errno) {
+    guard let number, number > 0 else {
+      self = .unknown
+      return
+    }
+    let result = cms_process_open(number)
+    switch -result {
+    case ...0:
+      let descriptor = OwnedFd(adopting: FileDescriptor(rawValue: result))
+      self = .known(Descriptor(ProcessFd(adopting: descriptor)))
+    case Errno.noFunction.rawValue, Errno.notPermitted.rawValue, Errno.permissionDenied.rawValue:
+      self = .unknown
+    default: throw Errno(rawValue: -result)
     }
   }
 

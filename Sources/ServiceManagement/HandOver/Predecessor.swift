@@ -143,12 +143,19 @@ struct Predecessor: Sendable {
   {
     let failure = await link.refuse(HandOverRefusal(error), "\(error)", within: limits.step)
     tell(.failed(error))
-    guard let failure = failure as? ServiceError else { return true }
-    if failure.isRefusal { return false }
-    guard failure.code == .peerEnded else { return true }
+    let limit: Duration
+    switch failure as? ServiceError {
+    case let failure? where failure.isRefusal: return false
+    case let failure? where failure.code == .peerEnded: limit = limits.step
+    case nil where failure == nil:
+      // The word may lie in the queue of a process that is dead.
+      guard case .known = process else { return true }
+      limit = .zero
+    default: return true
+    }
     // This task was cancelled, and would not wait.
     let hasEnded = Task(executorPreference: control.loop.taskExecutor) {
-      try await process.ends(within: limits.step, on: control.loop)
+      try await process.ends(within: limit, on: control.loop)
     }
     return (try? await hasEnded.value) != true
   }
