@@ -22,7 +22,8 @@ extension KernelTests {
       }
     }
 
-    /// The kernel reads them in their places while the task waits for room, short strings too.
+    /// The kernel reads them while the task waits for room. Short strings and inline arrays have no
+    /// place of their own in optimised code.
     @Test func everyKindOfPayloadStaysInPlaceWhileItIsSent() async throws {
       let bytes: [UInt8] = Array("hello".utf8)
       let inline: InlineArray<5, UInt8> = [104, 101, 108, 108, 111]
