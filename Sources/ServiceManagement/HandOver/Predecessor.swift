@@ -157,7 +157,8 @@ struct Predecessor: Sendable {
     let hasEnded = Task(executorPreference: control.loop.taskExecutor) {
       try await process.ends(within: limit, on: control.loop)
     }
-    return (try? await hasEnded.value) != true
+    let isGone = (try? await hasEnded.value) == true
+    return !isGone
   }
 
   private func check(_ hello: HandOverMessage) throws(ServiceError) {
