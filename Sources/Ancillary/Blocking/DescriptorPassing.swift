@@ -75,7 +75,6 @@ extension DescriptorBacked where Self: MessageSending & ~Copyable {
       }
     }
     let ancillary = AncillaryData(unsafe span.mutableBytes, used: used)
-    defer { payload.keepAlive() }
     do throws(Errno) {
       return try sendMessage(GatherBuffers(payload), ancillary: ancillary, options: options)
     } catch { throw .systemCall(error) }

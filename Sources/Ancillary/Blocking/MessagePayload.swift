@@ -10,9 +10,7 @@
 /// The bytes of one message to be sent: an array, a span or a string; or several pieces, as
 /// ``GatherBuffers``.
 ///
-/// A send borrows its payload until it returns, and copies nothing of arrays and spans. Strings,
-/// inline arrays and the list of several pieces are copied: their bytes may be anywhere, as in a
-/// register, and the kernel reads them while the task waits. Conform a type of your own by
+/// A send borrows its payload until it returns: nothing is copied. Conform a type of your own by
 /// handing out the bytes of one that conforms:
 /// ```swift
 /// extension Frame: MessagePayload {
@@ -37,8 +35,6 @@ public struct PayloadBytes: ~Escapable, @unchecked Sendable {
   public let byteCount: Int
   /// How many pieces are listed; 0 for one that is not.
   @usableFromInline let listedPieces: Int
-  /// The memory at ``start``, where that is this value's own. ``keepAlive()`` ends its use.
-  @usableFromInline let copy: PayloadCopy?
 
   /// One piece.
   @inlinable
@@ -48,37 +44,16 @@ public struct PayloadBytes: ~Escapable, @unchecked Sendable {
     unsafe start = bytes.withUnsafeBytes { $0.baseAddress }
     byteCount = bytes.byteCount
     listedPieces = 0
-    copy = nil
   }
 
-  /// One piece, which is copied: bytes that have no place of their own, as those of a short string.
-  @usableFromInline
-  @_lifetime(immortal)
-  init(copying bytes: RawSpan) {
-    // SAFETY: read during the call only.
-    let copy = unsafe bytes.withUnsafeBytes { unsafe PayloadCopy($0) }
-    unsafe start = UnsafeRawPointer(copy.start)
-    byteCount = bytes.byteCount
-    listedPieces = 0
-    self.copy = copy
-  }
-
-  /// Several pieces, with `byteCount` bytes in all. The list is copied, the pieces are not.
+  /// Several pieces, with `byteCount` bytes in all.
   @_lifetime(copy pieces)
   init(listedIn pieces: Span<iovec>, byteCount: Int) {
-    // SAFETY: read during the call only.
-    let copy = unsafe pieces.withUnsafeBufferPointer {
-      unsafe PayloadCopy(UnsafeRawBufferPointer($0))
-    }
-    unsafe start = UnsafeRawPointer(copy.start)
+    // SAFETY: as above.
+    unsafe start = pieces.withUnsafeBufferPointer { unsafe UnsafeRawPointer($0.baseAddress) }
     self.byteCount = byteCount
     unsafe listedPieces = pieces.count
-    self.copy = copy
   }
-
-  /// To be called when the bytes are no longer read: a copy lives as long.
-  @inlinable
-  package func keepAlive() { withExtendedLifetime(copy) {} }
 
   /// How many pieces there are.
   @inlinable
@@ -103,25 +78,6 @@ public struct PayloadBytes: ~Escapable, @unchecked Sendable {
         UnsafeRawBufferPointer(start: pieces[index].iov_base, count: Int(pieces[index].iov_len)))
     }
   }
-}
-
-/// Memory that a payload has of its own.
-///
-/// `@unchecked Sendable`: never written after it was filled.
-@safe
-@usableFromInline
-final class PayloadCopy: @unchecked Sendable {
-  let start: UnsafeMutableRawPointer
-
-  init(_ bytes: UnsafeRawBufferPointer) {
-    // SAFETY: freed in deinit; there is room for the bytes.
-    unsafe start = .allocate(byteCount: max(1, bytes.count), alignment: 16)
-    if let source = bytes.baseAddress {
-      unsafe start.copyMemory(from: source, byteCount: bytes.count)
-    }
-  }
-
-  deinit { unsafe start.deallocate() }
 }
 
 // SAFETY (all of these): every byte of these is initialised.
@@ -150,17 +106,16 @@ extension ArraySlice: MessagePayload where Element == UInt8 {
   }
 }
 
-/// A copy of the bytes.
 extension InlineArray: MessagePayload where Element == UInt8 {
   @inlinable public var payloadBytes: PayloadBytes {
-    @_lifetime(borrow self) borrowing get { PayloadBytes(copying: unsafe span.bytes) }
+    @_lifetime(borrow self) borrowing get { PayloadBytes(unsafe span.bytes) }
   }
 }
 
-/// A copy of the string's UTF-8.
+/// The string's UTF-8.
 extension String: MessagePayload {
   @inlinable public var payloadBytes: PayloadBytes {
-    @_lifetime(borrow self) borrowing get { PayloadBytes(copying: unsafe utf8Span.span.bytes) }
+    @_lifetime(borrow self) borrowing get { PayloadBytes(unsafe utf8Span.span.bytes) }
   }
 }
 

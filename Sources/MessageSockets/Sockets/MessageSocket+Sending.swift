@@ -13,7 +13,7 @@ extension MessageSocket {
   /// Sends one message: its payload, and with its first byte the control messages. The C name is
   /// sendmsg(2).
   ///
-  /// The payload is borrowed until the call returns; bytes of arrays and spans are not copied. Waits while the socket's
+  /// The payload is borrowed until the call returns: nothing is copied. Waits while the socket's
   /// buffer is full. Concurrent calls send in the order in which they reached the loop, one after
   /// the other.
   /// ```swift
@@ -25,8 +25,8 @@ extension MessageSocket {
   /// ```
   ///
   /// - Parameters:
-  ///   - payload: An array, a span or a string; or pieces to gather, at most 1,024
-  ///     (`IOV_MAX`). On a stream of any size, sent whole; elsewhere one
+  ///   - payload: An array, a span or a string; or pieces to gather, at most 1,024 (`IOV_MAX`; up
+  ///     to eight without an allocation). On a stream of any size, sent whole; elsewhere one
   ///     message, which must fit into the send buffer (`SO_SNDBUF`, about 200 KiB by default;
   ///     65,507 bytes over UDP) and which a receiver of this package cuts above its
   ///     `receiveBufferSize`, 64 KiB by default. Empty is possible where there are messages; on a

@@ -115,7 +115,6 @@ extension SocketChannel {
     else { return }
     if let timeout { socket.core.addDeadline(LoopTime(after: timeout), to: operation) }
     let result = await operation.endedSoon().takeResult()
-    payload.keepAlive()
     if result.errno != nil { throw sendError(result, name: name, numbers: numbers) }
   }
 

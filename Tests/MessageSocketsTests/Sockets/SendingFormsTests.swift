@@ -22,8 +22,7 @@ extension KernelTests {
       }
     }
 
-    /// The kernel reads them while the task waits for room. Short strings and inline arrays have no
-    /// place of their own in optimised code.
+    /// The kernel reads them in their places while the task waits for room, short strings too.
     @Test func everyKindOfPayloadStaysInPlaceWhileItIsSent() async throws {
       let bytes: [UInt8] = Array("hello".utf8)
       let inline: InlineArray<5, UInt8> = [104, 101, 108, 108, 111]
