@@ -10,14 +10,14 @@
 /// The pieces of memory that one send takes its payload from, in order. The C name is
 /// `struct iovec` (writev(2)).
 ///
-/// It borrows the pieces. Up to eight need no allocation; the system takes at most 1024
+/// It borrows the pieces, and keeps their list in an allocation. The system takes at most 1024
 /// (`IOV_MAX`), and says `EMSGSIZE` beyond.
 ///
 /// `@unchecked Sendable`: the pieces are only read, and cannot be written while this value
 /// borrows them.
 public struct GatherBuffers: ~Copyable, ~Escapable, @unchecked Sendable {
   /// What goes to the system call.
-  private(set) var vector = IOVector()
+  private(set) var vector: IOVector
 
   /// How many pieces there are.
   public var count: Int { vector.count }
@@ -27,7 +27,7 @@ public struct GatherBuffers: ~Copyable, ~Escapable, @unchecked Sendable {
 
   /// No payload.
   @_lifetime(immortal)
-  public init() {}
+  public init() { vector = IOVector(staysInPlace: true) }
 
   /// One piece.
   @_lifetime(copy bytes)
@@ -55,7 +55,8 @@ public struct GatherBuffers: ~Copyable, ~Escapable, @unchecked Sendable {
   /// The pieces of a payload.
   @_lifetime(copy payload)
   init(_ payload: PayloadBytes) {
-    self.init()
+    // For one system call.
+    vector = IOVector()
     // SAFETY: as above; this value depends on the same memory.
     unsafe payload.forEachPiece {
       unsafe vector.append(UnsafeMutableRawBufferPointer(mutating: $0))
@@ -109,7 +110,8 @@ public struct ScatterBuffers: ~Copyable, ~Escapable {
 struct IOVector {
   private var inline: InlineArray<8, iovec>
   private var spill: [iovec]
-  private static var inlineCount: Int { 8 }
+  /// How many stand in the value itself.
+  private let inlineCount: Int
 
   /// How many pieces there are.
   private(set) var count = 0
@@ -117,17 +119,20 @@ struct IOVector {
   /// How many bytes they have together.
   private(set) var byteCount = 0
 
-  init() {
+  /// - Parameter staysInPlace: Whether the kernel may read the list while a task waits: then it
+  ///   stands in an allocation, since the value itself may be moved.
+  init(staysInPlace: Bool = false) {
+    inlineCount = staysInPlace ? 0 : 8
     unsafe inline = InlineArray(repeating: iovec())
     unsafe spill = []
   }
 
   mutating func append(_ piece: UnsafeMutableRawBufferPointer) {
     let entry = unsafe iovec(iov_base: piece.baseAddress, iov_len: numericCast(piece.count))
-    if count < Self.inlineCount {
+    if count < inlineCount {
       unsafe inline[count] = entry
     } else {
-      if count == Self.inlineCount { for index in 0..<count { unsafe spill.append(inline[index]) } }
+      if count == inlineCount { for index in 0..<count { unsafe spill.append(inline[index]) } }
       unsafe spill.append(entry)
     }
     count += 1
@@ -138,7 +143,7 @@ struct IOVector {
   var entries: Span<iovec> {
     @_lifetime(borrow self)
     borrowing get {
-      unsafe count > Self.inlineCount ? spill.span : inline.span.extracting(first: count)
+      unsafe count > inlineCount ? spill.span : inline.span.extracting(first: count)
     }
   }
 

@@ -7,11 +7,13 @@
   internal import Darwin
 #endif
 
-/// The bytes of one message to be sent: an array, a span or a string; or several pieces, as
+/// The bytes of one message to be sent: an array or a span; or several pieces, as
 /// ``GatherBuffers``.
 ///
-/// A send borrows its payload until it returns: nothing is copied. Conform a type of your own by
-/// handing out the bytes of one that conforms:
+/// A send borrows its payload until it returns: nothing is copied. So the bytes must have a place
+/// of their own: a short string and an inline array have none, and may be in a register while the
+/// kernel reads. Send `Array(text.utf8)`. Conform a type of your own by handing out the bytes of an
+/// array or a span that it holds:
 /// ```swift
 /// extension Frame: MessagePayload {
 ///   var payloadBytes: PayloadBytes { @_lifetime(borrow self) borrowing get { bytes.payloadBytes } }
@@ -103,19 +105,6 @@ extension Array: MessagePayload where Element == UInt8 {
 extension ArraySlice: MessagePayload where Element == UInt8 {
   @inlinable public var payloadBytes: PayloadBytes {
     @_lifetime(borrow self) borrowing get { PayloadBytes(unsafe span.bytes) }
-  }
-}
-
-extension InlineArray: MessagePayload where Element == UInt8 {
-  @inlinable public var payloadBytes: PayloadBytes {
-    @_lifetime(borrow self) borrowing get { PayloadBytes(unsafe span.bytes) }
-  }
-}
-
-/// The string's UTF-8.
-extension String: MessagePayload {
-  @inlinable public var payloadBytes: PayloadBytes {
-    @_lifetime(borrow self) borrowing get { PayloadBytes(unsafe utf8Span.span.bytes) }
   }
 }
 

@@ -18,15 +18,14 @@ extension MessageSocket {
   /// the other.
   /// ```swift
   /// try await socket.sendMessage([1, 2, 3])
-  /// try await socket.sendMessage("hello")
+  /// try await socket.sendMessage(Array("hello".utf8))
   /// var pieces = GatherBuffers(header.span.bytes)
   /// pieces.append(body.span.bytes)
   /// try await socket.sendMessage(pieces)
   /// ```
   ///
   /// - Parameters:
-  ///   - payload: An array, a span or a string; or pieces to gather, at most 1,024 (`IOV_MAX`; up
-  ///     to eight without an allocation). On a stream of any size, sent whole; elsewhere one
+  ///   - payload: An array or a span; or pieces to gather, at most 1,024 (`IOV_MAX`). On a stream of any size, sent whole; elsewhere one
   ///     message, which must fit into the send buffer (`SO_SNDBUF`, about 200 KiB by default;
   ///     65,507 bytes over UDP) and which a receiver of this package cuts above its
   ///     `receiveBufferSize`, 64 KiB by default. Empty is possible where there are messages; on a

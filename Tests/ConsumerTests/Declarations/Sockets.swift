@@ -69,7 +69,7 @@ private struct Line: MessagePayload {
 }
 
 private func payloads(_ socket: some UnixSocket, _ file: borrowing OwnedFd) async throws {
-  try await socket.sendMessage("text")
+  try await socket.sendMessage(Array("text".utf8))
   try await socket.sendMessage(Line(text: "text"), descriptor: file)
   let bytes: [UInt8] = [1, 2, 3]
   try await socket.sendMessage(bytes[1...], descriptor: file)
