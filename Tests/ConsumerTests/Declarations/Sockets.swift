@@ -64,13 +64,13 @@ private func anySocket<Socket: MessageSocket>(_ socket: Socket, _ memory: inout 
 
 /// A payload of a user's.
 private struct Line: MessagePayload {
-  let text: String
-  var payloadBytes: PayloadBytes { @_lifetime(borrow self) borrowing get { text.payloadBytes } }
+  let bytes: [UInt8]
+  var payloadBytes: PayloadBytes { @_lifetime(borrow self) borrowing get { bytes.payloadBytes } }
 }
 
 private func payloads(_ socket: some UnixSocket, _ file: borrowing OwnedFd) async throws {
   try await socket.sendMessage(Array("text".utf8))
-  try await socket.sendMessage(Line(text: "text"), descriptor: file)
+  try await socket.sendMessage(Line(bytes: [1]), descriptor: file)
   let bytes: [UInt8] = [1, 2, 3]
   try await socket.sendMessage(bytes[1...], descriptor: file)
   try await socket.sendMessage(bytes.span)
