@@ -105,21 +105,25 @@ extension KernelTests {
         let (left, right) = try UnixSeqpacket.makePair(on: loop)
         try await left.setOption(.sendBufferSize, to: 1 << 20)
         let order = Order()
-        try await withThrowingTaskGroup { group in
-          for sender in 0..<4 {
-            group.addTask(executorPreference: loop.taskExecutor) {
-              for _ in 0..<20 {
-                try await left.sendMessage([UInt8(sender)])
-                order.senders.withLock { $0.append(sender) }
+        // They begin together: none runs before the loop has all of them.
+        try await loop.run {
+          try await withThrowingTaskGroup { group in
+            for sender in 0..<4 {
+              group.addTask(executorPreference: loop.taskExecutor) {
+                for _ in 0..<60 {
+                  try await left.sendMessage([UInt8(sender)])
+                  order.senders.withLock { $0.append(sender) }
+                }
               }
             }
+            try await group.waitForAll()
           }
-          try await group.waitForAll()
         }
-        // Of the time in which all of them send: each has at least half of its share.
+        // From when all have sent: each has nearly its share, which is 20.
         let sent = order.senders.withLock { $0 }
+        let start = try #require((0..<4).compactMap { sent.firstIndex(of: $0) }.max())
         for sender in 0..<4 {
-          #expect(sent[8..<40].count { $0 == sender } >= 4, "\(sent)")
+          #expect(sent[start..<start + 80].count { $0 == sender } >= 15, "\(sent)")
         }
         await left.close()
         await right.close()
