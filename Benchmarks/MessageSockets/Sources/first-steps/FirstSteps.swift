@@ -5,8 +5,8 @@ internal import Harness
 internal import MessageSockets
 internal import MessageSocketsExecutor
 
-/// What a program's first lines cost: two ends of a pair talk to each other, in tasks that prefer
-/// nothing, as everybody writes it first.
+/// Measures the program that most users write first: two ends of a pair exchange messages, in tasks
+/// without an executor preference.
 ///
 /// `first-steps` runs itself in each of the forms, in turn, and prints the medians and their
 /// ratios; `first-steps FORM [ROUND-TRIPS]` is one run, which prints nanoseconds of wall and of
@@ -16,11 +16,11 @@ struct FirstSteps {
   enum Form: String, CaseIterable {
     /// On Swift's own thread pool.
     case naive
-    /// The same, and asked in the program's main(), which is on the main actor.
+    /// On Swift's own thread pool, where the asking end runs on the main actor.
     case naiveMain = "naive-main"
     /// With the line `try LoopExecutor.main { … }` around it.
     case line
-    /// The same, asked in main().
+    /// With the line `try LoopExecutor.main { … }`, where the asking end runs on the main actor.
     case lineMain = "line-main"
     /// With the line `try LoopExecutor.install()` in front of it.
     case installed
@@ -61,7 +61,7 @@ struct FirstSteps {
 
   // MARK: One run
 
-  /// What everybody writes first.
+  /// Exchanges messages between two tasks, and reports the time of a round trip.
   @concurrent static func talk(_ count: Int) async throws {
     let (left, right) = try UnixSeqpacket.makePair()
     async let asked: Void = ask(left, 1000)

@@ -141,7 +141,7 @@ enum Form: String, CaseIterable {
     withExtendedLifetime(file) {}
   }
 
-  /// What Foundation does for a call, without the sockets.
+  /// Encodes and decodes the JSON of `calls` calls and replies, without any socket.
   private func json(_ calls: Int) throws {
     for _ in 0..<calls {
       let question = try JSONEncoder().encode(Question(path: "notes.txt"))
