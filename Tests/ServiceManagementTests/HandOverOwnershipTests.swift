@@ -213,16 +213,7 @@ extension KernelTests {
     @Test func amidItsStateACancelledPredecessorSaysSo() async throws {
       try await withPredecessor(state: 4 << 20) { predecessor, loop in
         var successor = try await ManualSuccessor.connect(to: predecessor.control)
-        for _ in 0..<2 {
-          try await successor.receive()
-          try await successor.acknowledge()
-        }
-        for _ in 0..<5000 where !Self.aQueueIsFull { try await loop.sleep(for: .milliseconds(2)) }
-        #expect(Self.aQueueIsFull)
-        predecessor.running.cancel()
-        // One that did not wait would be through by then, and its word lost.
-        try await loop.sleep(for: .milliseconds(100 * slowness))
-        #expect(predecessor.takenBack.names == nil)
+        try await Self.cancel(predecessor, amidItsStateFor: &successor, on: loop)
         await #expect {
           while true { _ = try await successor.link.next(within: .seconds(20), for: "refusal") }
         } throws: {
@@ -234,6 +225,22 @@ extension KernelTests {
         try await answer(&successor.descriptors, predecessor)
         await successor.link.socket.close()
       }
+    }
+
+    /// Cancels the predecessor where nothing more of its state has room, and sees that it waits.
+    private static func cancel(
+      _ predecessor: Predecessor, amidItsStateFor successor: inout ManualSuccessor, on loop: IOLoop
+    ) async throws {
+      for _ in 0..<2 {
+        try await successor.receive()
+        try await successor.acknowledge()
+      }
+      for _ in 0..<5000 where !aQueueIsFull { try await loop.sleep(for: .milliseconds(2)) }
+      #expect(aQueueIsFull)
+      predecessor.running.cancel()
+      // One that did not wait would be through by then, and its word lost.
+      try await loop.sleep(for: .milliseconds(100 * slowness))
+      #expect(predecessor.takenBack.names == nil)
     }
 
     /// Whether a seqpacket socket of this process has sent as much as may wait for its peer.
@@ -302,15 +309,7 @@ extension KernelTests {
     @Test func aCancelledPredecessorGetsBackWhatARefusingSuccessorHas() async throws {
       try await withPredecessor(state: 4 << 20) { predecessor, loop in
         var successor = try await ManualSuccessor.connect(to: predecessor.control)
-        for _ in 0..<2 {
-          try await successor.receive()
-          try await successor.acknowledge()
-        }
-        for _ in 0..<5000 where !Self.aQueueIsFull { try await loop.sleep(for: .milliseconds(2)) }
-        #expect(Self.aQueueIsFull)
-        predecessor.running.cancel()
-        try await loop.sleep(for: .milliseconds(100 * slowness))
-        #expect(predecessor.takenBack.names == nil)
+        try await Self.cancel(predecessor, amidItsStateFor: &successor, on: loop)
         await successor.link.refuse(.other, "no")
         await successor.link.socket.close()
         try await predecessor.ends(.ended)
