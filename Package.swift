@@ -128,7 +128,7 @@ let package = Package(
     .executableTarget(
       name: "ServiceTool",
       dependencies: [
-        "ServiceManagement", "MessageSockets",
+        "ServiceManagement", "MessageSockets", "SocketEngine",
         .product(name: "SystemPackage", package: "swift-system"),
       ],
       path: "Tests/ServiceTool",

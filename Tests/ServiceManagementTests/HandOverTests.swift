@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import Glibc
 import MessageSockets
+import Synchronization
 import SystemPackage
 import Testing
 
@@ -11,6 +12,8 @@ struct Generations: Sendable {
   let control: UnixAddress
   let arguments: [String]
   let port: UInt16
+  private let local: UnixAddress
+  private let clients = Clients()
 
   var address: InternetAddress { InternetAddress(.loopback as IPv4Address, port: port) }
 
@@ -18,7 +21,8 @@ struct Generations: Sendable {
   init(_ path: FilePath) async throws {
     let directory = path.removingLastComponent()
     control = try UnixAddress(path: directory.appending("control"))
-    arguments = ["hand-over", "\(control)", "\(directory.appending("local"))"]
+    local = try UnixAddress(path: directory.appending("local"))
+    arguments = ["hand-over", "\(control)", "\(local)"]
     // Free now, so that one that has not inherited it can bind it.
     let reserved = try TCPListener.bind(to: InternetAddress(.loopback as IPv4Address, port: 0))
     port = reserved.address.port
@@ -31,13 +35,33 @@ struct Generations: Sendable {
       ["PORT": "\(port)", "EXTRA": "300", "STATE": "100000"].merging(variables) { _, new in new })
   }
 
-  static func local(_ path: FilePath) throws -> UnixAddress {
-    try UnixAddress(path: path.removingLastComponent().appending("local"))
+  /// Clients of the TCP address, stopped at the latest when `withGenerations` returns.
+  func load(clients count: Int = 8) throws -> Load {
+    let load = try Load(address, clients: count)
+    clients.add { _ = await load.stop() }
+    return load
   }
 
+  /// Clients of the path.
+  func localLoad() throws -> Load {
+    let load = try Load(local)
+    clients.add { _ = await load.stop() }
+    return load
+  }
+
+  /// Clients that keep their connections.
+  func sessions() async throws -> SessionLoad {
+    let load = try SessionLoad(address, local)
+    clients.add { _ = await load.stop() }
+    try await load.begin()
+    return load
+  }
+
+  func stopClients() async { await clients.stop() }
+
   /// Asks at the path.
-  func askLocally(_ path: FilePath) async throws -> String {
-    let socket = try await UnixStream.connect(to: Self.local(path))
+  func askLocally() async throws -> String {
+    let socket = try await UnixStream.connect(to: local)
     try await socket.sendMessage(Array("here\n".utf8))
     var answer: [UInt8] = []
     while let message = try await socket.receiveMessage() { answer += message.payload }
@@ -46,9 +70,29 @@ struct Generations: Sendable {
   }
 }
 
+/// How to stop clients: a test that throws must not leave them to the next one.
+private final class Clients: Sendable {
+  private let stops = Mutex<[@Sendable () async -> Void]>([])
+
+  func add(_ stop: @escaping @Sendable () async -> Void) { stops.withLock { $0.append(stop) } }
+
+  func stop() async {
+    for stop in stops.withLock({ $0 }) { await stop() }
+  }
+}
+
 func withGenerations(_ body: (Generations, FilePath) async throws -> Void) async throws {
   try await withTemporaryPath { path in
-    try await withDescriptorOracle { _ in try await body(try await Generations(path), path) }
+    try await withDescriptorOracle { _ in
+      let generations = try await Generations(path)
+      do {
+        try await body(generations, path)
+      } catch {
+        await generations.stopClients()
+        throw error
+      }
+      await generations.stopClients()
+    }
   }
 }
 
@@ -116,8 +160,8 @@ extension KernelTests {
       try await withGenerations { generations, path in
         var server = try await generations.start()
         try await server.lines(until: "pid")
-        let load = try Load(generations.address)
-        let sessions = try await SessionLoad(generations.address, Generations.local(path))
+        let load = try generations.load()
+        let sessions = try await generations.sessions()
         try await load.answer(50)
         var second: Int?
         for _ in 0..<3 {
@@ -132,7 +176,7 @@ extension KernelTests {
           server = next
           try await load.answer(50)
           try await sessions.answer(50)
-          #expect(try await generations.askLocally(path) == "\(server.process.processID) here\n")
+          #expect(try await generations.askLocally() == "\(server.process.processID) here\n")
           // None has a descriptor twice; the connections of eight clients come and go.
           if let second {
             try await server.untilDescriptorCount(second + 8)
@@ -156,12 +200,12 @@ extension KernelTests {
       .enabled(if: TestedDrivers.areTwo, "io_uring is not to be had here"),
       arguments: [["epoll", "io_uring"], ["io_uring", "epoll"]])
     func generationsOnOtherDrivers(drivers: [String]) async throws {
-      try await withGenerations { generations, path in
+      try await withGenerations { generations, _ in
         var server = try await generations.start(["MESSAGE_SOCKETS_DRIVER": drivers[0]])
         #expect(try await server.lines(until: "driver").last == "driver: \(drivers[0])")
-        let load = try Load(generations.address)
-        let localLoad = try Load(Generations.local(path))
-        let sessions = try await SessionLoad(generations.address, Generations.local(path))
+        let load = try generations.load()
+        let localLoad = try generations.localLoad()
+        let sessions = try await generations.sessions()
         for generation in 1...4 {
           try await load.answer(50)
           try await localLoad.answer(50)
@@ -230,12 +274,12 @@ extension KernelTests {
     }
 
     private func killASuccessor(at step: String, _ variables: [String: String] = [:]) async throws {
-      try await withGenerations { generations, path in
+      try await withGenerations { generations, _ in
         let first = try await generations.start(["EXTRA": "\(Self.filesBesideSessions)"])
         try await first.lines(until: "pid")
-        let sessions = try await SessionLoad(generations.address, Generations.local(path))
+        let sessions = try await generations.sessions()
         let before = first.descriptorCount
-        let load = try Load(generations.address)
+        let load = try generations.load()
         try await load.answer(20)
         let dying = try await generations.start(["KILL_AT": step].merging(variables) { $1 })
         _ = try await dying.linesToEnd()
@@ -243,11 +287,11 @@ extension KernelTests {
         try await first.lines(until: "event: failed")
         try await load.answer(20)
         try await sessions.answer(40)
-        #expect(try await generations.askLocally(path) == "\(first.process.processID) here\n")
+        #expect(try await generations.askLocally() == "\(first.process.processID) here\n")
         let earlier = await load.stop()
         try await first.untilDescriptorCount(before)
 
-        let secondLoad = try Load(generations.address)
+        let secondLoad = try generations.load()
         let next = try await generations.start()
         let lines = try await next.lines(until: "event: servingSent")
         #expect(
@@ -269,10 +313,10 @@ extension KernelTests {
     /// has got are lost, each one; none of their questions is answered twice. The next process
     /// begins anew.
     @Test func aSuccessorDiesWhenItServes() async throws {
-      try await withGenerations { generations, path in
+      try await withGenerations { generations, _ in
         let first = try await generations.start()
         try await first.lines(until: "pid")
-        let sessions = try await SessionLoad(generations.address, Generations.local(path))
+        let sessions = try await generations.sessions()
         // A client that is being served keeps the predecessor from ending.
         let client = try await TCPStream.connect(to: generations.address)
         try await client.sendMessage(Array("slo".utf8))
@@ -328,14 +372,14 @@ extension KernelTests {
     private func killAPredecessor(
       at step: String, _ successorHasListeners: Bool, _ variables: [String: String] = [:]
     ) async throws {
-      try await withGenerations { generations, path in
+      try await withGenerations { generations, _ in
         let dying = try await generations.start([
           "KILL_AT": step, "EXTRA": "\(Self.filesBesideSessions)",
         ])
         try await dying.lines(until: "pid")
-        let sessions = try await SessionLoad(generations.address, Generations.local(path))
+        let sessions = try await generations.sessions()
         let clients = 8
-        let load = try Load(generations.address, clients: clients)
+        let load = try generations.load(clients: clients)
         try await load.answer(20)
         let next = try await generations.start(variables)
         _ = try await dying.linesToEnd()
@@ -351,7 +395,7 @@ extension KernelTests {
         } else {
           try await sessions.loseAll()
         }
-        #expect(try await generations.askLocally(path) == "\(next.process.processID) here\n")
+        #expect(try await generations.askLocally() == "\(next.process.processID) here\n")
 
         let third = try await generations.start()
         try await third.lines(until: "event: servingSent")
@@ -444,7 +488,7 @@ extension KernelTests {
 
     /// SIGTERM while a successor is on its way: it is told, and serves with what it has.
     @Test func aPredecessorIsStoppedMeanwhile() async throws {
-      try await withGenerations { generations, path in
+      try await withGenerations { generations, _ in
         let first = try await generations.start()
         try await first.lines(until: "pid")
         let next = try await generations.start(["STOP_AT": "everythingReceived"])
@@ -452,7 +496,7 @@ extension KernelTests {
         try await first.terminate()
         try next.process.signal(SIGCONT)
         try await next.lines(until: "event: predecessorEnded")
-        #expect(try await generations.askLocally(path) == "\(next.process.processID) here\n")
+        #expect(try await generations.askLocally() == "\(next.process.processID) here\n")
         try await next.terminate()
       }
     }

@@ -11,7 +11,7 @@ extension KernelTests {
     /// Control peers that do what they must not: each is refused, nothing of theirs stays open, and
     /// the server serves.
     @Test func hostileSuccessors() async throws {
-      try await withGenerations { generations, path in
+      try await withGenerations { generations, _ in
         let server = try await generations.start(["STEP_LIMIT": "3000"])
         try await server.lines(until: "pid")
         let before = server.descriptorCount
@@ -20,7 +20,7 @@ extension KernelTests {
           [0], Array("GET / HTTP/1.1\r\n\r\n".utf8), [UInt8](repeating: 255, count: 60_000),
           HandOverMessage.ready.encoded,
           HandOverMessage.hello(protocolVersion: 2, stateVersion: 0).encoded, hello + [0],
-        ] {
+        ] as [[UInt8]] {
           try await withPeer(generations) { peer in
             try await peer.sendMessage(message)
             let answer = try await peer.receiveMessage()
@@ -65,7 +65,7 @@ extension KernelTests {
           }
           try await server.lines(until: "event: failed")
         }
-        #expect(try await generations.askLocally(path) == "\(server.process.processID) here\n")
+        #expect(try await generations.askLocally() == "\(server.process.processID) here\n")
         try await server.untilDescriptorCount(before)
         let next = try await generations.start()
         #expect(

@@ -198,7 +198,7 @@ extension KernelTests {
       try await withGenerations { generations, path in
         let first = try await generations.start()
         try await first.lines(until: "pid")
-        let load = try Load(generations.address, clients: 2)
+        let load = try generations.load(clients: 2)
         try await load.answer(10)
 
         var command = ServiceCommand(
@@ -221,7 +221,7 @@ extension KernelTests {
         #expect(try await foreign.linesToEnd().last == "handed over")
         #expect(try await foreign.process.end() == .exited(0))
         try await load.answer(10)
-        #expect(try await generations.askLocally(path) == "\(last.process.processID) here\n")
+        #expect(try await generations.askLocally() == "\(last.process.processID) here\n")
         let counts = await load.stop()
         #expect(counts.refused == 0 && counts.lost == 0 && counts.wrong == 0, "\(counts)")
         #expect(

@@ -2,6 +2,7 @@
 import Glibc
 import MessageSockets
 import ServiceManagement
+import SocketEngine
 import Synchronization
 import SystemPackage
 
@@ -20,8 +21,8 @@ final class EchoServer: Sendable {
   private let extra = Int(variable("EXTRA") ?? "") ?? 0
   private let stateLength = Int(variable("STATE") ?? "") ?? 0
   private let version = UInt32(variable("VERSION") ?? "") ?? 0
-  private let descriptors = Mutex(NamedDescriptors())
-  private let state = Mutex<[UInt8]>([])
+  private let descriptors = TSanVisibleMutex(NamedDescriptors())
+  private let state = TSanVisibleMutex<[UInt8]>([])
   private let sessions = Sessions()
 
   init(_ arguments: [String]) throws {

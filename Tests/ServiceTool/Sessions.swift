@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import MessageSockets
 import ServiceManagement
-import Synchronization
+import SocketEngine
 import SystemPackage
 
 /// Connections that stay: each line is answered, and between two of them the connection can go to
@@ -20,7 +20,7 @@ final class Sessions: Sendable {
     var released = NamedDescriptors()
   }
 
-  private let state = Mutex(State())
+  private let state = TSanVisibleMutex(State())
 
   /// Takes the sessions out of what was handed over.
   static func take(from descriptors: inout NamedDescriptors) throws -> [Inherited] {

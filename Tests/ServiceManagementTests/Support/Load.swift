@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import Glibc
 import MessageSockets
-import Synchronization
+import SocketEngine
 import SystemPackage
 import Testing
 
@@ -25,9 +25,9 @@ final class Load: Sendable {
     case unix(UnixAddress)
   }
 
-  private let counts = Mutex(Counts())
+  private let counts = TSanVisibleMutex(Counts())
   private let place: Place
-  private let task = Mutex<Task<Void, Never>?>(nil)
+  private let task = TSanVisibleMutex<Task<Void, Never>?>(nil)
 
   convenience init(_ address: InternetAddress, clients: Int = 8) throws {
     try self.init(.internet(address), clients)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import Glibc
 import MessageSockets
-import Synchronization
+import SocketEngine
 import Testing
 
 /// Clients that stay: each asks again and again over one connection, whichever process has that.
@@ -20,12 +20,12 @@ final class SessionLoad: Sendable {
   private struct Wrong: Error {}
   private struct Lost: Error {}
 
-  private let counts = Mutex(Counts())
-  private let task = Mutex<Task<Void, Never>?>(nil)
+  private let counts = TSanVisibleMutex(Counts())
+  private let task = TSanVisibleMutex<Task<Void, Never>?>(nil)
   let count: Int
 
-  /// Begins with as many sessions at each of the two addresses; returns when all are there.
-  init(_ address: InternetAddress, _ path: UnixAddress, each: Int = 8) async throws {
+  /// Starts as many sessions at each of the two addresses.
+  init(_ address: InternetAddress, _ path: UnixAddress, each: Int = 8) throws {
     count = 2 * each
     let loop = try IOLoop.currentOrShared()
     let running = Task(executorPreference: loop.taskExecutor) {
@@ -41,8 +41,10 @@ final class SessionLoad: Sendable {
       }
     }
     task.withLock { $0 = running }
-    try await until { $0.begun == self.count }
   }
+
+  /// Returns when all sessions are there.
+  func begin() async throws { try await until { $0.begun == self.count } }
 
   var current: Counts { counts.withLock { $0 } }
 
