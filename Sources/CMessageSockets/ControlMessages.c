@@ -24,7 +24,7 @@ SAME(cms_ipproto_udp, IPPROTO_UDP);
 
 SAME(cms_scm_rights, SCM_RIGHTS);
 SAME(cms_scm_credentials, SCM_CREDENTIALS);
-// The kernel's own header has these two, glibc 2.36 does not.
+// The kernel's own headers define these two; those of glibc 2.36 do not.
 #ifdef SCM_SECURITY
 SAME(cms_scm_security, SCM_SECURITY);
 #endif

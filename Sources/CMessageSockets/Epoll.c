@@ -19,7 +19,7 @@ _Static_assert(cms_event_error == EPOLLERR, "EPOLLERR");
 _Static_assert(cms_event_hangup == EPOLLHUP, "EPOLLHUP");
 _Static_assert(cms_event_peer_shutdown == EPOLLRDHUP, "EPOLLRDHUP");
 
-// Linux 5.11; newer than the headers of some systems. The number is the same on every architecture.
+// Linux 5.11, newer than the headers of some systems. Every architecture uses this number.
 #ifndef SYS_epoll_pwait2
 #define SYS_epoll_pwait2 441
 #endif
@@ -41,7 +41,8 @@ int32_t cms_epoll_modify(int32_t epoll, int32_t fd, uint32_t events) {
 }
 int32_t cms_epoll_remove(int32_t epoll, int32_t fd) { return control(epoll, EPOLL_CTL_DEL, fd, 0); }
 
-// Waits with nanoseconds where the kernel can (5.11), else with milliseconds, rounded up.
+// The timeout has nanosecond resolution where the kernel supports it (5.11); otherwise it is
+// rounded up to whole milliseconds.
 static int wait_for_events(int32_t epoll, struct epoll_event *events, int capacity,
                            int64_t timeout_ns) {
   static atomic_bool has_no_pwait2;
@@ -50,7 +51,7 @@ static int wait_for_events(int32_t epoll, struct epoll_event *events, int capaci
     struct timespec timeout = {.tv_sec = timeout_ns / 1000000000,
                                .tv_nsec = timeout_ns % 1000000000};
     int count = (int)syscall(SYS_epoll_pwait2, epoll, events, capacity, &timeout, NULL, (size_t)0);
-    // Old container profiles answer EPERM to calls that they do not know.
+    // Old container profiles answer unknown system calls with EPERM.
     if (count >= 0 || (errno != ENOSYS && errno != EPERM)) return count;
     atomic_store_explicit(&has_no_pwait2, true, memory_order_relaxed);
   }

@@ -55,7 +55,7 @@ int32_t cms_process_identity(uint64_t *identity) {
   return outcome;
 }
 
-// MARK: In the child, between fork(2) and execve(2): only calls that are safe in a signal handler.
+// MARK: In the child, between fork(2) and execve(2): only async-signal-safe calls
 
 static void reset_signals(void) {
   for (int number = 1; number < 65; number++) (void)signal(number, SIG_DFL);
@@ -64,10 +64,10 @@ static void reset_signals(void) {
   (void)sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-// What this process has opened without close-on-exec is not for the child.
+// The child must not inherit descriptors that this process opened without close-on-exec.
 static void keep_only(unsigned first) {
   if (syscall(SYS_close_range, first, ~0U, CLOSE_RANGE_CLOEXEC) == 0) return;
-  // Before Linux 5.11.
+  // Before Linux 5.11, close_range(2) cannot set close-on-exec.
   struct rlimit limit;
   if (getrlimit(RLIMIT_NOFILE, &limit) < 0) return;
   rlim_t end = limit.rlim_cur < 1 << 20 ? limit.rlim_cur : 1 << 20;
@@ -87,7 +87,7 @@ static void write_number(char *text, pid_t number) {
 
 static _Noreturn void become(const cms_service_start *start, const int *copies, int report) {
   reset_signals();
-  // All copies, and `report`, have higher numbers than any of their targets.
+  // All copies, and `report`, have higher numbers than any target, so no dup2(2) overwrites one.
   bool failed = false;
   for (uint32_t index = 0; index < start->count && !failed; index++) {
     failed = dup2(copies[index], (int)(3 + index)) < 0;
@@ -121,7 +121,7 @@ static int32_t fork_and_run(const cms_service_start *start, const int *copies, c
                             int32_t *process) {
   sigset_t all, before;
   sigfillset(&all);
-  // A handler of this program may not run in the child.
+  // No signal handler of this program may run in the child.
   (void)pthread_sigmask(SIG_SETMASK, &all, &before);
   pid_t child = fork();
   if (child == 0) become(start, copies, report[1]);
@@ -150,7 +150,7 @@ int32_t cms_start_service(const cms_service_start *start, int32_t *process, int3
     if (report[1] < 0) outcome = -errno;
   }
   if (outcome == 0) outcome = fork_and_run(start, copies, report, process);
-  // Ours, so that the child's end is the last.
+  // Close the parent's write ends, so that the child holds the only one.
   if (ends[1] >= 0) (void)close(ends[1]);
   if (report[1] >= 0) (void)close(report[1]);
   if (outcome == 0) outcome = wait_for_exec(report[0], *process);
@@ -158,7 +158,7 @@ int32_t cms_start_service(const cms_service_start *start, int32_t *process, int3
   while (made > 0) (void)close(copies[--made]);
   free(copies);
   if (outcome != 0) return outcome;
-  // It was not waited for, so the number is still its own.
+  // The child has not been waited for, so its process number cannot have been reused.
   *process_fd = open_process(*process);
   if (*process_fd >= 0) return 0;
   outcome = -errno;

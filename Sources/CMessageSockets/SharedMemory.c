@@ -10,7 +10,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
-// Debian 12's headers are those of Linux 6.1.
+// Debian 12 ships the headers of Linux 6.1, which lack these.
 #ifndef MFD_NOEXEC_SEAL
 #define MFD_NOEXEC_SEAL 0x0008U
 #endif

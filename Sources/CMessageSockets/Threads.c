@@ -69,8 +69,8 @@ int32_t cms_thread_start(void (*body)(void *), void *context, const char *name) 
 
   sigset_t all, before;
   sigfillset(&all);
-  // Faults belong to the thread that causes them: blocked, they end the process without a word of
-  // the program's crash handler.
+  // A fault must reach the thread that causes it: if the signal were blocked, the process would end
+  // without running the program's crash handler.
   static const int faults[] = {SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGSYS, SIGTRAP};
   for (size_t index = 0; index < sizeof faults / sizeof *faults; index++)
     sigdelset(&all, faults[index]);

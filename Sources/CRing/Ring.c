@@ -47,20 +47,20 @@ struct cms_ring {
 // io_uring_register has this number on every architecture.
 enum { call_register = 427 };
 
-// All that this file asks of a ring.
+// All opcodes that this file uses.
 static const uint8_t used_opcodes[] = {
     IORING_OP_SENDMSG,  IORING_OP_RECVMSG,      IORING_OP_ACCEPT,  IORING_OP_CONNECT,
     IORING_OP_POLL_ADD, IORING_OP_ASYNC_CANCEL, IORING_OP_TIMEOUT,
 };
-// In the order in which Linux got them: 5.6, 5.10, 5.18, 5.19, 6.0.
+// In the order in which Linux introduced them: 5.6, 5.10, 5.18, 5.19, 6.0.
 static const uint8_t used_registrations[] = {
     IORING_REGISTER_PROBE,       IORING_REGISTER_ENABLE_RINGS, IORING_REGISTER_RING_FDS,
     IORING_UNREGISTER_RING_FDS,  IORING_REGISTER_PBUF_RING,    IORING_UNREGISTER_PBUF_RING,
     IORING_REGISTER_SYNC_CANCEL,
 };
 
-// Restricts a ring that is not enabled yet to what is used here. A kernel refuses the whole list
-// for a number that it does not know, so that the newest registrations are left out one by one.
+// Restricts a ring that is not yet enabled to the operations used here. A kernel rejects the whole
+// list if it does not know one number, so the newest registrations are dropped one by one.
 static void restrict_ring(int ring_fd) {
   struct io_uring_restriction list[1 + sizeof used_opcodes + sizeof used_registrations] = {0};
   unsigned count = 0;
@@ -97,8 +97,8 @@ int32_t cms_ring_create(uint32_t entries, uint32_t setup_flags, cms_ring **out) 
     cms_ring_destroy(ring);
     return status;
   }
-  // A registered ring descriptor saves a file look-up in every enter; where it is refused (before
-  // 5.18) all works without.
+  // A registered ring descriptor saves a file lookup in every enter. Kernels before 5.18 refuse it,
+  // and everything works without it.
   (void)io_uring_register_ring_fd(&ring->ring);
   *out = ring;
   return 0;
@@ -110,7 +110,7 @@ void cms_ring_destroy(cms_ring *ring) {
 }
 
 int32_t cms_ring_cancel_all(cms_ring *ring) {
-  // struct io_uring_sync_cancel_reg, newer than Debian 12's headers.
+  // struct io_uring_sync_cancel_reg is newer than Debian 12's headers.
   struct {
     uint64_t user_data;
     int32_t fd;
@@ -208,14 +208,14 @@ bool cms_ring_prepare_poll(cms_ring *ring, uint64_t user_data, int32_t fd) {
 bool cms_ring_prepare_poll_multishot(cms_ring *ring, uint64_t user_data, int32_t fd) {
   struct io_uring_sqe *entry = io_uring_get_sqe(&ring->ring);
   if (entry == NULL) return false;
-  // Edge-triggered: an eventfd that is never read then wakes once for each write.
+  // Edge-triggered, so an eventfd that is never read wakes the loop once for each write.
   io_uring_prep_poll_multishot(entry, fd, POLLIN | (1u << 31) /* EPOLLET */);
   io_uring_sqe_set_data64(entry, user_data);
   return true;
 }
 
 bool cms_ring_prepare_pause(cms_ring *ring, uint64_t user_data, uint32_t exponent) {
-  // The kernel reads the time when the entry is submitted.
+  // The kernel reads the timespec when the entry is submitted, so the array must outlive the call.
   static struct __kernel_timespec pauses[] = {
       {0, 1000000}, {0, 2000000}, {0, 4000000}, {0, 8000000}, {0, 16000000}, {0, 32000000},
   };

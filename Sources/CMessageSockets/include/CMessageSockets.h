@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The public face of the shim. No system header may be included from here: Swift's Glibc overlay
-// imports the same ones, and the two then clash in debug builds.
+// The umbrella header. Do not include system headers from here: Swift's Glibc overlay imports them
+// as well, and the two copies clash in debug builds.
 #ifndef CMESSAGESOCKETS_H
 #define CMESSAGESOCKETS_H
 

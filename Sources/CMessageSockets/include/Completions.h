@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// How a driver reports a completion, in io_uring's form; the epoll driver speaks it too.
-// CRing asserts that the numbers and layouts are io_uring's.
+// How a driver reports a completion. The format is io_uring's; the epoll driver produces it too.
+// CRing asserts that the numbers and layouts match io_uring's.
 #ifndef CMESSAGESOCKETS_COMPLETIONS_H
 #define CMESSAGESOCKETS_COMPLETIONS_H
 #include <stdint.h>
@@ -17,7 +17,7 @@ enum : uint32_t {
   cms_completion_socket_nonempty = 1u << 2, // IORING_CQE_F_SOCK_NONEMPTY
 };
 
-// What a multishot receive writes in front of name, control and payload (struct
+// The header that a multishot receive writes in front of name, control data and payload (struct
 // io_uring_recvmsg_out).
 typedef struct cms_received_header {
   uint32_t name_length;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Control-message arithmetic, and the numbers that Swift cannot see on Glibc or that Debian 12's
+// Control-message arithmetic, and constants that Swift cannot see on Glibc or that Debian 12's
 // headers lack.
 //
-// The numbers are Linux's; ControlMessages.c asserts at compile time that each equals the system
-// header's, where that has it.
+// The numbers are Linux's. Where the system header defines a constant, ControlMessages.c asserts at
+// compile time that the two are equal.
 #ifndef CMESSAGESOCKETS_CONTROL_MESSAGES_H
 #define CMESSAGESOCKETS_CONTROL_MESSAGES_H
 #include <stddef.h>
@@ -59,7 +59,7 @@ enum : int32_t {
   cms_ipv6_origdstaddr = 74,
 };
 
-// IPPROTO_TCP (TCP_CM_INQ is the same number)
+// IPPROTO_TCP (TCP_CM_INQ has the number of TCP_INQ)
 enum : int32_t {
   cms_tcp_inq = 36,
 };

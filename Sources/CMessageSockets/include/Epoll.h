@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// epoll, and the system calls of the epoll driver that must never block. Nothing here decides
-// anything. Results are a value, or -errno; EINTR is retried, except while waiting.
+// epoll, and those system calls of the epoll driver that must never block. Nothing here makes
+// decisions. Each function returns a value or -errno; EINTR is retried, except while waiting.
 #ifndef CMESSAGESOCKETS_EPOLL_H
 #define CMESSAGESOCKETS_EPOLL_H
 #include <stdbool.h>
@@ -23,20 +23,21 @@ enum : uint32_t {
 enum : uint32_t { cms_events_capacity = 256 };
 
 int32_t cms_epoll_create(void); // close-on-exec
-// Edge-triggered; the event brings `fd` back.
+// Edge-triggered. The event reports `fd`.
 int32_t cms_epoll_add(int32_t epoll, int32_t fd, uint32_t events);
 int32_t cms_epoll_modify(int32_t epoll, int32_t fd, uint32_t events);
 int32_t cms_epoll_remove(int32_t epoll, int32_t fd);
-// Waits until something happens, at most `timeout_ns` nanoseconds if that is not negative. How many
-// events were written (at most `cms_events_capacity`), or -errno (-EINTR: a signal).
+// Waits for events, at most `timeout_ns` nanoseconds unless that is negative. Returns how many
+// events were written (at most `cms_events_capacity`), or -errno (-EINTR after a signal).
 int32_t cms_epoll_wait(int32_t epoll, cms_event *events, uint32_t capacity, int64_t timeout_ns);
 
-// accept4(2) with SOCK_CLOEXEC. Blocks unless the listener is O_NONBLOCK or a connection waits.
+// accept4(2) with SOCK_CLOEXEC. Blocks if the listener is not O_NONBLOCK and no connection is
+// waiting.
 int32_t cms_accept(int32_t fd);
-// Whether something can be read or accepted now; false also where it cannot be told.
+// Whether something can be read or accepted now. Returns false if poll(2) fails.
 bool cms_is_readable(int32_t fd);
 
-// O_NONBLOCK is a flag of the open file: it holds in every process that has the file.
+// O_NONBLOCK is a flag of the open file description, so it applies to every process that shares it.
 int32_t cms_set_nonblocking(int32_t fd, bool enabled);
 bool cms_is_nonblocking(int32_t fd);
 

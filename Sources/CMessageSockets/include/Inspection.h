@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a descriptor leads to, learnt without waiting for a file system, a peer or a lock: fstat(2)
-// of a FUSE file waits for its server, F_GETPIPE_SZ for the writer of the pipe. Results are a
-// value, or -errno.
+// Inspects descriptors without waiting for a file system, a peer or a lock. (fstat(2) on a FUSE
+// file waits for its server, and F_GETPIPE_SZ for the pipe's writer.) Each function returns a value
+// or -errno.
 #ifndef CMESSAGESOCKETS_INSPECTION_H
 #define CMESSAGESOCKETS_INSPECTION_H
 #include <stdbool.h>
@@ -34,25 +34,26 @@ typedef struct cms_file_status {
 
 // F_GETFL.
 int32_t cms_status_flags(int32_t fd);
-// statx(2) with AT_STATX_DONT_SYNC, for the type alone: what the kernel knows, FUSE and network
-// file systems are not asked.
+// statx(2) with AT_STATX_DONT_SYNC, for the type and device only: returns what the kernel has
+// cached, without asking FUSE or a network file system.
 int32_t cms_file_status_cached(int32_t fd, cms_file_status *status);
-// F_GET_SEALS: -EINVAL for what is no memory file.
+// F_GET_SEALS; -EINVAL if the descriptor is not a memory file.
 int32_t cms_file_seals(int32_t fd);
-// readlink(2) of /proc/self/fd/N: how many bytes of `text` were filled.
+// readlink(2) on /proc/self/fd/N. Returns the number of bytes written to `text`.
 int32_t cms_descriptor_text(int32_t fd, char *text, uint32_t capacity);
-// Whether this process has a free descriptor: tries, and closes it again.
+// Whether this process can open another descriptor. It tries, and closes the new one again.
 bool cms_can_duplicate(int32_t fd);
 // The soft RLIMIT_NOFILE: how many descriptors this process may have open.
 uint64_t cms_descriptor_limit(void);
-// Sets it. The hard limit stays.
+// Sets the soft RLIMIT_NOFILE; the hard limit does not change.
 int32_t cms_set_descriptor_limit(uint64_t count);
-// What stands for users, or groups, that have no number in our user namespace: kernel.overflowuid,
-// kernel.overflowgid. If that cannot be read, as it was read last, or 65534.
+// The number that stands for users, or groups, without a number in our user namespace
+// (kernel.overflowuid, kernel.overflowgid). If it cannot be read, the last value that was read,
+// or 65534.
 uint32_t cms_overflow_user(void);
 uint32_t cms_overflow_group(void);
-// A line of /proc/self/fdinfo/N, for a pidfd: its process, -1 when that has ended and was waited
-// for, 0 when it is in no namespace of ours. -ENOENT: no pidfd.
+// The process of a pidfd, from /proc/self/fdinfo/N: -1 if the process has ended and been waited
+// for, 0 if it is in no namespace of ours. Returns -ENOENT if `fd` is not a pidfd.
 int32_t cms_process_of_pidfd(int32_t fd, int32_t *process);
 
 #endif

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // struct msghdr and struct iovec with fixed-width fields. Their layout equals the system's
-// (asserted in MessageHeader.c), so that Swift can fill them in place without importing
-// <sys/socket.h>.
+// (asserted in MessageHeader.c), so Swift can fill them in place without importing <sys/socket.h>.
 #ifndef CMESSAGESOCKETS_MESSAGE_HEADER_H
 #define CMESSAGESOCKETS_MESSAGE_HEADER_H
 #include <stddef.h>
@@ -22,8 +21,8 @@ typedef struct cms_msghdr {
   int32_t flags;
 } cms_msghdr;
 
-// The system calls of the epoll driver and of the blocking form: bytes transferred, or -errno.
-// EINTR is retried.
+// sendmsg(2) and recvmsg(2), for the epoll driver and the blocking form. They return the bytes
+// transferred or -errno; EINTR is retried.
 int64_t cms_sendmsg(int32_t fd, const cms_msghdr *header, int32_t flags);
 int64_t cms_recvmsg(int32_t fd, cms_msghdr *header, int32_t flags);
 

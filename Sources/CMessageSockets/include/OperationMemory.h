@@ -6,13 +6,13 @@
 
 enum { cms_inline_vectors = 8 };
 
-// What one operation needs at an address that never changes, in one piece: the kernel's part first,
-// in the order in which it is looked at.
+// The memory that one operation needs at a fixed address, in one allocation. The kernel's part
+// comes first, in the order in which the kernel reads it.
 typedef struct cms_operation_memory {
   cms_msghdr header;
   cms_iovec vectors[cms_inline_vectors];
   cms_cancellation_handler cancellation_handler;
-  // Room for an address, once the first was needed: most operations have none.
+  // Room for an address, allocated when an address is first needed; most operations have none.
   void *_Nullable name;
 } cms_operation_memory;
 

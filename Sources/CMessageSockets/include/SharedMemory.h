@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Memory files: memfd_create(2), seals, mappings. All descriptors are created close-on-exec.
-// Nothing here decides anything. Results are a value, or -errno; EINTR is retried.
+// Nothing here makes decisions. Each function returns a value or -errno; EINTR is retried.
 #ifndef CMESSAGESOCKETS_SHARED_MEMORY_H
 #define CMESSAGESOCKETS_SHARED_MEMORY_H
 #include <stdbool.h>
@@ -24,10 +24,10 @@ enum : uint32_t {
   cms_memory_huge_1gb = 30u << 26, // MFD_HUGE_1GB
 };
 
-// How long the name of a memory file may be, without its end (NAME_MAX less "memfd:").
+// The longest name of a memory file, without the NUL (NAME_MAX less "memfd:").
 enum { cms_memory_name_limit = 249 };
 
-// What fstatfs(2) calls the file system of huge pages.
+// The file system type that fstatfs(2) reports for huge pages.
 enum : int64_t { cms_file_system_huge = 0x958458f6 }; // HUGETLBFS_MAGIC
 
 enum : int32_t {
@@ -39,10 +39,10 @@ enum : int32_t {
 int32_t cms_memory_create(const char *name, uint32_t flags);
 int32_t cms_memory_add_seals(int32_t fd, int32_t seals);
 int64_t cms_file_size(int32_t fd);
-// The kind of file system, as statfs(2) numbers them.
+// The file system type, as fstatfs(2) reports it.
 int64_t cms_file_system(int32_t fd);
 int32_t cms_file_truncate(int32_t fd, int64_t size);
-// fallocate(2): takes the memory now.
+// fallocate(2): allocates the memory now.
 int32_t cms_file_reserve(int32_t fd, int64_t size);
 // pread(2).
 int64_t cms_file_read(int32_t fd, void *bytes, size_t count, int64_t offset);

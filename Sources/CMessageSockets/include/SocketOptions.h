@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Numbers of socket options that are not control messages too (those are in ControlMessages.h).
-// The numbers are those of x86-64, arm64 and most other architectures; SocketOptions.c asserts each
-// against the system's header, where that has it.
+// Numbers of socket options that have no control message (ControlMessages.h has the others). They
+// are the numbers of x86-64, arm64 and most other architectures. SocketOptions.c asserts each
+// against the system's header where that defines it.
 #ifndef CMESSAGESOCKETS_SOCKET_OPTIONS_H
 #define CMESSAGESOCKETS_SOCKET_OPTIONS_H
 #include <stdint.h>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Sockets, wake-up and readiness descriptors. All descriptors are created close-on-exec. Results
-// are a value, or -errno.
+// Sockets and wake-up descriptors. All descriptors are created close-on-exec. Each function returns
+// a value or -errno.
 #ifndef CMESSAGESOCKETS_SOCKETS_H
 #define CMESSAGESOCKETS_SOCKETS_H
 #include <stdbool.h>
@@ -39,8 +39,8 @@ enum : int32_t { cms_open_path = 0x200000 };
 int32_t cms_socket(int32_t family, int32_t type);
 int32_t cms_unix_socketpair(int32_t type, int32_t *first, int32_t *second);
 int32_t cms_bind(int32_t fd, const void *name, uint32_t name_length);
-// connect(2). Blocks unless the socket is O_NONBLOCK. EINTR is not retried: the connection goes on
-// being made.
+// connect(2). Blocks unless the socket is O_NONBLOCK. EINTR is not retried, because the kernel
+// keeps establishing the connection.
 int32_t cms_connect(int32_t fd, const void *name, uint32_t name_length);
 int32_t cms_listen(int32_t fd, int32_t backlog);
 int32_t cms_shutdown(int32_t fd, bool read, bool write);
@@ -50,7 +50,7 @@ int32_t cms_peer_name(int32_t fd, void *name, uint32_t *name_length);
 int32_t cms_get_option(int32_t fd, int32_t level, int32_t name, void *value, uint32_t *length);
 int32_t cms_set_option(int32_t fd, int32_t level, int32_t name, const void *value, uint32_t length);
 int32_t cms_set_close_on_exec(int32_t fd);
-// A copy of the descriptor, close-on-exec.
+// Duplicates the descriptor; the copy is close-on-exec.
 int32_t cms_duplicate(int32_t fd);
 int32_t cms_close(int32_t fd);
 uint32_t cms_effective_user(void); // geteuid(2)
@@ -58,7 +58,7 @@ uint32_t cms_effective_user(void); // geteuid(2)
 // An eventfd(2): close-on-exec, non-blocking.
 int32_t cms_eventfd(void);
 int32_t cms_eventfd_signal(int32_t fd);
-// Waits for a signal, at most so many milliseconds (-1: without limit), and takes it.
+// Waits for a signal, at most `timeout_ms` milliseconds (-1: without limit), and consumes it.
 void cms_eventfd_wait(int32_t fd, int32_t timeout_ms);
 
 #endif

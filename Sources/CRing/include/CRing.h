@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The only target that needs liburing.
 //
-// One io_uring behind an opaque handle: set-up, submission entries, enter, completions. Nothing
-// here decides anything: the caller says which flags, when to enter, and what a completion means.
-// Results are a value, or -errno.
+// One io_uring behind an opaque handle: setup, submission entries, enter, completions. Nothing here
+// makes decisions: the caller chooses the flags, when to enter, and what a completion means. Each
+// function returns a value or -errno.
 #ifndef CRING_H
 #define CRING_H
 #include <stdbool.h>
@@ -37,55 +37,58 @@ enum : uint8_t {
   cms_opcode_accept = 13,
   cms_opcode_async_cancel = 14,
   cms_opcode_connect = 16,
-  cms_opcode_send_zc = 47, // Linux 6.0, as multishot receives are, which cannot be asked for
+  cms_opcode_send_zc = 47, // Linux 6.0, which also brought multishot receives
 };
 
-// Set-up and exit. The ring must be created, entered and destroyed by one thread. 0 or -errno. The
-// ring is restricted to the requests and registrations of this file (IORING_REGISTER_RESTRICTIONS,
-// 5.10): the kernel answers others with EACCES.
+// Setup and exit. One thread must create, enter and destroy the ring. Returns 0 or -errno. The ring
+// is restricted to the requests and registrations that Ring.c uses (IORING_REGISTER_RESTRICTIONS,
+// 5.10); the kernel answers all others with EACCES.
 int32_t cms_ring_create(uint32_t entries, uint32_t setup_flags, cms_ring **ring);
 void cms_ring_destroy(cms_ring *ring);
-// Cancels every request without io_uring_enter (IORING_REGISTER_SYNC_CANCEL, Linux 6.0): from then
-// on none reads or writes memory. 0 or -errno.
+// Cancels every request without io_uring_enter (IORING_REGISTER_SYNC_CANCEL, Linux 6.0). After
+// that, no request reads or writes memory. Returns 0 or -errno.
 int32_t cms_ring_cancel_all(cms_ring *ring);
-// Whether the kernel carries out requests in io_uring_enter only (IORING_SETUP_DEFER_TASKRUN).
+// Whether the kernel performs requests only inside io_uring_enter (IORING_SETUP_DEFER_TASKRUN).
 bool cms_ring_works_in_enter_only(const cms_ring *ring);
 uint32_t cms_ring_feature_bits(const cms_ring *ring);
-// Which opcodes below 64 the kernel has, a bit for each. 0 or -errno.
+// Sets a bit in `opcodes` for each opcode below 64 that the kernel supports. Returns 0 or -errno.
 int32_t cms_ring_opcodes(cms_ring *ring, uint64_t *opcodes);
 
-// Whether submission entries wait for the next enter.
+// Whether there are submission entries that the next enter will submit.
 bool cms_ring_has_requests(const cms_ring *ring);
 
-// Submission entries. Each returns false if the submission queue is full: enter, then try again.
+// Submission entries. Each function returns false if the submission queue is full; enter, then try
+// again.
 bool cms_ring_prepare_sendmsg(cms_ring *ring, uint64_t user_data, int32_t fd,
                               const cms_msghdr *header, uint32_t flags);
-// `poll_first`: waits for data before it tries to receive (IORING_RECVSEND_POLL_FIRST, 5.19).
+// `poll_first` makes the kernel wait for data before it first tries to receive
+// (IORING_RECVSEND_POLL_FIRST, 5.19).
 bool cms_ring_prepare_recvmsg(cms_ring *ring, uint64_t user_data, int32_t fd, cms_msghdr *header,
                               uint32_t flags, bool poll_first);
-// Multishot: a completion for each message, its bytes in a buffer of `group`. Needs Linux 6.0.
+// Multishot: one completion per message, with its bytes in a buffer of `group`. Linux 6.0.
 bool cms_ring_prepare_recvmsg_multishot(cms_ring *ring, uint64_t user_data, int32_t fd,
                                         cms_msghdr *header, uint32_t flags, uint16_t group);
-// Without waiting, -EAGAIN says that there is none; before Linux 6.10, -EINVAL says nothing.
+// With `without_waiting`, completes with -EAGAIN if no connection is waiting. Before Linux 6.10 it
+// completes with -EINVAL, which says nothing about connections.
 bool cms_ring_prepare_accept(cms_ring *ring, uint64_t user_data, int32_t fd, bool without_waiting);
 bool cms_ring_prepare_connect(cms_ring *ring, uint64_t user_data, int32_t fd, const void *name,
                               uint32_t name_length);
-// Completes when there is something to receive, or nothing more will come.
+// Completes when there is something to receive, or when nothing more will come.
 bool cms_ring_prepare_poll(cms_ring *ring, uint64_t user_data, int32_t fd);
 bool cms_ring_prepare_poll_multishot(cms_ring *ring, uint64_t user_data, int32_t fd);
-// Completes with -ETIME after 2 to the power of `exponent` milliseconds, 0 to 5.
+// Completes with -ETIME after 2 to the power of `exponent` milliseconds; `exponent` is 0 to 5.
 bool cms_ring_prepare_pause(cms_ring *ring, uint64_t user_data, uint32_t exponent);
 bool cms_ring_prepare_cancel(cms_ring *ring, uint64_t user_data, uint64_t target);
 
 // One io_uring_enter: submits everything, runs deferred work, and waits for `wait_count`
-// completions, at most `timeout_ns` nanoseconds if that is not negative. The number submitted, or
-// -errno (-ETIME: the time ran out).
+// completions, at most `timeout_ns` nanoseconds unless that is negative. Returns the number of
+// submitted entries or -errno (-ETIME after a timeout).
 int32_t cms_ring_enter(cms_ring *ring, uint32_t wait_count, int64_t timeout_ns);
-// Copies out at most `capacity` completions and frees their places in the completion queue.
+// Copies up to `capacity` completions and frees their entries in the completion queue.
 uint32_t cms_ring_reap(cms_ring *ring, cms_completion *completions, uint32_t capacity);
 
-// A ring of buffers that the kernel picks from (io_uring_register_buf_ring, Linux 5.19). `entries`
-// must be a power of two, at most 32,768.
+// A ring of buffers from which the kernel picks one per message (io_uring_register_buf_ring, Linux
+// 5.19). `entries` must be a power of two, at most 32,768.
 typedef struct cms_buffer_ring cms_buffer_ring;
 int32_t cms_buffer_ring_create(cms_ring *ring, uint16_t group, uint32_t entries,
                                cms_buffer_ring **buffers);

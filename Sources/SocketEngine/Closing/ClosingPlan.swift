@@ -2,22 +2,21 @@
 internal import DequeModule
 internal import Synchronization
 
-/// Descriptors on their way to be closed that may hold up each other, but no others: those that a
-/// peer's messages have brought, or the connections of one listener. The ``ClosingService`` closes
-/// them.
+/// Descriptors waiting to be closed that may delay each other but no others: those from one peer's
+/// messages, or the connections of one listener. The ``ClosingService`` closes them.
 ///
-/// `@unchecked Sendable`: what changes is guarded by the service's lock, but for the count, which
-/// is atomic.
+/// `@unchecked Sendable`: the service's lock guards all mutable state except the count, which is
+/// atomic.
 package final class ClosingQueue: @unchecked Sendable {
   let group: ClosingGroup
-  /// Whether one is closed after the other, so that all of them together hold up one thread at
-  /// most.
+  /// Whether the descriptors are closed one after the other, so that together they block at most
+  /// one thread.
   let isSerial: Bool
   private let unclosed = Atomic(0)
 
   fileprivate var entries: Deque<ClosingPlan.Entry> = []
   fileprivate var beingClosed = 0
-  /// Whether it stands in its group's list.
+  /// Whether the queue is in its group's list.
   fileprivate var isListed = false
 
   package init(group: ClosingGroup = ClosingGroup(), isSerial: Bool = false) {
@@ -25,8 +24,8 @@ package final class ClosingQueue: @unchecked Sendable {
     self.isSerial = isSerial
   }
 
-  /// How many descriptors have not been closed yet, those that a thread is closing included. From
-  /// any thread.
+  /// How many descriptors have not been closed yet, including those being closed. Callable from any
+  /// thread.
   package var count: Int { unclosed.load(ordering: .acquiring) }
 
   func noteAdded(_ count: Int) { unclosed.add(count, ordering: .acquiringAndReleasing) }
@@ -35,14 +34,14 @@ package final class ClosingQueue: @unchecked Sendable {
   fileprivate var canGoOn: Bool { !entries.isEmpty && (!isSerial || beingClosed == 0) }
 }
 
-/// The queues of all peers that one source lets in, a listener for example, which share its part of
-/// the threads.
+/// The queues of all peers that one source admits, for example a listener. They share the source's
+/// part of the threads.
 ///
 /// `@unchecked Sendable`: guarded by the service's lock.
 package final class ClosingGroup: @unchecked Sendable {
   fileprivate var ready: Deque<ClosingQueue> = []
   fileprivate var beingClosed = 0
-  /// Whether it stands in the plan's list.
+  /// Whether the group is in the plan's list.
   fileprivate var isListed = false
 
   package init() {}
@@ -50,12 +49,13 @@ package final class ClosingGroup: @unchecked Sendable {
 
 /// Decides what is closed next; touches no descriptor and no thread.
 ///
-/// Groups take turns, and so do a group's queues, with one descriptor each. A group may have as
-/// many threads as are then still free for the others: one that blocks all it can get has half of
-/// them, a second one half of the rest, and so on.
+/// Groups take turns, and so do the queues of a group, with one descriptor each. A group gets a
+/// thread only while it occupies fewer threads than are free. So a group that blocks all threads it
+/// can get has half of them, a second one half of the rest, and so on.
 struct ClosingPlan {
   struct Entry: Sendable {
-    /// Owned by the entry, from the queue's `close` until the service's thread has closed it.
+    /// The entry owns the descriptor, from the queue's `close` until a thread of the service has
+    /// closed it.
     let number: Int32
     let whenClosed: (@Sendable () -> Void)?
   }
@@ -66,7 +66,7 @@ struct ClosingPlan {
   }
 
   let maximumThreads: Int
-  /// How many descriptors are being closed; each holds up a thread meanwhile.
+  /// How many descriptors are being closed; each occupies a thread.
   private(set) var beingClosed = 0
   private var groups: Deque<ClosingGroup> = []
 
@@ -80,7 +80,7 @@ struct ClosingPlan {
   /// Whether ``next()`` has something to do.
   var hasWork: Bool { groups.contains { mayGoOn($0) } }
 
-  /// Takes the next descriptor, which its queue counts as being closed until ``finish(_:)``.
+  /// Takes the next descriptor. Its queue counts it as being closed until ``finish(_:)``.
   mutating func next() -> Step? {
     for _ in 0..<groups.count {
       let group = groups.popFirst()!

@@ -4,22 +4,22 @@ internal import CMessageSockets
 internal import Synchronization
 internal import SystemPackage
 
-/// The threads of the process that close what peers have sent, because close(2) may wait for
-/// whatever is behind a descriptor: the server of a FUSE file, a socket that lingers, a network
-/// file system. (Docs/Decisions/0014)
+/// The threads of the process that close descriptors from peers, because close(2) may wait for what
+/// is behind a descriptor: the server of a FUSE file, a lingering socket, a network file system.
+/// (Docs/Decisions/0014)
 /// ```
 /// queues ──next──▶ workers ──▶ close(2)
 ///           ▲
 ///         watch: starts a worker when nothing gets closed although something could be
 /// ```
-/// Handing descriptors over costs a lock, and where a thread sleeps, waking it. Only the watch
-/// starts workers; it is started with the first descriptor, and stays. If it cannot be started,
-/// descriptors stay in their queues, which are bounded, and loops try again in their turns: they
-/// never close such descriptors themselves.
+/// Handing descriptors over costs a lock, and a wake-up if a thread is asleep. Only the watch
+/// starts workers; it is started with the first descriptor and never ends. If it cannot be started,
+/// descriptors stay in their queues, which are bounded, and loops try again in their turns: a loop
+/// never closes such descriptors itself.
 package final class ClosingService: Sendable {
   package static let shared = ClosingService()
 
-  /// Descriptors that cannot be closed hold up a thread each, and no more than these.
+  /// The maximum number of threads. Each descriptor whose close(2) blocks occupies one.
   package static let maximumThreads = 64
 
   private enum Watch { case missing, starting, asleep, awake }
@@ -27,17 +27,17 @@ package final class ClosingService: Sendable {
   private struct State {
     var plan = ClosingPlan(maximumThreads: ClosingService.maximumThreads)
     var workers = 0
-    /// Workers that wait for something to do, and how many of them have been woken and have not
+    /// Workers that wait for something to do, and how many of them have been woken but have not
     /// noticed yet.
     var idle = 0
     var woken = 0
     var watch = Watch.missing
-    /// When a thread may be asked for again.
+    /// The earliest time to try again to start a thread.
     var nextStart = LoopTime(after: .zero)
-    /// Counts what has been closed.
+    /// How many descriptors have been closed.
     var closed: UInt64 = 0
 
-    /// What to do about work that nobody looks at yet.
+    /// Decides which thread to wake or start for work that no thread has taken yet.
     mutating func wakeSomebody() -> WakeUp {
       guard plan.hasWork else { return .nobody }
       if idle > woken {
@@ -58,9 +58,9 @@ package final class ClosingService: Sendable {
       }
     }
 
-    /// What the watch does next.
+    /// Decides what the watch does next.
     ///
-    /// - Parameter seen: what had been closed when it looked last.
+    /// - Parameter seen: the value of `closed` when the watch last looked.
     mutating func watchStep(after seen: UInt64?) -> WatchStep {
       guard plan.hasWork else {
         watch = .asleep
@@ -70,7 +70,7 @@ package final class ClosingService: Sendable {
         woken += 1
         return .wakeWorker
       }
-      // Those that are there get on.
+      // The existing workers make progress.
       if workers > 0, seen != closed { return .pause }
       workers += 1
       return .startWorker
@@ -91,7 +91,7 @@ package final class ClosingService: Sendable {
   private static let idleMilliseconds: UInt32 = 5000
   /// How long the watch waits for something to get closed before it starts another worker.
   private static let patienceMilliseconds: UInt32 = 5
-  /// How long to wait before a thread is asked for again that could not be had.
+  /// How long to wait before trying again to start a thread, after a failure.
   static let startInterval = Duration.milliseconds(100)
 
   private init() {}
@@ -135,8 +135,8 @@ package final class ClosingService: Sendable {
     unclosed.add(count, ordering: .acquiringAndReleasing)
   }
 
-  /// For a loop that is about to sleep: starts the watch if that could not be done before. Whether
-  /// to come back soon.
+  /// For a loop that is about to sleep: starts the watch if that was not possible before. Returns
+  /// whether the loop must ask again soon.
   func mustBeAskedAgain() -> Bool {
     guard lacksWatch.load(ordering: .relaxed) else { return false }
     perform(state.withLock { $0.wakeSomebody() })
@@ -164,7 +164,7 @@ package final class ClosingService: Sendable {
       let run: @Sendable () -> Void
       init(_ run: @escaping @Sendable () -> Void) { self.run = run }
     }
-    // SAFETY: the new thread takes this reference over and releases it; if there is none, it is
+    // SAFETY: the new thread takes over this reference and releases it; if no thread starts, it is
     // released here.
     let context = unsafe Unmanaged.passRetained(Start { body(self) })
     let status = unsafe cms_thread_start(
@@ -207,8 +207,9 @@ package final class ClosingService: Sendable {
     }
   }
 
-  /// No thread is left: the watch closes what there is itself, and another one is started when that
-  /// can be done. Whether it is to watch again.
+  /// Called when a worker is needed and cannot be started: the watch closes the pending
+  /// descriptors itself, and another watch is started when that is possible. Returns whether this
+  /// thread continues as the watch.
   private func workForNow() -> Bool {
     state.withLock {
       $0.watch = .missing
@@ -239,7 +240,7 @@ package final class ClosingService: Sendable {
     }
   }
 
-  /// The next step; nil if there is none. What has been closed before is noted on the way.
+  /// Records what was closed before, and returns the next step; nil if there is none.
   private func takeStep(after finished: inout ClosingPlan.Step?, orBecomeIdle: Bool = false)
     -> ClosingPlan.Step?
   {
@@ -253,7 +254,7 @@ package final class ClosingService: Sendable {
         if orBecomeIdle { state.idle += 1 }
         return (nil, WakeUp.nobody) as (ClosingPlan.Step?, WakeUp)
       }
-      // This one may be held up: others look after the rest.
+      // Closing this one may block, so another thread looks after the rest.
       return (step, state.wakeSomebody())
     }
     perform(wakeUp)
@@ -261,7 +262,7 @@ package final class ClosingService: Sendable {
   }
 
   private func close(_ step: ClosingPlan.Step, noting finished: inout ClosingPlan.Step?) {
-    // The entry has owned it; here it ends.
+    // The entry has owned the descriptor; closing it here ends that ownership.
     let descriptor = OwnedFd(adopting: FileDescriptor(rawValue: step.entry.number))
     _ = consume descriptor
     step.queue.noteClosed()
@@ -270,11 +271,11 @@ package final class ClosingService: Sendable {
     finished = step
   }
 
-  /// False if nothing came for long: then the worker is to end.
+  /// Waits for work. Returns false if none came for a long time and the worker must end.
   private func waitForWork() -> Bool {
     if !workerGate.wait(milliseconds: Self.idleMilliseconds) {
       let ends = state.withLock { state in
-        // Each of those that were woken finds the gate open.
+        // Each worker that was woken finds the gate open.
         guard state.idle > state.woken else { return false }
         state.idle -= 1
         state.workers -= 1
@@ -292,7 +293,7 @@ package final class ClosingService: Sendable {
 }
 
 /// A counting gate between threads. `@unchecked Sendable`: a semaphore is made for that. Never
-/// freed: the service is the process's.
+/// freed in practice: the service lives as long as the process.
 @safe
 private final class Gate: @unchecked Sendable {
   private let gate: OpaquePointer
@@ -306,43 +307,44 @@ private final class Gate: @unchecked Sendable {
 
   func open() { unsafe cms_gate_open(gate) }
   func wait() { unsafe cms_gate_wait(gate) }
-  /// False if the time ran out.
+  /// Returns false if the time ran out.
   func wait(milliseconds: UInt32) -> Bool { unsafe cms_gate_wait_for(gate, milliseconds) }
 }
 
 extension ClosingQueue {
   /// For sockets that belong to no listener.
   package static let alone = ClosingQueue()
-  /// For what the program has taken.
+  /// For descriptors that the program has taken.
   package static let program = ClosingQueue()
 
-  /// Takes all of `descriptors`, and returns at once.
+  /// Takes all of `descriptors` and returns immediately.
   package func close(_ descriptors: inout OwnedFds) {
     ClosingService.shared.add(&descriptors, to: self)
   }
 
-  /// Takes one. `whenClosed` is called by the thread that has closed it.
+  /// Takes one descriptor. The thread that has closed it calls `whenClosed`.
   package func close(_ descriptor: consuming OwnedFd, whenClosed: (@Sendable () -> Void)? = nil) {
     ClosingService.shared.add(descriptor, to: self, whenClosed: whenClosed)
   }
 }
 
-/// How many descriptors may wait to be closed: parts of what the process may have open (the soft
-/// `RLIMIT_NOFILE`, as it stands when it is asked), so that peers cannot use up the rest.
+/// How many descriptors may wait to be closed. The bounds are fractions of the soft
+/// `RLIMIT_NOFILE`, read at each call, so that peers cannot use up the remaining descriptors.
 package enum ClosingLimits {
   /// Of one peer's messages, before its receives throw.
   package static func forPeer(of limit: Int) -> Int { bound(limit / 4, 1024) }
-  /// Connections of a listener that have ended, before it accepts no more.
+  /// The bound for a listener's connections that have ended; beyond it the listener accepts no
+  /// more.
   package static func forConnections(of limit: Int) -> Int { bound(limit / 8, 1024) }
-  /// Connections that a listener has refused, before it accepts no more.
+  /// The bound for connections that a listener has refused; beyond it the listener accepts no more.
   package static func forRefused(of limit: Int) -> Int { bound(limit / 8, 64) }
-  /// Of the whole process.
+  /// The bound for the whole process.
   package static func forProcess(of limit: Int) -> Int { max(1, limit / 2) }
 
   private static func bound(_ part: Int, _ maximum: Int) -> Int { min(max(1, part), maximum) }
 
-  /// Whether a queue of `count` descriptors is to get no more. None may have more than is then left
-  /// of the process's share for the others.
+  /// Whether a queue of `count` descriptors must not grow. No queue may hold more than it leaves of
+  /// the process's share for the others.
   static func isFull(_ count: Int, bound: Int, total: Int, limit: Int) -> Bool {
     count >= min(bound, max(0, forProcess(of: limit) - total))
   }
@@ -351,10 +353,10 @@ package enum ClosingLimits {
 }
 
 extension ClosingQueue {
-  /// Whether there are so many descriptors that its peer is to be kept from sending more.
+  /// Whether the queue is so full that its peer must be kept from sending more.
   package func isFull(bound: (_ descriptorLimit: Int) -> Int) -> Bool {
     let total = ClosingService.shared.count
-    // Almost always, and without a system call.
+    // This is almost always the case, and needs no system call.
     if total == 0 { return false }
     let limit = ClosingLimits.descriptorLimit
     return ClosingLimits.isFull(count, bound: bound(limit), total: total, limit: limit)
@@ -362,13 +364,14 @@ extension ClosingQueue {
 }
 
 extension OwnedFd {
-  /// Closes on another thread, and returns at once: for a descriptor of a peer that is not trusted,
-  /// which close(2) may keep waiting, on a loop's thread. Errors are ignored.
+  /// Closes the descriptor on another thread and returns immediately. Use it for descriptors from
+  /// peers that are not trusted, because close(2) on one may block, and with it a loop's thread.
+  /// Errors are ignored.
   public consuming func closeInBackground() { ClosingQueue.program.close(self) }
 }
 
 extension OwnedFds {
-  /// Closes all that are left on another thread, and returns at once; see
+  /// Closes all remaining descriptors on another thread and returns immediately; see
   /// ``OwnedFd/closeInBackground()``.
   public consuming func closeInBackground() { ClosingQueue.program.close(&self) }
 }

@@ -4,49 +4,54 @@ internal import SystemPackage
 
 /// How the loop's turn should wait in the kernel.
 enum Wait: Sendable, Equatable {
-  /// Submit and collect, but come back at once.
+  /// Submit and collect completions without waiting.
   case none
-  /// Until something completes or the loop is woken.
+  /// Wait until something completes or the loop is woken.
   case indefinitely
-  /// The same, at most this many nanoseconds.
+  /// Wait like `indefinitely`, but at most this many nanoseconds.
   case nanoseconds(Int64)
 }
 
-/// The thin shell between operations and the kernel. Two of them run for real: `RingDriver` on
-/// io_uring, `EpollDriver` on epoll.
+/// The interface between operations and the kernel. Two drivers exist outside tests: `RingDriver`
+/// on io_uring and `EpollDriver` on epoll.
 ///
-/// A driver is created, used and closed on its loop's thread. For each operation that was started
-/// it delivers completions, of which the last lacks `cms_completion_more`; that one comes exactly
-/// once, also for an operation that was cancelled.
+/// A driver is created, used and closed on its loop's thread. For each started operation it
+/// delivers completions, of which only the last lacks `cms_completion_more`. That final completion
+/// comes exactly once, even if the operation was cancelled.
 protocol Driver: AnyObject {
   /// Hands the operation to the kernel, now or in the next ``turn(_:)``.
   func start(_ operation: Operation)
-  /// Sends without the queue of requests, if the kernel takes the message right away: bytes, or a
-  /// negative errno, as a completion says it. Nil: ``start(_:)`` it.
+  /// Sends without a submission entry if the kernel takes the message immediately. Returns the
+  /// number of bytes or a negative errno, as a completion would. Nil means that the caller must
+  /// ``start(_:)`` the operation.
   func sendDirectly(_ operation: Operation) -> Int32?
-  /// Asks for the operation's early end. Its final completion says who won.
+  /// Asks the kernel to end the operation early. The final completion tells whether it was
+  /// cancelled.
   func cancel(_ operation: Operation)
-  /// Submits what was started, and waits as told. Completions are collected with ``reap(into:)``.
+  /// Submits the started operations, and waits as requested. ``reap(into:)`` collects the
+  /// completions.
   ///
-  /// What the kernel says if it will never let the driver do that again; else nil.
+  /// Returns the kernel's error if the driver can never do a turn again; otherwise nil.
   func turn(_ wait: Wait) -> Errno?
-  /// Whether a turn costs one system call, whatever it submits. Then a request that nobody else
-  /// would share it with may as well be submitted at once.
+  /// Whether a turn costs one system call however much it submits. If so, submitting a request
+  /// immediately costs nothing extra when no other request would share the call.
   var submitsByOneCall: Bool { get }
-  /// Whether a cancelled accept may keep the news of a connection from others who wait for one.
+  /// Whether a cancelled accept can swallow the wake-up of a connection, so that other waiters miss
+  /// it.
   var losesWakeUps: Bool { get }
-  /// Moves completions out, at most as many as there is room for; 0 when there are no more for now.
+  /// Moves completions to the buffer, at most as many as fit. Returns 0 when there are no more for
+  /// now.
   func reap(into completions: UnsafeMutableBufferPointer<cms_completion>) -> Int
-  /// Where multishot receives put their messages; nil if this driver, or this kernel, has none of
-  /// them.
+  /// The buffers for multishot receives; nil if this driver or this kernel has no multishot
+  /// receives.
   var receiveBuffers: ReceiveBuffers? { get }
-  /// The loop has called shutdown(2) on a socket of its own: what waits on it may have come to its
-  /// end.
+  /// Tells the driver that the loop has called shutdown(2) on one of its sockets. Operations that
+  /// wait on the socket may now be able to finish.
   func socketWasShutDown(_ number: Int32)
-  /// Lets go of the kernel's side. All operations have had their final completion.
+  /// Releases the kernel's resources. All operations have had their final completion.
   func close()
-  /// The same after a ``turn(_:)`` that was refused, with operations under way: when this returns
-  /// the kernel reads and writes no memory of theirs any more.
+  /// Closes the driver after a failed ``turn(_:)``, while operations are in progress. When this
+  /// returns, the kernel no longer reads or writes their memory.
   func closeAfterFailure()
 
   var counters: DriverCounters { get }

@@ -8,23 +8,21 @@ internal import Synchronization
   internal import Musl
 #endif
 
-/// Which driver a loop gets. The configuration decides; if it leaves it open, the environment; if
-/// that does too, a probe.
+/// Decides which driver a loop gets. The configuration decides; if it leaves the choice open, the
+/// environment does; if that does too, a probe.
 enum DriverSelection {
-  /// What the probe found, for good: once for the whole process.
+  /// The result of the probe, remembered for the whole process.
   private enum ProbeResult {
     case unknown
-    /// A descriptor came through. Nil until a trial has said what a ring tells about streams.
+    /// A descriptor came through the ring. The traits are nil until a trial has found out what a
+    /// ring reports about streams.
     case works(StreamTraits?)
     case refused(IOLoop.Driver.Reason)
   }
 
   private static let probeResult = Mutex(ProbeResult.unknown)
 
-  /// Opens a driver on its loop's thread. Without a ring call if the choice is `epoll`.
-  ///
-  /// - Throws: ``SocketError``: `invalidConfiguration`, `ioUringUnavailable`, `outOfDescriptors`,
-  ///   `outOfMemory`.
+  /// Opens a driver on its loop's thread. Makes no io_uring call if the choice is `epoll`.
   static func open(
     _ configuration: IOLoop.Configuration, inbox: Inbox
   ) throws(SocketError) -> (driver: any Driver, description: IOLoop.Driver) {
@@ -48,20 +46,21 @@ enum DriverSelection {
     }
   }
 
-  /// A ring that had worked was refused: the next one proves itself again.
+  /// Notes that a working ring was refused later; the next ring must pass the probe again.
   static func ringWasRefused() {
     probeResult.withLock { if case .works = $0 { $0 = .unknown } }
   }
 
-  /// A ring for this loop; the first of a process proves itself. The probe uses the loop's own
-  /// ring: a second one would count against the locked memory, for a while even after its end.
+  /// Opens a ring for this loop; the first ring of a process must pass the probe. The probe uses
+  /// the loop's own ring, because a second ring would count against the locked memory even for a
+  /// while after it is closed.
   private static func openRing(
     _ configuration: IOLoop.Configuration, _ limit: AheadLimit, wakeNumber: Int32
   ) throws(RingUnavailable) -> RingDriver {
     if case .refused(let reason) = probeResult.withLock({ $0 }) { throw RingUnavailable(reason) }
     do throws(RingUnavailable) {
-      // SAFETY: the ring is this thread's alone; the driver takes it over, and whatever throws
-      // destroys it.
+      // SAFETY: this thread alone uses the ring; either the driver takes it over, or the catch
+      // block destroys it.
       let ring = unsafe try RingSetup.open(entries: UInt32(configuration.ringEntries))
       do throws(RingUnavailable) {
         let traits = unsafe try prove(ring)
@@ -79,7 +78,7 @@ enum DriverSelection {
     }
   }
 
-  /// What this ring, which carries descriptors, tells about streams.
+  /// Returns what this ring reports about streams, after making sure that it carries descriptors.
   private static func prove(_ ring: OpaquePointer) throws(RingUnavailable) -> StreamTraits {
     switch probeResult.withLock({ $0 }) {
     case .works(let traits?): return traits
@@ -88,23 +87,23 @@ enum DriverSelection {
     }
     let traits = unsafe try StreamTrial.run(on: ring)
     probeResult.withLock { $0 = .works(traits) }
-    // Where a shortage has kept the trial from an answer, the next loop asks again.
+    // If a shortage has kept the trial from an answer, the next loop tries again.
     return traits ?? StreamTraits(reportsEnd: false, reportsRest: false)
   }
 }
 
-/// The environment's say in the choice of the driver.
+/// How the environment influences the choice of the driver.
 enum DriverEnvironment {
   static let variable = "MESSAGE_SOCKETS_DRIVER"
   static let aheadVariable = "MESSAGE_SOCKETS_AHEAD"
 
-  /// - Throws: ``SocketError/Code/invalidConfiguration`` for a value that is none.
+  /// - Throws: ``SocketError/Code/invalidConfiguration`` for a value that names no driver.
   static func choice() throws(SocketError) -> IOLoop.DriverChoice {
     try choice(named: value(of: variable))
   }
 
-  /// What sockets may receive ahead at most: `everything` (the default), `messages` (streams
-  /// nothing) or `nothing`. To see a program as it runs on kernels that can do no more.
+  /// The most that sockets may receive ahead: `everything` (the default), `messages` (not streams)
+  /// or `nothing`. It shows how a program runs on kernels that support less.
   ///
   /// - Throws: ``SocketError/Code/invalidConfiguration`` for another value.
   static func aheadLimit() throws(SocketError) -> AheadLimit {
@@ -120,7 +119,7 @@ enum DriverEnvironment {
   }
 
   private static func value(of variable: String) -> String {
-    // SAFETY: a C string, copied at once.
+    // SAFETY: the C string is copied immediately.
     unsafe getenv(variable).map { unsafe String(cString: $0) } ?? ""
   }
 
@@ -136,7 +135,7 @@ enum DriverEnvironment {
   }
 }
 
-/// What a loop's sockets may receive before they are asked to, by multishot receives.
+/// What a loop's multishot receives may receive before a task asks for it.
 enum AheadLimit: Int, Comparable, CaseIterable, Sendable {
   /// Nothing: the kernel has no multishot receives.
   case nothing
@@ -146,7 +145,7 @@ enum AheadLimit: Int, Comparable, CaseIterable, Sendable {
 
   static func < (left: AheadLimit, right: AheadLimit) -> Bool { left.rawValue < right.rawValue }
 
-  /// What to say about a limit that the kernel sets; nil if it sets none.
+  /// An explanation of the limit for a log; nil if nothing is limited.
   var detail: String? {
     switch self {
     case .nothing: "it receives nothing ahead, for want of multishot receives"

@@ -75,8 +75,8 @@ extension IOLoop.DriverChoice: CustomStringConvertible {
 }
 
 extension IOLoop.Driver {
-  /// Why a loop has the driver that it has: somebody asked for it, io_uring passed the probe, or
-  /// what was wrong with io_uring.
+  /// Why a loop has its driver: it was requested, io_uring passed the probe, or io_uring was
+  /// unavailable.
   public struct Reason: Hashable, Sendable {
     /// The reason, as a program distinguishes it. There may be more, so keep a `default`.
     public struct Code: Hashable, Sendable {
@@ -125,8 +125,8 @@ extension IOLoop.Driver {
       self.detail = detail
     }
 
-    /// Whether every later loop would be told the same. Only then is it remembered: a shortage, a
-    /// signal or a slow machine passes.
+    /// Whether every later loop would get this answer. Only then is it remembered; a shortage, a
+    /// signal or a slow machine is temporary.
     var isLasting: Bool {
       switch code {
       case .notPermitted, .notImplemented, .kernelTooOld: true
@@ -146,7 +146,7 @@ extension IOLoop.Driver.Reason: CustomStringConvertible {
     if let errno { "\(text) [\(errno)]" } else { text }
   }
 
-  /// Without the errno.
+  /// The reason without its errno.
   var text: String {
     if let detail { "\(code.explanation) (\(detail))" } else { code.explanation }
   }

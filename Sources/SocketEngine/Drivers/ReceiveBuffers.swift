@@ -2,20 +2,20 @@
 internal import CMessageSockets
 internal import CRing
 
-/// The buffers that the kernel fills for multishot receives, shared by all sockets of a loop: an
-/// idle socket holds none.
+/// The buffers that the kernel fills for multishot receives. All sockets of a loop share them, so
+/// an idle socket holds none.
 ///
-/// A buffer is filled as: header, the sender's name if the socket asks for it, control, payload. It
-/// is read when its completion is reaped, and given back at once, so that the kernel runs short
-/// only when more messages arrive between two turns than there are buffers; the messages then wait
-/// in their sockets.
+/// A buffer contains: header, the sender's name if the socket asks for it, control data, payload.
+/// It is read when its completion is reaped and then given back immediately. So the kernel runs
+/// short only if more messages arrive between two turns than there are buffers; the messages then
+/// wait in their sockets.
 @safe
 class ReceiveBuffers {
   static let group: UInt16 = 0
   static let headerSize = MemoryLayout<cms_received_header>.size
 
   let controlSize: Int
-  /// Header, name, control data, and exactly `receiveBufferSize` bytes of payload.
+  /// The size of header, name, control data and exactly `receiveBufferSize` bytes of payload.
   private let bufferSize: Int
   /// The distance from one buffer to the next.
   private let stride: Int
@@ -24,7 +24,8 @@ class ReceiveBuffers {
   private let ring: OpaquePointer?
   private let buffers: OpaquePointer?
 
-  /// Nil if the kernel has no provided-buffer rings (before Linux 5.19), or no memory for one.
+  /// Returns nil if the kernel has no provided-buffer rings (before Linux 5.19) or no memory for
+  /// one.
   convenience init?(ring: OpaquePointer, count: Int, controlSize: Int, payloadSize: Int) {
     var buffers: OpaquePointer?
     guard unsafe cms_buffer_ring_create(ring, Self.group, UInt32(count), &buffers) == 0,
@@ -35,8 +36,8 @@ class ReceiveBuffers {
     for id in 0..<count { provide(UInt16(id)) }
   }
 
-  /// Only the memory; without a ring it is a simulated kernel's, which overrides what speaks to the
-  /// real one.
+  /// Allocates only the memory. Without a ring the buffers belong to a simulated kernel, which
+  /// overrides the methods that call the real one.
   init(
     _ ring: OpaquePointer?, _ buffers: OpaquePointer?, count: Int, controlSize: Int,
     payloadSize: Int
@@ -47,12 +48,12 @@ class ReceiveBuffers {
     stride = (bufferSize + 63) / 64 * 64
     unsafe self.ring = ring
     unsafe self.buffers = buffers
-    // SAFETY: freed in `close()`, after the last operation of the ring. Pages that no message
+    // SAFETY: freed in `close()`, after the ring's last operation has ended. Pages that no message
     // reaches are never touched.
     unsafe slab = .allocate(byteCount: stride * count, alignment: 64)
   }
 
-  /// The whole of a buffer. Valid until it is given back.
+  /// All bytes of a buffer, valid until the buffer is given back.
   @unsafe
   func bytes(of id: UInt16) -> UnsafeMutableRawBufferPointer {
     let start = Int(id) * stride
@@ -73,15 +74,16 @@ class ReceiveBuffers {
   }
 }
 
-/// One message as a multishot receive leaves it in a buffer, taken apart. Every length is checked
-/// against the buffer's.
+/// One message as a multishot receive leaves it in a buffer, split into its parts. Every length is
+/// checked against the buffer.
 @unsafe
 struct ReceivedBuffer {
   let messageFlags: Int32
   let name: UnsafeMutableRawBufferPointer
   let control: UnsafeMutableRawBufferPointer
   let payload: UnsafeMutableRawBufferPointer
-  /// How long the payload was, where the request asks for it (`MSG_TRUNC`); else as long as it is.
+  /// The payload's full length if the request asks for it (`MSG_TRUNC`); otherwise the length
+  /// received.
   let fullLength: Int
 
   /// - Parameters:
@@ -96,15 +98,14 @@ struct ReceivedBuffer {
     guard filled >= payloadStart, filled <= buffer.count else { return nil }
     let header = unsafe buffer.loadUnaligned(as: cms_received_header.self)
     guard header.control_length <= controlSize else { return nil }
-    // The name's length is what there would have been, too.
+    // The header holds the name's full length, which may exceed the room for it.
     let nameEnd = ReceiveBuffers.headerSize + min(Int(header.name_length), nameSize)
     // SAFETY: all three ranges lie inside the buffer, as checked.
     unsafe name = UnsafeMutableRawBufferPointer(
       rebasing: buffer[ReceiveBuffers.headerSize..<nameEnd])
     unsafe control = UnsafeMutableRawBufferPointer(
       rebasing: buffer[controlStart..<(controlStart + Int(header.control_length))])
-    // The payload's length is what is there; the header's is what there would have been
-    // (MSG_TRUNC).
+    // The result tells how much payload is present; the header tells the full length (MSG_TRUNC).
     unsafe payload = UnsafeMutableRawBufferPointer(rebasing: buffer[payloadStart..<filled])
     unsafe fullLength = max(payload.count, Int(header.payload_length))
     unsafe messageFlags = Int32(bitPattern: header.flags) & ~cms_msg_cmsg_cloexec

@@ -4,12 +4,13 @@ internal import CRing
 internal import DequeModule
 internal import SystemPackage
 
-/// The driver on io_uring: a request is a submission entry, and one `io_uring_enter` a turn submits
-/// all of them, waits, and brings the completions. Sends in a row do without
-/// (Docs/Decisions/0027). (io_uring(7); set-up flags and opcodes: Docs/KERNELS.md.)
+/// The driver on io_uring. A request is a submission entry, and one `io_uring_enter` per turn
+/// submits all entries, waits, and produces completions. A send in a row of sends bypasses the ring
+/// (Docs/Decisions/0027). See io_uring(7), and Docs/KERNELS.md for the setup flags and opcodes.
 @safe
 final class RingDriver: Driver {
-  /// The `user_data` of what is not an operation. No operation has the index `UInt32.max`.
+  /// Values of `user_data` that do not belong to an operation. No operation has the index
+  /// `UInt32.max`.
   private enum Reserved {
     static let wake = UInt64.max
     static let cancel = UInt64.max - 1
@@ -17,22 +18,22 @@ final class RingDriver: Driver {
 
   private let ring: OpaquePointer
   private let wakeNumber: Int32
-  /// Whether a receive may be told to wait before it tries (Linux 5.19).
+  /// Whether a receive can wait for data before its first try (Linux 5.19).
   private let canPollFirst: Bool
-  /// Whether the completion of a stream's receive says that there is more.
+  /// Whether the completion of a receive on a stream reports that more data waits.
   private let streamsReportRest: Bool
   let receiveBuffers: ReceiveBuffers?
   let losesWakeUps = true
-  /// What sockets may receive ahead, as it turned out.
+  /// What sockets can actually receive ahead with this ring.
   let aheadLimit: AheadLimit
   @safe @exclusivity(unchecked) private(set) var counters = DriverCounters()
-  /// Requests that found the submission queue full; they go first in the next turn.
+  /// Requests that found the submission queue full; the next turn submits them first.
   @safe @exclusivity(unchecked) private var backlog: Deque<Request> = []
   @safe @exclusivity(unchecked) private var cancellations = CancellationRetries()
   @safe @exclusivity(unchecked) private var submissionsBefore: UInt64 = 0
   @safe @exclusivity(unchecked) private var requestsOfLastEnter: UInt64 = 0
 
-  /// Why nobody can wake the loop any more.
+  /// Why the loop can no longer be woken.
   @safe @exclusivity(unchecked) private var wakeFailure: Errno?
 
   private enum Request {
@@ -41,8 +42,7 @@ final class RingDriver: Driver {
     case watchWake
   }
 
-  /// Takes over a ring that the calling thread has set up (``RingSetup``), and that nobody else
-  /// uses.
+  /// Takes over a ring that the calling thread has set up (``RingSetup``) and nothing else uses.
   init(
     ring: OpaquePointer, configuration: IOLoop.Configuration, _ limit: AheadLimit,
     streamsReportRest: Bool,
@@ -65,18 +65,19 @@ final class RingDriver: Driver {
 
   func start(_ operation: Operation) { submit(.start(operation)) }
 
-  /// A send that is followed by others, and shares its enter with no other request: sendmsg(2) does
-  /// the same for less. With others, or before a receive, it would be one call more.
+  /// Sends with sendmsg(2) if the send is one in a row and would share its enter with no other
+  /// request: that is cheaper. If another request or a receive needs the enter anyway, sendmsg(2)
+  /// would be an additional system call.
   func sendDirectly(_ operation: Operation) -> Int32? {
     guard requestsOfLastEnter <= 1, backlog.isEmpty, unsafe !cms_ring_has_requests(ring),
       case .send(let flags, _) = operation.request,
       operation.withSocket({ $0.sendsInARow > 1 }) == true
     else { return nil }
-    // SAFETY: as for a submission entry, and no longer than this call.
+    // SAFETY: the memory is valid as for a submission entry, and used only during this call.
     let result = unsafe cms_sendmsg(
       operation.descriptor, operation.header, flags | cms_msg_dontwait)
     switch -result {
-    // The ring waits for room. What a filter of system calls forbids may be allowed there.
+    // The ring can wait for room. It may also be allowed what a system call filter forbids here.
     case Int64(Errno.wouldBlock.rawValue), Int64(Errno.notPermitted.rawValue),
       Int64(Errno.permissionDenied.rawValue), Int64(Errno.noFunction.rawValue):
       return nil
@@ -90,14 +91,14 @@ final class RingDriver: Driver {
   }
 
   private func submit(_ request: Request) {
-    // Behind others, or the order of a socket's operations would change.
+    // If others wait, queue behind them, to keep the order of each socket's operations.
     guard backlog.isEmpty, prepare(request) else {
       backlog.append(request)
       return
     }
   }
 
-  /// Writes a submission entry; false if the queue has no room.
+  /// Writes a submission entry. Returns false if the queue is full.
   private func prepare(_ request: Request) -> Bool {
     let isPrepared =
       switch request {
@@ -112,8 +113,8 @@ final class RingDriver: Driver {
   private func prepare(_ operation: Operation) -> Bool {
     let id = operation.id.userData
     let number = operation.descriptor
-    // SAFETY: the operation owns the memory that these entries point to until its final completion,
-    // and holds the channel whose descriptor the number is.
+    // SAFETY: until its final completion, the operation owns the memory that these entries point
+    // to, and holds the channel that owns the descriptor.
     return switch operation.request {
     case .send(let flags, let pause):
       unsafe cms_ring_prepare_sendmsg(
@@ -138,11 +139,11 @@ final class RingDriver: Driver {
     }
   }
 
-  /// Whether a receive probably comes before its message: then the kernel's first try is in vain,
-  /// which costs a twentieth of a message. To wait for a message that is there costs a third of
-  /// one, so that it takes a reason to expect that there is none
-  /// (Docs/Decisions/0024-polling-first.md). Only for plain receives: others do not wait, or for
-  /// something else.
+  /// Whether a receive probably comes before its message. If so, the kernel's first try fails,
+  /// which costs a twentieth of a message. Polling for a message that has already arrived costs a
+  /// third of one, so this needs a reason to expect that there is none
+  /// (Docs/Decisions/0024-polling-first.md). Applies only to plain receives: others do not wait, or
+  /// wait for something else.
   private func expectsToWait(_ operation: Operation, _ flags: Int32) -> Bool {
     flags & ~cms_msg_trunc == cms_msg_cmsg_cloexec
       && operation.withSocket { $0.expectsToWait(kernelTells: streamsReportRest) } == true
@@ -158,7 +159,7 @@ final class RingDriver: Driver {
     submissionsBefore = counters.submissions
     let status =
       switch wait {
-      // With requests left over the next turn must come at once.
+      // Requests are left over, so the next turn must follow immediately.
       case _ where !backlog.isEmpty, .none: unsafe cms_ring_enter(ring, 0, -1)
       case .indefinitely: unsafe cms_ring_enter(ring, 1, -1)
       case .nanoseconds(let time): unsafe cms_ring_enter(ring, 1, time)
@@ -168,8 +169,8 @@ final class RingDriver: Driver {
 
   private func refusal(_ errno: Errno) -> Errno? {
     switch errno {
-    // A signal; the time ran out; completions must be reaped first, which comes next; no memory for
-    // a moment. What was not submitted stays in the queue for the next turn.
+    // A signal, a timeout, completions to be reaped first (which comes next), or a temporary lack
+    // of memory. Unsubmitted entries stay in the queue for the next turn.
     case .interrupted, .timeout, .resourceBusy, .resourceTemporarilyUnavailable, .noMemory: nil
     default: errno
     }
@@ -194,7 +195,7 @@ final class RingDriver: Driver {
     }
   }
 
-  /// Handles what is not an operation's, and closes the gaps.
+  /// Handles completions that do not belong to operations, and closes the gaps that they leave.
   private func keepOperations(_ completions: UnsafeMutableBufferPointer<cms_completion>, count: Int)
     -> Int
   {
@@ -209,8 +210,8 @@ final class RingDriver: Driver {
           submit(.watchWake)
         }
       case Reserved.cancel:
-        // 0, -ENOENT or -EALREADY: the operation's own completion says what became of it, if there
-        // is one.
+        // 0, -ENOENT or -EALREADY: if the operation still has a completion to come, that tells how
+        // it ended.
         if completion.result < 0 { cancellations.missed() }
       default:
         if completion.flags & cms_completion_more == 0 {
@@ -223,16 +224,16 @@ final class RingDriver: Driver {
     return kept
   }
 
-  /// To close a ring is not to end its requests: the kernel cancels them later, and some versions
-  /// of Linux carry out what was ready to be. So they are cancelled before, by a call that is not
-  /// `io_uring_enter`.
+  /// Closing a ring does not end its requests: the kernel cancels them later, and some versions of
+  /// Linux still execute those that are ready. So they are cancelled first, by a system call other
+  /// than `io_uring_enter`.
   func closeAfterFailure() {
     DriverSelection.ringWasRefused()
     if unsafe cms_ring_cancel_all(ring) == 0 { return close() }
-    // That call is refused, too, or not known (before Linux 6.0). Where requests are carried out in
-    // io_uring_enter only, the ring and its buffers stay as they are until the process ends, and
-    // nothing happens any more. No peer can bring it here: only a process that restricts itself, or
-    // a kernel that has lost completions for want of memory.
+    // That call is refused too, or unknown (before Linux 6.0). If the kernel performs requests only
+    // inside io_uring_enter, the ring and its buffers stay in place until the process ends, and
+    // nothing touches them. No peer can cause this: it takes a process that restricts itself, or a
+    // kernel that has lost completions for lack of memory.
     guard unsafe cms_ring_works_in_enter_only(ring) else {
       fatalError(
         "The kernel refuses io_uring_enter since the loop was started, as a seccomp filter does, and the loop's requests cannot be cancelled otherwise: this kernel (before 6.1) may still "
@@ -249,14 +250,14 @@ final class RingDriver: Driver {
 
 /// The operations that the kernel was asked to cancel and that have not ended.
 ///
-/// One request may not do. A request that is on its way from one of the kernel's queues to another
-/// is found in neither (`-ENOENT`), and one that a kernel thread is about to block for cannot be
-/// interrupted yet (`-EALREADY`): seen with connect(2) to a Unix listener whose queue is full,
-/// which would wait until somebody accepts. So whoever has not ended is cancelled again after a
-/// moment.
+/// One cancellation may not be enough. A request that moves between two of the kernel's queues is
+/// found in neither (`-ENOENT`), and one for which a kernel thread is about to block cannot be
+/// interrupted yet (`-EALREADY`). Both were seen with connect(2) to a Unix listener whose queue is
+/// full, which would wait until the listener accepts. So operations that have not ended are
+/// cancelled again after a delay.
 struct CancellationRetries: ~Copyable {
   private(set) var pending: Set<OperationID> = []
-  /// When to ask again, if the kernel has found nothing to cancel and operations are left.
+  /// When to cancel again, if the kernel found nothing to cancel and operations are left.
   private(set) var due: LoopTime?
   private var hasMissed = false
   private var delay = firstDelay
@@ -278,10 +279,12 @@ struct CancellationRetries: ~Copyable {
     }
   }
 
-  /// The kernel has answered a cancellation with an error. Usually the operation had ended already.
+  /// Notes that the kernel answered a cancellation with an error. Usually the operation had already
+  /// ended.
   mutating func missed() { hasMissed = true }
 
-  /// To be called once a turn, when all completions have been seen: whom to cancel again.
+  /// Call once per turn, after all completions have been seen. Returns the operations to cancel
+  /// again.
   mutating func takeDue() -> Set<OperationID> {
     guard hasMissed, !pending.isEmpty else { return [] }
     guard let due else {

@@ -4,14 +4,14 @@ internal import CMessageSockets
 internal import CRing
 internal import SystemPackage
 
-/// The proof that a ring carries descriptors: one is sent and received through it. Some sandboxes
-/// accept the set-up and refuse the work, and kernels from 5.4 to 5.11 refused control messages
-/// over io_uring.
+/// The probe that shows whether a ring carries descriptors: it sends and receives one. Some
+/// sandboxes accept the setup but refuse the requests, and kernels from 5.4 to 5.11 refused control
+/// messages over io_uring.
 enum RingProbe {
   private static let receive: UInt64 = 1
   private static let send: UInt64 = 2
 
-  /// Leaves the ring empty, and nothing open.
+  /// Runs the probe. Leaves the ring empty, and nothing open.
   static func run(on ring: OpaquePointer) throws(RingUnavailable) {
     var pair: (Int32, Int32) = (-1, -1)
     let status = unsafe cms_unix_socketpair(cms_socket_seqpacket, &pair.0, &pair.1)
@@ -25,15 +25,15 @@ enum RingProbe {
     }
   }
 
-  /// The socket sends itself: no further descriptor is needed.
+  /// The socket sends its own descriptor, so no other descriptor is needed.
   private static func exchange(on ring: OpaquePointer, from sender: Int32, to receiver: Int32)
     throws(RingUnavailable)
   {
     let sending = ProbeMessage()
     let receiving = ProbeMessage()
     sending.carry(descriptor: sender)
-    // SAFETY: both messages stay until their completions, or for ever. They are submitted one by
-    // one: the smallest ring has one place.
+    // SAFETY: both messages stay allocated until their completions, or forever. They are submitted
+    // one by one, because the smallest ring has one entry.
     var isPrepared = unsafe cms_ring_prepare_recvmsg(
       ring, receive, receiver, receiving.header, UInt32(cms_msg_cmsg_cloexec), false)
     _ = unsafe cms_ring_enter(ring, 0, -1)
@@ -54,7 +54,7 @@ enum RingProbe {
     let arrived = received >= 0 ? receiving.closeDescriptors() : 0
     guard sent == 1 else { throw refusal(sent, "IORING_OP_SENDMSG") }
     guard received == 1 else { throw refusal(received, "IORING_OP_RECVMSG") }
-    // The kernel says so if there was no number for it, and says nothing else.
+    // The kernel reports a missing descriptor number only by this flag.
     if arrived == 0, unsafe receiving.header.pointee.flags & cms_msg_ctrunc != 0 {
       throw refusal(-Errno.tooManyOpenFiles.rawValue, "no number for a descriptor")
     }
@@ -64,12 +64,12 @@ enum RingProbe {
   private struct Results {
     var sent: Int32?
     var received: Int32?
-    /// What the last enter said.
+    /// The result of the last enter.
     var entered: Int32 = 0
   }
 
-  /// Enters until both completions have come, one of them says that the other will not, or a second
-  /// has passed. It takes some microseconds.
+  /// Enters until both completions have come, until one of them rules the other out, or for about a
+  /// second. Normally this takes some microseconds.
   private static func awaitResults(on ring: OpaquePointer) -> Results {
     var results = Results()
     for _ in 0..<10 {
@@ -100,18 +100,18 @@ enum RingProbe {
   }
 }
 
-/// A message of one byte, with room for a descriptor, at a fixed address: what ``RingProbe`` sends
-/// and receives.
+/// A message of one byte with room for a descriptor, at a fixed address. ``RingProbe`` sends and
+/// receives it.
 @safe
 final class ProbeMessage {
   private let memory = OperationMemory()
   private let bytes: UnsafeMutableRawBufferPointer
-  /// The control bytes; the payload is the byte after them. Room for more than one descriptor and
-  /// an unexpected `SCM_INQ`.
+  /// The size of the control area, which has room for more than one descriptor and an unexpected
+  /// `SCM_INQ`. The payload is the byte after it.
   private static let controlCapacity = 128
 
   init() {
-    // SAFETY: freed in deinit; `keepForever` prevents that while the kernel may still write.
+    // SAFETY: freed in deinit, which `keepForever` prevents while the kernel may still write.
     unsafe bytes = .allocate(byteCount: Self.controlCapacity + 1, alignment: 8)
     unsafe bytes.initializeMemory(as: UInt8.self, repeating: 0)
     unsafe memory.setPayload(
@@ -124,13 +124,13 @@ final class ProbeMessage {
 
   var header: UnsafeMutablePointer<cms_msghdr> { unsafe memory.header }
 
-  /// The byte alone.
+  /// A header for the byte without control data.
   var plainHeader: UnsafeMutablePointer<cms_msghdr> {
     unsafe memory.setControl(nil)
     return unsafe memory.header
   }
 
-  /// Names the descriptor in the control bytes. It must stay open until the message is sent.
+  /// Puts the descriptor into the control bytes. It must stay open until the message is sent.
   func carry(descriptor: Int32) {
     let number = InlineArray<1, FileDescriptor>(repeating: FileDescriptor(rawValue: descriptor))
     // One descriptor always fits.
@@ -138,16 +138,16 @@ final class ProbeMessage {
     unsafe memory.setControl(UnsafeMutableRawBufferPointer(rebasing: bytes[..<count]))
   }
 
-  /// Closes the descriptors that have arrived; says how many they were.
+  /// Closes the received descriptors and returns how many there were.
   func closeDescriptors() -> Int {
-    // SAFETY: the kernel has filled this many of the bytes, and nobody else has seen the numbers in
+    // SAFETY: the kernel has filled this many bytes, and no other code has seen the descriptors in
     // them.
     let filled = unsafe UnsafeMutableRawBufferPointer(
       rebasing: bytes[..<min(header.pointee.control_length, Self.controlCapacity)])
     return unsafe ReceivedAncillary(takingFrom: filled).descriptors.count
   }
 
-  /// The completion is missing: the kernel may come back to this memory as long as the process
-  /// lives.
+  /// Leaks this object: the completion is missing, so the kernel may write to the memory as long as
+  /// the process lives.
   func keepForever() { _ = unsafe Unmanaged.passRetained(self) }
 }

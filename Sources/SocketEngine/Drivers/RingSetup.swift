@@ -3,25 +3,25 @@ internal import CMessageSockets
 internal import CRing
 internal import SystemPackage
 
-/// Opening a ring: the best flags first, poorer ones for older kernels, smaller sizes where locked
-/// memory is short, and a reason if nothing is accepted.
+/// Opens a ring with the best flags that the kernel accepts, and a smaller one where locked memory
+/// is short. Reports a reason if no ring can be opened.
 enum RingSetup {
-  /// From Linux 6.1 on, from 5.19 on, and before.
+  /// The flags for Linux 6.1 and newer, for 5.19 and newer, and for older kernels.
   private static let flagSets: [UInt32] = [
     cms_ring_clamp | cms_ring_submit_all | cms_ring_single_issuer | cms_ring_defer_taskrun,
     cms_ring_clamp | cms_ring_submit_all | cms_ring_coop_taskrun,
     cms_ring_clamp,
   ]
 
-  /// The smallest ring that is worth its while: requests beyond it queue in the driver.
+  /// The smallest useful ring. Requests that do not fit queue in the driver.
   private static let fewestEntries: UInt32 = 16
 
-  /// How long to wait between attempts when memory is short, in milliseconds. The kernel gives the
-  /// locked memory of a closed ring back late: 29 ms have been seen.
+  /// How long to wait between attempts when memory is short, in milliseconds. The kernel releases
+  /// the locked memory of a closed ring with a delay of up to 29 ms, as measured.
   private static let pauses: [UInt32] = [0, 5, 15, 30]
 
   static func open(entries: UInt32) throws(RingUnavailable) -> OpaquePointer {
-    // SAFETY: the ring is this thread's alone, until it is returned or destroyed below.
+    // SAFETY: this thread alone uses the ring, until it is returned or destroyed below.
     let ring = unsafe try create(entries: entries)
     do throws(RingUnavailable) {
       try unsafe checkFeatures(of: ring)
@@ -38,7 +38,7 @@ enum RingSetup {
       cms_sleep(pause)
       var size = entries
       while true {
-        // SAFETY: `ring` is a local, which the call fills when it says 0.
+        // SAFETY: `ring` is a local variable; the call sets it when it returns 0.
         let status = unsafe create(entries: size, &ring)
         if status == 0 { return unsafe ring! }
         guard status == -Errno.noMemory.rawValue else { throw refusal(Errno(rawValue: -status)) }
@@ -58,9 +58,9 @@ enum RingSetup {
     return status
   }
 
-  /// Control messages over io_uring are refused before 5.12 (native workers); without NODROP
-  /// completions, and descriptors in them, could be lost. Multishot polls, for the wake-up, came
-  /// with 5.13, and resource tags with them.
+  /// Before 5.12 (native workers), the kernel refuses control messages over io_uring. Without
+  /// NODROP, completions could be lost, and descriptors with them. Multishot polls, which the
+  /// wake-up needs, came with resource tags in 5.13.
   private static func checkFeatures(of ring: OpaquePointer) throws(RingUnavailable) {
     let needed =
       cms_ring_feature_nodrop | cms_ring_feature_submit_stable | cms_ring_feature_ext_arg
@@ -85,8 +85,8 @@ enum RingSetup {
     }
   }
 
-  /// Whether the kernel has multishot receives, which cannot be asked for: `IORING_OP_SEND_ZC` came
-  /// with them (Linux 6.0).
+  /// Whether the kernel has multishot receives. There is no way to query them; `IORING_OP_SEND_ZC`
+  /// came in the same version (Linux 6.0).
   static func hasMultishotReceives(_ ring: OpaquePointer) -> Bool {
     var present: UInt64 = 0
     return unsafe cms_ring_opcodes(ring, &present) == 0
@@ -98,7 +98,8 @@ enum RingSetup {
       switch errno {
       case .notPermitted, .permissionDenied: .notPermitted
       case .noFunction: .notImplemented
-      // Not even the poorest flags are known (before 5.6), or the opcodes cannot be asked for.
+      // The kernel does not know even the most basic flags (before 5.6), or cannot report its
+      // opcodes.
       case .invalidArgument: .kernelTooOld
       case .noMemory: .outOfLockedMemory
       case .tooManyOpenFiles, .tooManyOpenFilesInSystem: .outOfDescriptors
@@ -108,7 +109,7 @@ enum RingSetup {
   }
 }
 
-/// io_uring cannot be used, and why.
+/// The error of a ring that cannot be used, with the reason.
 struct RingUnavailable: Error {
   let reason: IOLoop.Driver.Reason
 

@@ -4,31 +4,32 @@ internal import CMessageSockets
 internal import CRing
 internal import SystemPackage
 
-/// What a ring tells about Unix streams, found out on one.
+/// What a ring reports about Unix streams, as a trial has shown.
 struct StreamTraits: Equatable, Sendable {
-  /// A multishot receive reports the end.
+  /// Whether a multishot receive reports the end of a stream.
   var reportsEnd: Bool
-  /// A receive says whether there is more (`IORING_CQE_F_SOCK_NONEMPTY`, since Linux 6.17).
+  /// Whether a receive reports that more data waits (`IORING_CQE_F_SOCK_NONEMPTY`, since Linux
+  /// 6.17).
   var reportsRest: Bool
 }
 
-/// The proof that a multishot receive reports the end of a stream: a peer sends a byte and closes
-/// before the ring looks.
+/// The trial that shows whether a multishot receive reports the end of a stream: a peer sends a
+/// byte and closes its socket before the ring looks.
 ///
-/// From Linux 6.17 to 6.19.8 the receive then takes the byte and waits for ever: the kernel
-/// believes that an empty queue means that the poll has to come again, and nothing raises it.
-/// (Mended by a68ed2df7213; messages of sequential packets are not concerned.) Distributions mend
-/// and break kernels of any number, so that only a trial tells.
+/// From Linux 6.17 to 6.19.8 the receive takes the byte and then waits forever: the kernel takes
+/// the empty queue as a reason to poll again, and no event follows. (Commit a68ed2df7213 fixes it;
+/// sequential packets are not affected.) Distributions backport the bug and the fix to other
+/// version numbers, so only a trial can tell.
 enum StreamTrial {
   private static let receive: UInt64 = 3
   private static let cancel: UInt64 = 4
-  /// Another group than the loop's own buffers have.
+  /// A buffer group other than that of the loop's own buffers.
   private static let group = ReceiveBuffers.group + 1
 
-  /// Nil if a shortage has kept the answer back, or there are no multishot receives. Leaves the
+  /// Returns nil if a shortage prevented an answer, or there are no multishot receives. Leaves the
   /// ring empty, and nothing open.
   ///
-  /// - Throws: ``RingUnavailable`` if the receive cannot be ended: then the ring is of no use.
+  /// - Throws: ``RingUnavailable`` if the receive cannot be ended, which makes the ring useless.
   static func run(on ring: OpaquePointer) throws(RingUnavailable) -> StreamTraits? {
     guard unsafe RingSetup.hasMultishotReceives(ring) else { return nil }
     var pair: (Int32, Int32) = (-1, -1)
@@ -52,7 +53,7 @@ enum StreamTrial {
     return StreamTraits(reportsEnd: outcome == .reported, reportsRest: reportsRest)
   }
 
-  /// Whether a receive that leaves a byte behind says so. Takes both bytes.
+  /// Whether a receive that leaves a byte behind reports it. Receives both bytes.
   private static func look(
     _ ring: OpaquePointer, _ receiver: Int32, _ peer: borrowing OwnedFd
   ) throws(RingUnavailable) -> Bool? {
@@ -60,7 +61,7 @@ enum StreamTrial {
     var flags: [UInt32] = []
     for _ in 0..<2 {
       let message = ProbeMessage()
-      // SAFETY: the message stays until the completion, or for ever.
+      // SAFETY: the message stays allocated until the completion, or forever.
       guard unsafe cms_ring_prepare_recvmsg(ring, receive, receiver, message.plainHeader, 0, false)
       else {
         return nil
@@ -91,16 +92,16 @@ enum StreamTrial {
   private static func watch(
     _ ring: OpaquePointer, _ receiver: Int32, _ peer: consuming OwnedFd, _ memory: TrialMemory
   ) -> Outcome {
-    // SAFETY: the memory stays until the final completion, or for ever.
+    // SAFETY: the memory stays allocated until the final completion, or forever.
     guard
       unsafe cms_ring_prepare_recvmsg_multishot(
         ring, receive, receiver, memory.header, UInt32(cms_msg_cmsg_cloexec), group)
     else { return .unknown }
-    // It waits in the kernel before its peer does both in one go.
+    // The receive waits in the kernel before the peer sends and closes in one go.
     _ = unsafe cms_ring_enter(ring, 0, -1)
     let isSent = send(peer)
     _ = consume peer
-    // What is there completes in the first enter, or in the second. The others give a kernel time
+    // The completion comes in the first or the second enter. The other enters give time to a kernel
     // that works on threads of its own.
     if let last = unsafe awaitEnd(on: ring, enters: 4, milliseconds: 10) {
       return isSent && last.result >= 0 ? .reported : .unknown
@@ -108,7 +109,7 @@ enum StreamTrial {
     return unsafe stop(ring) ? isSent ? .missed : .unknown : .stuck
   }
 
-  /// The receive's final completion; nil if it does not come.
+  /// Returns the receive's final completion; nil if it does not come.
   private static func awaitEnd(on ring: OpaquePointer, enters: Int, milliseconds: Int64)
     -> cms_completion?
   {
@@ -124,7 +125,7 @@ enum StreamTrial {
     return last
   }
 
-  /// Cancels the receive; whether nothing of it is left.
+  /// Cancels the receive. Returns whether both requests have ended.
   private static func stop(_ ring: OpaquePointer) -> Bool {
     guard unsafe cms_ring_prepare_cancel(ring, cancel, receive) else { return false }
     var isLeft = (receive: true, cancel: true)
@@ -151,14 +152,14 @@ private final class TrialMemory {
   private let slab: UnsafeMutableRawPointer
   private let buffers: OpaquePointer
 
-  /// Nil if the kernel has no memory for them, or no buffer rings.
+  /// Returns nil if the kernel has no memory for the buffers, or no buffer rings.
   init?(ring: OpaquePointer, group: UInt16) {
     var buffers: OpaquePointer?
     guard unsafe cms_buffer_ring_create(ring, group, UInt32(Self.count), &buffers) == 0,
       let buffers = unsafe buffers
     else { return nil }
     unsafe self.buffers = buffers
-    // SAFETY: freed in deinit; `keepForever` prevents that while the kernel may still write.
+    // SAFETY: freed in deinit, which `keepForever` prevents while the kernel may still write.
     unsafe slab = .allocate(byteCount: Self.bufferSize * Int(Self.count), alignment: 64)
     for id in 0..<Self.count {
       unsafe cms_buffer_ring_provide(
@@ -166,7 +167,7 @@ private final class TrialMemory {
     }
     unsafe memory.setPayload(UnsafeMutableRawBufferPointer(start: nil, count: 0))
     unsafe header.pointee.vector_count = 0
-    // Room for an `SCM_INQ` that nobody has asked for.
+    // Room for an `SCM_INQ` that was not asked for.
     unsafe header.pointee.control_length = 64
   }
 
@@ -174,10 +175,10 @@ private final class TrialMemory {
 
   var header: UnsafeMutablePointer<cms_msghdr> { unsafe memory.header }
 
-  /// Takes the buffers back from the kernel, which has ended the receive.
+  /// Takes the buffers back from the kernel. The receive must have ended.
   func withdraw(from ring: OpaquePointer) { unsafe cms_buffer_ring_destroy(ring, buffers) }
 
-  /// The receive has not ended: the kernel may come back to this memory as long as the process
-  /// lives.
+  /// Leaks this object: the receive has not ended, so the kernel may write to the memory as long as
+  /// the process lives.
   func keepForever() { _ = unsafe Unmanaged.passRetained(self) }
 }

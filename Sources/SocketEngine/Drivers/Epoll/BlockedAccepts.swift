@@ -3,57 +3,57 @@ internal import Ancillary
 internal import CMessageSockets
 internal import SystemPackage
 
-/// The accepts of a loop that threads of their own have in hand: at most one for each listener.
+/// The accepts of a loop that run on threads of their own: at most one for each listener.
 ///
-/// A call that blocks cannot be stopped from outside without a signal handler, which is the
-/// program's. To cancel it the driver connects to the listener itself: the call comes back with
-/// that connection, or with another's, which has won against the cancellation. Only where no such
-/// connection can be made does the thread stay behind; then its connection is the next accept's.
+/// A blocking call can only be interrupted from outside by a signal handler, and signal handlers
+/// belong to the program. To cancel the call, the driver connects to the listener itself
+/// ("knocks"): the call then returns with that connection, or with another one, which has won
+/// against the cancellation. Only if no such connection can be made does the thread stay behind;
+/// the next accept then gets its connection.
 struct BlockedAccepts: ~Copyable {
   fileprivate struct Entry {
     let operation: Operation
     let id: OperationID
     let thread: AcceptingThread
     var knocks = 0
-    /// How often there was no way to knock.
+    /// How often knocking was impossible.
     var failures = 0
-    /// When to knock again; nil unless the accept was cancelled.
+    /// When to knock next; nil unless the accept was cancelled.
     var due: LoopTime?
   }
 
-  /// An accept whose thread is back.
+  /// An accept whose thread has returned.
   struct Ended {
     let operation: Operation
-    /// A connection's number, or -errno; nil if it was a connection of ours that nothing needs any
-    /// more.
+    /// A connection's number, or -errno; nil if it was a knock that is no longer needed.
     let result: Int32?
   }
 
   private var entries: [Entry] = []
 
-  /// Other processes may take our connections, too: the kernel serves those that wait in turn, so
-  /// that with as many knocks as there are others, and one, the thread is back.
+  /// Other processes may take our knocks. The kernel serves waiting callers in turn, so one knock
+  /// more than there are other waiters makes the thread return.
   fileprivate static let maximumKnocks = 64
-  /// 16 ms apart: an eighth of a second in all.
+  /// At 16 ms intervals, this is an eighth of a second in total.
   fileprivate static let maximumFailures = 8
 
   init() {}
 
-  /// When something is to be done, if no thread comes back before.
+  /// The time of the next knock, unless a thread returns earlier.
   var next: LoopTime? { entries.isEmpty ? nil : entries.compactMap(\.due).min() }
 
-  /// A thread has the accept in hand from now on.
+  /// Records that a thread performs the accept from now on.
   mutating func add(_ operation: Operation, _ thread: AcceptingThread) {
     entries.append(Entry(operation: operation, id: operation.id, thread: thread))
   }
 
-  /// Asks for an accept's early end; nothing happens if no thread has it.
+  /// Asks for an accept's early end. Does nothing if no thread performs it.
   mutating func cancel(_ id: OperationID) {
     guard let index = entries.firstIndex(where: { $0.id == id }) else { return }
     entries[index].due = entries[index].due ?? LoopTime.now
   }
 
-  /// What has ended, and the knocks that are due.
+  /// Removes and returns the accepts that have ended; sends the knocks that are due.
   mutating func takeEnded() -> [Ended] {
     if entries.isEmpty { return [] }
     let now = LoopTime.now
@@ -68,7 +68,7 @@ struct BlockedAccepts: ~Copyable {
 }
 
 extension BlockedAccepts.Entry {
-  /// How the accept has ended, if it has. Knocks if it is time to.
+  /// Returns how the accept has ended, if it has. Knocks if it is time to.
   fileprivate mutating func end(at now: LoopTime) -> BlockedAccepts.Ended? {
     if let result = thread.takeResult() {
       guard operation.withSocket({ $0.sharedAccepts.closeIfOurs(result) }) ?? false else {
@@ -90,7 +90,7 @@ extension BlockedAccepts.Entry {
     BlockedAccepts.Ended(operation: operation, result: result)
   }
 
-  /// One at a time: what waits already does as well.
+  /// Knocks, unless a connection already waits: then the thread returns anyway.
   private mutating func knockIfNeeded() {
     if thread.isAboutToReturn { return }
     guard let knock = thread.knock() else {
@@ -102,18 +102,18 @@ extension BlockedAccepts.Entry {
   }
 }
 
-/// What accepts that were cancelled have left of a listener.
+/// The leftovers of cancelled accepts on a listener.
 struct SharedAccepts {
-  /// A thread that still waits in accept4(2). Its connection is the next accept's.
+  /// A thread that is still blocked in accept4(2). Its connection goes to the next accept.
   var stranded: AcceptingThread?
-  /// Connections of ours that no accept may return. They are in the listener's queue, or another
-  /// process has got them.
+  /// Our own connections, which no accept may return. They are in the listener's queue, or another
+  /// process has accepted them.
   var knocks: [Knock] = []
 
-  /// Nothing waits in the listener's queue.
+  /// Notes that the listener's queue is empty.
   mutating func noteEmptyQueue() { if !knocks.isEmpty { knocks = [] } }
 
-  /// Whether a connection that was accepted is the other end of one of ours; then it is closed.
+  /// Closes an accepted connection if it is the other end of a knock; returns whether it was.
   mutating func closeIfOurs(_ connection: Int32) -> Bool {
     guard connection >= 0, let index = knocks.firstIndex(where: { $0.isPeer(of: connection) })
     else {
@@ -126,33 +126,33 @@ struct SharedAccepts {
 }
 
 /// One accept4(2) on a thread of its own, for a listener whose open file is not `O_NONBLOCK`:
-/// another process that accepts from it, too, may take the connection that the loop was told about,
-/// and then the call blocks until the next one. (Docs/Decisions/0023-accepting-elsewhere.md)
+/// another process that shares the listener may take the connection that the loop was notified of,
+/// and the call then blocks until the next one. (Docs/Decisions/0023-accepting-elsewhere.md)
 ///
-/// The thread ends with the call. Its result stays here until it is taken; a connection that is not
-/// closes with this object.
+/// The thread ends with the call. Its result stays in this object until it is taken; a connection
+/// that is not taken closes with this object.
 final class AcceptingThread: Sendable {
   private struct State: ~Copyable {
     var connection: OwnedFd?
-    /// What the call said instead.
+    /// The error of the call, if it failed.
     var error: Int32?
   }
 
   private let state = TSanVisibleMutex(State())
-  /// A copy: the listener may be closed, and its number be another file's, before the call is made.
+  /// A copy, because the listener may be closed and its number reused before the call is made.
   private let listener: OwnedFd
   private let inbox: Inbox
 
   /// Starts the thread, which wakes the loop of `inbox` when it has a result.
   ///
-  /// - Throws: `Errno`: `tooManyOpenFiles`; `resourceTemporarilyUnavailable` if there is no thread
-  ///   left.
+  /// - Throws: `Errno`: `tooManyOpenFiles`; `resourceTemporarilyUnavailable` if no thread can be
+  ///   started.
   init(listener number: Int32, inbox: Inbox) throws(Errno) {
     let copy = cms_duplicate(number)
     guard copy >= 0 else { throw Errno(rawValue: -copy) }
     listener = OwnedFd(adopting: FileDescriptor(rawValue: copy))
     self.inbox = inbox
-    // SAFETY: the new thread takes this reference over and releases it.
+    // SAFETY: the new thread takes over this reference and releases it.
     let context = unsafe Unmanaged.passRetained(self)
     let body: @convention(c) (UnsafeMutableRawPointer?) -> Void = { context in
       unsafe Unmanaged<AcceptingThread>.fromOpaque(context!).takeRetainedValue().accept()
@@ -176,8 +176,8 @@ final class AcceptingThread: Sendable {
     inbox.wakeDescriptor.signal()
   }
 
-  /// What the call has said, once: the connection's number, which is the caller's from then on, or
-  /// -errno. Nil if it still blocks.
+  /// Takes the result of the call, once: the connection's number, which the caller then owns, or
+  /// -errno. Nil if the call still blocks.
   func takeResult() -> Int32? {
     state.withLock { state in
       if let connection = state.connection.take() { return connection.release().rawValue }
@@ -185,14 +185,14 @@ final class AcceptingThread: Sendable {
     }
   }
 
-  /// Whether a connection waits, which ends the call without our doing.
+  /// Whether a connection waits, so that the call returns by itself.
   var isAboutToReturn: Bool { listener.withUnsafeFileDescriptor { cms_is_readable($0.rawValue) } }
 
-  /// Connects to the listener, so that the call comes back; nil if that is not possible.
+  /// Connects to the listener so that the call returns; nil if that is not possible.
   func knock() -> Knock? { listener.withUnsafeFileDescriptor { Knock(on: $0.rawValue) } }
 }
 
-/// A connection of ours to a listener, made to end an accept4(2) that blocks. It sends nothing.
+/// A connection of ours to a listener, made to end a blocked accept4(2). It sends nothing.
 final class Knock {
   private let socket: OwnedFd
   private let name: AnySocketAddress?
@@ -216,14 +216,15 @@ final class Knock {
       unsafe cms_connect(number, $0.baseAddress, UInt32($0.count))
     }
     switch Errno(rawValue: -status) {
-    // TCP is under way; and where the queue is full there is something to accept.
+    // TCP connects in the background. If the queue is full, there is a connection to accept
+    // already.
     case _ where status >= 0, .nowInProgress, .resourceTemporarilyUnavailable: break
     default: return nil
     }
     name = try? AnySocketAddress.local(of: number)
   }
 
-  /// Whether it is the other end of `connection`.
+  /// Whether this is the other end of `connection`.
   func isPeer(of connection: Int32) -> Bool {
     guard let name, let peer = try? AnySocketAddress.peer(of: connection) else { return false }
     return peer == name

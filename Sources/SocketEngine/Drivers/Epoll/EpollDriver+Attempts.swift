@@ -2,21 +2,21 @@
 internal import CMessageSockets
 internal import SystemPackage
 
-/// What came of one try that does not block.
+/// The outcome of one non-blocking attempt.
 enum Attempt {
   /// The operation's result, as a completion reports it.
   case done(Int32)
   case notYet(RetryStrategy)
-  /// A thread has it in hand: ``BlockedAccepts``.
+  /// A thread performs the operation; see ``BlockedAccepts``.
   case elsewhere
 }
 
 extension EpollDriver {
-  /// Tries an operation once. Never blocks, never runs anybody's code.
+  /// Tries an operation once. Never blocks, and never runs user code.
   func attempt(_ operation: Operation) -> Attempt {
     let number = operation.descriptor
-    // SAFETY: the operation owns the memory that its header points to until its final completion,
-    // and holds the channel whose descriptor the number is.
+    // SAFETY: until its final completion, the operation owns the memory that its header points to,
+    // and holds the channel that owns the descriptor.
     switch operation.request {
     case .send(let flags, _):
       let result = unsafe cms_sendmsg(number, operation.header, flags | cms_msg_dontwait)
@@ -39,16 +39,16 @@ extension EpollDriver {
 
   private func interpret(_ result: Int64, _ flags: Int32, orElse strategy: RetryStrategy) -> Attempt
   {
-    // Whoever asks not to wait is told so, as io_uring does.
+    // An operation with `MSG_DONTWAIT` gets the error, as on io_uring.
     if result == Int64(-Errno.wouldBlock.rawValue), flags & cms_msg_dontwait == 0 {
       return .notYet(strategy)
     }
     return .done(Int32(clamping: result))
   }
 
-  /// accept4(2) has no flag that means "do not block", so that it depends on the listener's open
-  /// file, whose flags any process that has it can change. Without `O_NONBLOCK` a thread makes the
-  /// call, and only if a connection waits.
+  /// accept4(2) has no flag that means "do not block". Whether it blocks depends on the listener's
+  /// open file, whose flags any process that shares it can change. Without `O_NONBLOCK` a thread
+  /// makes the call, and only if a connection waits.
   private func accept(_ operation: Operation) -> Attempt {
     let number = operation.descriptor
     if let thread = operation.withSocket({ $0.sharedAccepts.stranded.take() }) ?? nil {
@@ -57,8 +57,8 @@ extension EpollDriver {
     }
     while true {
       guard cms_is_readable(number) else {
-        // Nothing would ever come to it. The call itself is left out: it could block if another
-        // process made it a listener just now.
+        // A socket that does not listen would never get a connection. accept4(2) is not asked for
+        // the error: it could block if another process has just called listen(2).
         if let errno = refusal(ofAcceptFrom: number) { return .done(-errno.rawValue) }
         operation.withSocket { $0.sharedAccepts.noteEmptyQueue() }
         return .notYet(.onReadiness)
@@ -78,7 +78,7 @@ extension EpollDriver {
     }
   }
 
-  /// What accept4(2) says of a socket that does not listen; nil if it does.
+  /// The error with which accept4(2) refuses a socket that does not listen; nil if it listens.
   private func refusal(ofAcceptFrom number: Int32) -> Errno? {
     if option(cms_so_acceptconn, of: number) != 0 { return nil }
     let type = option(cms_so_type, of: number)
@@ -89,14 +89,14 @@ extension EpollDriver {
   private func option(_ name: Int32, of number: Int32) -> Int32? {
     var value: Int32 = 0
     var length: UInt32 = 4
-    // SAFETY: both are locals.
+    // SAFETY: both pointers lead to local variables.
     let status = unsafe cms_get_option(number, cms_sol_socket, name, &value, &length)
     return status == 0 ? value : nil
   }
 
-  /// Neither has connect(2) such a flag. The socket is a fresh one of this process's, and
-  /// `O_NONBLOCK` on it for the length of the call. One that keeps the boundaries of datagrams may
-  /// come from elsewhere; it has nothing to wait for.
+  /// connect(2) has no such flag either. The socket is new and belongs to this process, so it gets
+  /// `O_NONBLOCK` for the duration of the call. A datagram socket may come from elsewhere, but its
+  /// connect(2) never waits.
   private func connect(_ operation: Operation, _ length: UInt32) -> Attempt {
     let number = operation.descriptor
     let wasNonblocking = operation.withSocket { $0.kind } == .datagram || cms_is_nonblocking(number)
@@ -104,25 +104,25 @@ extension EpollDriver {
     defer { if !wasNonblocking { _ = cms_set_nonblocking(number, false) } }
     let result = unsafe cms_connect(number, operation.header.pointee.name!, length)
     return switch Errno(rawValue: -result) {
-    // TCP: under way. Asking again is how to learn what became of it.
+    // TCP is still connecting. Calling connect(2) again reports the result.
     case .nowInProgress, .alreadyInProcess: .notYet(.onReadiness)
     default: .done(result)
     }
   }
 }
 
-/// How an operation that cannot be done yet is to wait.
+/// How to wait before trying an operation again.
 enum RetryStrategy {
-  /// Readiness tells, always.
+  /// An event always reports readiness.
   case onReadiness
-  /// Readiness tells that there is room. It does not tell that the peer has shut down its reading
-  /// side, or that another process has shut down our writing side (the event is raised, but epoll
-  /// finds nothing ready and drops it): looked after from time to time.
+  /// An event reports that there is room. No event reports that the peer has shut down its reading
+  /// side, or that another process has shut down our writing side (the kernel raises the event, but
+  /// epoll finds nothing ready and drops it), so the operation is also tried from time to time.
   case roomOrShutdown
-  /// Nothing tells: the full queue of an unconnected peer is no event on our socket.
+  /// There is no event: the full queue of an unconnected peer does not show on our socket.
   case backOff
 
-  /// When to try again for the first time. Nil: never.
+  /// The delay before the first retry; nil if only events cause retries.
   var firstDelay: Duration? {
     switch self {
     case .onReadiness: nil
@@ -131,7 +131,7 @@ enum RetryStrategy {
     }
   }
 
-  /// When to try again after `delay` was in vain.
+  /// The next delay, after a retry that came `delay` after the last attempt has failed.
   func delay(after delay: Duration) -> Duration {
     switch self {
     case .onReadiness: delay
@@ -141,10 +141,10 @@ enum RetryStrategy {
   }
 }
 
-/// An operation to try again after a while, because the kernel may not say when.
+/// An operation to try again after a delay, because the kernel may not report readiness.
 struct Retry {
   let operation: Operation
-  /// The slot may be in another use by then.
+  /// Tells whether the slot is still used for this operation when the retry is due.
   let id: OperationID
   let strategy: RetryStrategy
   let delay: Duration

@@ -3,35 +3,37 @@ internal import CMessageSockets
 internal import DequeModule
 internal import SystemPackage
 
-/// The driver on epoll(7), for where io_uring is not allowed: each operation is tried at once with
-/// a call that does not block, and again when its socket is ready.
+/// The driver on epoll(7), for systems that do not allow io_uring. Each operation is tried with a
+/// non-blocking call, and tried again when its socket is ready.
 ///
-/// A turn tries what was started, ends what was cancelled, and asks epoll. Sockets are registered
-/// when an operation first has to wait, edge-triggered, and stay registered: a socket on which
-/// nothing waits costs nothing but an ignored event. Because every operation is tried before it
-/// waits, an event that came while nobody waited is not missed. How nothing blocks although no
-/// status flag of a shared open file is changed: Docs/Decisions/0012, and for accepts 0023.
+/// A turn tries the started operations, ends the cancelled ones, and polls epoll. A socket is
+/// registered, edge-triggered, when an operation first has to wait, and stays registered; if
+/// nothing waits on it, an event is ignored. Every operation is tried before it waits, so it does
+/// not matter that earlier events were ignored. Docs/Decisions/0012, and 0023 for accepts, explain
+/// how nothing blocks although no status flag of a shared open file is changed.
 @safe
 final class EpollDriver: Driver {
   let epoll: EpollSet
-  /// Of the loop, which its wake-up descriptor wakes.
+  /// The inbox of the loop, whose descriptor wakes the loop.
   let inbox: Inbox
   private var wakeNumber: Int32 { inbox.wakeDescriptor.number }
-  /// No multishot receives: a message that nobody asks for stays in the kernel.
+  /// Nil, because epoll has no multishot receives: a message stays in the kernel until a task asks
+  /// for it.
   let receiveBuffers: ReceiveBuffers? = nil
   let submitsByOneCall = false
   @safe @exclusivity(unchecked) private(set) var counters = DriverCounters()
-  /// To be tried in the next turn, in order.
+  /// The operations to try in the next turn, in order.
   @safe @exclusivity(unchecked) private var started: [Operation] = []
   @safe @exclusivity(unchecked) private var cancelled: [Cancellation] = []
   @safe @exclusivity(unchecked) var waiting = WaitingOperations()
   @safe @exclusivity(unchecked) var accepts = BlockedAccepts()
   @safe @exclusivity(unchecked) private var retries = DeadlineHeap<Retry>()
-  /// Not yet reaped.
+  /// Completions that have not been reaped yet.
   @safe @exclusivity(unchecked) private var completions: Deque<cms_completion> = []
   private let events: UnsafeMutableBufferPointer<cms_event>
 
-  /// The slot may be in another use by the time the cancellation's turn has come.
+  /// A cancellation to perform in the next turn. The ID tells whether the slot is still used for
+  /// the cancelled operation by then.
   private struct Cancellation {
     let operation: Operation
     let id: OperationID
@@ -43,7 +45,7 @@ final class EpollDriver: Driver {
     self.inbox = inbox
     let status = epoll.add(inbox.wakeDescriptor.number, cms_event_readable)
     guard status == 0 else { throw SocketError(result: status, .startLoop) }
-    // SAFETY: freed in deinit; used in `turn(_:)` only.
+    // SAFETY: freed in deinit; used only in `turn(_:)`.
     unsafe events = .allocate(capacity: Int(cms_events_capacity))
     unsafe events.initialize(repeating: cms_event())
   }
@@ -87,7 +89,7 @@ final class EpollDriver: Driver {
 
   func close() { epoll.close() }
 
-  // MARK: A turn's parts
+  // MARK: Parts of a turn
 
   private func tryStarted() {
     for operation in started { settle(operation, attempt(operation), mayWait: true) }
@@ -101,7 +103,7 @@ final class EpollDriver: Driver {
       let operation = cancellation.operation
       waiting.remove(operation)
       // A message or a connection that came before the cancellation wins. A send, in contrast, is
-      // not begun any more.
+      // not tried again.
       let last =
         Direction(operation.request) == .outgoing ? .notYet(.onReadiness) : attempt(operation)
       settle(operation, last, mayWait: false)
@@ -144,8 +146,8 @@ final class EpollDriver: Driver {
   }
 
   private func collectEvents(_ timeout: Int64) -> Errno? {
-    // The wake-up is for a loop that sleeps; without waiting operations there is nothing else to
-    // find.
+    // A wake-up is only for a sleeping loop, and without waiting operations there are no other
+    // events.
     if timeout == 0, waiting.count == 0 { return nil }
     counters.enters += 1
     let count = unsafe epoll.wait(into: events, timeout: timeout)
@@ -163,13 +165,13 @@ final class EpollDriver: Driver {
       if let operation = waiting.find(event.fd, direction) { tryAgain(operation) }
     }
     guard Direction.outgoing.isConcerned(by: event.events) else { return }
-    // A try that is in vain raises the event itself, by the room that it gives back: one that waits
-    // for another socket's queue must not listen to it.
+    // A failed send to an address raises the event itself, when it releases the buffer space that
+    // it had reserved. An operation that waits for another socket's queue must therefore ignore it.
     if let operation = waiting.find(event.fd, .outgoing), !operation.sendsToAddress {
       tryAgain(operation)
     } else if waiting.interest(in: event.fd) & cms_event_writable != 0 {
-      // Each message that the peer takes would be such an event: nobody sends, stop watching for
-      // room.
+      // Nothing is being sent, and each message that the peer takes would raise such an event, so
+      // stop watching for room.
       let rest = waiting.interest(in: event.fd) & ~cms_event_writable | Direction.incoming.interest
       waiting.register(event.fd, rest)
       _ = epoll.modify(event.fd, rest)
@@ -185,11 +187,11 @@ final class EpollDriver: Driver {
     settle(operation, result, mayWait: true)
   }
 
-  /// Reports the operation's end, or lets it wait. One that may not wait is one that was cancelled.
+  /// Completes the operation, or makes it wait. An operation with `mayWait` false was cancelled.
   private func settle(_ operation: Operation, _ result: Attempt, mayWait: Bool) {
     switch result {
     case .done(let result): complete(operation, result)
-    // What cannot wait was cancelled.
+    // The operation was cancelled while it was tried; the accepting thread must be cancelled too.
     case .elsewhere: if !mayWait { accepts.cancel(operation.id) }
     case .notYet where !mayWait: complete(operation, -Errno.canceled.rawValue)
     case .notYet(let strategy):
@@ -209,7 +211,8 @@ final class EpollDriver: Driver {
     completions.append(cms_completion(user_data: operation.id.userData, result: result, flags: 0))
   }
 
-  /// Sees to it that the next change in the operation's direction is an event. 0 or -errno.
+  /// Ensures that the next change in the operation's direction raises an event. Returns 0 or
+  /// -errno.
   private func watch(_ operation: Operation) -> Int32 {
     let socket = operation.socket!
     let number = operation.descriptor

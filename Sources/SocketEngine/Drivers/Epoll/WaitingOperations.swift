@@ -1,15 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CMessageSockets
 
-/// The operations that wait for their socket, by the descriptor's number: at most one in each
-/// direction.
+/// The operations that wait for their socket, by descriptor number: at most one in each direction.
 ///
-/// An array, because numbers are small and dense. What it says about a number is true only while a
-/// channel with that number is registered; the next channel that gets the number starts afresh with
+/// An array, because descriptor numbers are small and dense. An entry is valid only while a channel
+/// with its number is registered; the next channel with that number starts again with
 /// ``register(_:_:)``.
 struct WaitingOperations: ~Copyable {
   private struct Place {
-    /// By ``Direction``.
+    /// Indexed by ``Direction``.
     var operations = InlineArray<4, Operation?>(repeating: nil)
     /// What the epoll set watches the descriptor for.
     var interest: UInt32 = 0
@@ -30,13 +29,13 @@ struct WaitingOperations: ~Copyable {
     places[Int(number)].interest = interest
   }
 
-  /// The operation that waits on this number.
+  /// The operation that waits on this descriptor in this direction.
   func find(_ number: Int32, _ direction: Direction) -> Operation? {
     guard Int(number) < places.count else { return nil }
     return places[Int(number)].operations[direction.rawValue]
   }
 
-  /// Whether exactly this use of the operation's slot waits.
+  /// Whether the operation waits and its slot has not been reused since `id`.
   func contains(_ operation: Operation, _ id: OperationID) -> Bool {
     operation.id == id && operation.descriptor >= 0
       && find(operation.descriptor, Direction(operation.request))?.id == id
@@ -62,10 +61,10 @@ struct WaitingOperations: ~Copyable {
 }
 
 extension Direction {
-  /// What to watch for.
+  /// The events to watch for.
   var interest: UInt32 {
     switch self {
-    // Errors are always watched for.
+    // epoll always reports errors.
     case .errors: 0
     case .urgent: cms_event_urgent
     case .incoming: cms_event_readable | cms_event_peer_shutdown
@@ -73,7 +72,7 @@ extension Direction {
     }
   }
 
-  /// Whether an event is a reason to try again.
+  /// Whether the events are a reason to try again.
   func isConcerned(by events: UInt32) -> Bool {
     events & (interest | cms_event_error | cms_event_hangup) != 0
   }
