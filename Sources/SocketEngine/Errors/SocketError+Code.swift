@@ -120,7 +120,7 @@ extension SocketError {
 }
 
 extension SocketError.Code {
-  /// The code for what the kernel said, in the order of errno.h.
+  /// The code for an errno, in the order of errno.h.
   package init(_ errno: Errno) {
     switch errno {
     case .notPermitted, .permissionDenied: self = .notPermitted
@@ -146,7 +146,7 @@ extension SocketError.Code {
     }
   }
 
-  /// What it means, and where there is something to do about it, what.
+  /// An explanation of the error, with a remedy where there is one.
   var explanation: String {
     switch name {
     case .addressNotAvailable: "the address cannot be used"

@@ -28,8 +28,8 @@ public struct SocketError: Error, Sendable {
   /// with the message, whose descriptors are closed.
   public let outcome: DeliveryStatus?
 
-  /// For ``Code/messageIncomplete``: the message, as far as it arrived. Its type is another
-  /// module's.
+  /// For ``Code/messageIncomplete``: the part of the message that arrived. Another module declares
+  /// its type.
   package var delivered: (any AnyObject & Sendable)?
 
   /// The socket, where an open one was used: what it is bound and connected to. Nil for errors of

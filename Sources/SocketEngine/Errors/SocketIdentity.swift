@@ -11,7 +11,7 @@ public struct SocketIdentity: Hashable, Sendable {
   /// What it is connected to; nil if it is not, or the peer has no name.
   public let peerAddress: AnySocketAddress?
 
-  /// What is known without asking.
+  /// Creates an identity from known addresses, without asking the kernel.
   package init(
     kind: SocketKind, at localAddress: AnySocketAddress? = nil,
     connectedTo peerAddress: AnySocketAddress? = nil
@@ -21,7 +21,7 @@ public struct SocketIdentity: Hashable, Sendable {
     self.peerAddress = peerAddress
   }
 
-  /// Asks the kernel, which takes two system calls that do not wait.
+  /// Asks the kernel for the addresses, with two system calls that do not wait.
   init(_ number: Int32, kind: SocketKind) {
     self.kind = kind
     localAddress = try? .local(of: number)
@@ -33,7 +33,8 @@ extension SocketIdentity: CustomStringConvertible {
   /// `stream socket at /run/app.sock`, `datagram socket connected to 127.0.0.1:53`.
   public var description: String { "\(kind) socket" + names }
 
-  /// ` at /run/app.sock`, ` connected to 127.0.0.1:53`; empty where no name is known.
+  /// The addresses as text, for example ` at /run/app.sock` or ` connected to 127.0.0.1:53`; empty
+  /// if none is known.
   package var names: String {
     func isNamed(_ address: AnySocketAddress?) -> Bool {
       address != nil && address?.unix != .unnamed
@@ -46,12 +47,12 @@ extension SocketIdentity: CustomStringConvertible {
 }
 
 extension AnySocketAddress {
-  /// What a socket is bound to. The C name is getsockname(2).
+  /// The address that a socket is bound to. The C name is getsockname(2).
   package static func local(of number: Int32) throws(SocketError) -> AnySocketAddress? {
     unsafe try reading { name, length in unsafe cms_local_name(number, name, length) }
   }
 
-  /// What a socket is connected to. The C name is getpeername(2).
+  /// The address that a socket is connected to. The C name is getpeername(2).
   package static func peer(of number: Int32) throws(SocketError) -> AnySocketAddress? {
     unsafe try reading { name, length in unsafe cms_peer_name(number, name, length) }
   }

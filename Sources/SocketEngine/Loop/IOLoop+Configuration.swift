@@ -55,7 +55,7 @@ extension IOLoop {
     /// not starve I/O. 1 or more.
     public var jobsPerTurn = 64
 
-    /// What sockets receive ahead at most; less where the kernel can do less. For tests.
+    /// The most that sockets may receive ahead, if the kernel supports it. For tests.
     var aheadLimit = AheadLimit.everything
 
     public init() {}
@@ -70,7 +70,7 @@ extension IOLoop {
           .invalidConfiguration, .startLoop,
           detail: "receiveBuffers is \(receiveBuffers); it must be a power of two")
       }
-      // All buffers are one piece of memory; pages that no message reaches are never touched.
+      // All buffers share one allocation; pages that no message reaches are never touched.
       guard (receiveBufferSize + controlBufferSize) * receiveBuffers <= 1 << 30 else {
         throw SocketError(
           .invalidConfiguration, .startLoop,

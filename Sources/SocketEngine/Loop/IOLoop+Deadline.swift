@@ -31,7 +31,8 @@ extension IOLoop {
           try await self.sleep(for: Duration(until: deadline))
           return .deadlinePassed
         } catch {
-          // The body decides: also when the loop is shut down it may have taken something.
+          // The body decides how the race ends: even if the loop is shut down, it may have taken
+          // something.
           return .stopped
         }
       }
@@ -56,8 +57,8 @@ extension IOLoop {
   }
 }
 
-/// The calls that were cancelled inside of a ``IOLoop/withDeadline(_:for:_:)``: a
-/// `CancellationError` does not say which.
+/// Records the calls that were cancelled inside a ``IOLoop/withDeadline(_:for:_:)``, because a
+/// `CancellationError` does not name them.
 final class CancelledCalls: Sendable {
   @TaskLocal static var current: CancelledCalls?
 
@@ -66,7 +67,7 @@ final class CancelledCalls: Sendable {
 
   init(within outer: CancelledCalls?) { self.outer = outer }
 
-  /// The error for a call whose task was cancelled.
+  /// Records that the call was cancelled, and returns the error for it.
   static func error(of operation: SocketError.Operation) -> CancellationError {
     var calls = current
     while let these = calls {
@@ -76,7 +77,8 @@ final class CancelledCalls: Sendable {
     return CancellationError()
   }
 
-  /// What was waited for: `receive`, `the answer: connect, receive`. Nil if nothing is known.
+  /// A description of what the task waited for, such as `waited for receive` or
+  /// `waited for the answer: connect, receive`. Nil if nothing is known.
   func description(for purpose: String?) -> String? {
     let calls = operations.withLock { $0.map(\.rawValue) }.joined(separator: ", ")
     let parts = [purpose, calls.isEmpty ? nil : calls].compactMap { $0 }
@@ -87,6 +89,6 @@ final class CancelledCalls: Sendable {
 private enum DeadlineRace<R: Sendable>: Sendable {
   case finished(R)
   case deadlinePassed
-  /// Without having passed.
+  /// The sleep ended before the deadline.
   case stopped
 }

@@ -72,7 +72,7 @@ extension IOLoop {
   }
 }
 
-/// Counts the descriptors that were taken out of a loop's messages, on any thread.
+/// Counts the descriptors that were taken from a loop's messages, on any thread.
 package final class TakenDescriptorCounter: Sendable {
   private let counter = Atomic<UInt64>(0)
 

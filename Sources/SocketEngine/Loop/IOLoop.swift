@@ -44,7 +44,7 @@ public final class IOLoop: Sendable {
     try thread.start()
   }
 
-  /// On a thread that is yet to be started.
+  /// Creates a loop on a thread that is started later.
   init(thread: LoopThread) {
     self.thread = thread
     serial = LoopSerialExecutor(thread: thread)
@@ -104,7 +104,7 @@ public final class IOLoop: Sendable {
     return group.current ?? group.next()
   }
 
-  /// The loop that was named, or else ``currentOrShared()``.
+  /// Returns `loop`, or ``currentOrShared()`` if it is nil.
   package static func resolve(_ loop: IOLoop?) throws(SocketError) -> IOLoop {
     if let loop { return loop }
     return try currentOrShared()
@@ -147,12 +147,12 @@ public final class IOLoop: Sendable {
     await loopActor.shutdown()
   }
 
-  /// How many operations the kernel has in hand.
+  /// How many operations are in the kernel.
   var operationsInKernel: Int {
     get async { await loopActor.operationsInKernel }
   }
 
-  /// How many operations are prepared, queued, in the kernel, or done and not yet taken.
+  /// How many operations are prepared, queued, in the kernel, or completed but not yet taken.
   var operationsInUse: Int {
     get async { await loopActor.operationsInUse }
   }
@@ -161,8 +161,9 @@ public final class IOLoop: Sendable {
 
   var core: LoopCore { thread.core }
 
-  /// Whether listeners that this process makes are to be `O_NONBLOCK`: accept4(2) has no flag that
-  /// means "do not block". A ring needs none, and on old kernels would not wait on such a listener.
+  /// Whether listeners that this process makes must be `O_NONBLOCK`. epoll needs it, because
+  /// accept4(2) has no flag that means "do not block". A ring does not need it, and on old kernels
+  /// would not wait on such a listener.
   package var wantsNonblockingListeners: Bool { driver.kind == .epoll }
 
   package var unownedSerialExecutor: UnownedSerialExecutor {
@@ -171,24 +172,24 @@ public final class IOLoop: Sendable {
 
   // MARK: On the main thread
 
-  /// Opens a loop on the calling thread, which is to run it: ``runMain()``. Until then what is
-  /// started on it waits.
+  /// Opens a loop on the calling thread, which must then run it with ``runMain()``. Work that is
+  /// started on the loop waits until then.
   convenience init(onThisThread configuration: Configuration) throws(SocketError) {
     try configuration.validate()
     self.init(thread: try LoopThread(configuration: configuration))
     try thread.openHere()
   }
 
-  /// Runs the loop on the calling thread, which has opened it, until ``stopMain()``.
+  /// Runs the loop on the calling thread, which must have opened it, until ``stopMain()``.
   package func runMain() { thread.runHere() }
   package func stopMain() { thread.inbox.send(.exit) }
 
-  /// Makes jobs of the main actor run in the isolation of `executor`. On the loop's thread.
+  /// Makes jobs of the main actor run in the isolation of `executor`. Call on the loop's thread.
   package func bindMain(_ executor: some SerialExecutor) {
-    // SAFETY: the runtime holds the executor for as long as the process lives.
+    // SAFETY: the runtime holds the executor as long as the process lives.
     unsafe core.bindMain(executor.asUnownedSerialExecutor())
   }
 
-  /// Runs a job of the main actor. From any thread.
+  /// Runs a job of the main actor. Callable from any thread.
   package func enqueueMain(_ job: UnownedJob) { thread.enqueue(job, state: .main) }
 }

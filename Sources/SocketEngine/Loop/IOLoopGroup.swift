@@ -21,8 +21,8 @@ public final class IOLoopGroup: Sendable {
     try self.init(count: count, configuration: configuration, withMainThread: false)
   }
 
-  /// - Parameter withMainThread: Whether the calling thread, which is the main one, is to run the
-  ///   first loop.
+  /// - Parameter withMainThread: Whether the calling thread, which must be the main thread, will
+  ///   run the first loop.
   init(count: Int, configuration: IOLoop.Configuration, withMainThread: Bool) throws(SocketError) {
     try Self.check(count)
     var loops = withMainThread ? [try IOLoop(onThisThread: configuration)] : []
@@ -50,12 +50,12 @@ public final class IOLoopGroup: Sendable {
     return loops[Int(UInt(bitPattern: ticket) % UInt(loops.count))]
   }
 
-  /// The loop on whose thread the caller runs, if it is one of these.
+  /// The loop that the calling thread runs, if it is in this group.
   var current: IOLoop? { loops.first(where: \.isCurrent) }
 
-  /// Where a listener's connections live: on the group that was named; on the shared one where no
-  /// loop was named and the caller is not in ``IOLoop/run(_:)``; else on the listener's own loop,
-  /// for which nil stands.
+  /// Decides where a listener's connections live: on the group passed by the caller; on the shared
+  /// group if no loop was passed and the caller is not in ``IOLoop/run(_:)``; otherwise on the
+  /// listener's own loop, for which this returns nil.
   package static func resolve(
     _ group: IOLoopGroup?, on loop: IOLoop?
   ) throws(SocketError) -> IOLoopGroup? {
@@ -63,8 +63,8 @@ public final class IOLoopGroup: Sendable {
     return loop == nil && IOLoop.current == nil ? try .shared() : nil
   }
 
-  /// Makes the shared group with the main thread's loop as its first. Nil if there is a shared
-  /// group already, or on another thread.
+  /// Makes the shared group, with the main thread's loop as its first. Returns nil on any other
+  /// thread, or if there is a shared group already.
   package static func makeSharedWithMainThread() throws(SocketError) -> IOLoopGroup? {
     cms_is_main_thread() ? try sharedLoops.groupWithMainThread() : nil
   }
@@ -106,7 +106,7 @@ public final class IOLoopGroup: Sendable {
   private static let sharedLoops = SharedLoops()
 }
 
-/// A group that starts on first use, and can be configured before.
+/// A group that starts on first use and can be configured before that.
 final class SharedLoops: Sendable {
   private enum State {
     case untouched
@@ -139,7 +139,7 @@ final class SharedLoops: Sendable {
     }
   }
 
-  /// Starts the group; nil if it has started before.
+  /// Starts the group; returns nil if it has already started.
   func groupWithMainThread() throws(SocketError) -> IOLoopGroup? {
     try state.withLock { (state) throws(SocketError) in
       if case .started = state { return nil }

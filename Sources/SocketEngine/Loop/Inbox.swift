@@ -4,12 +4,12 @@ internal import CMessageSockets
 internal import Synchronization
 internal import SystemPackage
 
-/// Requests of other threads to a loop: the only part of a loop that threads share.
+/// Requests from other threads to a loop. The inbox is the only part of a loop that threads share.
 final class Inbox: Sendable {
   enum Item: Sendable {
     /// Run a job.
     case job(UnownedJob, ExecutorState)
-    /// Jobs have been added to those that any loop may run: so many.
+    /// Jobs were added to those that any loop may run; the value is their number.
     case look(Int)
     /// Run a job at a time.
     case schedule(UnownedJob, LoopTime)
@@ -21,12 +21,12 @@ final class Inbox: Sendable {
     case recycle(Operation)
     /// The handle of a socket was released while the kernel receives ahead for it.
     case handleReleased(OpenSocket)
-    /// The socket drains.
+    /// Start to drain the socket.
     case drain(OpenSocket)
-    /// Give back to a stream what was received from it and not used.
+    /// Return received bytes that were not used to their stream.
     case unread(SocketChannel, UnreadPiece)
-    /// Another thread has closed the socket's descriptor. The reference is weak: a waiting task
-    /// holds the socket, and an item that is never taken must not.
+    /// Another thread has closed the socket's descriptor. The closure holds the socket weakly: a
+    /// waiting task holds the socket, and an item that is never taken must not.
     case closed(@Sendable () -> OpenSocket?)
     /// No reference to the loop is left: end the thread.
     case exit
@@ -34,12 +34,12 @@ final class Inbox: Sendable {
 
   private struct State {
     var items: [Item] = []
-    /// The loop waits, or is about to: the next item must wake it.
+    /// Whether the loop waits or is about to, so that the next item must wake it.
     var isAsleep = false
   }
 
   private let state = TSanVisibleMutex(State())
-  /// Lets the loop skip the lock in turns without items.
+  /// Lets the loop skip the lock in turns without new items.
   private let isEmpty = Atomic(true)
   /// Written to wake the loop; its driver watches it.
   let wakeDescriptor: WakeDescriptor
@@ -56,7 +56,7 @@ final class Inbox: Sendable {
     if mustWake { wakeDescriptor.signal() }
   }
 
-  /// Moves all items into `items`, which must be empty; its memory becomes the inbox's.
+  /// Moves all items into `items`, which must be empty; the inbox keeps the memory of `items`.
   func take(into items: inout [Item]) {
     assert(items.isEmpty)
     guard !isEmpty.load(ordering: .acquiring) else { return }
@@ -66,7 +66,7 @@ final class Inbox: Sendable {
     }
   }
 
-  /// Marks the loop as asleep. Returns false if items have arrived: then the loop must not wait.
+  /// Marks the loop as asleep. Returns false if items have arrived; the loop must not wait then.
   func fallAsleep() -> Bool {
     state.withLock { state in
       guard state.items.isEmpty else { return false }
@@ -75,7 +75,7 @@ final class Inbox: Sendable {
     }
   }
 
-  /// Marks the loop as awake: items need no signal.
+  /// Marks the loop as awake, so that new items need no signal.
   func wakeUp() { state.withLock { $0.isAsleep = false } }
 }
 
@@ -88,7 +88,7 @@ struct WakeDescriptor: ~Copyable, Sendable {
     descriptor = try OwnedFd(adoptingResult: cms_eventfd(), operation: .startLoop)
   }
 
-  /// The descriptor for the driver to watch, open as long as the inbox that owns this value.
+  /// The descriptor for the driver to watch. It is open as long as the inbox that owns this value.
   var number: Int32 { descriptor.withUnsafeFileDescriptor { $0.rawValue } }
 
   func signal() {

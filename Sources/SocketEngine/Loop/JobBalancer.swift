@@ -3,13 +3,13 @@ internal import CMessageSockets
 internal import DequeModule
 internal import Synchronization
 
-/// Loops as the executor of tasks that prefer none: a job stays on the loop that it was enqueued
-/// from, and jobs from other threads are dealt out in turn.
+/// Makes loops the executor of tasks without an executor preference. A job stays on the loop that
+/// it was enqueued from; jobs from other threads are distributed in turn.
 ///
-/// A loop runs its jobs one after the other. So that one that takes long does not hold up others, a
-/// thread looks at all loops every millisecond: a loop that still runs the job of the last look
-/// gives half of its waiting jobs away, to the loop with the fewest. Sockets and the tasks that
-/// wait for them stay with their loop. The thread sleeps when no loop has had a job for a while.
+/// A loop runs its jobs one after the other. To keep a long job from delaying the others, a thread
+/// checks all loops every millisecond. If a loop still runs the job of the last check, half of its
+/// waiting jobs move to the loop with the fewest. Sockets, and the tasks that wait for them, stay
+/// on their loop. The thread sleeps after a period in which no loop had a job.
 package final class JobBalancer: Sendable {
   private let loops: [IOLoop]
   private let queues: [UnboundJobs]
@@ -23,7 +23,7 @@ package final class JobBalancer: Sendable {
     loops = group.loops
     queues = loops.map { _ in UnboundJobs(alarm: alarm) }
     for (loop, queue) in zip(loops, queues) { loop.core.shareJobs(queue) }
-    // SAFETY: the new thread takes this reference over, and never ends.
+    // SAFETY: the new thread takes over this reference and never ends.
     let context = unsafe Unmanaged.passRetained(self)
     let status = unsafe cms_thread_start(
       { unsafe Unmanaged<JobBalancer>.fromOpaque($0!).takeUnretainedValue().watch() },
@@ -34,7 +34,7 @@ package final class JobBalancer: Sendable {
     }
   }
 
-  /// Runs a job: on the calling thread's loop, or else on the next.
+  /// Runs a job on the calling thread's loop if there is one, otherwise on the next loop.
   package func enqueue(_ job: UnownedJob) {
     if let core = LoopCore.onThisThread, core.sharesJobs {
       core.enqueueUnbound(job)
@@ -43,8 +43,8 @@ package final class JobBalancer: Sendable {
     }
   }
 
-  /// Runs a job when `delay` has passed, on the clock of the calling thread's loop, or else of the
-  /// next.
+  /// Runs a job after `delay`, on the calling thread's loop if there is one, otherwise on the next
+  /// loop.
   package func enqueue(_ job: UnownedJob, after delay: Duration) {
     let deadline = LoopTime(after: max(delay, .zero))
     if let core = LoopCore.onThisThread, core.sharesJobs {
@@ -71,7 +71,7 @@ package final class JobBalancer: Sendable {
 
   // MARK: The balancer's thread
 
-  /// How many looks in a row find no job until the thread sleeps.
+  /// How many checks in a row must find no job before the thread sleeps.
   private static let looksUntilSleep = 100
 
   private func watch() {
@@ -86,7 +86,7 @@ package final class JobBalancer: Sendable {
     }
   }
 
-  /// Whether a loop runs a job, or has one waiting.
+  /// Returns whether any loop runs a job or has one waiting.
   private func look(_ last: inout [UInt64]) -> Bool {
     var isBusy = false
     for (index, queue) in queues.enumerated() {
@@ -113,7 +113,7 @@ package final class JobBalancer: Sendable {
 @safe
 final class BalancerAlarm: Sendable {
   private let isAsleep = Atomic(false)
-  /// SAFETY: a semaphore; made here, destroyed with this object.
+  /// SAFETY: a semaphore, created here and destroyed with this object.
   private nonisolated(unsafe) let gate: OpaquePointer
 
   init() throws(SocketError) {
@@ -123,7 +123,7 @@ final class BalancerAlarm: Sendable {
 
   deinit { unsafe cms_gate_destroy(gate) }
 
-  /// After a job has been added.
+  /// Call after adding a job.
   func ring() {
     guard isAsleep.load(ordering: .sequentiallyConsistent),
       isAsleep.exchange(false, ordering: .sequentiallyConsistent)
@@ -131,8 +131,8 @@ final class BalancerAlarm: Sendable {
     unsafe cms_gate_open(gate)
   }
 
-  /// Sleeps until ``ring()``, unless there are jobs: one that was added before the alarm was set
-  /// does not ring it.
+  /// Sleeps until ``ring()``, unless there are jobs: a job that was added before `isAsleep` was set
+  /// did not ring.
   func sleep(unless hasJobs: () -> Bool) {
     isAsleep.store(true, ordering: .sequentiallyConsistent)
     if hasJobs(), isAsleep.exchange(false, ordering: .sequentiallyConsistent) { return }
@@ -140,18 +140,18 @@ final class BalancerAlarm: Sendable {
   }
 }
 
-/// The jobs on a loop that any loop may run: those of tasks that prefer no executor, where loops
-/// are the process's default executor.
+/// The jobs on one loop that any loop may run: jobs of tasks without an executor preference, where
+/// the loops are the process's default executor.
 ///
-/// The loop adds and takes jobs in its turns. Other threads may add jobs, and may take them away
-/// when the loop is held up by one that takes long.
+/// The loop adds and takes jobs in its turns. Other threads may add jobs, and may take jobs away
+/// when a long job delays the loop.
 final class UnboundJobs: Sendable {
   private let jobs = TSanVisibleMutex(Deque<UnownedJob>())
   private let waiting = Atomic(0)
   private let alarm: BalancerAlarm
-  /// The number of the job that the loop runs, and 0 between two turns' jobs.
+  /// The number of the job that the loop runs; 0 while it runs none.
   private let running = Atomic<UInt64>(0)
-  /// Whether the loop has run one job for longer than a look of the balancer takes to come round.
+  /// Whether the loop has been running one job since the balancer's last check.
   private let heldUp = Atomic(false)
 
   init(alarm: BalancerAlarm) { self.alarm = alarm }

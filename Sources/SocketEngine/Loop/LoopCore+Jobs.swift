@@ -7,7 +7,7 @@ extension LoopCore {
     state.value.submissionsWithinTurn = Self.maximumSubmissionsWithinTurn
     if state.value.ready.isEmpty, !hasUnboundJobs { return }
     let start = LoopTime.coarse
-    // A budget, so that jobs that keep making jobs cannot keep completions waiting.
+    // The budget ensures that jobs that keep enqueuing jobs cannot starve completions.
     var budget = configuration.jobsPerTurn
     while budget > 0, let job = nextJob(isEven: budget & 1 == 0) {
       budget -= 1
@@ -20,7 +20,7 @@ extension LoopCore {
 
   private static let longTurn: Int64 = 10_000_000
 
-  /// Both kinds get their turn.
+  /// Alternates between the two kinds of jobs.
   private func nextJob(isEven: Bool) -> ReadyJob? {
     guard let unbound else { return state.value.ready.popFirst() }
     if isEven, let job = unbound.take() { return ReadyJob(job: job, state: .unbound) }
@@ -30,7 +30,8 @@ extension LoopCore {
   private func run(_ ready: ReadyJob) {
     state.value.currentState = ready.state
     statistics.jobs += 1
-    // SAFETY: both executors outlive the thread's work: whoever enqueued the job holds one of them.
+    // SAFETY: both executors outlive the thread's work, because the enqueuing code holds one of
+    // them.
     switch ready.state {
     case .serial: unsafe ready.job.runSynchronously(on: state.value.serialExecutor!)
     case .serialPreferring:
@@ -47,27 +48,28 @@ extension LoopCore {
     makeReady(job)
   }
 
-  /// The runtime's name for no executor at all, in which jobs of tasks without a preference run.
-  /// SAFETY: two words, of which the first names the executor's object: there is none.
+  /// The runtime's representation of "no executor", which jobs of tasks without a preference run
+  /// on. SAFETY: two words, of which the first points to the executor's object; null means that
+  /// there is none.
   private static var noExecutor: UnownedSerialExecutor {
     unsafe unsafeBitCast((UInt(0), UInt(0)), to: UnownedSerialExecutor.self)
   }
 
-  /// Makes the loop the calling thread's, which has opened it and is to run it.
+  /// Records that the calling thread, which has opened the loop, is the thread that runs it.
   func claimThread() {
-    // SAFETY: from then on the thread holds the core: by `run()`, or with the main thread's loop.
+    // SAFETY: from now on the thread holds the core, in `run()` or through the main thread's loop.
     unsafe cms_set_loop_of_thread(Unmanaged.passUnretained(self).toOpaque())
   }
 
   /// The core of the loop that the calling thread runs.
   static var onThisThread: LoopCore? {
-    // SAFETY: the thread holds the core for as long as it runs the loop.
+    // SAFETY: the thread holds the core as long as it runs the loop.
     unsafe cms_loop_of_thread().map {
       unsafe Unmanaged<LoopCore>.fromOpaque($0).takeUnretainedValue()
     }
   }
 
-  /// Runs jobs that any loop may run, from now on. From any thread.
+  /// Makes this loop run jobs of the shared queue from now on. Callable from any thread.
   func shareJobs(_ jobs: UnboundJobs) {
     if isCurrent { unbound = jobs } else { inbox.send(.shareJobs(jobs)) }
   }
@@ -76,12 +78,12 @@ extension LoopCore {
 
   var hasUnboundJobs: Bool { unbound.map { $0.count > 0 } ?? false }
 
-  /// Another job for this loop, or whichever takes it away.
+  /// Adds a job for this loop, or for a loop that takes it away.
   func enqueueUnbound(_ job: UnownedJob) {
     statistics.localEnqueues += 1
     unbound!.add(job)
   }
 
-  /// The loop is the main thread's.
+  /// Sets the main actor's executor; for the loop of the main thread.
   func bindMain(_ executor: UnownedSerialExecutor) { unsafe state.value.mainExecutor = executor }
 }

@@ -4,7 +4,7 @@ internal import CMessageSockets
 internal import SystemPackage
 
 extension LoopCore {
-  /// A fresh operation, not yet started.
+  /// Returns a new operation, not yet started.
   func makeOperation(_ request: OperationRequest, socket: OpenSocket?) -> Operation {
     assert(isCurrent, "A loop was used outside its thread")
     let operation = operations.take { Operation(index: $0, core: self) }
@@ -27,19 +27,19 @@ extension LoopCore {
     }
   }
 
-  /// An operation has had its final completion.
+  /// Notes that an operation has had its final completion.
   func leaveKernel() {
     assert(state.value.inKernel > 0, "More operations have ended than were submitted")
     state.value.inKernel -= 1
   }
 
-  /// A task that only sends must not keep the loop from all else.
+  /// The bound that keeps a task that only sends from blocking everything else.
   static let maximumSubmissionsWithinTurn = 64
 
-  /// So many of them leave the other jobs that are ready waiting.
+  /// The number of direct sends that may run while other jobs are ready.
   private static let maximumSendsBeforeOthers = 16
 
-  /// Whether a send may be tried from the job that has started it.
+  /// Whether a send may be attempted from within the job that starts it.
   private var maySendDirectly: Bool {
     let left = state.value.submissionsWithinTurn
     return submitsWithinTurn && left > 0
@@ -47,9 +47,9 @@ extension LoopCore {
         || left > Self.maximumSubmissionsWithinTurn - Self.maximumSendsBeforeOthers)
   }
 
-  /// Submits an operation that probably need not wait, from the job that has started it, where
-  /// nobody else would share the system call: then its task goes on without being suspended.
-  /// Whether the operation has ended.
+  /// Submits an operation that probably does not have to wait, from within the job that starts it,
+  /// if no other request would share the system call. Its task then continues without being
+  /// suspended. Returns whether the operation has ended.
   func finishesAtOnce(_ operation: Operation) -> Bool {
     guard mayFinishAtOnce, operation.life.state == .inKernel else {
       return operation.life.state == .done
@@ -67,14 +67,14 @@ extension LoopCore {
       && state.value.submissionsWithinTurn > 0
   }
 
-  /// Asks an operation to end early. Nothing happens if it has ended already or its slot is in
-  /// another use.
+  /// Asks an operation to end early. Does nothing if it has ended or its slot has been reused.
   func stop(_ id: OperationID, _ reason: StopReason) {
     guard let operation = operations.find(id) else { return }
     stop(operation, reason)
   }
 
-  /// Stops an operation from any thread. Idempotent; too late is no error.
+  /// Stops an operation from any thread. Idempotent; stopping an operation that has ended does
+  /// nothing.
   func stopFromAnywhere(_ id: OperationID, _ reason: StopReason) {
     if isCurrent {
       stop(id, reason)
@@ -129,8 +129,9 @@ extension LoopCore {
     }
   }
 
-  /// How to receive one message: with memory from the start, which is fastest, until that many
-  /// receives have some; then without, until there is something.
+  /// How to receive one message. A receive holds memory from the start, which is fastest, until
+  /// `waitingReceiveBuffers` receives do so; further ones take memory only when there is something
+  /// to receive.
   func receiveRequest(flags: Int32) -> OperationRequest {
     let mayWaitWithoutMemory =
       acquiresReceiveMemoryEarly && flags & (cms_msg_errqueue | cms_msg_oob | cms_msg_dontwait) == 0
@@ -138,7 +139,7 @@ extension LoopCore {
       ? .receiveWhenReadable(flags: flags) : .receive(flags: flags)
   }
 
-  /// The handle of `socket` is gone. From any thread.
+  /// Notes that the handle of `socket` was released. Callable from any thread.
   func handleReleased(_ socket: OpenSocket) {
     if isCurrent {
       socket.handleReleased()
@@ -147,7 +148,7 @@ extension LoopCore {
     }
   }
 
-  /// The outcome is known: the socket's next operation may start, and the task may go on.
+  /// The outcome is known: starts the socket's next operation and resumes the task.
   func finish(_ operation: Operation) {
     if case .receiveAhead = operation.request {
       return endReceiveAhead(operation, operation.outcome.errno)
@@ -174,20 +175,20 @@ extension LoopCore {
     }
   }
 
-  /// An operation that nobody but ``signal(_:)`` finishes: a task can wait for something in this
-  /// process.
+  /// Returns an operation that only ``signal(_:)`` finishes, so that a task can wait for something
+  /// in this process.
   func makeEvent() -> Operation {
     let event = makeOperation(.event, socket: nil)
     event.life.submit()
     return event
   }
 
-  /// Too late is no error: the event's task may have taken it.
+  /// Finishes an event. Does nothing if the event's task has already taken it.
   func signal(_ id: OperationID) {
     if let event = operations.find(id) { finishTimer(event, errno: nil) }
   }
 
-  /// Copies of descriptors that were received ahead have been made.
+  /// Counts the copies of descriptors from prefetched messages.
   func noteReceived(_ count: Int) { statistics.descriptorsReceived += UInt64(count) }
 
   func countReceived(_ outcome: borrowing OperationOutcome, byteCount: Int) {
@@ -205,8 +206,9 @@ extension LoopCore {
 /// All operations of a loop, found by index and checked by generation. Slots are reused, last freed
 /// first, and never move.
 ///
-/// They are not freed before the loop ends, so that an entry of a queue can name a slot that is in
-/// another use: as many stay as operations were in use together at most, about 1 KiB each.
+/// Slots are not freed before the loop ends, so that a stale queue entry may refer to a slot that
+/// has been reused. The table keeps as many slots as there were operations in use at one time,
+/// about 1 KiB each.
 struct OperationTable: ~Copyable {
   private var slots: [Operation] = []
   private var free: [UInt32] = []
@@ -220,7 +222,7 @@ struct OperationTable: ~Copyable {
   /// How many operations are in use.
   var inUse: Int { slots.count - free.count }
 
-  /// Takes a slot; `make` builds a new one, for the index given, if none is free.
+  /// Takes a free slot, or calls `make` with a new index if there is none.
   mutating func take(orMake make: (UInt32) -> Operation) -> Operation {
     if let index = free.popLast() { return slots[Int(index)] }
     let operation = make(UInt32(slots.count))
@@ -228,27 +230,28 @@ struct OperationTable: ~Copyable {
     return operation
   }
 
-  /// The operation that `id` names, or nil if its slot has moved on.
+  /// The operation with this ID, or nil if its slot has been reused.
   func find(_ id: OperationID) -> Operation? {
     guard id.index < slots.count else { return nil }
     let operation = slots[Int(id.index)]
     return operation.id == id && operation.life.state != .free ? operation : nil
   }
 
-  /// Gives a slot back. Its identifier must have been renewed before.
+  /// Returns a slot to the table. Its identifier must have been renewed already.
   mutating func release(_ operation: Operation) {
     assert(operation.life.state == .free && free.count < slots.count, "A slot was released twice")
     free.append(operation.id.index)
   }
 
-  /// All operations in use, as of now.
+  /// A snapshot of all operations in use.
   var allInUse: [Operation] { slots.filter { $0.life.state != .free } }
 }
 
-// MARK: Waiting for a turn
+// MARK: Waiting for the end of a turn
 
 extension LoopCore {
-  /// The task of `operation` is to go on at the end of this turn, done or not.
+  /// Arranges that the task of `operation` continues at the end of this turn, even if the operation
+  /// has not ended.
   func resumeAfterTurn(_ operation: Operation) {
     state.value.untilEndOfTurn.append(operation.id)
     state.value.waitingForTurn += 1
@@ -266,8 +269,8 @@ extension LoopCore {
     state.value.waitingForTurn = 0
   }
 
-  /// An operation has ended whose task was to go on at the end of the turn in any case. Its entry
-  /// is not searched for.
+  /// Notes the end of an operation whose task would continue at the end of the turn. Its entry
+  /// stays in the list and is skipped later.
   func endedWithinTurn() {
     assert(
       state.value.waitingForTurn > 0, "More operations have ended within the turn than wait for it")

@@ -3,8 +3,9 @@ internal import CMessageSockets
 internal import SystemPackage
 
 extension LoopCore {
-  /// Asks for the end: everything is cancelled, the driver closed, and the loop goes on as an
-  /// executor only. What to wait for until that is done; nil if it is.
+  /// Starts the shutdown: all operations are cancelled, the driver is closed, and the loop
+  /// continues as an executor only. Returns an event to wait for, or nil if the loop is closed
+  /// already.
   func startShutdown() -> Operation? {
     if case .closed = phase { return nil }
     let ended = makeEvent()
@@ -12,9 +13,9 @@ extension LoopCore {
     return ended
   }
 
-  /// Between the jobs and the kernel, so that what jobs have started is the kernel's before a task
-  /// can tell that the loop ends: a socket that it then drops is no reason for its peer's send to
-  /// fail. (But for requests that a ring had no entries for, which come later.)
+  /// Runs between the jobs and the kernel. So operations that jobs have started reach the kernel
+  /// before a task can notice the shutdown; if such a task then drops its socket, the peer's send
+  /// does not fail. (Except for requests that found the submission queue full, which come later.)
   func endIfAsked() {
     if !closers.isEmpty { startDraining() }
     finishDraining()
@@ -29,14 +30,14 @@ extension LoopCore {
 
   func stopEverything(_ reason: StopReason) {
     for operation in operations.allInUse {
-      // What waits for a socket to close goes on waiting for that: it is this very stop that brings
-      // it about.
+      // Events wait for sockets to close, and this stop is what closes them.
       if case .event = operation.request { continue }
       stop(operation, reason)
     }
   }
 
-  /// The last operation has had its final completion: nothing of ours is left in the kernel.
+  /// Closes the driver once the last operation has had its final completion and nothing of ours is
+  /// left in the kernel.
   private func finishDraining() {
     guard case .draining = phase, state.value.inKernel == 0 else { return }
     phase = .closed
@@ -46,10 +47,10 @@ extension LoopCore {
     closers = []
   }
 
-  /// Nothing can be submitted any more, nor waited for: everything ends.
+  /// Ends all operations after the driver has failed: it can neither submit nor wait.
   func endWithoutKernel(_ errno: Errno) {
-    // What has completed stands. (What had found no room in the completion queue cannot be had any
-    // more.)
+    // Results that have arrived are kept. (Completions that did not fit into the completion queue
+    // are lost.)
     reapCompletions()
     failure = errno
     retireDriver().closeAfterFailure()
@@ -59,17 +60,16 @@ extension LoopCore {
     startDraining()
   }
 
-  /// Why operations end with the loop.
+  /// The reason for which operations end with the loop.
   var endReason: StopReason { failure == nil ? .loopShutdown : .loopFailed }
 
-  /// Why no operation can be started any more.
+  /// The error of an operation that is started after the loop has ended.
   func endError(_ operation: SocketError.Operation) -> SocketError {
     failure.map { SocketError(.loopFailed, operation, errno: $0) }
       ?? SocketError(.loopShutDown, operation)
   }
 
-  /// The driver, which is to be closed: what it has counted is kept, and its buffers are not used
-  /// any more.
+  /// Returns the driver to be closed. Its counters are kept; its buffers are no longer used.
   func retireDriver() -> any Driver {
     statistics.add(driver.counters)
     receiveBuffers = nil
@@ -77,14 +77,14 @@ extension LoopCore {
   }
 }
 
-/// The driver of a loop that was shut down, or whose driver has failed: no operation is started on
-/// it any more, it only waits for jobs.
+/// The driver of a loop that was shut down or whose driver has failed. No operation is started on
+/// it; it only waits for jobs.
 final class ShutDownDriver: Driver {
   private let wakeNumber: Int32
   let counters = DriverCounters()
   let receiveBuffers: ReceiveBuffers? = nil
 
-  /// What the driver before has left unfinished.
+  /// Operations that the previous driver has left unfinished.
   private var orphans: [OperationID]
 
   init(wakeNumber: Int32, orphans: [OperationID] = []) {
@@ -95,7 +95,7 @@ final class ShutDownDriver: Driver {
   func start(_ operation: Operation) {
     preconditionFailure("An operation was started on a closed loop")
   }
-  /// Its end is on its way.
+  /// Does nothing, because the operation is an orphan that ends anyway.
   func cancel(_ operation: Operation) { assert(orphans.contains(operation.id)) }
 
   func turn(_ wait: Wait) -> Errno? {
@@ -107,11 +107,11 @@ final class ShutDownDriver: Driver {
     return nil
   }
 
-  /// Orphans end as if they had been cancelled.
+  /// Ends orphans as if they had been cancelled.
   func reap(into completions: UnsafeMutableBufferPointer<cms_completion>) -> Int {
     let count = min(orphans.count, completions.count)
     for index in 0..<count {
-      // SAFETY: `count` is no more than there is room for.
+      // SAFETY: `count` is at most the number of completions that fit.
       unsafe completions[index] = cms_completion(
         user_data: orphans.removeLast().userData, result: -Errno.canceled.rawValue, flags: 0)
     }

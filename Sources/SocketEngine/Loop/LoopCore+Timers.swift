@@ -2,16 +2,16 @@
 internal import HeapModule
 internal import SystemPackage
 
-/// What is to be done at a deadline.
+/// An action at a deadline.
 ///
-/// The loop waits in the kernel no longer than until the first of them (the ring's own wait takes a
-/// time-out), so that a deadline costs no system call of its own.
+/// The loop waits in the kernel at most until the first deadline (the ring's own wait takes a
+/// timeout), so a deadline costs no system call of its own.
 enum TimerAction: Sendable {
-  /// The operation was waiting for this: finish it.
+  /// Finish an operation that waits for this time.
   case finish(OperationID)
-  /// The operation has taken too long: stop it.
+  /// Stop an operation that has taken too long.
   case stop(OperationID)
-  /// No operation waits: run this job.
+  /// Run a job; there is no operation.
   case run(UnownedJob)
 }
 
@@ -20,13 +20,13 @@ extension LoopCore {
     state.value.timers.add(.run(job), deadline: deadline)
   }
 
-  /// Starts a timer operation, which ends at `deadline` unless it is stopped before.
+  /// Starts a timer operation, which ends at `deadline` unless it is stopped first.
   func startTimer(_ operation: Operation, deadline: LoopTime) {
     operation.life.submit()
     state.value.timers.add(.finish(operation.id), deadline: deadline)
   }
 
-  /// Stops `operation` at `deadline`, if it has not ended by then.
+  /// Stops `operation` at `deadline` if it has not ended by then.
   func addDeadline(_ deadline: LoopTime, to operation: Operation) {
     addDeadline(deadline, to: operation.id)
   }
@@ -63,7 +63,7 @@ extension LoopCore {
     finish(operation)
   }
 
-  /// Waits on the loop's clock. On the loop's thread, in the caller's isolation.
+  /// Waits on the loop's clock. Runs on the loop's thread, in the caller's isolation.
   nonisolated(nonsending) func sleep(for duration: Duration) async throws {
     try Task.checkCancellation()
     guard isRunning else { throw endError(.sleep) }
@@ -76,8 +76,8 @@ extension LoopCore {
 
 /// Values that are due at a time, earliest first.
 ///
-/// A value that nothing waits for any more is not searched for: it is dropped when its time comes,
-/// or when such values have become the majority.
+/// Values that are no longer needed are not searched for: they are dropped when their time comes,
+/// or when the heap has doubled.
 struct DeadlineHeap<Value>: ~Copyable {
   struct Entry: Comparable {
     let deadline: LoopTime
@@ -104,7 +104,7 @@ struct DeadlineHeap<Value>: ~Copyable {
     return heap.popMin()?.value
   }
 
-  /// Whether the heap has doubled since values that nothing waits for were last dropped.
+  /// Whether the heap has doubled since unneeded values were last dropped.
   var hasDoubled: Bool { heap.count > compactAbove }
 
   var entries: [Entry] { heap.unordered }

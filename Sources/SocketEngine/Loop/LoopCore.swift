@@ -4,75 +4,75 @@ internal import CMessageSockets
 internal import DequeModule
 internal import SystemPackage
 
-/// Everything that only the loop's thread touches: jobs, operations, timers, memory, the driver.
+/// All state that only the loop's thread touches: jobs, operations, timers, memory, the driver.
 ///
-/// `@unchecked Sendable`: apart from ``isCurrent`` and what is constant, every member is used on
-/// the loop's thread only, which debug builds assert where operations are made and stopped. Other
-/// threads use the ``Inbox``.
+/// `@unchecked Sendable`: except for ``isCurrent`` and constants, every member is used only on the
+/// loop's thread, which debug builds assert where operations are made and stopped. Other threads
+/// use the ``Inbox``.
 @safe
 final class LoopCore: @unchecked Sendable {
   enum Phase {
     case running
     /// Everything has been cancelled; the ring closes when the last operation has ended.
     case draining
-    /// An executor without a ring: operations fail at once, jobs still run.
+    /// An executor without a driver: operations fail immediately, jobs still run.
     case closed
   }
 
   let configuration: IOLoop.Configuration
   let inbox: Inbox
   @safe @exclusivity(unchecked) var driver: (any Driver)!
-  /// Which driver ``open()`` has chosen, and why; does not change afterwards.
+  /// The driver that ``open()`` has chosen, and why; constant after that.
   private(set) var driverInUse: IOLoop.Driver!
-  /// A ring's receive is handed to the kernel with its memory; the epoll driver lends it for each
-  /// try.
+  /// Whether a receive gets its memory when it is submitted, as on a ring. The epoll driver
+  /// acquires memory for each attempt.
   @safe @exclusivity(unchecked) private(set) var acquiresReceiveMemoryEarly = false
   @safe @exclusivity(unchecked) var submitsWithinTurn = false
   @safe @exclusivity(unchecked) var receivesStreamsAhead = false
-  /// The driver's; nil once it is closed.
+  /// The driver's buffers; nil after the driver is closed.
   @safe @exclusivity(unchecked) var receiveBuffers: ReceiveBuffers?
   let state = LoopIsolated(State())
   let takenDescriptors = TakenDescriptorCounter()
   let controlBuffers: MemoryPool
   let payloadBuffers: MemoryPool
 
-  /// Counts the loop's turns, and begins anew.
+  /// Number of the current turn; wraps around.
   @safe @exclusivity(unchecked) private(set) var turnNumber: UInt32 = 0
   @safe @exclusivity(unchecked) var phase = Phase.running
-  /// Who waits for the loop to be shut down.
+  /// Events to signal when the loop has been shut down.
   var closers: [OperationID] = []
-  /// What the kernel said when it refused the loop's system call for good.
+  /// The error with which the kernel permanently refused the loop's system call.
   @safe @exclusivity(unchecked) var failure: Errno?
   @safe @exclusivity(unchecked) private var arrivals: [Inbox.Item] = []
   @safe @exclusivity(unchecked) private var mustExit = false
-  /// Where the loop is one of the process's default executor.
+  /// Set if the loop belongs to the process's default executor.
   @safe @exclusivity(unchecked) var unbound: UnboundJobs?
   private let completions: UnsafeMutableBufferPointer<cms_completion>
-  /// Written once, before the thread starts; may be read on any thread.
+  /// Written once, before the thread starts; readable from any thread.
   private var executorIdentity: UnownedSerialExecutor?
-  /// Written once, by the loop's own thread before anyone can ask.
+  /// Written once, by the loop's own thread, before another thread can read it.
   private var thread: UInt = 0
 
-  /// What is used for every message.
+  /// State that every message uses.
   @safe
   struct State: ~Copyable {
     var operations = OperationTable()
     var timers = DeadlineHeap<TimerAction>()
     var ready: Deque<ReadyJob> = []
     var untilEndOfTurn: [OperationID] = []
-    /// How many of these have not ended.
+    /// How many of the operations in `untilEndOfTurn` have not ended.
     var waitingForTurn = 0
     var hasSendsUntilEndOfTurn = false
     var statistics = IOLoop.Statistics()
-    /// The state of the job that is running, or ran last.
+    /// The executor state of the job that is running or ran last.
     var currentState = ExecutorState.serial
     var serialExecutor: UnownedSerialExecutor?
     var taskExecutor: UnownedTaskExecutor?
     var taskExecutorObject: UnsafeRawPointer?
-    /// The main actor's, where the loop is the main thread's.
+    /// The main actor's executor, if this is the main thread's loop.
     var mainExecutor: UnownedSerialExecutor?
     var isRunning = true
-    /// How many operations may still be submitted in the midst of this turn.
+    /// How many operations may still be submitted within this turn.
     var submissionsWithinTurn = 0
     /// Operations between their submission and their final completion.
     var inKernel = 0
@@ -89,8 +89,7 @@ final class LoopCore: @unchecked Sendable {
     _modify { yield &state.value.statistics }
   }
 
-  /// How many entries of operations that wait in lines were looked at, for tests of what that
-  /// costs.
+  /// How many entries of waiting operations were examined; tests check the cost of waiting with it.
   var entriesSeen: Int {
     get { state.value.entriesSeen }
     _modify { yield &state.value.entriesSeen }
@@ -103,15 +102,15 @@ final class LoopCore: @unchecked Sendable {
       blockSize: configuration.controlBufferSize, keeping: configuration.pooledBuffers)
     payloadBuffers = MemoryPool(
       blockSize: configuration.receiveBufferSize, keeping: configuration.pooledBuffers)
-    // SAFETY: freed in deinit; used on the loop's thread only.
+    // SAFETY: freed in deinit; used only on the loop's thread.
     unsafe completions = .allocate(capacity: 256)
     unsafe completions.initialize(repeating: cms_completion())
   }
 
   deinit { unsafe completions.deallocate() }
 
-  /// Whether the caller runs on the loop's thread. May be asked from any thread: `thread` is set
-  /// before the core is shared.
+  /// Whether the caller runs on the loop's thread. Callable from any thread, because `thread` is
+  /// set before the core is shared.
   var isCurrent: Bool { thread == cms_thread_self() }
 
   // MARK: The thread
@@ -122,7 +121,7 @@ final class LoopCore: @unchecked Sendable {
     open(with: opened.driver, opened.description)
   }
 
-  /// The same with a given driver: tests have one that simulates a kernel.
+  /// Opens the loop with a given driver; tests pass one that simulates a kernel.
   func open(with driver: any Driver, _ description: IOLoop.Driver) {
     thread = cms_thread_self()
     self.driver = driver
@@ -133,7 +132,7 @@ final class LoopCore: @unchecked Sendable {
     receiveBuffers = driver.receiveBuffers
   }
 
-  /// The executors' identities; given once, before the thread starts.
+  /// Sets the executors' identities. Call once, before the thread starts.
   func bind(serial: LoopSerialExecutor, task: LoopTaskExecutor) {
     let serial = unsafe serial.asUnownedSerialExecutor()
     unsafe state.value.serialExecutor = serial
@@ -143,10 +142,10 @@ final class LoopCore: @unchecked Sendable {
     unsafe executorIdentity = serial
   }
 
-  /// For actors whose user holds the loop's handle.
+  /// The serial executor, for actors whose user holds the loop's handle.
   var unownedSerialExecutor: UnownedSerialExecutor { unsafe executorIdentity! }
 
-  /// The thread's whole life after ``open()``.
+  /// Runs the loop until it exits. The thread calls this after ``open()``.
   func run() {
     claimThread()
     while !mustExit { turn() }
@@ -155,9 +154,10 @@ final class LoopCore: @unchecked Sendable {
     retireDriver().close()
   }
 
-  /// One turn: jobs, then other threads' requests, then the loop's end if it was asked for, then
-  /// the kernel, then completions, then deadlines, against which what has arrived wins, then who
-  /// waited for this turn. Completions make jobs ready; they never run them.
+  /// Runs one turn: ready jobs, requests from other threads, a pending shutdown, one kernel enter,
+  /// completions, deadlines, end-of-turn wake-ups. Completions come before deadlines, so a message
+  /// that has arrived beats a deadline that has passed. Completions only enqueue jobs; they never
+  /// run them.
   private func turn() {
     turnNumber &+= 1
     runReadyJobs()
@@ -192,7 +192,7 @@ final class LoopCore: @unchecked Sendable {
   }
 
   private func waitForKernel() {
-    // Nor may it sleep while a task waits for this turn only.
+    // Do not block either while a task waits for the end of this turn.
     guard state.value.ready.isEmpty, !hasUnboundJobs, state.value.waitingForTurn == 0,
       !mustExit || state.value.inKernel > 0
     else {
@@ -214,7 +214,7 @@ final class LoopCore: @unchecked Sendable {
 
   func makeReady(_ job: ReadyJob) { state.value.ready.append(job) }
 
-  /// The state in which the current task will want to go on after a wait.
+  /// The executor state in which the current task must continue after a wait.
   func returnState() -> ExecutorState {
     switch state.value.currentState {
     case .task, .unbound, .main: return state.value.currentState
@@ -236,7 +236,7 @@ final class LoopCore: @unchecked Sendable {
     }
   }
 
-  /// Everything counted, the driver's part included.
+  /// All counters, including the driver's.
   var currentStatistics: IOLoop.Statistics {
     var current = statistics
     current.add(driver.counters)
@@ -244,24 +244,24 @@ final class LoopCore: @unchecked Sendable {
     return current
   }
 
-  /// How many operations the kernel has in hand.
+  /// How many operations are in the kernel.
   var operationsInKernel: Int { state.value.inKernel }
 
   var isRunning: Bool { state.value.isRunning }
 }
 
-/// State of a class that only one thread uses: at a fixed address, without the run-time exclusivity
-/// check that each access to a class's own stored variable costs (39 checks a message, a tenth of
-/// its time, before).
+/// State of a class that only one thread uses. It lives at a fixed address, which avoids the
+/// run-time exclusivity check on each access to a class's own stored variable (39 checks per
+/// message, a tenth of its time, before).
 ///
-/// What the check would catch must be kept by hand: an access to `value` must not call code that
-/// accesses the same member again.
+/// The caller must guarantee what the check would catch: an access to `value` must not call code
+/// that accesses the same member again.
 @safe
 struct LoopIsolated<Value: ~Copyable>: ~Copyable {
   private let storage: UnsafeMutablePointer<Value>
 
   init(_ value: consuming Value) {
-    // SAFETY: freed in deinit only, with the object that holds this value.
+    // SAFETY: freed only in deinit, together with the object that holds this value.
     unsafe storage = .allocate(capacity: 1)
     unsafe storage.initialize(to: value)
   }

@@ -207,7 +207,8 @@ final class Knock {
     guard number >= 0 else { return nil }
     socket = OwnedFd(adopting: FileDescriptor(rawValue: number))
     _ = cms_set_nonblocking(number, true)
-    // A Unix socket has a name only if it is given one: the kernel chooses an abstract one.
+    // A Unix socket has no name unless it is bound. This bind makes the kernel choose an abstract
+    // name.
     if family == cms_family_unix {
       var unnamed = UInt16(cms_family_unix)
       _ = unsafe cms_bind(number, &unnamed, 2)
