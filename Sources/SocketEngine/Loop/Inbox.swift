@@ -11,13 +11,13 @@ final class Inbox: Sendable {
     case job(UnownedJob, ExecutorState)
     /// Jobs were added to those that any loop may run; the value is their number.
     case look(Int)
-    /// Run a job at a time.
+    /// Run a job when its time comes.
     case schedule(UnownedJob, LoopTime)
-    /// Run such jobs from now on.
+    /// Run jobs of this queue from now on.
     case shareJobs(UnboundJobs)
-    /// Stop an operation, if the identifier still names it.
+    /// Stop an operation if the identifier is still current.
     case stop(OperationID, StopReason)
-    /// Free the slot of an operation whose outcome was taken.
+    /// Free the slot of an operation whose outcome has been taken.
     case recycle(Operation)
     /// The handle of a socket was released while the kernel receives ahead for it.
     case handleReleased(OpenSocket)
@@ -28,7 +28,7 @@ final class Inbox: Sendable {
     /// Another thread has closed the socket's descriptor. The closure holds the socket weakly: a
     /// waiting task holds the socket, and an item that is never taken must not.
     case closed(@Sendable () -> OpenSocket?)
-    /// No reference to the loop is left: end the thread.
+    /// End the thread, because no reference to the loop is left.
     case exit
   }
 

@@ -2,11 +2,11 @@
 internal import CMessageSockets
 internal import SystemPackage
 
-/// A loop's thread, as the objects that may hand it jobs see it. The thread ends with the last of
-/// them.
+/// A loop's thread, held by the objects that may give it jobs. The thread ends when the last of
+/// them releases it.
 ///
 /// The loop and both of its executors retain this object, and a task retains the executor that it
-/// prefers, so a loop outlives its handle while a task can still come back to it. The thread itself
+/// prefers, so a loop outlives its handle while a task can still return to it. The thread itself
 /// retains the core, never this object.
 final class LoopThread: Sendable {
   let inbox: Inbox
@@ -23,7 +23,7 @@ final class LoopThread: Sendable {
     try start.await(name: core.configuration.name)
   }
 
-  /// Opens the driver on the calling thread, which is to run the loop: ``runHere()``.
+  /// Opens the driver on the calling thread, which must then run the loop with ``runHere()``.
   func openHere() throws(SocketError) {
     try core.open()
     core.claimThread()
@@ -45,18 +45,18 @@ final class LoopThread: Sendable {
 
 // MARK: Executors
 
-/// The executor that a job believes to run on. A loop is one thread with two executors: the serial
-/// one of the actors bound to it, and the task executor of the tasks that prefer it. The runtime
-/// compares these states, not threads, to decide whether a task must switch.
+/// The executor that a job runs on, as the runtime sees it. A loop is one thread with two
+/// executors: the serial executor of its actors and the task executor of the tasks that prefer it.
+/// The runtime compares these states, not threads, to decide whether a task must switch.
 enum ExecutorState: Sendable {
-  /// On the loop's serial executor: isolated to its actors.
+  /// On the loop's serial executor: isolated to the loop's actors.
   case serial
   /// On the loop's serial executor, in a task that prefers the loop.
   case serialPreferring
   /// On no actor, in a task that prefers the loop.
   case task
-  /// On no actor, in a task that prefers no executor, where the loop is one of the default
-  /// executor's.
+  /// On no actor, in a task without an executor preference, where the loop belongs to the default
+  /// executor.
   case unbound
   /// On the main actor, where the loop is the main thread's.
   case main
@@ -68,8 +68,8 @@ struct ReadyJob {
   let state: ExecutorState
 }
 
-/// The loop as a serial executor: the isolation of its socket actors, and of a program's own actors
-/// that share the loop.
+/// The loop as a serial executor: the isolation of its socket actors, and of the program's own
+/// actors that share the loop.
 final class LoopSerialExecutor: SerialExecutor {
   private let thread: LoopThread
 
@@ -77,14 +77,14 @@ final class LoopSerialExecutor: SerialExecutor {
 
   func enqueue(_ job: consuming ExecutorJob) { thread.enqueue(UnownedJob(job), state: .serial) }
 
-  // `assumeIsolated` and `preconditionIsolated` hold on the loop's thread, whichever executor
-  // brought the job there.
+  // `assumeIsolated` and `preconditionIsolated` succeed on the loop's thread, whichever of the two
+  // executors runs the job.
   func isIsolatingCurrentContext() -> Bool? { thread.core.isCurrent }
   func checkIsolated() { precondition(thread.core.isCurrent, "Not on the loop's thread") }
 }
 
-/// The loop as a task executor, for tasks that run beside their sockets. It is a class of its own
-/// because the runtime tells the two executors apart by identity.
+/// The loop as a task executor, for tasks that run on the thread of their sockets. It is a separate
+/// class because the runtime distinguishes the two executors by identity.
 final class LoopTaskExecutor: TaskExecutor {
   private let thread: LoopThread
 
@@ -94,7 +94,7 @@ final class LoopTaskExecutor: TaskExecutor {
 }
 
 /// The loop's own actor: other threads await its methods to reach the loop's thread. The caller
-/// holds the loop, and with it the executor.
+/// holds the loop, which holds the executor.
 actor LoopActor {
   private let core: LoopCore
 
@@ -111,7 +111,7 @@ actor LoopActor {
 
   func wait(for operation: Operation) async { await operation.wait() }
 
-  /// Returns when the kernel holds nothing of the loop's.
+  /// Returns when the kernel holds nothing that belongs to the loop.
   func shutdown() async {
     if let ended = core.startShutdown() { _ = await ended.endedIgnoringCancellation() }
   }
@@ -132,7 +132,7 @@ private final class ThreadStart: @unchecked Sendable {
   private var failure: SocketError?
 
   init(core: LoopCore) throws(SocketError) {
-    // SAFETY: destroyed in deinit only.
+    // SAFETY: destroyed only in deinit.
     guard let gate = unsafe cms_gate_create() else {
       throw SocketError(.outOfMemory, .startLoop)
     }
@@ -143,15 +143,14 @@ private final class ThreadStart: @unchecked Sendable {
   deinit { unsafe cms_gate_destroy(gate) }
 
   func await(name: String) throws(SocketError) {
-    // SAFETY: the new thread takes this reference over and releases it; no completion or task
-    // depends on it.
+    // SAFETY: the new thread takes over this reference and releases it.
     let context = unsafe Unmanaged.passRetained(self)
     let status = unsafe cms_thread_start(
       { unsafe ThreadStart.threadBody($0) }, context.toOpaque(), name)
     guard status == 0 else {
       unsafe context.release()
       let errno = Errno(rawValue: -status)
-      // EAGAIN is no call that would have had to wait.
+      // Here EAGAIN means that no thread can be started, not that a call would block.
       let code = errno == .resourceTemporarilyUnavailable ? .outOfThreads : SocketError.Code(errno)
       throw SocketError(code, .startLoop, errno: errno)
     }
@@ -160,12 +159,13 @@ private final class ThreadStart: @unchecked Sendable {
   }
 
   private static func threadBody(_ context: UnsafeMutableRawPointer?) {
-    // SAFETY: the reference that `await(name:)` passed, taken once.
+    // SAFETY: takes the reference that `await(name:)` passed, once.
     let core = unsafe Unmanaged<ThreadStart>.fromOpaque(context!).takeRetainedValue().open()
     core?.run()
   }
 
-  /// Opens the loop on its thread, and the gate in any case. Nil if the loop could not be opened.
+  /// Opens the loop on its own thread, and the gate in any case. Returns nil if the loop could not
+  /// be opened.
   private func open() -> LoopCore? {
     defer { unsafe cms_gate_open(gate) }
     do {

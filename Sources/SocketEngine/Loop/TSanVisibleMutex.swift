@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 public import Synchronization
 
-/// A `Mutex` for what threads really contend for. `Mutex` takes a contended lock in the kernel
-/// (`FUTEX_LOCK_PI`), where ThreadSanitizer does not look, and which it then reports as a race; an
-/// atomic makes the order of the critical sections visible to it.
+/// A `Mutex` for data that threads really contend for. `Mutex` takes a contended lock in the kernel
+/// (`FUTEX_LOCK_PI`), which ThreadSanitizer does not see and reports as a race. An atomic makes the
+/// order of the critical sections visible to it.
 ///
 /// `@inlinable`, so that the modules above specialize it.
 @usableFromInline

@@ -3,13 +3,13 @@ internal import Ancillary
 internal import CMessageSockets
 internal import SystemPackage
 
-// How a task waits for an operation that it has started. On the loop's thread, in the caller's
-// isolation, which it does not leave. The caller holds the operation's loop, by its channel or
-// otherwise.
+// How a task waits for an operation that it has started. The functions run on the loop's thread, in
+// the caller's isolation, which they do not leave. The caller holds the operation's loop, for
+// example through its channel.
 
 extension Operation {
-  /// Waits until the operation has ended. If the task is cancelled meanwhile the operation is
-  /// stopped, and awaited all the same: nothing of it is left in the kernel when this returns.
+  /// Waits until the operation has ended. If the task is cancelled, the operation is stopped but
+  /// still awaited: when this returns, the kernel holds nothing that belongs to it.
   @inline(__always)
   nonisolated(nonsending) func ended() async -> CompletedOperation {
     if mayWait {
@@ -18,8 +18,8 @@ extension Operation {
     return CompletedOperation(self)
   }
 
-  /// Whether it is a receive on a socket whose last messages each came in the turn in which they
-  /// were asked for.
+  /// Whether this is a receive on a socket whose last messages each came in the turn of their
+  /// request.
   private var expectsToEndInThisTurn: Bool {
     switch request {
     case .receive, .waitForMessage: withSocket { $0.sameTurn.isLikely } ?? false
@@ -27,34 +27,34 @@ extension Operation {
     }
   }
 
-  /// Waits with a cancellation handler, however long.
+  /// Waits with a cancellation handler until the operation has ended.
   @inline(__always)
   nonisolated(nonsending) func wait() async {
     willPark()
-    // SAFETY: removed below, before the slot is recycled; nothing in between registers another
-    // handler.
+    // SAFETY: removed below, before the slot is recycled; no other handler is registered in
+    // between.
     let registration = unsafe addCancellationHandler()
     let hasEnded = await parking.hasEnded()
     unsafe cms_task_remove_cancellation_handler(registration)
     precondition(hasEnded)
   }
 
-  /// Whether it is to be waited for. A message that was received ahead has ended already; a request
-  /// that probably need not wait may be submitted for itself, and end at once.
+  /// Whether the task must wait. An operation with a prefetched message has ended already. A
+  /// request that probably need not wait may be submitted on its own and end immediately.
   private var mayWait: Bool {
     if life.state == .done { return false }
     return expectsToWait || !withCore { $0.finishesAtOnce(self) }
   }
 
-  /// Whether it is a receive that probably comes before its message, or something else that takes
-  /// its time.
+  /// Whether the operation probably takes time: every operation except a receive for which a
+  /// message may have arrived.
   private var expectsToWait: Bool {
     guard case .receive = request else { return true }
     return withSocket { $0.isKnownEmpty } ?? true
   }
 
-  /// The same for an operation that hardly ever waits, as a send: without a cancellation handler
-  /// for as long as the enter that submits it, and with one only if it is not done then.
+  /// Waits for an operation that rarely takes long, such as a send: without a cancellation handler
+  /// during the enter that submits it, and with one only if it has not ended then.
   @inline(__always)
   nonisolated(nonsending) func endedSoon() async -> CompletedOperation {
     if !withCore({ $0.finishesAtOnce(self) }) { await waitForTurn() }
@@ -69,8 +69,8 @@ extension Operation {
   }
 
   private nonisolated(nonsending) func waitLong() async {
-    // A task that came to the loop's thread without preferring it (`Task.immediate`, a default
-    // actor) has gone back to its own executor by now.
+    // A task that reached the loop's thread without preferring the loop (`Task.immediate`, a
+    // default actor) is back on its own executor here.
     if core.isCurrent { return await wait() }
     await LoopActor(core: core).wait(for: self)
   }
@@ -88,17 +88,17 @@ extension Operation {
 
 /// Where a task waits for its operation: a *parking executor*.
 ///
-/// `await operation.parking.hasEnded()` makes the runtime suspend the task and hand it, as a job,
-/// to the executor of this actor, which is the actor itself: ``enqueue(_:)`` keeps the job until
-/// the final completion, and the loop then runs it, in the executor state to which the task will
-/// return. The runtime finds nothing to switch, so that an await costs no queue and no thread hop;
-/// a continuation would cost one to three (Docs/Decisions/0001).
+/// `await operation.parking.hasEnded()` makes the runtime suspend the task and enqueue it, as a
+/// job, on the executor of this actor, which is the actor itself. ``enqueue(_:)`` keeps the job
+/// until the final completion; the loop then runs it in the executor state to which the task will
+/// return. The runtime sees no reason to switch, so the await costs no queue and no thread hop; a
+/// continuation would cost one to three (Docs/Decisions/0001).
 ///
-/// The method itself always runs on the loop's thread, whoever waits, and is never inlined: the hop
-/// to this actor's executor is the wait. The outcome of an operation that has ended is its task's
-/// alone, which takes it from the slot, on whichever thread it goes on, and recycles the slot.
+/// The method itself always runs on the loop's thread, whichever task waits, and is never inlined:
+/// the hop to this actor's executor is the wait. The outcome of an ended operation belongs to its
+/// task alone, which takes it from the slot on any thread and recycles the slot.
 actor ParkingSpot: SerialExecutor {
-  /// The operation that owns this object, in the table of a loop that the awaiting task holds
+  /// The operation that owns this object. It is in the table of a loop that the awaiting task holds
   /// through its channel.
   private nonisolated let operation: Operation
 
@@ -108,31 +108,30 @@ actor ParkingSpot: SerialExecutor {
 
   nonisolated func enqueue(_ job: consuming ExecutorJob) { operation.park(UnownedJob(job)) }
 
-  /// Whether the operation has ended. It has, unless its task was to go on at the end of the turn
-  /// in any case.
+  /// Whether the operation has ended. It has, unless its task continued because the turn was over.
   @inline(never)
   func hasEnded() -> Bool { operation.life.state == .done }
 }
 
-/// The task that awaits an operation, as the operation's slot keeps it: whoever comes first, the
-/// task or the outcome, waits for the other.
+/// The task that awaits an operation, stored in the operation's slot. The task and the outcome come
+/// in either order; the first one waits for the second.
 struct ParkedTask: Sendable {
   private enum State {
-    /// No task waits, or not yet.
+    /// No task waits yet.
     case none
-    /// Waiting for the outcome.
+    /// A task waits for the outcome.
     case waiting(UnownedJob)
     /// The outcome came before the task.
     case outcomeFirst
   }
 
   private var state = State.none
-  /// The executor state in which the task will go on; noted just before it parks.
+  /// The executor state in which the task will continue; set just before it parks.
   var returnState = ExecutorState.serial
 
   init() {}
 
-  /// The task has been suspended. Returns it if it may go on at once.
+  /// Parks a suspended task. Returns the task if it may continue immediately.
   mutating func park(_ job: UnownedJob) -> ReadyJob? {
     switch state {
     case .none:
@@ -143,7 +142,7 @@ struct ParkedTask: Sendable {
     }
   }
 
-  /// The operation is done. Returns the task that may go on.
+  /// Notes that the operation has ended. Returns the task that may continue.
   mutating func resume() -> ReadyJob? {
     switch state {
     case .none:
@@ -154,8 +153,8 @@ struct ParkedTask: Sendable {
     }
   }
 
-  /// The turn is over and the operation is not done: a task that parked for the turn only may look
-  /// at that, and park again.
+  /// Returns a task that parked until the end of the turn although the operation has not ended; it
+  /// checks that, and parks again.
   mutating func resumeForTurn() -> ReadyJob? {
     guard case .waiting(let job) = state else { return nil }
     state = .none
@@ -163,10 +162,10 @@ struct ParkedTask: Sendable {
   }
 }
 
-/// An operation that has ended. Its outcome is the holder's alone, on whichever thread; with this
-/// value ends what is left of the outcome, and the slot is free again.
+/// An operation that has ended. The holder owns the outcome and may be on any thread. Dropping this
+/// value discards what was not taken and frees the slot.
 ///
-/// So small that tasks can keep it while they wait: what the kernel delivered stays in the slot
+/// The value is small enough for tasks to keep while they wait: delivered data stays in the slot
 /// until it is taken.
 package struct CompletedOperation: ~Copyable {
   private let operation: Operation
@@ -186,32 +185,32 @@ package struct CompletedOperation: ~Copyable {
     return outcome
   }
 
-  /// The same for an operation that has nothing to deliver but its result.
+  /// Takes the result of an operation that delivers nothing else.
   consuming func takeResult() -> OperationResult {
     var result = operation.outcome.result
     result.stopReason = operation.life.stopReason
-    // The slot's next use begins with an outcome as new.
+    // The slot's next use begins with a new outcome.
     operation.outcome.result = OperationResult()
     operation.recycleFromAnywhere()
     discard self
     return result
   }
 
-  /// Whether it is a received message, and not the end or an error.
+  /// Whether the outcome is a received message, not the end or an error.
   var isMessage: Bool { operation.isMessage }
 
-  /// Whether it was stopped because its socket drains, before anything came.
+  /// Whether the operation was stopped because its socket drains, before it received anything.
   var wasEndedByDraining: Bool {
     operation.life.stopReason == .draining && operation.outcome.errno == .canceled
   }
 
-  /// What to throw, if the operation failed or its message is not admitted.
+  /// The error to throw if the operation failed or the policy does not admit its message.
   func failure(_ name: SocketError.Operation, address: AnySocketAddress? = nil) -> (any Error)? {
     operation.outcome.failure(name, address: address, stopReason: operation.life.stopReason)
   }
 
-  /// Puts a message that was received elsewhere into `memory`.
-  // SAFETY: the caller keeps `memory`, which nothing else uses meanwhile.
+  /// Copies a message that was received into other memory to `memory`.
+  // SAFETY: the caller keeps `memory`, and nothing else uses it during the call.
   @unsafe
   func settleMessage(in memory: UnsafeMutableRawBufferPointer) {
     let payload = operation.outcome.payload
@@ -222,15 +221,15 @@ package struct CompletedOperation: ~Copyable {
   }
 }
 
-/// Whether the next receive of a socket probably comes before its message, where the kernel does
-/// not say that there is more: on sequential packets and datagrams, and on streams before Linux
+/// Predicts whether a socket's next receive comes before its message, where the kernel does not
+/// report that more data waits: on sequential packets and datagrams, and on streams before Linux
 /// 6.17.
 struct WaitPredictor {
   private var hasWaited = false
   private var hasSent = false
 
-  /// The last receive has waited for more than a turn, or something was sent since, to which the
-  /// message is the answer.
+  /// True if the last receive waited for more than a turn, or if something was sent since, so that
+  /// the next message is probably the answer.
   var isLikely: Bool { hasWaited || hasSent }
 
   mutating func noteSend() { hasSent = true }
@@ -241,14 +240,13 @@ struct WaitPredictor {
   }
 }
 
-/// Whether the last messages of a socket came in the very turn of the loop in which they were asked
-/// for, as where both ends are on one busy loop. Then a task waits for that turn without saying
-/// what its cancellation is to do; should the message not come, it says so then
-/// (Docs/Decisions/0006).
+/// Predicts whether a socket's next message comes in the loop turn of its request, as when both
+/// ends are on one busy loop. If so, a task waits for the end of the turn without a cancellation
+/// handler, and registers one only if the message has not come (Docs/Decisions/0006).
 struct SameTurnPredictor {
   private var inARow: UInt8 = 0
 
-  /// One that came later costs a wait more, so that once is not enough.
+  /// A message that comes later costs an additional wait, so one message in time is not enough.
   var isLikely: Bool { inARow >= 2 }
 
   mutating func note(_ cameInTurn: Bool) { inARow = cameInTurn ? min(inARow + 1, 2) : 0 }

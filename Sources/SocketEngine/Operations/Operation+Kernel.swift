@@ -9,7 +9,7 @@ extension Operation {
   /// Points the header at a payload that the awaiting task keeps alive.
   @inline(__always)
   func setPayload(_ payload: PayloadBytes) {
-    // SAFETY: the caller's borrow of the payload lasts until it has awaited the final completion.
+    // SAFETY: the caller borrows the payload until it has awaited the final completion.
     if let bytes = unsafe payload.onlyPiece {
       unsafe memory.setPayload(UnsafeMutableRawBufferPointer(mutating: bytes))
     } else {
@@ -23,7 +23,7 @@ extension Operation {
       unsafe pieces > OperationMemory.inlineVectors
       ? buffers.allocateVectors(count: pieces) : memory.vectors
     var count = 0
-    // SAFETY: as above; and there is room for as many vectors as there are pieces.
+    // SAFETY: as above; there is room for one vector per piece.
     unsafe payload.forEachPiece { piece in
       unsafe vectors[count] = cms_iovec(
         base: UnsafeMutableRawPointer(mutating: piece.baseAddress), length: piece.count)
@@ -32,10 +32,8 @@ extension Operation {
     unsafe memory.setPayload(vectors, count: count)
   }
 
-  /// Encodes descriptors and control messages, and copies the address to send to. After the
-  /// payload.
-  ///
-  /// - Throws: `AncillaryError` if there are more than 253 descriptors.
+  /// Encodes descriptors and control messages, and copies the address to send to. Call after the
+  /// payload is set.
   func prepareSend(
     numbers: Span<FileDescriptor>, control: borrowing ControlMessageBuffer, name: RawSpan,
     on core: LoopCore
@@ -52,16 +50,17 @@ extension Operation {
     unsafe memory.setControl(UnsafeMutableRawBufferPointer(rebasing: block[..<needed]))
   }
 
-  /// Receives into the caller's memory, which it keeps alive; or, if there is none, at most `room`
-  /// bytes into a block that the engine lends.
+  /// Makes the operation receive into the caller's memory, which the caller keeps alive. Without
+  /// such memory, it receives at most `room` bytes into a block of the engine.
   func prepareReceive(into buffer: UnsafeMutableRawBufferPointer?, room: Int = .max) {
     if let buffer = unsafe buffer { unsafe memory.setPayload(buffer) } else { memory.setRoom(room) }
   }
 
-  /// How many bytes a receive has room for: what the kernel can write, once there is memory.
+  /// How many bytes a receive has room for.
   var receiveRoom: Int { unsafe memory.vectors[0].length }
 
-  /// Gives a receive what it needs to take a message. Until then it holds no memory but the slot.
+  /// Acquires what a receive needs to take a message. Until then it holds no memory except the
+  /// slot.
   func acquireReceiveMemory() {
     withCore { core in
       if unsafe memory.payloadStart == nil {
@@ -72,21 +71,22 @@ extension Operation {
       }
       unsafe memory.setControl(buffers.acquireControl(from: core))
       if mayLeaveControlOfVainTries {
-        // SAFETY: the kernel does not know the block yet.
+        // SAFETY: the kernel has not been given the block yet.
         unsafe buffers.control!.initializeMemory(as: UInt8.self, repeating: 0)
       }
     }
     if withSocket({ $0.namesSenders })! { setNameRoom() }
   }
 
-  /// Linux (seen on 6.18) writes credentials of zeros into the control data of a stream with
-  /// `SO_PASSCRED` when io_uring finds nothing to receive, and goes on behind them when there is
-  /// something, of whose control data alone it tells the length.
+  /// Whether a failed attempt may leave control data behind. Linux (seen on 6.18) writes zeroed
+  /// credentials into the control data of a stream with `SO_PASSCRED` when io_uring finds nothing
+  /// to receive. When something arrives, it continues behind them, and reports only the length of
+  /// the new control data.
   var mayLeaveControlOfVainTries: Bool {
     withCore { $0.acquiresReceiveMemoryEarly } && withSocket { $0.kind == .stream } == true
   }
 
-  /// There was nothing to receive: waits on without memory.
+  /// Releases the memory when there was nothing to receive; the operation waits on without it.
   func releaseReceiveMemory() {
     if unsafe buffers.payload != nil { memory.setRoom(receiveRoom) }
     withCore { buffers.release(to: $0) }
@@ -94,7 +94,7 @@ extension Operation {
 
   /// Lets the kernel write the sender's address.
   private func setNameRoom() {
-    // SAFETY: the operation's own memory, which stays until the final completion.
+    // SAFETY: the operation's own memory, which stays valid until the final completion.
     unsafe header.pointee.name = memory.reserveName()
     unsafe header.pointee.name_length = UInt32(OperationMemory.nameCapacity)
   }
@@ -102,12 +102,13 @@ extension Operation {
   /// How many bytes of a shared buffer are reserved for the sender's address.
   var receivedNameSize: Int { Int(unsafe header.pointee.name_length) }
 
-  /// Says how much room each message's control data gets; the rest of a shared buffer is payload.
+  /// Reserves room for each message's control data; the remainder of a shared buffer is payload.
   func prepareReceiveAhead() {
     unsafe memory.setPayload(UnsafeMutableRawBufferPointer(start: nil, count: 0))
     unsafe header.pointee.vector_count = 0
     unsafe header.pointee.control_length = core.configuration.controlBufferSize
-    // Also where no name is wanted, so that the rest of each buffer is `receiveBufferSize` bytes.
+    // Reserved even if no name is wanted, so that exactly `receiveBufferSize` bytes of each buffer
+    // remain.
     setNameRoom()
   }
 
@@ -115,7 +116,7 @@ extension Operation {
 
   /// Copies the address to connect or send to.
   func setName(_ name: RawSpan) {
-    // SAFETY: there is room for as many bytes.
+    // SAFETY: there is room for as many bytes as checked here.
     precondition(
       name.byteCount <= OperationMemory.nameCapacity, "An address of \(name.byteCount) bytes")
     let room = unsafe memory.reserveName()
@@ -131,13 +132,12 @@ extension Operation {
 
 extension Operation {
   enum Progress {
-    /// The request goes to the kernel once more, with what is left of it.
+    /// The request must be submitted again, for the remaining part.
     case again
     case finished
   }
 
-  /// Takes in what one completion says. From here on every descriptor that came with it has an
-  /// owner: the outcome.
+  /// Processes one completion. From here on the outcome owns every descriptor that came with it.
   func absorb(_ completion: cms_completion) -> Progress {
     guard completion.result >= 0 else { return absorb(Errno(rawValue: -completion.result)) }
     let count = Int(completion.result)
@@ -174,8 +174,8 @@ extension Operation {
     return .finished
   }
 
-  /// Whether it is a receive that was started where there was nothing, and that waits for
-  /// something.
+  /// Whether this receive tells the predictors something: it was started on an empty socket, and it
+  /// may wait.
   private func informsPredictors(on socket: OpenSocket) -> Bool {
     if case .receive(let flags) = request {
       socket.isKnownEmpty && flags & cms_msg_dontwait == 0
@@ -184,12 +184,12 @@ extension Operation {
     }
   }
 
-  /// Moves the outcome of a receive out, with the bytes also where they are in the caller's memory.
+  /// Moves the outcome of a receive out. Bytes in the caller's memory are copied to the payload.
   func takeBroughtOutcome() -> OperationOutcome {
     var brought = takeOutcome()
     if unsafe buffers.payload == nil, let start = unsafe memory.payloadStart {
-      // SAFETY: the caller keeps its memory, of which the kernel has filled so much, until the task
-      // goes on.
+      // SAFETY: the caller keeps its memory until the task continues, and the kernel has filled
+      // this many bytes.
       brought.payload = unsafe [UInt8](
         UnsafeRawBufferPointer(start: start, count: brought.byteCount))
     }
@@ -197,7 +197,7 @@ extension Operation {
   }
 
   private func absorb(_ errno: Errno) -> Progress {
-    // A signal to the thread; nothing was transferred.
+    // The thread got a signal; nothing was transferred.
     if errno == .interrupted, life.mayContinue { return again() }
     var errno = errno
     switch request {
@@ -225,17 +225,18 @@ extension Operation {
       request = .acceptAfterCancellation
       return .again
     case .acceptAfterCancellation:
-      // Nothing is there, or the kernel does not know the flag.
+      // There is no connection, or the kernel does not know the flag.
       fail(.canceled)
       return .finished
     default: break
     }
-    // A stop interrupts a request that a kernel thread is busy with.
+    // A stop interrupts a request that a kernel thread is executing.
     fail(errno == .interrupted ? .canceled : errno)
     return .finished
   }
 
-  /// Goes to the kernel with another request, unless it was stopped: nothing was transferred.
+  /// Submits another request in place of this one, unless the operation was stopped. Nothing was
+  /// transferred.
   private func goOn(with next: OperationRequest) -> Progress {
     guard life.mayContinue else {
       fail(.canceled)
@@ -245,7 +246,7 @@ extension Operation {
     return .again
   }
 
-  /// Goes to the kernel once more, a receive with memory as new.
+  /// Submits the request again; a receive gets fresh memory.
   private func again() -> Progress {
     guard case .receive = request else { return .again }
     releaseReceiveMemory()
@@ -253,8 +254,8 @@ extension Operation {
     return .again
   }
 
-  /// The operation has failed with `errno`, unless that is how it comes to the end of what can be
-  /// received.
+  /// Ends the operation with `errno`, or with the end of the receivable data if that is what the
+  /// error means.
   func fail(_ errno: Errno) {
     let isEnd =
       switch (errno, request) {
@@ -263,7 +264,7 @@ extension Operation {
       default: false
       }
     outcome.isEnd = isEnd
-    // Whatever it was that ended a pause.
+    // A pause that ends early was cancelled, whatever the error.
     switch request {
     case .pauseSending, .pauseReceiving: outcome.errno = .canceled
     default: outcome.errno = isEnd ? nil : errno
@@ -272,11 +273,11 @@ extension Operation {
 
   private func absorbSent(_ count: Int) -> Progress {
     outcome.byteCount += count
-    // SAFETY: the completion has come: the kernel does not read the header at the moment.
+    // SAFETY: the completion has come, so the kernel does not read the header.
     let remaining = memory.advanceVectors(by: count)
     if remaining == 0 { return .finished }
-    // Only streams send short, and what has gone out has taken the control messages along: the rest
-    // goes without.
+    // Only streams send partially. The control messages went out with the first bytes, so the rest
+    // goes without them.
     unsafe header.pointee.control = nil
     unsafe header.pointee.control_length = 0
     let wasStopped = life.stopReason != nil
@@ -285,7 +286,7 @@ extension Operation {
       return .finished
     }
     if wasStopped { withCore { $0.statistics.wonAgainstCancellation += 1 } }
-    // Not waiting was an offer for the time before the first byte.
+    // The request not to wait applies only before the first byte.
     if life.finishesOnceBegun, case .send(let flags, let pause) = request {
       request = .send(flags: flags & ~cms_msg_dontwait, pause: pause)
     }

@@ -5,12 +5,12 @@ internal import SystemPackage
 
 /// One slot of the loop's operation table, by reference.
 ///
-/// A plain pointer, so that handing operations about costs no reference counting, and looking into
-/// one no run-time exclusivity check: both were as expensive as the system call's own share
-/// (Docs/Decisions/0002). What makes it safe: slots are made and freed by the ``OperationTable``
-/// only, which lives as long as the loop's core; and all use is on the loop's thread, but for the
-/// outcome of an operation that has ended, which is its waiting task's alone. That is also why
-/// `@unchecked Sendable` is true.
+/// A plain pointer, so that passing operations costs no reference counting and accessing one no
+/// run-time exclusivity check: each was as expensive as the system call's own share
+/// (Docs/Decisions/0002). It is safe because only the ``OperationTable``, which lives as long as
+/// the loop's core, makes and frees slots, and because all use is on the loop's thread, except for
+/// the outcome of an ended operation, which belongs to its waiting task alone. That also justifies
+/// `@unchecked Sendable`.
 @safe
 struct Operation: @unchecked Sendable {
   private let slot: UnsafeMutablePointer<OperationSlot>
@@ -25,7 +25,7 @@ struct Operation: @unchecked Sendable {
   }
 
   func deallocate() {
-    // SAFETY: the table that made the slot ends; nobody can name the slot any more.
+    // SAFETY: the table that made the slot ends, so nothing can refer to the slot.
     unsafe slot.deinitialize(count: 1)
     unsafe slot.deallocate()
   }
@@ -56,20 +56,20 @@ struct Operation: @unchecked Sendable {
   var socket: OpenSocket? { unsafe slot.pointee.socket?.takeUnretainedValue() }
   var parking: ParkingSpot { unsafe slot.pointee.parking }
   var header: UnsafeMutablePointer<cms_msghdr> { unsafe slot.pointee.memory.header }
-  /// Whether it is a send to an address of its own.
+  /// Whether this is a send with its own destination address.
   var sendsToAddress: Bool {
     if case .send = request { unsafe header.pointee.name != nil } else { false }
   }
 
   var core: LoopCore { unsafe slot.pointee.core.takeUnretainedValue() }
 
-  /// Lends the core without retaining it.
+  /// Passes the core to `body` without retaining it.
   func withCore<R>(_ body: (LoopCore) -> R) -> R {
     unsafe slot.pointee.core._withUnsafeGuaranteedRef(body)
   }
 
-  /// Lends the socket, if there is one, without retaining it. The operation must not be recycled
-  /// meanwhile.
+  /// Passes the socket, if there is one, to `body` without retaining it. The operation must not be
+  /// recycled during the call.
   func withSocket<R>(_ body: (OpenSocket) -> R) -> R? {
     unsafe slot.pointee.socket?._withUnsafeGuaranteedRef(body)
   }
@@ -93,11 +93,11 @@ struct Operation: @unchecked Sendable {
     nonmutating _modify { yield unsafe &slot.pointee.outcome }
   }
 
-  /// It is handed to the kernel, or begins to wait for a message received ahead.
+  /// Notes the turn in which the operation was submitted or began to wait for a prefetched message.
   func noteStart() { withCore { unsafe slot.pointee.turn = $0.turnNumber } }
   var wasStartedInThisTurn: Bool { withCore { unsafe slot.pointee.turn == $0.turnNumber } }
 
-  /// Whether the kernel has it in hand.
+  /// Whether the kernel has the operation.
   var isInKernel: Bool {
     switch request {
     case .timer, .event, .waitForMessage: false
@@ -105,7 +105,7 @@ struct Operation: @unchecked Sendable {
     }
   }
 
-  /// Takes the slot into use.
+  /// Starts a new use of the slot.
   func prepare(_ request: OperationRequest, socket: OpenSocket?) {
     life.queue()
     unsafe slot.pointee.request = request
@@ -117,8 +117,8 @@ struct Operation: @unchecked Sendable {
     unsafe slot.pointee.task = ParkedTask()
   }
 
-  /// Ends the use of the slot: returns what was lent, and renews the identifier, so that nobody
-  /// finds this use any more.
+  /// Ends the use of the slot: returns its buffers and renews the identifier, so that this use can
+  /// no longer be found.
   func recycle(on core: LoopCore) {
     buffers.release(to: core)
     life.recycle()
@@ -127,8 +127,8 @@ struct Operation: @unchecked Sendable {
     core.operations.release(self)
   }
 
-  /// Frees the slot of an operation whose outcome was taken. A task that came to the loop's thread
-  /// without preferring it (`Task.immediate`) goes on elsewhere after its wait.
+  /// Frees the slot of an operation whose outcome was taken. A task that reached the loop's thread
+  /// without preferring the loop (`Task.immediate`) continues elsewhere after its wait.
   func recycleFromAnywhere() {
     withCore { core in
       if core.isCurrent {
@@ -139,21 +139,20 @@ struct Operation: @unchecked Sendable {
     }
   }
 
-  /// Ends the use of an operation that nobody awaits: one that was prepared but not started, or a
-  /// message that nobody has asked for.
+  /// Ends the use of an operation that no task awaits: it was prepared but not started, or holds a
+  /// message that was not asked for.
   func discard(on core: LoopCore) {
     _ = life.stop(.taskCancelled)
     outcome = OperationOutcome()
     recycle(on: core)
   }
 
-  /// How many descriptors came with a received message.
+  /// The number of descriptors that came with a received message.
   var receivedDescriptors: Int { unsafe slot.pointee.outcome.descriptors.count }
 
-  /// Moves the outcome out. Called once, by whoever has waited for it; then the slot is to be
-  /// recycled.
+  /// Moves the outcome out. The awaiting code calls this once, and then recycles the slot.
   func takeOutcome() -> OperationOutcome {
-    // SAFETY: moved out and initialised anew in one go.
+    // SAFETY: moved out and reinitialized in one step.
     var taken = unsafe withUnsafeMutablePointer(to: &slot.pointee.outcome) { outcome in
       let taken = unsafe outcome.move()
       unsafe outcome.initialize(to: OperationOutcome())
@@ -163,15 +162,15 @@ struct Operation: @unchecked Sendable {
     return taken
   }
 
-  /// Whether the outcome is a received message, and not the end or an error.
+  /// Whether the outcome is a received message, not the end or an error.
   var isMessage: Bool { unsafe slot.pointee.outcome.isMessage }
 
   // MARK: Waiting
 
-  /// A task is about to wait, and will go on in `state`.
+  /// Prepares for a wait after which the task continues in `state`.
   func willPark(returningTo state: ExecutorState) { unsafe slot.pointee.task.returnState = state }
 
-  /// The runtime hands over the task that waits.
+  /// Receives the waiting task from the runtime.
   func park(_ job: UnownedJob) {
     withCore { core in
       precondition(core.isCurrent, "A task was parked from another thread than the loop's")
@@ -179,7 +178,8 @@ struct Operation: @unchecked Sendable {
     }
   }
 
-  /// The operation is done: lets its task go on, as a job of the loop, never from here.
+  /// Resumes the task after the operation has ended: as a job of the loop, never directly from
+  /// here.
   func resumeTask(on core: LoopCore) {
     if waitsForTurn {
       waitsForTurn = false
@@ -188,8 +188,8 @@ struct Operation: @unchecked Sendable {
     if let ready = unsafe slot.pointee.task.resume() { core.makeReady(ready) }
   }
 
-  /// The turn is over and the operation is not done: lets a task that parked for the turn only look
-  /// at that.
+  /// Resumes a task that waits only until the end of the turn, although the operation has not
+  /// ended.
   func resumeTaskForTurn(on core: LoopCore) {
     waitsForTurn = false
     if case .send = request {} else { withSocket { $0.sameTurn.note(false) } }
@@ -198,9 +198,9 @@ struct Operation: @unchecked Sendable {
 
   // MARK: Cancellation
 
-  /// Lets the cancellation of the current task stop this operation, until the registration is
-  /// removed. The slot must not be recycled before. Nil if the task was cancelled already: the
-  /// operation has been asked to stop then.
+  /// Makes a cancellation of the current task stop this operation, until the registration is
+  /// removed. The slot must not be recycled before that. Returns nil if the task was already
+  /// cancelled; the operation has then been asked to stop.
   @unsafe
   func addCancellationHandler() -> UnsafeMutableRawPointer? {
     let handler = unsafe memory.cancellationHandler
@@ -220,49 +220,48 @@ extension Operation: Equatable {
   static func == (left: Operation, right: Operation) -> Bool { unsafe left.slot == right.slot }
 }
 
-/// What an ``Operation`` names: a request to the kernel, all memory that the kernel may touch for
+/// The data of an ``Operation``: a request to the kernel, all memory that the kernel may touch for
 /// it, and its outcome.
 @safe
 struct OperationSlot: ~Copyable {
   var id: OperationID
   var life = OperationLifecycle()
   var request = OperationRequest.timer
-  /// The socket's number. It stays open, and stays this socket, as long as `socket` is held.
+  /// The socket's descriptor number. It stays open, and stays this socket, as long as `socket` is
+  /// held.
   var descriptor: Int32 = -1
-  /// Keeps the socket alive, and names whose queue the operation stands in.
+  /// Keeps the socket alive; the operation is in one of its queues.
   ///
-  /// SAFETY: retained by `Operation.prepare`, released by `Operation.recycle`, and by nobody else.
-  /// Unmanaged, so that a look costs no reference counting.
+  /// SAFETY: retained only by `Operation.prepare`, released only by `Operation.recycle`. Unmanaged,
+  /// so that an access costs no reference counting.
   var socket: Unmanaged<OpenSocket>?
   let memory = OperationMemory()
-  /// The turn of the loop in which it was handed to the kernel, or began to wait for a message
-  /// received ahead.
+  /// The loop turn in which the operation was submitted or began to wait for a prefetched message.
   var turn: UInt32 = 0
-  /// Lent for this use; given back when the slot is recycled.
+  /// Memory for this use, returned when the slot is recycled.
   var buffers = OperationBuffers()
   var outcome = OperationOutcome()
-  /// A receive that takes a message and nothing else: an end or an error is left to the next one.
+  /// Whether the receive takes only a message and leaves an end or an error to the next receive.
   var isTry = false
-  /// A receive that waits no longer than until its socket drains.
+  /// Whether the receive stops waiting when its socket drains.
   var endsWithDraining = false
-  /// It waits for its turn in an ``OperationLine``.
+  /// Whether the operation waits for its turn in an ``OperationLine``.
   var isInLine = false
-  /// Its task goes on at the end of the loop's turn in any case.
+  /// Whether the task continues at the end of the loop's turn in any case.
   var waitsForTurn = false
   let parking: ParkingSpot
-  /// Who waits for the outcome.
+  /// The task that waits for the outcome.
   var task = ParkedTask()
-  /// SAFETY: not retained: the core owns the table that owns this slot.
+  /// SAFETY: not retained, because the core owns the table that owns this slot.
   let core: Unmanaged<LoopCore>
 }
 
-/// Names one use of an operation's slot: the slot's index and how often the slot had been used
+/// Identifies one use of an operation's slot: the slot's index, and how often the slot was used
 /// before.
 ///
-/// The kernel gets this number as `user_data` and gives it back with each completion; other threads
-/// get it to ask for a cancellation. A number can be compared after its operation is gone, a
-/// pointer cannot: a late completion or a late cancellation finds another generation in the slot
-/// and is dropped.
+/// The kernel gets this number as `user_data` and returns it with each completion; other threads
+/// use it to request a cancellation. Unlike a pointer, a number can be compared after its operation
+/// is gone: a late completion or cancellation finds another generation in the slot and is dropped.
 package struct OperationID: Hashable, Sendable {
   package let index: UInt32
   package let generation: UInt32

@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CMessageSockets
 
-/// What the kernel reads and writes for one operation, at an address that never changes: message
+/// The memory that the kernel reads and writes for one operation, at a fixed address: message
 /// header, vectors, address. The C struct is `cms_operation_memory`.
 ///
-/// Allocated once per slot and kept for the slot's life, so that a late write of the kernel always
-/// finds memory. Control and payload bytes are lent per use: control from the loop's
-/// ``MemoryPool``, payload by the caller or from a pool.
+/// Allocated once per slot and kept for the slot's life, so that a late write by the kernel always
+/// finds memory. Control and payload bytes are acquired per use: control from the loop's
+/// ``MemoryPool``, payload from the caller or from a pool.
 @safe
 struct OperationMemory: ~Copyable {
-  /// How many buffers one message may be gathered from without an allocation.
+  /// How many buffers one message can be gathered from without an allocation.
   static let inlineVectors = Int(cms_inline_vectors)
-  /// How many there can be in one message. The C name is `IOV_MAX`.
+  /// How many buffers one message can have. The C name is `IOV_MAX`.
   static let maximumVectors = 1024
   /// Room for any address (`struct sockaddr_storage` is 128 bytes).
   static let nameCapacity = 128
@@ -19,22 +19,22 @@ struct OperationMemory: ~Copyable {
   private let block: UnsafeMutablePointer<cms_operation_memory>
 
   init() {
-    // SAFETY: allocated here, freed in deinit only; the owner keeps this value until the kernel's
-    // final completion.
+    // SAFETY: allocated here and freed only in deinit; the owner keeps this value until the
+    // kernel's final completion.
     unsafe block = .allocate(capacity: 1)
     unsafe block.initialize(to: cms_operation_memory())
   }
 
-  // SAFETY (these three): parts of the block, which stays where it is.
+  // SAFETY (these three): they point into the block, which does not move.
   var header: UnsafeMutablePointer<cms_msghdr> { unsafe cms_header(block) }
   var vectors: UnsafeMutablePointer<cms_iovec> { unsafe cms_vectors(block) }
-  /// What the runtime calls when the awaiting task is cancelled; not the kernel's, but in need of a
-  /// stable address too.
+  /// The handler that the runtime calls when the awaiting task is cancelled. The kernel does not
+  /// use it, but it needs a stable address too.
   var cancellationHandler: UnsafeMutablePointer<cms_cancellation_handler> {
     unsafe cms_handler(block)
   }
 
-  /// Room for an address: ``nameCapacity`` bytes.
+  /// Returns room for an address: ``nameCapacity`` bytes.
   func reserveName() -> UnsafeMutableRawPointer {
     if let name = unsafe block.pointee.name { return unsafe name }
     // SAFETY: freed in deinit.
@@ -43,29 +43,29 @@ struct OperationMemory: ~Copyable {
     return unsafe name
   }
 
-  /// Lets the header describe a message of one buffer.
+  /// Makes the header describe a message of one buffer.
   func setPayload(_ buffer: UnsafeMutableRawBufferPointer) {
-    // SAFETY: own memory, which the kernel does not know yet.
+    // SAFETY: own memory, which the kernel has not been given yet.
     unsafe vectors[0] = cms_iovec(base: buffer.baseAddress, length: buffer.count)
     unsafe setPayload(vectors, count: 1)
   }
 
-  /// Lets the header describe a message of one buffer, of at most so many bytes, that is still to
-  /// be lent.
+  /// Makes the header describe a message of one buffer of at most `room` bytes, which is acquired
+  /// later.
   func setRoom(_ room: Int) {
-    // SAFETY: own memory, which the kernel does not know yet.
+    // SAFETY: own memory, which the kernel has not been given yet.
     unsafe vectors[0] = cms_iovec(base: nil, length: room)
     unsafe setPayload(vectors, count: 1)
   }
 
-  /// Lets the header describe a message of several buffers.
+  /// Makes the header describe a message of several buffers.
   func setPayload(_ vectors: UnsafeMutablePointer<cms_iovec>, count: Int) {
     unsafe header.pointee = cms_msghdr()
     unsafe header.pointee.vectors = vectors
     unsafe header.pointee.vector_count = count
   }
 
-  /// Where the first buffer is.
+  /// The start of the first buffer.
   var payloadStart: UnsafeMutableRawPointer? { unsafe vectors[0].base }
 
   func setControl(_ control: UnsafeMutableRawBufferPointer?) {
@@ -74,10 +74,10 @@ struct OperationMemory: ~Copyable {
     unsafe header.pointee.control_length = control?.count ?? 0
   }
 
-  /// Takes `count` bytes that were sent off the front of the vectors; returns how many are left.
+  /// Removes the first `count` bytes, which were sent, from the vectors; returns how many are left.
   func advanceVectors(by count: Int) -> Int {
     var count = count
-    // SAFETY: the header points at `vector_count` vectors, its own or allocated ones.
+    // SAFETY: the header points to `vector_count` vectors, its own or allocated ones.
     while unsafe header.pointee.vector_count > 0 {
       let first = unsafe header.pointee.vectors!
       if unsafe count < first.pointee.length {
@@ -103,8 +103,8 @@ struct OperationMemory: ~Copyable {
   }
 }
 
-/// Memory that an operation has only for one use: control bytes, a payload buffer, vectors beyond
-/// the inline ones.
+/// Memory that an operation holds for one use only: control bytes, a payload buffer, and vectors
+/// beyond the inline ones.
 @safe
 struct OperationBuffers: ~Copyable {
   /// From the loop's control pool.
@@ -119,7 +119,7 @@ struct OperationBuffers: ~Copyable {
   init() {}
 
   mutating func acquireControl(from core: LoopCore) -> UnsafeMutableRawBufferPointer {
-    // SAFETY: given back in `release(to:)`, after the final completion.
+    // SAFETY: returned in `release(to:)`, after the final completion.
     let block = unsafe core.controlBuffers.acquire()
     unsafe control = block
     return unsafe block
@@ -147,7 +147,7 @@ struct OperationBuffers: ~Copyable {
     return unsafe block
   }
 
-  /// The operation is over: the kernel has no business with any of it any more.
+  /// Returns all memory. The operation is over, so the kernel no longer uses any of it.
   mutating func release(to core: LoopCore) {
     if let block = unsafe control { unsafe core.controlBuffers.release(block) }
     if let block = unsafe payload { unsafe core.payloadBuffers.release(block) }
@@ -160,24 +160,24 @@ struct OperationBuffers: ~Copyable {
   }
 }
 
-/// Blocks of one size, lent and returned on the loop's thread; the last returned is the first lent,
-/// while it is in the cache.
+/// Blocks of one size, acquired and released on the loop's thread. The last block released is the
+/// first to be reused.
 ///
-/// Idle sockets hold no block. A block beyond `keeping` is freed when it comes back, so that a
+/// Idle sockets hold no block. A released block is freed if `keeping` blocks are kept already, so a
 /// burst does not stay in memory.
 @safe
 final class MemoryPool {
-  /// What a block has room for, exactly: a message is cut where the configuration says.
+  /// The exact capacity of a block: a message is truncated where the configuration says.
   let blockSize: Int
-  /// Rounded up to the alignment, 8 bytes.
+  /// `blockSize`, rounded up to the alignment of 8 bytes.
   private let allocatedSize: Int
   private let keeping: Int
-  // Only the loop's thread uses these, in short accesses that do not nest: a check at run time
-  // would cost as much as the work itself.
-  /// The first free block; each begins with the address of the next.
+  // Only the loop's thread uses these, in short accesses that do not nest. A run-time check would
+  // cost as much as the work itself.
+  /// The first free block; each begins with the address of the next one.
   @safe @exclusivity(unchecked) private var free: UnsafeMutableRawPointer?
   @safe @exclusivity(unchecked) private var kept = 0
-  /// How many blocks are lent out.
+  /// How many blocks are in use.
   @safe @exclusivity(unchecked) private(set) var inUse = 0
 
   init(blockSize: Int, keeping: Int) {
@@ -189,11 +189,11 @@ final class MemoryPool {
 
   deinit {
     assert(inUse == 0, "A pool ended while \(inUse) blocks were lent")
-    // SAFETY: free blocks are lent to nobody.
+    // SAFETY: free blocks are not in use.
     while let block = unsafe takeFree() { unsafe block.deallocate() }
   }
 
-  /// Lends a block of ``blockSize`` bytes, aligned to 8, of unspecified content.
+  /// Returns a block of ``blockSize`` bytes, aligned to 8, with unspecified content.
   @unsafe
   func acquire() -> UnsafeMutableRawBufferPointer {
     inUse += 1
@@ -201,7 +201,7 @@ final class MemoryPool {
     return unsafe UnsafeMutableRawBufferPointer(start: block, count: blockSize)
   }
 
-  /// Takes a block back. The caller must not touch it any more, and neither must the kernel.
+  /// Takes a block back. From now on neither the caller nor the kernel may touch it.
   @unsafe
   func release(_ block: UnsafeMutableRawBufferPointer) {
     assert(
@@ -209,7 +209,7 @@ final class MemoryPool {
       "A block of another pool, or one that was released before")
     inUse -= 1
     guard kept < keeping, let start = block.baseAddress else { return unsafe block.deallocate() }
-    // SAFETY: the block is ours alone now, aligned, and has at least 8 bytes.
+    // SAFETY: the pool alone uses the block now; it is aligned and has at least 8 bytes.
     unsafe start.storeBytes(of: free, as: UnsafeMutableRawPointer?.self)
     unsafe free = start
     kept += 1
@@ -218,7 +218,7 @@ final class MemoryPool {
   @unsafe
   private func takeFree() -> UnsafeMutableRawPointer? {
     guard let block = free else { return nil }
-    // SAFETY: written when it was given back, and not touched since.
+    // SAFETY: written when the block was released, and not touched since.
     unsafe free = block.load(as: UnsafeMutableRawPointer?.self)
     kept -= 1
     return unsafe block

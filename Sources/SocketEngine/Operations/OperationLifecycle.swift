@@ -8,39 +8,39 @@ internal import CMessageSockets
 ///                    │                   └─stop─▶ stopping ──final completion──▶ done
 ///                    └──────────stop────────────────────────────────────────────▶ done
 /// ```
-/// There is no way from `inKernel` or `stopping` to `done` but the kernel's final completion:
-/// whatever the kernel may still read or write stays alive until then.
+/// Only the kernel's final completion leads from `inKernel` or `stopping` to `done`: everything
+/// that the kernel may still read or write stays alive until then.
 package struct OperationLifecycle: Sendable {
   package enum State: Sendable, Equatable {
-    /// In the pool.
+    /// In the pool of free slots.
     case free
-    /// Prepared, waiting for its turn on the socket; the kernel does not know it.
+    /// Prepared, and waiting for its turn on the socket; the kernel does not have it.
     case queued
     /// Submitted.
     case inKernel
-    /// Submitted, and the kernel has been asked to cancel it.
+    /// Submitted, and the kernel was asked to cancel it.
     case stopping
-    /// The outcome is known and waits for its task.
+    /// Ended; the outcome waits for its task.
     case done
   }
 
   package enum StopAction: Equatable {
-    /// Too late, or asked before: the outcome stands or is on its way.
+    /// Do nothing: the operation has ended or was stopped before.
     case none
-    /// Never submitted: finish it here and now.
+    /// Finish the operation now; it was never submitted.
     case finish
-    /// Ask the kernel to cancel; its final completion decides who won.
+    /// Ask the kernel to cancel; its final completion tells whether it did.
     case cancelInKernel
   }
 
   package private(set) var state = State.free
-  /// The first reason for which the operation was asked to stop.
+  /// The first reason for which the operation was stopped.
   package private(set) var stopReason: StopReason?
 
-  /// A part of the request has been carried out, and the caller wants all of it or nothing: from
-  /// then on the caller's own reasons do not stop it.
+  /// Whether part of the request was carried out and the caller wants all of it or nothing. From
+  /// then on the caller's own reasons do not stop the operation.
   private var isCommitted = false
-  /// Whether the request, once begun, is to be finished.
+  /// Whether the request must be finished once it has begun.
   package var finishesOnceBegun = false
 
   package init() {}
@@ -67,7 +67,8 @@ package struct OperationLifecycle: Sendable {
       state = .stopping
       return .cancelInKernel
     case .stopping:
-      // A part may still turn out to be done, which the caller's reason does not outlive.
+      // Part of the request may still turn out to be done. That overrides the caller's reason but
+      // not this one, so remember this one.
       if finishesOnceBegun, !reason.isOfCaller { stopReason = reason }
       return .none
     case .done:
@@ -78,11 +79,11 @@ package struct OperationLifecycle: Sendable {
     }
   }
 
-  /// Whether another submission may follow: not once it was stopped.
+  /// Whether the operation may be submitted again, that is, whether it was not stopped.
   package var mayContinue: Bool { state == .inKernel }
 
-  /// A part of the request has been carried out. Whether the rest may follow: not once it was
-  /// stopped, unless it is to be finished once it has begun, and its caller alone has stopped it.
+  /// Notes that part of the request was carried out. Returns whether the rest may follow: not after
+  /// a stop, unless the request must be finished once begun and only its caller stopped it.
   package mutating func continueAfterPart() -> Bool {
     isCommitted = finishesOnceBegun
     if isCommitted, state == .stopping, let reason = stopReason, reason.isOfCaller {
@@ -92,7 +93,7 @@ package struct OperationLifecycle: Sendable {
     return mayContinue
   }
 
-  /// The final completion was seen.
+  /// Notes the final completion.
   package mutating func finish() {
     precondition(
       state == .inKernel || state == .stopping,
@@ -121,17 +122,17 @@ package enum StopReason: Sendable {
   case loopShutdown
   /// The kernel refuses the loop's system call.
   case loopFailed
-  /// Enough has been received ahead of demand.
+  /// The receive window is full.
   case windowFull
-  /// Bytes that come before all that a receive can still bring were put back. It takes them.
+  /// Bytes were unread that precede everything that this receive can still bring; it takes them.
   case bytesUnread
-  /// The socket was shut down for receiving, which the kernel does not tell a datagram socket's
-  /// receives. They find the end.
+  /// The socket was shut down for receiving, which the kernel does not report to a datagram
+  /// socket's receives. They return the end.
   case receivingEnded
-  /// The socket drains, and the receive was to wait for messages until then only.
+  /// The socket drains, and the receive was to wait for messages only until then.
   case draining
 
-  /// Whether the caller wants no more of this operation, while the socket and the loop go on.
+  /// Whether the caller no longer wants this operation, while the socket and the loop continue.
   var isOfCaller: Bool {
     switch self {
     case .taskCancelled, .deadline: true
@@ -142,59 +143,59 @@ package enum StopReason: Sendable {
 
 /// How long a send waits for room in a receiver's queue before it tries again: 1, 2, 4 … 32 ms.
 ///
-/// For Unix datagrams. Nothing tells that there is room, and io_uring does not wait for it: Linux
-/// copies the payload before it looks at the queue, and io_uring goes on where the copy ended, with
-/// nothing (seen on 6.18).
+/// For Unix datagrams. No event reports the room, and io_uring does not wait for it correctly:
+/// Linux copies the payload before it checks the queue, and io_uring then continues where the copy
+/// ended, with an empty payload (seen on 6.18).
 package struct SendBackoff: Sendable {
-  /// 2 to the power of this, in milliseconds.
+  /// The delay is 2 to the power of this, in milliseconds.
   package let exponent: UInt32
 
   package static let first = SendBackoff(exponent: 0)
   var next: SendBackoff { SendBackoff(exponent: min(exponent + 1, 5)) }
 }
 
-/// What an operation asks of the kernel.
+/// A request to the kernel.
 package enum OperationRequest: Sendable {
-  /// sendmsg(2): `IORING_OP_SENDMSG`. With a pause, the receiver's queue may be full, which the
-  /// kernel does not wait for properly: then it is tried again after that pause.
+  /// sendmsg(2): `IORING_OP_SENDMSG`. With a pause, the receiver's queue may be full, for which the
+  /// kernel does not wait correctly; the send is then tried again after the pause.
   case send(flags: Int32, pause: SendBackoff?)
-  /// Nothing but the pause: `IORING_OP_TIMEOUT`.
+  /// The pause of a send, without a send: `IORING_OP_TIMEOUT`.
   case pauseSending(flags: Int32, pause: SendBackoff)
   /// recvmsg(2): `IORING_OP_RECVMSG`.
   case receive(flags: Int32)
-  /// The same, but nothing is received, and no memory held, before there is something:
-  /// `IORING_OP_POLL_ADD` first.
+  /// A receive that takes no message and holds no memory until there is something to receive:
+  /// `IORING_OP_POLL_ADD` comes first.
   case receiveWhenReadable(flags: Int32)
-  /// A receive from the error queue, which Linux 5.15 answers with `EAGAIN` while an ordinary
-  /// message waits: 16 ms later it is tried again. Nothing but that pause: `IORING_OP_TIMEOUT`.
+  /// The pause of a receive from the error queue: `IORING_OP_TIMEOUT`. Linux 5.15 answers such a
+  /// receive with `EAGAIN` while an ordinary message waits; it is tried again after 16 ms.
   case pauseReceiving(flags: Int32)
-  /// recvmsg(2), again and again, into the loop's shared buffers: `IORING_OP_RECVMSG` with
+  /// A repeated recvmsg(2) into the loop's shared buffers: `IORING_OP_RECVMSG` with
   /// `IORING_RECV_MULTISHOT`.
   case receiveAhead
-  /// The next message of the socket's `receiveAhead`, or of a stream so many bytes of it, or a
-  /// copy; not a request of its own to the kernel.
+  /// The next message of the socket's `receiveAhead`, or at most `room` bytes of a stream, or a
+  /// copy. It is not a request to the kernel.
   case waitForMessage(copying: Bool, room: Int)
   /// accept4(2) with `SOCK_CLOEXEC`: `IORING_OP_ACCEPT`.
   case accept
-  /// The same on a listener that is `O_NONBLOCK`, for which Linux before 6.0 does not wait:
-  /// `IORING_OP_POLL_ADD` first.
+  /// An accept on a listener that is `O_NONBLOCK`, for which Linux before 6.0 does not wait:
+  /// `IORING_OP_POLL_ADD` comes first.
   case acceptWhenReadable
-  /// The same without waiting, after an accept that was cancelled: `IORING_ACCEPT_DONTWAIT`, Linux
-  /// 6.10. A connection wakes one of those who wait for it, in whichever process. If that is one
-  /// who gives up at the same moment, a ring's accept neither takes it nor wakes the next: it would
-  /// wait in the listener until another connection comes.
+  /// An accept that does not wait, after an accept that was cancelled: `IORING_ACCEPT_DONTWAIT`,
+  /// Linux 6.10. A connection wakes one of its waiters, in any process. If that waiter is an accept
+  /// of a ring that is cancelled at that moment, it neither takes the connection nor wakes the next
+  /// waiter, and the connection would stay in the listener's queue until another one comes.
   case acceptAfterCancellation
   /// connect(2), to the address in the operation's memory: `IORING_OP_CONNECT`.
   case connect(nameLength: UInt32)
-  /// Something in this process, which is signalled.
+  /// An event in this process, which is signalled.
   case event
-  /// Nothing but time: done when the loop's clock passes the deadline.
+  /// A timer, which ends when the loop's clock passes the deadline.
   case timer
 }
 
 extension OperationRequest {
-  /// Whether it receives one message: not an entry of the error queue, nor out-of-band bytes, which
-  /// have queues of their own.
+  /// Whether it receives ordinary messages: not entries of the error queue or out-of-band bytes,
+  /// which have queues of their own.
   var receivesMessages: Bool {
     switch self {
     case .receive(let flags): flags & (cms_msg_errqueue | cms_msg_oob) == 0

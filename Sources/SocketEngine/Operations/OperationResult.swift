@@ -4,39 +4,40 @@ internal import CMessageSockets
 internal import Synchronization
 package import SystemPackage
 
-/// What became of an operation: the kernel's last word, and all that it delivered. Owned by whoever
-/// awaits it.
+/// The outcome of an operation: its result, and everything that the kernel delivered. The code that
+/// awaits the operation owns it.
 package struct OperationOutcome: ~Copyable, Sendable {
-  /// What the kernel said.
+  /// The result without the delivered data.
   package var result = OperationResult()
   /// `msg_flags` as the kernel left them (`MSG_TRUNC`, `MSG_CTRUNC`, `MSG_EOR` …).
   package var messageFlags: Int32 = 0
-  /// The payload, where the engine lent the buffer. Of a stream's bytes, those that an earlier
-  /// receive has taken stand in front: ``takenCount``.
+  /// The payload, if the engine supplied the buffer. In a stream, the bytes that an earlier receive
+  /// has taken are still at the front: ``takenCount``.
   package var payload: [UInt8] = []
   /// How many bytes of the payload an earlier receive has taken.
   package private(set) var takenCount = 0
-  /// The descriptors of a received message; that of an accepted connection.
+  /// The descriptors of a received message, or the one of an accepted connection.
   package var descriptors = OwnedFds()
-  /// What else came with a message; nil if nothing did.
+  /// The other data that came with a message; nil if there was none.
   package var metadata: MessageMetadata?
 
   package init() {}
 
-  // Under a policy descriptors close where that does no harm, wherever the message is dropped.
+  // If the socket has a policy, descriptors close on the closing service's threads, wherever the
+  // message is dropped.
   deinit {
     if let evaluation = metadata?.evaluation, !descriptors.isEmpty {
       evaluation.discard(descriptors)
     }
   }
 
-  /// Ends here, unwanted.
+  /// Drops the outcome.
   package consuming func discard() {}
 
   /// How many bytes of the payload are left.
   package var unreadCount: Int { payload.count - takenCount }
 
-  /// Moves the payload out: no copy, unless a part of it was taken before.
+  /// Moves the payload out, without a copy unless part of it was taken before.
   package mutating func takePayload() -> [UInt8] {
     var bytes: [UInt8] = []
     swap(&bytes, &payload)
@@ -44,7 +45,7 @@ package struct OperationOutcome: ~Copyable, Sendable {
     return takenCount == 0 ? bytes : Array(bytes[takenCount...])
   }
 
-  /// Moves all bytes of a stream's piece out, with how many of them were taken before.
+  /// Moves all bytes of a stream's piece out, with the count of those taken before.
   package mutating func takeBytes() -> ([UInt8], taken: Int) {
     var bytes: [UInt8] = []
     swap(&bytes, &payload)
@@ -52,15 +53,15 @@ package struct OperationOutcome: ~Copyable, Sendable {
     return (bytes, takenCount)
   }
 
-  /// Puts them back, when more were taken.
+  /// Puts the bytes of ``takeBytes()`` back after more of them were taken.
   package mutating func putBytes(_ bytes: [UInt8], after taken: Int) {
     payload = bytes
     takenCount = taken
     result.byteCount = unreadCount
   }
 
-  /// Takes off the first `count` bytes of a stream's piece, with all that came with it. What is
-  /// left is bytes only, and is not copied.
+  /// Removes and returns the first `count` bytes of a stream's piece, with everything that came
+  /// with it. Only bytes are left, and they are not copied.
   mutating func takeFront(_ count: Int) -> OperationOutcome {
     var front = OperationOutcome()
     front.payload = Array(payload[takenCount..<(takenCount + count)])
@@ -74,7 +75,7 @@ package struct OperationOutcome: ~Copyable, Sendable {
     return front
   }
 
-  /// Cuts a message that is longer than `room`. The rest of it is lost.
+  /// Truncates a message that is longer than `room`; the rest of it is lost.
   mutating func cut(to room: Int) {
     let length = fullLength ?? payload.count
     payload.removeLast(payload.count - room)
@@ -83,11 +84,11 @@ package struct OperationOutcome: ~Copyable, Sendable {
     withMetadata { $0.fullLength = length }
   }
 
-  /// How long the message was, where it was longer than what arrived of it.
+  /// The length of the message if it was longer than the received part.
   package var fullLength: Int? { metadata?.fullLength }
 
-  /// Bytes that were written into the caller's memory, or are in ``payload``. Never more than the
-  /// kernel has written, whatever it says of a message's length.
+  /// How many bytes are in the caller's memory or in ``payload``. Never more than the kernel has
+  /// written, whatever length it reports for the message.
   package var byteCount: Int {
     get { result.byteCount }
     set { result.byteCount = newValue }
@@ -98,10 +99,10 @@ package struct OperationOutcome: ~Copyable, Sendable {
     set { result.errno = newValue }
   }
 
-  /// For a receive: whether it found the end of the stream.
+  /// Whether a receive found the end of the stream.
   package var isEnd = false
 
-  /// Whether it is a received message, and not the end or an error.
+  /// Whether the outcome is a received message, not the end or an error.
   package var isMessage: Bool { errno == nil && !isEnd && evaluation?.error == nil }
 
   package var evaluation: PolicyEvaluation? {
@@ -109,14 +110,14 @@ package struct OperationOutcome: ~Copyable, Sendable {
     set { withMetadata { $0.evaluation = newValue } }
   }
 
-  /// Fills what most messages do not have.
+  /// Passes the metadata to `body`; creates it first if the message has none yet.
   mutating func withMetadata(_ body: (MessageMetadata) -> Void) {
     let metadata = metadata ?? MessageMetadata()
     self.metadata = metadata
     body(metadata)
   }
 
-  /// A copy of the message's first `room` bytes, with descriptors of its own.
+  /// Copies the message's first `room` bytes, with duplicates of its descriptors.
   borrowing func copy(room: Int = .max) -> OperationOutcome {
     var copy = OperationOutcome()
     copy.result = result
@@ -138,45 +139,45 @@ package struct OperationOutcome: ~Copyable, Sendable {
   }
 }
 
-/// The kernel's last word on an operation, without what it delivered.
+/// The result of an operation, without received data.
 package struct OperationResult: Sendable {
-  /// Bytes transferred; for a send in several parts, the sum of them.
+  /// The bytes transferred; for a send in several parts, their sum.
   package var byteCount = 0
   /// Why the operation failed, or nil. A send may have failed after ``byteCount`` bytes had gone
   /// out.
   package var errno: Errno?
-  /// Why it was asked to stop, if it was. It may have succeeded all the same: then ``errno`` is
-  /// nil.
+  /// Why the operation was asked to stop, if it was. If ``errno`` is nil, it succeeded all the
+  /// same.
   package var stopReason: StopReason?
 
   package init() {}
 }
 
-/// What most messages do not have: all but bytes, descriptors and flags. Made for a message that
-/// has some of it, so that the others stay small.
+/// Data that most messages do not have: everything except bytes, descriptors and flags. It is
+/// allocated only for messages that have some of it, so that others stay small.
 ///
-/// `@unchecked Sendable`: filled as long as one outcome has it, and from then on only read; the
-/// process descriptor, which is given away, has a lock.
+/// `@unchecked Sendable`: filled only while one outcome holds it, and read-only from then on. A
+/// lock guards the process descriptor, which can be taken.
 package final class MessageMetadata: @unchecked Sendable {
-  /// Slots that held an error instead of a descriptor.
+  /// The slots that held an error instead of a descriptor.
   package internal(set) var failures: [DescriptorFailure] = []
-  /// As they came, with the kernel's overflow numbers: see `Credentials.known`.
+  /// The credentials as received, with the kernel's overflow numbers; see `Credentials.known`.
   package internal(set) var credentials: Credentials?
-  /// All control messages, with -1 in the place of each descriptor; empty if there were others than
-  /// descriptors only.
+  /// All control messages, with -1 in place of each descriptor; empty if the message had no control
+  /// messages except descriptors.
   package internal(set) var control = ControlMessageBuffer()
-  /// Why control data is missing, where `MSG_CTRUNC` says that some is.
+  /// Why control data is missing, if `MSG_CTRUNC` reports that some is.
   package internal(set) var controlTruncation: ControlTruncation?
-  /// How long the payload was, where it was longer than what arrived of it.
+  /// The length of the payload if it was longer than the received part.
   package internal(set) var fullLength: Int?
-  /// Its payload was cut, and that is to be thrown.
+  /// Whether to throw because the payload was truncated.
   var throwsPayloadLoss = false
-  /// Control data is missing, and that is to be thrown.
+  /// Whether to throw because control data is missing.
   var throwsControlLoss = false
-  /// What the socket's policy has said about the message, if it has one and there was something to
-  /// say.
+  /// The policy's evaluation of the message, if the socket has a policy and the message has
+  /// something to evaluate.
   package internal(set) var evaluation: PolicyEvaluation?
-  /// Where a datagram came from.
+  /// The sender's address of a datagram.
   package internal(set) var sender: AnySocketAddress?
   private let process = Mutex<Result<ProcessFd, Errno>?>(nil)
 
@@ -186,11 +187,11 @@ package final class MessageMetadata: @unchecked Sendable {
     self.process.withLock { swap(&$0, &process) }
   }
 
-  /// Gives away the descriptor of the sender's process, or what the kernel said instead.
+  /// Takes the descriptor of the sender's process, or the error that the kernel reported instead.
   package func takeProcess() -> Result<ProcessFd, Errno>? { process.withLock { $0.take() } }
 
-  /// The same for a copy of the message, with `count` descriptors of its own; `failures` says which
-  /// it could not have.
+  /// Copies the metadata for a copy of the message that holds `count` descriptors; `failures` lists
+  /// the descriptors that could not be duplicated.
   func copy(holding count: Int, failures: [DescriptorFailure]) -> MessageMetadata {
     let copy = MessageMetadata()
     copy.failures = failures
@@ -206,8 +207,8 @@ package final class MessageMetadata: @unchecked Sendable {
 }
 
 extension OperationOutcome {
-  /// What to throw, if the operation, which was asked to stop for `stopReason`, failed or its
-  /// message is not admitted.
+  /// The error to throw if the operation failed or the policy does not admit its message.
+  /// `stopReason` is the reason for which the operation was asked to stop, if it was.
   borrowing func failure(
     _ operation: SocketError.Operation, address: AnySocketAddress?, stopReason: StopReason?
   ) -> (any Error)? {
@@ -218,9 +219,9 @@ extension OperationOutcome {
 }
 
 extension OperationResult {
-  /// What to throw, if the operation failed.
+  /// The error to throw if the operation failed.
   ///
-  /// - Parameter hadRing: A descriptor to be sent was an io_uring.
+  /// - Parameter hadRing: Whether a descriptor to be sent was an io_uring.
   func failure(
     _ operation: SocketError.Operation, address: AnySocketAddress? = nil, hadRing: Bool = false
   ) -> (any Error)? {
@@ -229,7 +230,7 @@ extension OperationResult {
     let code: SocketError.Code =
       switch errno {
       case .invalidArgument where hadRing: .cannotPassRing
-      // The send was asked not to wait, and a part had room.
+      // The send was asked not to wait, and there was room for only part of it.
       case .wouldBlock where byteCount > 0: .partialSend
       default: SocketError.Code(errno)
       }

@@ -9,8 +9,9 @@ internal import CMessageSockets
 /// .memoryFile(sealed: [.shrink, .grow])
 /// .socket(family: .unix, kind: .stream)
 /// ```
-/// `O_PATH` descriptors are refused unless a rule asks for ``DescriptorAccess/pathOnly``: whoever
-/// has one may be able to open what it names, with rights that the sender does not have.
+/// `O_PATH` descriptors are refused unless a rule asks for ``DescriptorAccess/pathOnly``: the
+/// receiver of one may be able to open the file behind it with rights that the sender does not
+/// have.
 public struct AllowedDescriptor: Sendable, Hashable {
   private enum Pattern: Hashable {
     case any, regularFile, directory, characterDevice, blockDevice, pipe
@@ -77,7 +78,7 @@ public struct AllowedDescriptor: Sendable, Hashable {
     return rule
   }
 
-  /// Why the rule does not admit a descriptor; nil if it does.
+  /// The reason for which the rule does not admit a descriptor; nil if it does.
   func violation(by facts: DescriptorFacts) -> RefusedDescriptor.Reason? {
     guard matches(facts.kind) else { return .kind }
     guard facts.access.isSuperset(of: required), facts.access.isDisjoint(with: forbidden) else {

@@ -47,7 +47,7 @@ public struct DeliveryStatus: Sendable, Equatable {
     self.fullLength = fullLength
   }
 
-  /// What the receiver of a message is told.
+  /// Creates the status that the receiver of a message sees.
   package init(flags: Int32, _ metadata: MessageMetadata?) {
     self.init(
       flags: flags, failures: metadata?.failures ?? [], loss: metadata?.controlTruncation,
@@ -84,13 +84,13 @@ public enum ControlTruncation: Sendable, Hashable {
   /// it was looked at.
   case unknown
 
-  /// Looks for the reason.
+  /// Determines the reason.
   ///
   /// - Parameters:
-  ///   - free: bytes of the control buffer that were not used.
+  ///   - free: the number of unused bytes in the control buffer.
   ///   - number: any open descriptor.
   init(free: Int, number: Int32) {
-    // A header and one descriptor, padded: CMSG_SPACE(4).
+    // The space of a header and one descriptor, padded: CMSG_SPACE(4).
     if free < 24 {
       self = .bufferFull
     } else {
@@ -109,19 +109,19 @@ extension ControlTruncation: CustomStringConvertible {
   }
 }
 
-// Of a message that has arrived something may be missing: the end of its payload, or control data.
-// By default that is thrown, with what arrived in the error (Docs/Decisions/0008).
+// Part of a received message may be missing: the end of its payload, or control data. By default
+// that throws an error that holds the received part (Docs/Decisions/0008).
 
 extension OpenSocket {
-  /// A message has arrived, or was cut on its way to the caller's memory: notes what of it is
-  /// missing and is to be thrown.
+  /// Notes which losses of a message must be thrown. Called when a message has arrived, or was
+  /// truncated on its way to the caller's memory.
   func noteLoss(_ outcome: inout OperationOutcome) {
     let flags = outcome.messageFlags
     let isCut = flags & cms_msg_trunc != 0 && kind != .stream
     let lacksControl = flags & cms_msg_ctrunc != 0 || outcome.metadata?.failures.isEmpty == false
     guard isCut || lacksControl else { return }
     let policy = policy?.policy ?? ReceivePolicy()
-    // An entry of the error queue has a copy of what was sent; nothing of a message is lost.
+    // An entry of the error queue has a copy of what was sent, so truncating it loses no message.
     let isMessage = flags & cms_msg_errqueue == 0
     let throwsPayloadLoss = isCut && isMessage && policy.onPayloadTruncation == .throwError
     let throwsControlLoss = lacksControl && policy.onControlTruncation == .throwError
@@ -134,11 +134,11 @@ extension OpenSocket {
 }
 
 extension OperationOutcome {
-  /// Whether something of the message is missing, and that is to be thrown.
+  /// Whether to throw because part of the message is missing.
   package var throwsLoss: Bool { throwsLoss(tellsLength: false) }
 
-  /// - Parameter tellsLength: The caller has asked for the message's length, and so learns by
-  ///   itself that the payload was cut.
+  /// - Parameter tellsLength: Whether the caller asked for the message's length, and so learns that
+  ///   the payload was truncated.
   package func throwsLoss(tellsLength: Bool) -> Bool {
     guard let metadata else { return false }
     return metadata.throwsControlLoss || metadata.throwsPayloadLoss && !tellsLength
@@ -146,9 +146,9 @@ extension OperationOutcome {
 }
 
 extension SocketError {
-  /// Of a message something is missing.
+  /// The error for a message of which part is missing.
   ///
-  /// - Parameter message: What arrived.
+  /// - Parameter message: The received part.
   package static func messageIncomplete(
     _ outcome: DeliveryStatus, keeping message: any AnyObject & Sendable
   ) -> SocketError {

@@ -3,13 +3,13 @@ package import Ancillary
 internal import CMessageSockets
 internal import Synchronization
 
-/// A socket's policy at work.
+/// Applies a socket's policy.
 ///
-/// `@unchecked Sendable`: ``policy`` is used on the loop's thread only; the rest may be used from
-/// any, by messages that end there.
+/// `@unchecked Sendable`: ``policy`` is used only on the loop's thread; messages may use the rest
+/// on any thread, when they are dropped there.
 final class PolicyEnforcer: @unchecked Sendable {
   var policy: ReceivePolicy
-  /// For what is not admitted, and what nobody takes.
+  /// Closes descriptors that are not admitted or not taken.
   let closing: ClosingQueue
   private let held = Atomic(0)
 
@@ -18,7 +18,7 @@ final class PolicyEnforcer: @unchecked Sendable {
     self.closing = closing
   }
 
-  /// Whether so many descriptors wait to be closed that receiving is to stop.
+  /// Whether so many descriptors wait to be closed that receiving must stop.
   var hasTooManyUnclosed: Bool { closing.isFull(bound: ClosingLimits.forPeer) }
   var permitsReceivingAhead: Bool { policy.maximumDescriptorsHeld == nil }
 
@@ -28,7 +28,8 @@ final class PolicyEnforcer: @unchecked Sendable {
     assert(held >= 0, "Messages hold \(held) descriptors")
   }
 
-  /// A message has arrived: closes what is not admitted, and notes what became of it.
+  /// Evaluates a message that has arrived: closes descriptors that the policy does not admit, and
+  /// records the result.
   func evaluate(_ outcome: inout OperationOutcome) {
     let arrived = outcome.descriptors.count
     guard arrived > 0 else { return }
@@ -93,16 +94,16 @@ extension OperationOutcome {
   }
 }
 
-/// What a policy has said about one message, and the message's share of what its socket's messages
-/// hold. Ends with the message.
+/// A policy's evaluation of one message, and the message's share of the descriptors that messages
+/// of its socket hold. It ends with the message.
 package final class PolicyEvaluation: Sendable {
-  /// Descriptors that were closed because they were too many.
+  /// The number of descriptors that were closed because there were too many.
   package let surplus: Int
-  /// Descriptors that were closed because they are not admitted.
+  /// The descriptors that were closed because they are not admitted.
   package let refused: [RefusedDescriptor]
-  /// Thrown in place of the message, which has no descriptors then.
+  /// The error thrown in place of the message, which then has no descriptors.
   package let error: SocketError?
-  /// How many descriptors came and were closed.
+  /// How many of the received descriptors were closed.
   package let closed: Int
 
   private let enforcer: PolicyEnforcer
@@ -123,22 +124,22 @@ package final class PolicyEvaluation: Sendable {
 
   deinit { enforcer.hold(-held.load(ordering: .relaxed)) }
 
-  /// The same for a copy of the message, with `count` descriptors of its own.
+  /// Creates an evaluation for a copy of the message that holds `count` descriptors.
   func copy(holding count: Int) -> PolicyEvaluation {
     PolicyEvaluation(
       enforcer, surplus: surplus, refused: refused, error: error, closed: 0, held: count)
   }
 
-  /// So many of the message's descriptors have been taken.
+  /// Notes that `count` of the message's descriptors have been taken.
   package func handedOver(_ count: Int) {
     let left = held.subtract(count, ordering: .relaxed).newValue
     assert(left >= 0, "More descriptors were taken from a message than it held")
     enforcer.hold(-count)
   }
 
-  /// Nobody took these: closes them where it does no harm. From any thread.
+  /// Closes descriptors that were not taken, on a thread that may block. Callable from any thread.
   package func discard(_ descriptors: inout OwnedFds) { enforcer.closing.close(&descriptors) }
 
-  /// The same for those of a value that ends.
+  /// Closes the descriptors of a value that ends.
   package func discard(_ descriptors: consuming OwnedFds) { enforcer.closing.close(&descriptors) }
 }
