@@ -100,8 +100,8 @@ public struct ReceivePolicy: Sendable, Hashable {
   var isUnrestricted: Bool { self == ReceivePolicy() }
   package var admitsDescriptors: Bool { maximumDescriptorsPerMessage > 0 }
 
-  /// What is wrong with a descriptor; nil if a rule admits it. Of several violations the one that
-  /// was nearest to being allowed.
+  /// The reason for which a descriptor is refused; nil if a rule admits it. If no rule does, the
+  /// reason of the rule that comes closest to admitting it.
   func violation(by facts: DescriptorFacts) -> RefusedDescriptor.Reason? {
     guard let allowed else { return nil }
     var nearest = RefusedDescriptor.Reason.kind

@@ -4,13 +4,13 @@ internal import CMessageSockets
 internal import SystemPackage
 
 extension OperationOutcome {
-  /// A message that no kernel has delivered, for tests of the code that handles messages. It is
-  /// what a receive would have returned.
+  /// Makes a message without the kernel, for tests of code that handles messages. The outcome
+  /// equals that of a real receive.
   ///
   /// - Parameters:
-  ///   - control: The control messages beside the descriptors.
-  ///   - flags: `MSG_TRUNC` and `MSG_CTRUNC` are added where `loss` says so.
-  ///   - loss: What is missing.
+  ///   - control: The control messages other than the descriptors.
+  ///   - flags: `MSG_TRUNC` and `MSG_CTRUNC` are added if `loss` implies them.
+  ///   - loss: Which parts are missing.
   package init(
     payload: [UInt8], descriptors: consuming OwnedFds, control: ControlMessageBuffer,
     process: consuming ProcessFd?, sender: AnySocketAddress?, flags: Int32,
@@ -44,12 +44,12 @@ extension OperationOutcome {
 }
 
 extension ControlMessageBuffer {
-  /// All control messages of a message that brought `count` descriptors, with -1 in their places.
+  /// All control messages of a message that brought `count` descriptors, with -1 in place of each.
   fileprivate init(_ others: ControlMessageBuffer, behindRights count: Int) {
     self.init()
     if count > 0 {
       let slots = [UInt8](repeating: 0xFF, count: count * MemoryLayout<Int32>.size)
-      // SAFETY: every byte of an array of bytes is initialised.
+      // SAFETY: every byte of a byte array is initialized.
       append(
         level: ControlMessageKind.rights.level, type: ControlMessageKind.rights.type,
         bytes: unsafe slots.span.bytes)

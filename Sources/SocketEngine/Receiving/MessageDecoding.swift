@@ -6,12 +6,12 @@ internal import SystemPackage
 extension Operation {
   func absorbReceived(_ count: Int) {
     let header = unsafe header
-    // The kernel says how long a message was, which may be more than it has written.
+    // The kernel reports the message's full length, which may exceed what it has written.
     let written = min(count, receiveRoom)
     outcome.byteCount = written
     if count > written { outcome.withMetadata { $0.fullLength = count } }
     outcome.messageFlags = unsafe header.pointee.flags & ~cms_msg_cmsg_cloexec
-    // SAFETY: the kernel has filled this many bytes of the operation's own memory; more did not
+    // SAFETY: the kernel has filled this many bytes of the operation's own memory; the rest did not
     // fit.
     if unsafe header.pointee.name_length > 0 {
       unsafe outcome.noteSender(
@@ -20,15 +20,14 @@ extension Operation {
           count: min(Int(header.pointee.name_length), OperationMemory.nameCapacity)))
     }
     if let control = unsafe buffers.control {
-      // Without this the descriptors of the message would be nobody's, and its sender would be
-      // taken for root.
+      // If decoding began at the zeroed credentials of a failed attempt, the message's descriptors
+      // would have no owner, and its sender would be taken for root.
       let start =
         mayLeaveControlOfVainTries
         ? unsafe ControlMessages.startOfLastCredentials(in: control.bytes) : 0
       let end = min(start + Int(unsafe header.pointee.control_length), control.count)
       outcome.noteControlTruncation(free: control.count - end, on: descriptor)
-      // SAFETY: the kernel has filled these bytes of the control block that was lent for this
-      // operation.
+      // SAFETY: the kernel has filled these bytes of the operation's control block.
       unsafe outcome.absorb(control: UnsafeMutableRawBufferPointer(rebasing: control[start..<end]))
     }
     // SAFETY: as above, for the payload block.
@@ -39,8 +38,8 @@ extension Operation {
 }
 
 extension OperationOutcome {
-  /// Takes ownership of everything in the control data of a message; keeps a copy of it if there is
-  /// more in it than descriptors.
+  /// Takes ownership of everything in a message's control data. Keeps a copy of the data if it
+  /// contains more than descriptors.
   @unsafe
   mutating func absorb(control: UnsafeMutableRawBufferPointer) {
     if unsafe control.isEmpty || descriptors.adopt(whole: control) { return }
@@ -54,8 +53,8 @@ extension OperationOutcome {
     self.metadata = metadata
   }
 
-  /// Asks why control data is missing, if any is: before the descriptors that came are closed or
-  /// used.
+  /// Determines why control data is missing, if any is. Call this before the received descriptors
+  /// are closed or used.
   mutating func noteControlTruncation(free: @autoclosure () -> Int, on number: Int32) {
     if messageFlags & cms_msg_ctrunc == 0 { return }
     let loss = ControlTruncation(free: free(), number: number)
@@ -68,10 +67,11 @@ extension OperationOutcome {
     withMetadata { $0.sender = sender }
   }
 
-  /// A message that a multishot receive has left in a buffer.
+  /// Decodes a message that a multishot receive has left in a buffer.
   init(_ received: ReceivedBuffer, controlSize: Int, on number: Int32, namesSenders: Bool) {
     self.init()
-    // Not what it is said to have been: where nothing is there, it may be the end.
+    // Count the bytes that are present, not the reported length: a message without bytes may be the
+    // end.
     byteCount = unsafe received.payload.count
     messageFlags = unsafe received.messageFlags
     if unsafe namesSenders && !received.name.isEmpty {
@@ -87,12 +87,14 @@ extension OperationOutcome {
 }
 
 extension OperationOutcome {
-  /// A receive of nothing is the end: of a stream always, whatever the kernel attached to it
-  /// (credentials, `SCM_INQ`), unless descriptors came with it. Of a seqpacket socket it may also
-  /// be an empty message; that cannot be told from the end, unless somebody's credentials or a
-  /// control message came with it. A datagram socket has none of its own.
+  /// Recognizes the end of a socket, which looks like an empty message. On a stream, an empty
+  /// receive is always the end, even with control data such as credentials or `SCM_INQ`, unless
+  /// descriptors came with it. On a seqpacket socket it may also be an empty message; that is
+  /// indistinguishable from the end unless it came with a control message or the credentials of a
+  /// process. A datagram socket has no end of its own.
   ///
-  /// - Parameter wasStopped: and its socket is shut down for receiving.
+  /// - Parameter wasStopped: Whether the receive was stopped on a socket that is shut down for
+  ///   receiving.
   mutating func noteEnd(on kind: SocketKind, wasStopped: Bool = false) {
     guard byteCount == 0, descriptors.isEmpty, metadata?.failures.isEmpty ?? true,
       messageFlags & cms_msg_errqueue == 0
@@ -100,26 +102,25 @@ extension OperationOutcome {
     let hasControl = !(metadata?.control.isEmpty ?? true)
     switch kind {
     case .stream: isEnd = true
-    // Descriptors that could not be delivered came with a message, too.
+    // A message with descriptors that could not be delivered is a message.
     case _ where messageFlags & cms_msg_ctrunc != 0: break
     case .seqpacket:
       isEnd = !hasControl || metadata?.credentials.map { $0.processID == nil } ?? false
-    // It waited while nothing was there, and ended when the socket was shut down.
+    // The receive waited on an empty socket, and ended when the socket was shut down.
     case .datagram: isEnd = wasStopped && metadata?.sender == nil && !hasControl
     }
   }
 }
 
 extension LoopCore {
-  /// Takes a message out of its buffer, and gives the buffer back.
+  /// Decodes a message from its buffer and returns the buffer to the kernel.
   func message(of operation: Operation, in completion: cms_completion) -> OperationOutcome {
     guard let buffers = receiveBuffers else {
       preconditionFailure("A completion names a buffer, but there are none")
     }
     let id = UInt16(truncatingIfNeeded: completion.flags >> 16)
     defer { buffers.provide(id) }
-    // SAFETY: the kernel has filled the buffer, and has no business with it until it is provided
-    // again.
+    // SAFETY: the kernel has filled the buffer and does not touch it until it is provided again.
     let received = unsafe ReceivedBuffer(
       buffers.bytes(of: id), filled: Int(completion.result), nameSize: operation.receivedNameSize,
       controlSize: buffers.controlSize)

@@ -4,30 +4,30 @@ internal import CMessageSockets
 internal import DequeModule
 internal import SystemPackage
 
-// Multishot receives. One request brings a message after the other into the loop's shared buffers,
+// Multishot receives. One request brings one message after another into the loop's shared buffers,
 // while the window has room:
 //
 //   demand, nothing received ahead ──▶ armed ──window full──▶ stopping ──final completion──▶ idle ──demand──▶ armed
 //
-// A round of the kernel's may bring up to 32 messages, and more may be on their way when the window
-// is full: beyond the window stand at most as many messages as the loop has buffers; before Linux
-// 6.1, where the buffers may be filled once more before the kernel sees the cancellation, twice as
-// many.
+// The kernel may deliver up to 32 messages in a round, and more may be in progress when the window
+// becomes full. So the window is exceeded by at most as many messages as the loop has buffers.
+// Before Linux 6.1 it is at most twice as many, because the buffers may be filled once more before
+// the kernel sees the cancellation.
 
-/// The multishot receive of a socket, and who gets what it brings: tasks that wait first, in order,
-/// and then the messages that were received ahead of demand, within a window. Each of these is an
-/// operation that is done and that no task awaits: its outcome owns the message.
+/// The multishot receive of a socket, and its receivers: waiting tasks get messages first, in
+/// order; further messages are prefetched within a window. Each prefetched message is an operation
+/// that has ended and that no task awaits; its outcome owns the message.
 struct MultishotReceive {
   /// The request, queued or in the kernel.
   var armed: Operation?
-  /// How many calls are about to release the socket: nothing is armed meanwhile.
+  /// How many calls are about to release the socket; until they finish, nothing is armed.
   var pauses = 0 {
     didSet { assert(pauses >= 0, "A release of a socket has ended twice") }
   }
   var window = ReceiveWindow()
   private var waiters = OperationLine()
   private var prefetched: Deque<Operation> = []
-  /// How many descriptors the prefetched messages hold.
+  /// The number of descriptors that the prefetched messages hold.
   private var descriptors = 0
 
   init() {}
@@ -38,18 +38,18 @@ struct MultishotReceive {
   // MARK: Waiting tasks
 
   var hasWaiters: Bool { !waiters.isEmpty }
-  /// The tasks that wait no longer than until the socket drains.
+  /// The waiters that stop waiting when the socket drains.
   var waitersUntilDraining: [Operation] { waiters.all.filter(\.endsWithDraining) }
 
   mutating func addWaiter(_ waiter: Operation) { waiters.append(waiter) }
   mutating func popWaiter() -> Operation? { waiters.popFirst() }
   mutating func removeWaiter(_ waiter: Operation) { waiters.remove(waiter) }
 
-  // MARK: Messages received ahead
+  // MARK: Prefetched messages
 
   var hasPrefetched: Bool { !prefetched.isEmpty }
   var firstPrefetched: Operation? { prefetched.first }
-  /// Whether there is more than the end or errors.
+  /// Whether there is a message among what was prefetched, and not just the end or errors.
   var hasPrefetchedMessage: Bool { prefetched.contains { $0.isMessage } }
 
   mutating func keep(_ message: Operation, inFront: Bool) {
@@ -58,7 +58,7 @@ struct MultishotReceive {
     descriptors += message.receivedDescriptors
   }
 
-  /// So many descriptors were taken from the first message, with a part of its bytes.
+  /// Notes that `count` descriptors were taken from the first message, with part of its bytes.
   mutating func noteTaken(_ count: Int) {
     descriptors -= count
     assert(descriptors >= 0, "More descriptors were taken than had been received ahead")
@@ -76,16 +76,16 @@ extension OpenSocket {
   /// Whether a multishot receive is queued or in the kernel.
   var isArmed: Bool { multishot.armed != nil }
 
-  /// Whether a receive must take its turn with the messages received ahead. If not, it stands in
-  /// the queue, behind others that do not.
+  /// Whether a receive must queue behind the prefetched messages. If not, it queues in `incoming`,
+  /// with other single receives.
   var receivesBehindPrefetched: Bool {
     multishot.armed != nil || multishot.hasPrefetched && !isReceiving
   }
 
-  /// The receive of a single message that comes before those that wait for messages received ahead.
+  /// The single receive that comes before the tasks waiting for prefetched messages.
   var receiveInFront: Operation? { incoming.active == multishot.armed ? nil : incoming.active }
 
-  /// Whether more than is asked for may be received.
+  /// Whether messages may be received before a task asks for them.
   var mayReceiveAhead: Bool {
     core.canReceiveAhead(kind) && mayShareBuffers && multishot.window.permitsReadAhead
       && !hasNoEndOfItsOwn && !isDraining && policy?.permitsReceivingAhead ?? true
@@ -97,21 +97,21 @@ extension OpenSocket {
     limitReceivingAhead()
   }
 
-  /// Stops the multishot receive if the policy or the window does not permit it any more. It may
-  /// still bring messages until it has ended.
+  /// Stops the multishot receive if the policy or the window no longer permits it. It may bring
+  /// messages until it has ended.
   func limitReceivingAhead() {
     if let armed = multishot.armed, multishot.isFull || !mayReceiveAhead {
       core.stop(armed, .windowFull)
     }
   }
 
-  /// Waits for the next message of the multishot receive, which is armed for it if need be.
+  /// Waits for the next message of the multishot receive, and arms that if necessary.
   func waitForMessage(copying: Bool = false, room: Int = .max) -> Operation {
     let waiter = core.makeOperation(.waitForMessage(copying: copying, room: room), socket: self)
     multishot.addWaiter(waiter)
     waiter.noteStart()
     armIfNeeded()
-    // What it could have waited for does not come any more.
+    // The loop has ended, so no message will come.
     if !core.isRunning { core.stop(waiter, core.endReason) }
     return waiter
   }
@@ -129,7 +129,7 @@ extension OpenSocket {
     start(operation)
   }
 
-  /// Each task that waits receives a message of its own, and nothing ahead.
+  /// Lets each waiting task receive one message by itself, without receiving ahead.
   private func receiveForWaiters() {
     let flags = receiveFlags(0)
     while let waiter = multishot.popWaiter() {
@@ -137,7 +137,7 @@ extension OpenSocket {
         preconditionFailure("Not a waiter")
       }
       waiter.request = core.receiveRequest(flags: copying ? flags | cms_msg_peek : flags)
-      // SAFETY: without memory of the caller's there is nothing to keep.
+      // SAFETY: `into` is nil, so there is no caller's memory to keep alive.
       unsafe waiter.prepareReceive(into: nil, room: room)
       if case .receive = waiter.request, core.acquiresReceiveMemoryEarly {
         waiter.acquireReceiveMemory()
@@ -146,10 +146,10 @@ extension OpenSocket {
     }
   }
 
-  /// A message has come: the first waiting task gets it, or it is kept, behind the others or in
-  /// front of them.
+  /// Delivers a message to the first waiting task. If none waits, keeps the message behind or in
+  /// front of the other prefetched ones.
   func deliver(_ outcome: consuming OperationOutcome, inFront: Bool = false) {
-    // Nobody can ask for it any more; what it carries closes here.
+    // No task can ask for the message; its descriptors close here.
     if isHandleReleased { return outcome.discard() }
     var inFront = inFront
     while let waiter = multishot.popWaiter() {
@@ -161,7 +161,8 @@ extension OpenSocket {
         core.finishWaiter(waiter, copy(outcome, room: room))
       } else if kind == .stream, outcome.unreadCount > room {
         core.finishWaiter(waiter, outcome.takeFront(room))
-        // Here and not when the waiter's task runs: the rest goes before what comes next.
+        // Decided here and not when the waiter's task runs, because the rest comes before later
+        // bytes.
         inFront = true
       } else {
         if cut(&outcome, to: room) { noteLoss(&outcome) }
@@ -175,13 +176,13 @@ extension OpenSocket {
     }
   }
 
-  /// The multishot receive has had its final completion. Its operation has left the queue.
+  /// Handles the end of the multishot receive, whose operation has left the queue.
   func receiveAheadEnded(_ errno: Errno?) {
     multishot.armed = nil
     core.statistics.multishotEnds += 1
     switch errno {
-    // Ended on request; or by the kernel's own limits (no buffer was free, completions overflowed),
-    // with nothing lost.
+    // Ended on request or by the kernel's own limits (no free buffer, completion overflow), with
+    // nothing lost.
     case nil, .canceled, .interrupted, .noBufferSpace: break
     case let errno? where keepsBehindMessages(errno): break
     case let errno?:
@@ -191,7 +192,7 @@ extension OpenSocket {
     }
     if hasNoEndOfItsOwn { stopWaiters(.receivingEnded) }
     if !isOpen || !core.isRunning { stopWaiters(isOpen ? core.endReason : .socketClosed) }
-    // With fewer buffers than busy sockets most would be armed in vain, again and again.
+    // With fewer buffers than busy sockets, most sockets would arm in vain, again and again.
     if errno == .noBufferSpace { receiveForWaiters() } else { armIfNeeded() }
     if multishot.isIdle { isReceivingAhead = false }
     signalDisarmed()
@@ -203,22 +204,22 @@ extension OpenSocket {
 
   // MARK: Releasing
 
-  /// What to wait for until the multishot receive, which has been stopped, has ended.
+  /// Returns an event to wait for until the multishot receive, which was stopped, has ended.
   func waitUntilDisarmed() -> Operation {
     let disarmed = core.makeEvent()
     disarmers.append(disarmed.id)
     return disarmed
   }
 
-  /// The multishot receive has ended.
+  /// Signals that the multishot receive has ended.
   func signalDisarmed() {
     let waiting = disarmers
     disarmers = []
     for id in waiting { core.signal(id) }
   }
 
-  /// Nothing is received ahead any more until ``resumeReceivingAhead()``. Those that wait for
-  /// messages go on waiting.
+  /// Stops receiving ahead until ``resumeReceivingAhead()``. Tasks that wait for messages continue
+  /// to wait.
   func pauseReceivingAhead() {
     multishot.pauses += 1
     if let armed = multishot.armed { core.stop(armed, .windowFull) }
@@ -229,7 +230,7 @@ extension OpenSocket {
     armIfNeeded()
   }
 
-  /// The socket's handle is gone: nobody will ask for messages.
+  /// Handles the release of the socket's handle: no task can ask for messages.
   func handleReleased() {
     isHandleReleased = true
     if let armed = multishot.armed { core.stop(armed, .socketClosed) }
@@ -238,10 +239,10 @@ extension OpenSocket {
 }
 
 extension LoopCore {
-  /// A message of a multishot receive, or its end, or both.
+  /// Handles a completion of a multishot receive: a message, the receive's end, or both.
   func completeReceiveAhead(_ operation: Operation, _ completion: cms_completion) {
     if completion.flags & cms_completion_buffer != 0 {
-      // The operation, which has not ended yet, holds the socket.
+      // The operation has not ended yet, so it holds the socket.
       operation.withSocket { take(message(of: operation, in: completion), on: $0) }
     }
     if completion.flags & cms_completion_more != 0 { return }
@@ -258,17 +259,18 @@ extension LoopCore {
     socket.deliver(outcome)
   }
 
-  /// The multishot receive is over: no task awaits it, its socket is told.
+  /// Ends the multishot receive, which no task awaits, and tells its socket.
   func endReceiveAhead(_ operation: Operation, _ errno: Errno?) {
     let socket = operation.socket!
     socket.leave(operation)
-    // Stopped before it was submitted it has an errno, which the slot's next use must not find.
+    // If it was stopped before it was submitted, it has an errno, which must not leak into the
+    // slot's next use.
     operation.outcome = OperationOutcome()
     operation.recycle(on: self)
     socket.receiveAheadEnded(errno)
   }
 
-  /// A waiting task gets a message.
+  /// Finishes a waiting task's operation with a message.
   func finishWaiter(_ waiter: Operation, _ outcome: consuming OperationOutcome) {
     waiter.life.submit()
     waiter.life.finish()
@@ -276,7 +278,7 @@ extension LoopCore {
     waiter.resumeTask(on: self)
   }
 
-  /// A message that no task waits for yet, as an operation that is done.
+  /// Makes an ended operation that holds a message until a task asks for it.
   func makeMessage(_ outcome: consuming OperationOutcome) -> Operation {
     let message = makeOperation(.waitForMessage(copying: false, room: 0), socket: nil)
     message.life.submit()

@@ -5,18 +5,18 @@ internal import DequeModule
 internal import Synchronization
 internal import SystemPackage
 
-// What goes back to the front of what was received ahead: bytes that nobody used, and an end or an
-// error that a receive found and does not report. While there is something, no receive goes to the
-// kernel, which has what comes later.
+// Results that go back to the front of the prefetched messages: bytes that were not used, and an
+// end or an error that a receive found but does not report. While there are such results, no
+// receive goes to the kernel, which holds only later data.
 
 extension OpenSocket {
-  /// The next receive, or the one that waits, gets this piece, which was the last that was received
-  /// from the stream.
+  /// Puts back the piece that was last received from the stream. The next receive gets it, or the
+  /// one that waits.
   func unread(_ piece: consuming OperationOutcome) {
     guard isOpen else { return piece.discard() }
     guard let receive = receiveInFront else { return deliver(piece, inFront: true) }
     keep(piece, inFront: true)
-    // It waits in the kernel, for later bytes. When it has ended, it takes these.
+    // The receive waits in the kernel for later bytes. When it has ended, it takes these.
     core.stop(receive, .bytesUnread)
   }
 
@@ -25,21 +25,21 @@ extension OpenSocket {
     isReceivingAhead = true
   }
 
-  /// A receive has ended, and bytes have been put back since it was handed to the kernel: they come
-  /// first, and behind them what it has brought.
+  /// Called when a receive has ended after bytes were put back during its time in the kernel: the
+  /// bytes come first, and the receive's own result follows them.
   func putInOrder(_ operation: Operation) {
     guard operation.request.receivesMessages else { return }
     switch operation.outcome.errno {
     case .canceled where operation.life.stopReason != .bytesUnread: return
     case .canceled, .wouldBlock: break
-    // The kernel tells an error once, also to one that only looks.
+    // The kernel reports an error only once, even to a peek.
     case nil where operation.request.isPeek: operation.takeOutcome().discard()
     default: keep(operation.takeBroughtOutcome(), inFront: false)
     }
     operation.outcome = nextPrefetched(for: operation)!
   }
 
-  /// What a receive whose turn has come finds here; nil if it is to go to the kernel.
+  /// What a receive finds here when its turn comes; nil if it must go to the kernel.
   func prefetchedOutcome(for operation: Operation) -> OperationOutcome? {
     operation.request.receivesMessages && multishot.hasPrefetched
       ? nextPrefetched(for: operation) : nil
@@ -50,8 +50,8 @@ extension OpenSocket {
       ? copyPrefetched(room: operation.receiveRoom) : takePrefetched(room: operation.receiveRoom)
   }
 
-  /// A receive that only looked whether there is something reports no end and no error: the next
-  /// one finds it, also one that waits behind it. So with a message of which something is missing.
+  /// Keeps an end, an error or an incomplete message that a try has found. A try reports none of
+  /// these; the next receive finds them, even one that already waits.
   func keepFailure(of operation: Operation) {
     if operation.outcome.isMessage && !operation.outcome.throwsLoss
       || operation.outcome.errno == .wouldBlock
@@ -63,7 +63,7 @@ extension OpenSocket {
     operation.outcome.errno = .wouldBlock
   }
 
-  /// Nothing stands in front of the tasks that wait for a message any more: they get what is there.
+  /// Delivers prefetched messages to waiting tasks, now that no single receive comes before them.
   func serveWaiters() {
     while multishot.hasWaiters, receiveInFront == nil, let outcome = takePrefetched() {
       deliver(outcome, inFront: true)
@@ -71,7 +71,7 @@ extension OpenSocket {
   }
 }
 
-/// What is left of a piece of a stream, on its way back to the loop's thread.
+/// The rest of a stream's piece, on its way back to the loop's thread.
 final class UnreadPiece: Sendable {
   private let piece: Mutex<OperationOutcome?>
 
@@ -81,7 +81,7 @@ final class UnreadPiece: Sendable {
 }
 
 extension OpenSocket {
-  /// The next message, if one has been received ahead; at most `room` bytes of it.
+  /// Takes the next prefetched message, or at most `room` bytes of it; nil if there is none.
   func takePrefetched(room: Int = .max) -> OperationOutcome? {
     guard let message = popPrefetched(room: room) else { return nil }
     let outcome = message.takeOutcome()
@@ -89,7 +89,7 @@ extension OpenSocket {
     return outcome
   }
 
-  /// The same as it is: an operation that has ended.
+  /// Takes the next prefetched message as an operation that has ended.
   private func popPrefetched(room: Int) -> Operation? {
     guard let first = multishot.firstPrefetched else { return nil }
     if kind == .stream, first.outcome.unreadCount > room {
@@ -103,8 +103,7 @@ extension OpenSocket {
     return first
   }
 
-  /// A copy of the next message, if one has been received ahead; at most `room` bytes of it. The
-  /// message stays the next.
+  /// Copies the next prefetched message, or at most `room` bytes of it. The message itself stays.
   func copyPrefetched(room: Int = .max) -> OperationOutcome? {
     guard let first = multishot.firstPrefetched else { return nil }
     return copy(first.outcome, room: room)
@@ -113,13 +112,13 @@ extension OpenSocket {
   func copy(_ outcome: borrowing OperationOutcome, room: Int) -> OperationOutcome {
     var copy = outcome.copy(room: kind == .stream ? room : .max)
     core.noteReceived(copy.descriptors.count)
-    // What is missing in a copy is not lost.
+    // Truncating a copy loses nothing.
     _ = cut(&copy, to: room)
     return copy
   }
 
-  /// The next message of those received ahead, or a copy of it, for a receive that comes now: nil
-  /// if it is empty, or others come first.
+  /// The next prefetched message, or a copy of it, for a new receive. Nil if there is none or other
+  /// receives come first.
   func nextPrefetched(copying: Bool, room: Int) -> Operation? {
     guard isPrefetchedNext else { return nil }
     guard copying else { return popPrefetched(room: room) }
@@ -127,11 +126,10 @@ extension OpenSocket {
     return core.makeMessage(copy)
   }
 
-  /// Whether a receive that comes now finds something that was received ahead.
+  /// Whether a new receive would get a prefetched message.
   var isPrefetchedNext: Bool { multishot.hasPrefetched && receiveInFront == nil }
 
-  /// Whether the next that was received ahead is a message that will not be thrown, and not the end
-  /// or an error.
+  /// Whether the next prefetched result is a message that will not throw, not the end or an error.
   var hasPrefetchedMessage: Bool {
     multishot.firstPrefetched.map { $0.isMessage && !$0.outcome.throwsLoss } ?? false
   }
@@ -140,7 +138,8 @@ extension OpenSocket {
     while let message = multishot.popPrefetched() { message.discard(on: core) }
   }
 
-  /// Cuts a message received ahead that does not fit into the caller's memory, as the kernel does.
+  /// Truncates a prefetched message that does not fit into the caller's memory, as the kernel
+  /// would.
   func cut(_ outcome: inout OperationOutcome, to room: Int) -> Bool {
     guard kind != .stream, outcome.payload.count > room else { return false }
     outcome.cut(to: room)

@@ -2,11 +2,11 @@
 internal import CMessageSockets
 internal import SystemPackage
 
-/// Errors of a socket that come behind its queued messages.
+/// Errors of a socket that are reported after its queued messages.
 ///
-/// On sockets that keep messages apart the kernel reports a pending error, as a reset, before the
-/// messages that are queued; on streams after them. Here it comes after them everywhere: it is
-/// kept, and until it has been thrown no receive waits.
+/// On sockets that preserve message boundaries, the kernel reports a pending error, such as a
+/// reset, before the queued messages; on streams, after them. Here it comes after them on all
+/// sockets: the error is kept, and until it has been thrown, no receive waits.
 /// ```
 /// error ──▶ kept ──receives that do not wait──┬─▶ message: delivered, the error stays
 ///                                             └─▶ nothing, or the end: the error is thrown,
@@ -16,20 +16,20 @@ struct PendingErrors {
   private var errors: [Errno] = []
   /// How many messages may still come before the first error is thrown.
   private var patience = 0
-  /// A receive has found the end behind the messages. It may have been an empty packet, which
-  /// nobody would find again.
+  /// Whether a receive has found the end behind the messages. It must be kept, because it may have
+  /// been an empty packet, which no later receive would find.
   private var hasEnd = false
 
   init() {}
 
-  /// A connection's queue ends with its error. To a datagram socket others can go on sending, and
-  /// must not keep the error back for ever.
+  /// The bound on `patience`. A connection's queue ends with its error, but other peers can go on
+  /// sending to a datagram socket and must not delay the error forever.
   private static let patience = 16_384
 
   var isEmpty: Bool { errors.isEmpty && !hasEnd }
 
-  /// Keeps an error. One that is reported again before it was thrown is thrown once, as by the
-  /// kernel.
+  /// Keeps an error. If it is reported again before it was thrown, it is thrown once, as the kernel
+  /// does.
   mutating func keep(_ errno: Errno) {
     if errors.isEmpty { patience = Self.patience }
     if !errors.contains(errno) { errors.append(errno) }
@@ -43,15 +43,16 @@ struct PendingErrors {
     return errors.removeFirst()
   }
 
-  /// A message has come before them.
+  /// Notes that a message came before the errors.
   mutating func noteMessage() { patience -= 1 }
 
   mutating func noteEnd() { hasEnd = true }
 
-  /// Whether no more messages come first: the end was found, or they have for long enough.
+  /// Whether no more messages come first: the end was found, or enough messages have come.
   var isDue: Bool { hasEnd || !errors.isEmpty && patience <= 0 }
 
-  /// What a receive finds without the kernel, if something is due.
+  /// The outcome of a receive that does not go to the kernel because an error or the end is due;
+  /// nil if neither is.
   mutating func takeDue(for operation: Operation) -> OperationOutcome? {
     guard isDue, operation.request.receivesMessages else { return nil }
     var outcome = OperationOutcome()
@@ -68,8 +69,8 @@ struct PendingErrors {
 }
 
 extension Errno {
-  /// Whether it is a call's own fault, or a passing shortage, and not an error that was pending on
-  /// the socket.
+  /// Whether the error was caused by the call itself or by a temporary shortage, and was not
+  /// pending on the socket.
   fileprivate var isOfTheCall: Bool {
     switch self {
     case .invalidArgument, .badAddress, .badFileDescriptor, .notSocket, .socketNotConnected,
@@ -81,8 +82,8 @@ extension Errno {
 }
 
 extension Operation {
-  /// Makes an operation whose turn has come ready for the kernel, while errors are pending: a
-  /// receive must not wait. False if it has ended instead.
+  /// Prepares an operation whose turn has come while errors are pending: a receive must not wait.
+  /// Returns false if the operation has ended instead.
   func goesBehindErrors() -> Bool {
     switch request {
     case .receive(let flags) where request.receivesMessages:
@@ -91,7 +92,7 @@ extension Operation {
       request = .receive(flags: flags | cms_msg_dontwait)
       acquireReceiveMemory()
     case .receiveAhead:
-      // Its waiters receive one by one.
+      // The tasks that wait for it receive one message each.
       withCore { $0.stop(self, .windowFull) }
       return false
     default: break
@@ -99,7 +100,8 @@ extension Operation {
     return true
   }
 
-  /// A receive of messages has failed. What to tell its task; nil if it is to be tried once more.
+  /// Handles the error of a message receive. Returns the error for its task, or nil if the receive
+  /// must be tried again.
   func errorBehindMessages(_ errno: Errno, on socket: OpenSocket) -> Errno? {
     if socket.kind == .stream { return errno }
     if errno == .wouldBlock {
@@ -108,14 +110,14 @@ extension Operation {
     if errno.isOfTheCall { return errno }
     let isKnown = socket.pendingErrors.contains(errno)
     socket.pendingErrors.keep(errno)
-    // A receive that was stopped leaves it to the next.
+    // A stopped receive leaves the error to the next one.
     guard life.mayContinue else { return .canceled }
     if isTry, isKnown { return .wouldBlock }
     if isKnown { return socket.pendingErrors.takeFirst() }
     return nil
   }
 
-  /// A receive has brought a message, or the end, while errors are pending.
+  /// Handles a message or the end that a receive has brought while errors are pending.
   func settlePendingErrors(of socket: OpenSocket) {
     guard request.receivesMessages else { return }
     if outcome.isEnd {
@@ -130,7 +132,8 @@ extension Operation {
 }
 
 extension OpenSocket {
-  /// A multishot receive has ended with an error. Whether it comes behind what is queued.
+  /// Keeps the error that ended a multishot receive, if it must come after the queued messages.
+  /// Returns whether it was kept.
   func keepsBehindMessages(_ errno: Errno) -> Bool {
     if kind == .stream || errno.isOfTheCall { return false }
     pendingErrors.keep(errno)

@@ -21,6 +21,6 @@ public struct ReceiveWindow: Sendable, Equatable {
     self.descriptors = max(1, descriptors)
   }
 
-  /// Whether a single message stays within the window, so that receiving ahead is possible at all.
+  /// Whether any single message fits into the window, so that receiving ahead is possible at all.
   var permitsReadAhead: Bool { descriptors >= ControlMessages.maximumDescriptors }
 }

@@ -8,7 +8,7 @@ extension OpenSocket {
     precondition(core.isCurrent, "A socket was used outside its loop")
     guard isOpen else { throw SocketError(.closed, .shutdown) }
     let result = cms_shutdown(number, read, write)
-    // A connection that the peer has closed already is shut down as well as can be.
+    // A connection that the peer has already closed needs no further shutdown.
     guard result >= 0 || -result == Errno.socketNotConnected.rawValue else {
       throw SocketError(result: result, .shutdown)
     }
@@ -23,12 +23,12 @@ extension OpenSocket {
     for operation in incoming.allWaitingFirst { core.stop(operation, .receivingEnded) }
   }
 
-  /// A datagram socket that was shut down for receiving: the kernel does not tell those who wait,
-  /// and goes on answering `EAGAIN`.
+  /// Whether this is a datagram socket that was shut down for receiving. The kernel does not wake
+  /// its waiting receives, and continues to answer `EAGAIN`.
   var hasNoEndOfItsOwn: Bool { kind == .datagram && isShutDownForReceiving }
 
-  /// Stops all operations. Returns what to wait for until the descriptor is closed; nil if it is
-  /// closed.
+  /// Stops all operations. Returns an event to wait for until the descriptor is closed; nil if it
+  /// already is.
   func startClosing() -> Operation? {
     precondition(core.isCurrent, "A socket was used outside its loop")
     if phase != .closingElsewhere, phase != .closed { enter(.closing) }
@@ -39,7 +39,8 @@ extension OpenSocket {
     return waitForClosing()
   }
 
-  /// Stops all operations. Returns what to wait for before the descriptor is taken; nil if nothing.
+  /// Stops all operations. Returns an event to wait for before the descriptor is taken; nil if
+  /// there is nothing to wait for.
   func startReleasing() -> Operation? {
     precondition(core.isCurrent, "A socket was used outside its loop")
     enter(.releasing)
@@ -47,8 +48,8 @@ extension OpenSocket {
     return phase == .releasing ? waitForClosing() : nil
   }
 
-  /// The descriptor of a socket whose operations have ended; nil if messages received ahead are
-  /// left: then the socket stays open. Also nil if it was closed meanwhile.
+  /// Takes the descriptor of a socket whose operations have ended. Nil if prefetched messages are
+  /// left, which keeps the socket open, or if it was closed meanwhile.
   func takeDescriptor() -> OwnedFd? {
     guard phase == .released else { return nil }
     enter(.closed)
@@ -81,7 +82,7 @@ extension OpenSocket {
       if multishot.hasPrefetchedMessage {
         enter(.open)
       } else {
-        // The end is found again by the descriptor's next owner.
+        // The descriptor's next owner finds the end again.
         discardPrefetched()
         enter(.released)
       }
@@ -92,7 +93,7 @@ extension OpenSocket {
       if closesElsewhere, let descriptor = descriptor.take() { return closeElsewhere(descriptor) }
       descriptor = nil
       enter(.closed)
-    // An operation was stopped that has nothing in the kernel: the end has gone on without it.
+    // An operation without a request in the kernel was stopped; closing has already continued.
     case .open, .released, .closingElsewhere: return
     }
     signalClosers()
@@ -104,16 +105,17 @@ extension OpenSocket {
     for closer in waiting { core.signal(closer) }
   }
 
-  /// How long ``SocketChannel/close()`` waits for another thread to close the descriptor. Almost
-  /// always that takes microseconds, and the address is free then; but peers decide what is left in
-  /// the socket, and must not decide how long somebody waits for it.
+  /// How long ``SocketChannel/close()`` waits for another thread to close the descriptor. That
+  /// usually takes microseconds, and then the address is free. But peers decide what is queued in
+  /// the socket, and they must not decide how long `close()` takes.
   private static let patience = Duration.seconds(1)
 
-  /// Messages that nobody has received close with the socket, and so do the connections that wait
-  /// in a listener, with theirs.
+  /// Whether another thread closes the descriptor. Unread messages close with the socket, and so do
+  /// a listener's pending connections with their messages.
   var closesElsewhere: Bool { policy != nil || hasUntrustedPeers }
 
-  /// Apart from what the socket's messages have brought, which may be held up.
+  /// Closes the descriptor in a queue other than that of the received messages, which may be
+  /// blocked.
   private func closeElsewhere(_ descriptor: consuming OwnedFd) {
     enter(.closingElsewhere)
     let deadline = LoopTime(after: Self.patience)
@@ -123,7 +125,7 @@ extension OpenSocket {
     }
   }
 
-  /// Another thread has closed the descriptor.
+  /// Notes that another thread has closed the descriptor.
   func wasClosed() {
     enter(.closed)
     signalClosers()

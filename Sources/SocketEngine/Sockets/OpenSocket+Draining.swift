@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CMessageSockets
 
-// The socket's server accepts no more, and whoever handles the socket is to come to an end.
-// Receives that were asked to wait until then only are stopped; what has arrived is still
-// delivered, one message after the other, and then there is the end.
+// Draining: the socket's server accepts no more connections, and the socket's handler should
+// finish. Receives that were to wait only until then are stopped. Messages that have arrived are
+// still delivered one after the other, followed by the end.
 
 extension OpenSocket {
-  /// ``markDraining()`` was called.
+  /// Stops the receives that end with draining. Called after ``markDraining()``.
   func startDraining() {
     precondition(core.isCurrent, "A socket was used outside its loop")
     signalDraining()
@@ -14,22 +14,23 @@ extension OpenSocket {
     for operation in incoming.allWaitingFirst where operation.endsWithDraining {
       core.stop(operation, .draining)
     }
-    // What it has brought, or is about to bring, comes before the end.
+    // Messages that the multishot receive has brought, or is about to bring, come before the end.
     limitReceivingAhead()
   }
 
-  /// The tasks that wait for it go on.
+  /// Resumes the tasks that wait for the socket to drain.
   func signalDraining() {
     let waiting = drainWaits
     drainWaits = []
     for wait in waiting { core.signal(wait) }
   }
 
-  /// What to wait for until the socket drains, or is closed; nil if it drains already.
+  /// Returns an operation to wait for until the socket drains or is closed; nil if it drains
+  /// already.
   func waitUntilDraining() throws -> Operation? {
     try checkStart(.wait)
     if isDraining { return nil }
-    // A timer without a deadline: the loop's end stops it, which it does not do with an event.
+    // A timer without a deadline, because the loop's end stops a timer but not an event.
     let drained = core.makeOperation(.timer, socket: nil)
     drained.life.submit()
     drainWaits.insert(drained.id)
@@ -38,10 +39,10 @@ extension OpenSocket {
 }
 
 extension SocketChannel {
-  /// Whether ``startDraining()`` was called. From any thread.
+  /// Whether ``startDraining()`` was called. Callable from any thread.
   package var isDraining: Bool { socket.isDraining }
 
-  /// Lets the receives end that were to wait until then. From any thread, and without a wait.
+  /// Ends the receives that were to wait only until now. Callable from any thread; does not wait.
   package func startDraining() {
     guard socket.markDraining() else { return }
     if isOnLoop {
@@ -51,11 +52,9 @@ extension SocketChannel {
     }
   }
 
-  /// Returns when ``startDraining()`` is called, or was before.
+  /// Returns when ``startDraining()`` is called, or immediately if it already was.
   ///
-  /// To be called in the isolation of the loop's actors, where it also goes on after the wait.
-  ///
-  /// - Throws: ``SocketError``: `closed`, `loopShutDown`, `loopFailed`; `CancellationError`.
+  /// Call it in the isolation of the loop's actors; it continues there after the wait.
   package nonisolated(nonsending) func waitUntilDraining() async throws {
     guard let drained = try socket.waitUntilDraining() else { return }
     let id = drained.id
@@ -65,8 +64,8 @@ extension SocketChannel {
     guard socket.isDraining else { throw SocketError(.closed, .wait) }
   }
 
-  /// Receives one message as ``receiveAhead(window:)`` does. When the socket drains: one that has
-  /// arrived, and nil instead of a wait for one that has not.
+  /// Receives one message as ``receiveAhead(window:)`` does. If the socket drains, returns a
+  /// message that has arrived, or nil instead of waiting for one.
   package nonisolated(nonsending) func receiveUntilDraining(window: ReceiveWindow?) async throws
     -> CompletedOperation?
   {
@@ -75,7 +74,7 @@ extension SocketChannel {
       operation.endsWithDraining = true
       let ended = await operation.ended()
       guard ended.wasEndedByDraining else {
-        // SAFETY: without memory of the caller's nothing is written.
+        // SAFETY: `in` is nil, so nothing is written.
         try unsafe settle(ended, in: nil)
         return ended
       }
@@ -87,10 +86,10 @@ extension SocketChannel {
   private nonisolated(nonsending) func receiveLast() async throws -> CompletedOperation? {
     try socket.checkUse(.receive)
     socket.limitReceivingAhead()
-    // What it is about to bring is there before the kernel's queue is looked at.
+    // Wait for messages that it is about to bring before checking the kernel's queue.
     if socket.isArmed { _ = await socket.waitUntilDisarmed().endedIgnoringCancellation() }
     if let ended = await receiveIfThere() { return ended }
-    // A message of which something is missing has arrived as well, to be thrown.
+    // An incomplete message has arrived as well; it will be thrown.
     guard socket.isOpen, socket.multishot.firstPrefetched?.isMessage == true else { return nil }
     guard let message = socket.nextPrefetched(copying: false, room: .max) else { return nil }
     return CompletedOperation(message)

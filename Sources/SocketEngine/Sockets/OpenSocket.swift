@@ -5,28 +5,28 @@ internal import Synchronization
 internal import SystemPackage
 
 /// The loop's side of a socket: the descriptor, one queue of operations for each direction, and the
-/// messages received ahead.
+/// prefetched messages.
 ///
-/// `@unchecked Sendable`: apart from what is constant and from ``isReceivingAhead`` all members are
-/// used on the loop's thread only.
+/// `@unchecked Sendable`: except for constants, ``isReceivingAhead`` and other atomics, all members
+/// are used only on the loop's thread.
 final class OpenSocket: @unchecked Sendable {
   /// ```
   /// open ──close()────▶ closing ────▶ closed, or closingElsewhere ──▶ closed
   /// open ──release()──▶ releasing ──▶ released ──▶ closed
   ///                         └─messages are left──▶ open
   /// ```
-  /// A release that has not ended is overtaken by `close()`.
+  /// `close()` overrides a release that has not ended.
   enum Phase {
     case open
-    /// Its operations end; then the descriptor is given away, unless messages were received ahead.
+    /// The operations end; then the descriptor is given away, unless there are prefetched messages.
     case releasing
-    /// Its operations have ended, and its descriptor is about to be taken.
+    /// The operations have ended, and the descriptor is about to be taken.
     case released
-    /// Its operations end; then the descriptor closes.
+    /// The operations end; then the descriptor closes.
     case closing
-    /// Another thread has the descriptor, and has not closed it yet.
+    /// Another thread has the descriptor but has not closed it yet.
     case closingElsewhere
-    /// The descriptor has closed, or was given away.
+    /// The descriptor was closed or given away.
     case closed
 
     fileprivate func mayBecome(_ next: Phase) -> Bool {
@@ -43,69 +43,70 @@ final class OpenSocket: @unchecked Sendable {
   }
 
   let kind: SocketKind
-  /// Whether received messages are to say where they came from.
+  /// Whether received messages must report their sender.
   let namesSenders: Bool
-  /// SAFETY: the core outlives the loop's handle and its thread, one of which holds whoever holds
-  /// this object.
+  /// SAFETY: the core outlives the loop's handle and its thread, and every holder of this object
+  /// holds one of them.
   let core: LoopCore
-  /// The descriptor's number. Means nothing once the socket is closed.
+  /// The descriptor's number; invalid once the socket is closed.
   let number: Int32
 
-  /// Closed when this object ends, or by ``startClosing()``, in both cases after the last
-  /// operation: operations hold this object.
+  /// Closed when this object ends or by ``startClosing()``; in both cases after the last operation,
+  /// because operations hold this object.
   var descriptor: OwnedFd?
-  /// Whether others than peers that are trusted can have left descriptors in the socket, which
-  /// close with it: then it is closed by another thread.
+  /// Whether untrusted peers may have queued descriptors on this socket. Closing the socket closes
+  /// those too, which can block, so another thread does it.
   let hasUntrustedPeers: Bool
-  /// Where it is closed by another thread.
+  /// The queue for closing on another thread.
   let closing: ClosingQueue
-  /// Removed as soon as the socket is closed for use, and before the descriptor is closed.
+  /// Removed as soon as the socket can no longer be used, before the descriptor is closed.
   var file: SocketFile?
-  /// Whose task it is to remove that file.
+  /// Which process removes that file.
   let fileOwnership: SocketFileOwnership?
   @safe @exclusivity(unchecked) var outgoing = OperationQueue()
   @safe @exclusivity(unchecked) private(set) var incoming = OperationQueue()
   @safe @exclusivity(unchecked) var errors = OperationQueue()
   @safe @exclusivity(unchecked) var urgent = OperationQueue()
   var closers: [OperationID] = []
-  /// Who waits until nothing is received ahead any more.
+  /// Events to signal when the multishot receive has ended.
   var disarmers: [OperationID] = []
-  /// How far the socket's end has come; see ``enter(_:)``.
+  /// How far the socket's closing or release has come; see ``enter(_:)``.
   @safe @exclusivity(unchecked) private(set) var phase = Phase.open
-  /// Whether the socket is in use, for any thread.
+  /// Whether the socket is open, readable on any thread.
   private let isOpenForAll = Atomic(true)
-  /// By this process, through this object.
+  /// Set by `shutdown(read:write:)` on this object only; a shutdown by another process is not seen.
   var isShutDownForReceiving = false
-  /// The last receive took all there was, as far as the kernel tells (on Unix streams since 6.17):
-  /// the next one probably waits. False until the first.
+  /// Whether the last receive took everything, as far as the kernel reports it (on Unix streams
+  /// since Linux 6.17), so that the next one probably waits. False until the first receive.
   @safe @exclusivity(unchecked) var isKnownEmpty = false
   @safe @exclusivity(unchecked) var waits = WaitPredictor()
   @safe @exclusivity(unchecked) var sameTurn = SameTurnPredictor()
-  /// How many messages one task after the other has sent since a receive was asked for, at most 2.
+  /// How many messages were sent in a row, each after the previous one had ended, without a receive
+  /// in between; counted up to 2.
   @safe @exclusivity(unchecked) var sendsInARow = 0
-  /// The socket's handle is gone.
+  /// Whether the socket's handle was released.
   var isHandleReleased = false
   @safe @exclusivity(unchecked) var multishot = MultishotReceive()
-  /// Nil: everything is admitted.
+  /// Nil if everything is admitted.
   @safe @exclusivity(unchecked) private(set) var policy: PolicyEnforcer?
-  /// Errors that the kernel has reported before messages that were queued.
+  /// Errors that the kernel has reported before queued messages.
   @safe @exclusivity(unchecked) var pendingErrors = PendingErrors()
   private let receivesAhead = Atomic(false)
   private let drains = Atomic(false)
-  /// What the tasks wait for that wait until the socket drains.
+  /// Operations of the tasks that wait until the socket drains.
   var drainWaits: Set<OperationID> = []
-  /// Whether it may be received ahead for. Not where `ENOBUFS` may be the socket's own error, as
-  /// the overrun of netlink(7): a multishot receive that finds no buffer says the same.
+  /// Whether the socket may receive ahead. Not if `ENOBUFS` may be the socket's own error, such as
+  /// the overrun of netlink(7): a multishot receive that finds no buffer fails with `ENOBUFS` too.
   private(set) var mayShareBuffers = true
-  /// Whether receives are told how long messages were, where they were longer than the buffer.
+  /// Whether receives ask for the full length of messages that are longer than the buffer.
   private let tellsLengths: Bool
-  /// Unix datagrams: whether the peer is connected to this socket too, so that room in its queue is
-  /// an event here. Nil for all other sockets.
+  /// For Unix datagrams: whether the peer is connected to this socket too, so that room in its
+  /// queue raises an event here. Nil for all other sockets.
   private var isConnectedBothWays: Bool?
 
-  /// The epoll driver's; dropped before the descriptor is closed.
+  /// The epoll driver's registration, dropped before the descriptor is closed.
   var registration: EpollRegistration?
-  /// The epoll driver's; dropped with the registration.
+  /// State of the epoll driver's accepts, dropped with the registration.
   var sharedAccepts = SharedAccepts()
 
   init(
@@ -119,7 +120,8 @@ final class OpenSocket: @unchecked Sendable {
     self.hasUntrustedPeers = hasUntrustedPeers
     self.core = core
     number = descriptor.withUnsafeFileDescriptor { $0.rawValue }
-    // Not by what the caller says it is: bytes that nobody has received would be shown.
+    // Checked by the socket's type and not by the caller's `kind`: on a stream, MSG_TRUNC would
+    // discard bytes.
     tellsLengths = kind != .stream && Self.option(cms_so_type, of: number) != cms_socket_stream
     self.descriptor = consume descriptor
     fileOwnership = file?.ownership
@@ -138,33 +140,33 @@ final class OpenSocket: @unchecked Sendable {
     registration = nil
     sharedAccepts = SharedAccepts()
     if closesElsewhere, let descriptor = descriptor.take() { closing.close(descriptor) }
-    // Messages are operations of the loop's table, which nobody would give back.
+    // Messages are operations in the loop's table, and nothing would return them.
     assert(multishot.isIdle, "A socket ended with messages received ahead")
   }
 
-  /// The descriptor's number, and whether the socket is open; from any thread, and out of date at
-  /// once.
+  /// The descriptor's number, or that the socket is closed. Callable from any thread; may be
+  /// outdated immediately.
   var descriptorText: String {
     isOpenForAll.load(ordering: .relaxed) ? "descriptor \(number)" : "closed"
   }
 
-  /// Whether a multishot receive is under way, or messages wait that it has brought. May be read on
-  /// any thread.
+  /// Whether a multishot receive is in progress or prefetched messages wait. Readable on any
+  /// thread.
   var isReceivingAhead: Bool {
     get { receivesAhead.load(ordering: .acquiring) }
     set { receivesAhead.store(newValue, ordering: .releasing) }
   }
 
-  /// Whether the socket is to be used for what has arrived, and then ended. Never false again. May
-  /// be read on any thread.
+  /// Whether the socket drains: messages that have arrived are used, and then it ends. Never
+  /// becomes false again. Readable on any thread.
   var isDraining: Bool { drains.load(ordering: .acquiring) }
 
-  /// From any thread. False if the socket drains already.
+  /// Marks the socket as draining, from any thread. Returns false if it already was.
   func markDraining() -> Bool { !drains.exchange(true, ordering: .acquiringAndReleasing) }
 
   var isOpen: Bool { phase == .open }
 
-  /// The socket's end goes on; or a release is over that messages stood in the way of.
+  /// Enters the next phase: the socket's end progresses, or messages have prevented a release.
   func enter(_ next: Phase) {
     assert(phase.mayBecome(next), "A socket that was \(phase) is \(next)")
     phase = next
@@ -173,17 +175,14 @@ final class OpenSocket: @unchecked Sendable {
 
   // MARK: Starting operations
 
-  /// An operation of this socket's, ready to be filled.
-  ///
-  /// - Throws: `CancellationError` if the task is cancelled already, ``SocketError/Code/closed``,
-  ///   ``SocketError/Code/loopShutDown``, ``SocketError/Code/loopFailed``.
+  /// Returns an operation of this socket, ready to be filled.
   func makeOperation(_ request: OperationRequest, _ name: SocketError.Operation) throws -> Operation
   {
     try checkStart(name)
     return core.makeOperation(request, socket: self)
   }
 
-  /// Throws what ``makeOperation(_:_:)`` throws.
+  /// Throws the errors of ``makeOperation(_:_:)``.
   func checkStart(_ name: SocketError.Operation) throws {
     try checkUse(name)
     guard core.isRunning else { throw core.endError(name) }
@@ -198,31 +197,31 @@ final class OpenSocket: @unchecked Sendable {
         "\(policy.closing.count) descriptors of this peer, \(ClosingService.shared.count) in all,"
       throw SocketError(.policyViolated, name, detail: "\(counts) wait to be closed")
     }
-    // Messages that had been received ahead when the loop was shut down are still to be had.
+    // Prefetched messages can still be received after the loop was shut down.
     guard core.isRunning || multishot.hasPrefetched else { throw core.endError(name) }
   }
 
   /// Whether a receive that is about to be submitted probably comes before its message.
   ///
-  /// - Parameter kernelTells: The kernel says of streams whether they were emptied.
+  /// - Parameter kernelTells: Whether the kernel reports if a stream was emptied.
   func expectsToWait(kernelTells: Bool) -> Bool {
     isKnownEmpty && (kernelTells && kind == .stream || waits.isLikely)
   }
 
-  /// Whether a receive, or an accept, is under way or waits for its turn.
+  /// Whether a receive or an accept is in progress or queued.
   var isReceiving: Bool { !incoming.isEmpty }
 
-  /// Whether a send may find the receiver's queue full, which the kernel does not wait for
-  /// properly: see ``SendBackoff``.
+  /// Whether a send may find the receiver's queue full, for which the kernel does not wait
+  /// correctly; see ``SendBackoff``.
   func mayFindReceiverFull(hasAddress: Bool) -> Bool {
     isConnectedBothWays.map { hasAddress || !$0 } ?? false
   }
 
-  /// A Unix datagram socket gets another peer: one that need not know of it.
+  /// Notes that a Unix datagram socket gets another peer, which need not be connected to it.
   func connectsElsewhere() { if isConnectedBothWays != nil { isConnectedBothWays = false } }
 
   private static func isConnectedBothWays(_ number: Int32) -> Bool {
-    // Whoever is connected by an address has a peer with a name; that of a pair has none.
+    // A peer that was connected by its address has a name; the peer of a socket pair has none.
     do { return try AnySocketAddress.peer(of: number).map { $0.unix == .unnamed } ?? true } catch {
       return false
     }
@@ -231,21 +230,22 @@ final class OpenSocket: @unchecked Sendable {
   private static func option(_ name: Int32, of number: Int32) -> Int32? {
     var value: Int32 = 0
     var length: UInt32 = 4
-    // SAFETY: both are locals.
+    // SAFETY: both pointers lead to local variables.
     let result = unsafe cms_get_option(number, cms_sol_socket, name, &value, &length)
     return result == 0 ? value : nil
   }
 
   /// The flags with which a receive goes to the kernel.
   ///
-  /// A message that is longer than the buffer says how long it was (`MSG_TRUNC`). A stream of bytes
-  /// is never asked: it would throw bytes away, and count those that it has not written (tcp(7)).
+  /// `MSG_TRUNC` makes the kernel report the full length of a message that is longer than the
+  /// buffer. It is never set on a stream, where it would discard bytes and count bytes that were
+  /// not written (tcp(7)).
   func receiveFlags(_ flags: Int32) -> Int32 {
     let flags = flags | cms_msg_cmsg_cloexec | (hasNoEndOfItsOwn ? cms_msg_dontwait : 0)
     return tellsLengths ? flags | cms_msg_trunc : flags & ~cms_msg_trunc
   }
 
-  /// Sends a filled operation on its way: to the kernel, or to the end of its queue.
+  /// Starts a filled operation: submits it, or queues it behind others of its direction.
   func start(_ operation: Operation) {
     switch operation.request {
     case .send:
@@ -256,12 +256,12 @@ final class OpenSocket: @unchecked Sendable {
     if withQueue(of: operation, { $0.join(operation) }) {
       submit(operation)
     } else if case .send = operation.request {
-      // Several tasks send: they take turns through the ring.
+      // Several tasks send; they take turns through the ring.
       sendsInARow = 0
     }
   }
 
-  /// An operation has ended: the next of its direction goes to the kernel.
+  /// Notes that an operation has ended; submits the next one of its direction.
   func leave(_ operation: Operation) {
     if case .waitForMessage = operation.request {
       multishot.removeWaiter(operation)
@@ -274,8 +274,8 @@ final class OpenSocket: @unchecked Sendable {
     if !isOpen { finishClosing() }
   }
 
-  /// Hands an operation whose turn has come to the kernel; or if there is something for it already,
-  /// the next one.
+  /// Submits an operation whose turn has come. If its result is already known, finishes it and
+  /// continues with the next one.
   private func submit(_ operation: Operation) {
     var next = operation
     while let outcome = prefetchedOutcome(for: next) ?? pendingErrors.takeDue(for: next) {
@@ -297,15 +297,14 @@ final class OpenSocket: @unchecked Sendable {
 
   // MARK: Policy
 
-  /// Sets what peers may send from now on.
+  /// Sets the policy from now on.
   func setPolicy(_ policy: ReceivePolicy) {
-    // Left alone where the policy has nothing to say about it: it is also an option that the user
-    // may have set.
+    // The option is not touched unless the policy requires it, because the user may have set it.
     if policy.admitsDescriptors != self.policy?.policy.admitsDescriptors ?? true {
       setPassesDescriptors(policy.admitsDescriptors)
     }
     if let current = self.policy {
-      // Messages that it has let through still count.
+      // The enforcer stays, because the descriptors of messages that it has admitted still count.
       current.policy = policy
     } else if !policy.isUnrestricted {
       self.policy = PolicyEnforcer(
@@ -313,7 +312,8 @@ final class OpenSocket: @unchecked Sendable {
     }
   }
 
-  /// `SO_PASSRIGHTS`; kernels and sockets that do not have it deliver, and the policy closes.
+  /// Sets `SO_PASSRIGHTS`. If the kernel or the socket does not support it, descriptors are
+  /// delivered and the policy closes them.
   private func setPassesDescriptors(_ enabled: Bool) {
     var value: Int32 = enabled ? 1 : 0
     _ = unsafe cms_set_option(number, cms_sol_socket, cms_so_passrights, &value, 4)

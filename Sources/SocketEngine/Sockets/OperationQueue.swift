@@ -2,13 +2,14 @@
 internal import CMessageSockets
 internal import DequeModule
 
-/// Operations in a row, first come, first served.
+/// Operations in a line, first come, first served.
 ///
-/// One that ends while it waits is not searched for: its entry is skipped when its turn comes, or
-/// dropped when such entries have become the majority. So an operation costs the same however
-/// many wait with it.
+/// An operation that ends while it waits is not searched for: its entry is skipped when its turn
+/// comes, or dropped when such entries are the majority. So the cost of an operation does not
+/// depend on how many others wait.
 struct OperationLine {
-  /// The slot may be in another use by the time the entry is looked at.
+  /// An entry in the line. The ID tells whether the slot has been reused when the entry is
+  /// examined.
   private struct Entry {
     let operation: Operation
     let id: OperationID
@@ -43,7 +44,7 @@ struct OperationLine {
     return nil
   }
 
-  /// Removes an operation that has ended. No harm if its turn has come before.
+  /// Removes an operation that has ended. Does nothing if its turn has already come.
   mutating func remove(_ operation: Operation) {
     guard operation.isInLine else { return }
     operation.isInLine = false
@@ -54,19 +55,19 @@ struct OperationLine {
     entries.removeAll { !$0.waits }
   }
 
-  /// All that wait, in order.
+  /// All waiting operations, in order.
   var all: [Operation] { entries.lazy.filter(\.waits).map(\.operation) }
 }
 
-/// Which of a socket's queues an operation stands in, and so what it waits for.
+/// Which of a socket's queues an operation belongs to, and so what it waits for.
 enum Direction: Int, CaseIterable {
-  /// Receive, accept.
+  /// Receives and accepts.
   case incoming
-  /// Receive from the error queue (`MSG_ERRQUEUE`), which messages do not pass.
+  /// Receives from the error queue (`MSG_ERRQUEUE`), which is separate from the messages.
   case errors
-  /// Receive out-of-band bytes (`MSG_OOB`), which are apart from the others.
+  /// Receives of out-of-band bytes (`MSG_OOB`), which are separate from the others.
   case urgent
-  /// Send, connect.
+  /// Sends and connects.
   case outgoing
 
   init(_ request: OperationRequest) {
@@ -83,8 +84,8 @@ enum Direction: Int, CaseIterable {
   }
 }
 
-/// The operations of one direction of a socket: at most one is in the kernel, because unlinked
-/// requests on one socket complete in no particular order.
+/// The operations of one direction of a socket. At most one of them is in the kernel, because
+/// unlinked requests on one socket complete in no particular order.
 struct OperationQueue {
   private(set) var active: Operation?
   private var waiting = OperationLine()
@@ -93,7 +94,7 @@ struct OperationQueue {
 
   var isEmpty: Bool { active == nil }
 
-  /// True if it is the operation's turn at once.
+  /// Adds an operation. Returns true if its turn is now.
   mutating func join(_ operation: Operation) -> Bool {
     assert(
       operation.life.state == .queued && active != operation, "An operation joins its queue twice")
@@ -105,8 +106,8 @@ struct OperationQueue {
     return false
   }
 
-  /// Removes an operation that has ended. Returns the one whose turn it is now, if it was the
-  /// active one that left.
+  /// Removes an operation that has ended. If it was the active one, returns the next, whose turn it
+  /// now is.
   mutating func leave(_ operation: Operation) -> Operation? {
     guard active == operation else {
       waiting.remove(operation)
@@ -116,8 +117,9 @@ struct OperationQueue {
     return active
   }
 
-  /// All operations, those that wait first, as they came, and the active one last: stopped in this
-  /// order, none becomes active meanwhile. A task group looks for each child that ends from the
-  /// oldest on: the other way round, the end of thousands would cost the square of their number.
+  /// All operations: first the waiting ones in order, then the active one. If they are stopped in
+  /// this order, none of them becomes active. It also matters for speed: a task group searches for
+  /// each ended child starting from the oldest, so the reverse order would make ending thousands of
+  /// children quadratic.
   var allWaitingFirst: [Operation] { waiting.all + (active.map { [$0] } ?? []) }
 }

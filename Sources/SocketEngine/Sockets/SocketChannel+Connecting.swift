@@ -15,14 +15,14 @@ extension SocketChannel {
     return outcome.descriptors.takeFirst()!
   }
 
-  /// Connects to an address; while the listener's queue is full it tries again, after 1, 2, 4 … 32
-  /// ms: the kernel does not tell when there is room.
+  /// Connects to an address. While the listener's queue is full, it tries again after 1, 2, 4 … 32
+  /// ms, because the kernel does not report when there is room.
   ///
-  /// A ring would wait for room on a kernel thread for each connection, and a cancellation that
-  /// comes before that thread sleeps is lost (seen on Linux 6.18). With `O_NONBLOCK` on the socket
-  /// it says `EAGAIN` instead. Such a socket is new and nobody else's, and the flag is off again
-  /// before anyone gets it. Datagram sockets, which may come from elsewhere, have no queue to wait
-  /// for, and keep their flags.
+  /// A ring would wait for room on one kernel thread per connection, and a cancellation that comes
+  /// before that thread sleeps is lost (seen on Linux 6.18). With `O_NONBLOCK` on the socket, the
+  /// kernel answers `EAGAIN` instead. Such a socket is new and used by nothing else, and the flag
+  /// is cleared before the caller gets the socket. Datagram sockets, which may come from elsewhere,
+  /// have no queue to wait for and keep their flags.
   package nonisolated(nonsending) func connect(to address: AnySocketAddress) async throws {
     try checkDestination(address, .connect)
     socket.connectsElsewhere()
@@ -31,7 +31,7 @@ extension SocketChannel {
     }
     var pause = Duration.milliseconds(1)
     _ = cms_set_nonblocking(try number(for: .connect), true)
-    // Its number is another's once it is closed.
+    // Once the socket is closed, its number may belong to another file.
     defer { if socket.isOpen { _ = cms_set_nonblocking(socket.number, false) } }
     while true {
       do {
@@ -46,7 +46,7 @@ extension SocketChannel {
   private nonisolated(nonsending) func connectOnce(to address: AnySocketAddress) async throws {
     let operation = try socket.makeOperation(
       .connect(nameLength: UInt32(address.bytes.count)), .connect)
-    // SAFETY: an array of bytes has no padding.
+    // SAFETY: a byte array has no padding.
     unsafe operation.setName(address.bytes.span.bytes)
     socket.start(operation)
     let ended = await operation.ended()
@@ -55,21 +55,22 @@ extension SocketChannel {
 
   // MARK: Connections of a listener
 
-  /// Closes a connection of this listener that was refused, on another thread. The peer finds the
-  /// end at once: no other process can have the connection yet, and lose it.
+  /// Closes a refused connection of this listener, on another thread. The peer sees the end
+  /// immediately, because shutdown(2) comes first; no other process shares the connection yet and
+  /// could be disturbed by that.
   package func refuse(_ descriptor: consuming OwnedFd) {
     _ = cms_shutdown(descriptor.withUnsafeFileDescriptor { $0.rawValue }, true, true)
     (refused.load() ?? refused.storeIfNil(ClosingQueue())).close(descriptor)
   }
 
-  /// Where the connections of this listener are closed, if that is not done in place. They and what
-  /// their messages bring share threads.
+  /// Where this listener's connections are closed if not in place. They share threads with the
+  /// descriptors from their messages.
   package var endedConnections: ClosingQueue { ended.load() ?? ended.storeIfNil(ClosingQueue()) }
 
-  /// How many refused connections of this listener have not been closed yet.
+  /// How many refused connections of this listener are not closed yet.
   package var refusedCount: Int { refused.load()?.count ?? 0 }
 
-  /// Whether so many connections of this listener wait to be closed that it is to accept no more.
+  /// Whether so many connections of this listener wait to be closed that it must accept no more.
   package var hasTooManyUnclosed: Bool {
     refused.load()?.isFull(bound: ClosingLimits.forRefused) ?? false
       || ended.load()?.isFull(bound: ClosingLimits.forConnections) ?? false

@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CMessageSockets
 
-// On the loop's thread, in the caller's isolation.
+// These functions run on the loop's thread, in the caller's isolation.
 
 extension SocketChannel {
-  // What a task keeps while it waits for a message stays small: all that can be done without
-  // waiting is in functions of its own.
+  // A task that waits for a message keeps little: everything that needs no wait is in separate
+  // functions.
 
-  /// Receives one message, by a multishot receive that goes on receiving within `window`.
+  /// Receives one message with a multishot receive that continues to receive within `window`.
   ///
-  /// - Parameter window: nil leaves it as it is.
+  /// - Parameter window: The new window, or nil to keep the current one.
   package nonisolated(nonsending) func receiveAhead(window: ReceiveWindow?) async throws
     -> CompletedOperation
   {
     let ended = await (try startReceiveAhead(window: window)).ended()
-    // SAFETY: without memory of the caller's nothing is written.
+    // SAFETY: `in` is nil, so nothing is written.
     try unsafe settle(ended, in: nil)
     return ended
   }
@@ -29,7 +29,7 @@ extension SocketChannel {
     return nextMessage(flags: 0, timeout: nil, room: .max)
   }
 
-  /// The next message of those that are, or will be, received ahead, or a copy of it.
+  /// The next prefetched message, or one to wait for; or a copy of it.
   private func nextMessage(flags: Int32, timeout: Duration?, room: Int) -> Operation {
     socket.sendsInARow = 0
     let isPeek = flags & cms_msg_peek != 0
@@ -39,8 +39,8 @@ extension SocketChannel {
     return waiter
   }
 
-  /// A message that can be had without waiting: one received ahead, or where nothing is received
-  /// ahead, one from the socket's queue. Nil also for the end and for errors, which the next
+  /// Receives a message without waiting: a prefetched one if the socket receives ahead, otherwise
+  /// one from the socket's queue. Returns nil also for the end and for errors, which the next
   /// receive finds.
   package nonisolated(nonsending) func receiveIfThere() async -> CompletedOperation? {
     guard let operation = startReceiveIfThere() else { return nil }
@@ -55,17 +55,17 @@ extension SocketChannel {
       return socket.isOpen && socket.hasPrefetchedMessage
         ? socket.nextPrefetched(copying: false, room: .max) : nil
     }
-    // Behind a receive that waits it would have to wait, too.
+    // It would have to wait behind a receive that waits.
     return socket.isReceiving
       ? nil : unsafe try? startReceiveNow(into: nil, flags: cms_msg_dontwait, isTry: true)
   }
 
-  /// Receives one message into the caller's memory, if it brings some, which stays as it is until
-  /// this returns; what has been received ahead is copied there. Without, into memory that the
-  /// engine lends, and the payload is copied out.
+  /// Receives one message into the caller's memory, which must stay unchanged until this returns; a
+  /// prefetched message is copied there. Without `memory`, the engine supplies a buffer and the
+  /// payload is copied out.
   ///
-  /// - Parameter timeout: how long to wait; a message that has arrived wins also against a time
-  ///   that has passed.
+  /// - Parameter timeout: How long to wait. A message that has arrived wins even if the time has
+  ///   passed.
   @unsafe
   package nonisolated(nonsending) func receive(
     into memory: UnsafeMutableRawBufferPointer?, flags: Int32, timeout: Duration? = nil
@@ -76,7 +76,7 @@ extension SocketChannel {
     return ended
   }
 
-  /// Starts a receive, or takes a message that has been received ahead.
+  /// Starts a receive, or takes a prefetched message.
   @unsafe
   @inline(never)
   private func startReceive(
@@ -109,8 +109,8 @@ extension SocketChannel {
     return operation
   }
 
-  /// A receive has ended: with a message, whose bytes are put where they belong, or with the end;
-  /// or it throws.
+  /// Completes a receive: copies a message's bytes to the caller's memory, accepts the end, or
+  /// throws.
   @unsafe
   @inline(never)
   func settle(_ ended: borrowing CompletedOperation, in memory: UnsafeMutableRawBufferPointer?)
@@ -120,19 +120,19 @@ extension SocketChannel {
     if let memory = unsafe memory { unsafe ended.settleMessage(in: memory) }
   }
 
-  /// Gives back the piece that was received last from a stream, and not used up: the next receive
-  /// returns what is left of its bytes, and what came with it. From any thread; what the caller
-  /// does with the socket next comes after it.
+  /// Puts back the piece that was last received from a stream, with the bytes that were not used.
+  /// The next receive returns those bytes and everything that came with them. Callable from any
+  /// thread; it takes effect before the caller's next use of the socket.
   package func unread(_ piece: consuming OperationOutcome) {
     if isOnLoop {
       socket.unread(piece)
     } else {
-      // With the channel, so that its end finds them.
+      // Sent with the channel, so that the channel's end discards the piece.
       socket.core.inbox.send(.unread(self, UnreadPiece(piece)))
     }
   }
 
-  /// Counts what is taken out of this socket's messages.
+  /// Counts the descriptors that are taken from this socket's messages.
   package var takenDescriptors: TakenDescriptorCounter { socket.core.takenDescriptors }
 
   package func countTaken(_ count: Int) { socket.core.takenDescriptors.add(count) }

@@ -38,12 +38,12 @@ public final class SocketChannel: Sendable {
   }
 
   /// - Parameters:
-  ///   - file: What bind(2) has made, to be removed with the socket.
-  ///   - names: What the socket is bound or connected to, as far as that is known.
-  ///   - closing: Where the descriptor is closed, if that is not done in place; by default with
-  ///     other sockets of no listener.
-  ///   - hasUntrustedPeers: Whether it has peers that nobody has authorized, as a listener has; one
-  ///     with a policy always counts as such.
+  ///   - file: The file that bind(2) has made, to be removed with the socket.
+  ///   - names: The addresses that the socket is bound and connected to, if known.
+  ///   - closing: Where the descriptor is closed if not in place; by default with other sockets
+  ///     without a listener.
+  ///   - hasUntrustedPeers: Whether its peers are not authorized, like those of a listener. A
+  ///     socket with a policy always counts as such.
   package init(
     adopting descriptor: consuming OwnedFd, boundTo file: consuming SocketFile?, kind: SocketKind,
     loop: IOLoop, namesSenders: Bool? = nil,
@@ -59,21 +59,21 @@ public final class SocketChannel: Sendable {
       closing: closing, hasUntrustedPeers: hasUntrustedPeers, core: loop.core)
   }
 
-  /// For logs: `descriptor 7 at /run/app.sock`, `closed, connected to 127.0.0.1:53`. No system call
-  /// is made.
+  /// A description for logs, such as `descriptor 7 at /run/app.sock` or
+  /// `closed, connected to 127.0.0.1:53`. Makes no system call.
   package var description: String { socket.descriptorText + names.names }
 
-  /// Whose task it is to remove the file that the socket is bound to; nil if it has none that this
-  /// process has ever to do with.
+  /// Which process removes the file that the socket is bound to; nil if the socket has no file that
+  /// concerns this process.
   package var fileOwnership: SocketFileOwnership? { socket.fileOwnership }
 
   /// How the socket delivers.
   public var kind: SocketKind { socket.kind }
 
   deinit {
-    // Every awaited operation is held by a task that holds this object: none is left. A multishot
-    // receive may be: it must end before the descriptor is closed. Nobody can start another one
-    // meanwhile, so that a false answer stays true.
+    // Every awaited operation is held by a task that holds this object, so there is none. There may
+    // be a multishot receive, which must end before the descriptor is closed. No other can start
+    // now, so a false answer stays true.
     if socket.isReceivingAhead { loop.core.handleReleased(socket) }
   }
 
@@ -81,12 +81,11 @@ public final class SocketChannel: Sendable {
   /// The channel keeps it alive.
   public var unownedExecutor: UnownedSerialExecutor { unsafe loop.unownedSerialExecutor }
 
-  /// Whether the caller runs on the loop's thread, as it must for all that follows.
+  /// Whether the caller runs on the loop's thread, as required for all methods below.
   package var isOnLoop: Bool { socket.core.isCurrent }
 
-  /// The descriptor's number, for calls that do not wait (options, names), on the loop's thread.
-  ///
-  /// - Throws: ``SocketError``: `closed`.
+  /// The descriptor's number, for calls that do not wait (options, names). Call on the loop's
+  /// thread.
   package func number(for operation: SocketError.Operation) throws(SocketError) -> Int32 {
     precondition(isOnLoop, "A socket was used outside its loop")
     guard socket.isOpen else { throw SocketError(.closed, operation) }
@@ -94,16 +93,15 @@ public final class SocketChannel: Sendable {
   }
 }
 
-// All that follows runs on the loop's thread, in the caller's isolation.
+// Everything below runs on the loop's thread, in the caller's isolation.
 
 extension SocketChannel {
-  /// Sends one message: all of it, or an error that says how much of it went out. The caller keeps
-  /// payload and descriptors as they are until this returns.
+  /// Sends one message completely, or throws an error that tells how much was sent. The caller
+  /// keeps payload and descriptors unchanged until this returns.
   ///
   /// - Parameters:
-  ///   - name: the address to send to, encoded; empty for the peer of a connected socket.
-  ///   - timeout: how long to wait; what can be sent without a wait is sent also if that has
-  ///     passed.
+  ///   - name: The encoded address to send to; empty for the peer of a connected socket.
+  ///   - timeout: How long to wait. A send that need not wait succeeds even if the time has passed.
   package nonisolated(nonsending) func send(
     _ payload: PayloadBytes, numbers: Span<FileDescriptor>, control: ControlMessageBuffer,
     to name: RawSpan = RawSpan(), flags: Int32,
@@ -123,14 +121,14 @@ extension SocketChannel {
   {
     // SAFETY: the name's bytes are copied during the call.
     let address = unsafe AnySocketAddress(systemBytes: name.withUnsafeBytes { unsafe Array($0) })
-    // EINVAL has other causes as well: a control message that is none, flags.
+    // EINVAL has other causes too: an invalid control message, or flags.
     return naming(
       result.failure(
         .send, address: address, hadRing: result.errno == .invalidArgument && numbers.containsRing)!
     )
   }
 
-  /// Nil if there is nothing to send.
+  /// Starts a send; returns nil if there is nothing to send.
   @inline(__always)
   private func startSend(
     _ payload: PayloadBytes, numbers: Span<FileDescriptor>, control: ControlMessageBuffer,
@@ -138,7 +136,7 @@ extension SocketChannel {
   ) throws -> Operation? {
     if socket.kind == .stream, payload.byteCount == 0 {
       guard numbers.isEmpty, control.isEmpty else { throw SocketError(.emptyPayload, .send) }
-      // sendmsg(2) would do nothing and say 0.
+      // sendmsg(2) would do nothing and return 0.
       try socket.checkStart(.send)
       return nil
     }
@@ -147,7 +145,7 @@ extension SocketChannel {
         .messageTooLarge, .send,
         detail: "\(payload.pieceCount) buffers of at most \(OperationMemory.maximumVectors)")
     }
-    // The kernel adds up those of all control messages, and would say EINVAL.
+    // The kernel counts the descriptors of all control messages together, and would answer EINVAL.
     let count = numbers.count + control.descriptorCount
     if count > ControlMessages.maximumDescriptors {
       throw SocketError(
@@ -157,14 +155,15 @@ extension SocketChannel {
     let pause: SendBackoff? =
       socket.mayFindReceiverFull(hasAddress: name.byteCount > 0) && flags & cms_msg_dontwait == 0
       ? .first : nil
-    // The kernel is not told: it could be stopped in the midst of finishing by itself.
+    // MSG_WAITALL is not passed to the kernel, which could be stopped while it sends the rest by
+    // itself.
     let operation = try socket.makeOperation(
       .send(flags: flags & ~cms_msg_waitall | cms_msg_nosignal, pause: pause), .send)
     if flags & cms_msg_waitall != 0, socket.kind == .stream {
       operation.life.finishesOnceBegun = true
     }
     do {
-      // The unnamed address: for a socket without a name, or a bind(2) that is to choose one.
+      // The unnamed address belongs to sockets without a name, and makes bind(2) choose one.
       if name.byteCount == 2 {
         try unsafe checkDestination(
           AnySocketAddress(systemBytes: name.withUnsafeBytes { unsafe Array($0) }), .send)
@@ -179,7 +178,7 @@ extension SocketChannel {
     return operation
   }
 
-  /// What to throw, if an operation has failed.
+  /// The error to throw if an operation has failed.
   func failure(
     of ended: borrowing CompletedOperation, _ operation: SocketError.Operation,
     address: AnySocketAddress? = nil
@@ -189,8 +188,9 @@ extension SocketChannel {
     ended.failure(operation, address: address).map { naming($0) }
   }
 
-  /// The error with the socket's name, if it is still open; but for those that are no faults, and
-  /// may be many. May be called from any thread, as by a task that does not belong to the loop.
+  /// Adds the socket's name to the error if the socket is still open. Errors that are no faults,
+  /// and may be frequent, are left alone. Callable from any thread, for example by a task that does
+  /// not belong to the loop.
   package func naming(_ error: any Error) -> any Error {
     guard isOnLoop, socket.isOpen, var error = error as? SocketError, error.code != .wouldBlock,
       error.code != .deadlineExceeded
@@ -221,7 +221,7 @@ public enum SocketKind: Sendable {
   /// `SOCK_DGRAM`, `SOCK_RAW`: messages, whole, each with its sender; there is no end.
   case datagram
 
-  /// `SOCK_STREAM`, `SOCK_SEQPACKET`, `SOCK_DGRAM`.
+  /// The socket type: `SOCK_STREAM`, `SOCK_SEQPACKET` or `SOCK_DGRAM`.
   package var type: Int32 {
     switch self {
     case .stream: cms_socket_stream
@@ -232,7 +232,8 @@ public enum SocketKind: Sendable {
 }
 
 extension Span<FileDescriptor> {
-  /// Whether an io_uring is among them, which Linux refuses to send: asked when it has refused.
+  /// Whether the span contains an io_uring, which Linux refuses to send. Called after a send was
+  /// refused.
   fileprivate var containsRing: Bool {
     indices.contains { self[$0].shownName == "anon_inode:[io_uring]" }
   }

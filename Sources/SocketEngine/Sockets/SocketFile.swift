@@ -9,20 +9,21 @@ package import SystemPackage
   internal import Musl
 #endif
 
-/// The file that bind(2) has made for a socket. It is removed at the end of this value, which has
-/// to come before that of the socket: an open socket pins its file's inode, so that no other file
-/// can have the same number meanwhile.
+/// The file that bind(2) has made for a socket. Dropping this value removes the file. Drop it
+/// before the socket: while the socket is open, the file's inode number cannot be reused, so
+/// comparing inode numbers is safe.
 package struct SocketFile: ~Copyable, Sendable {
-  /// Whose task it is to remove the file.
+  /// Which process removes the file.
   package let ownership: SocketFileOwnership
 
-  /// - Parameter path: where the socket was bound just now. A relative path means what it means
+  /// - Parameter path: The path to which the socket was just bound. A relative path is resolved
   ///   when the file is removed.
   package init(path: FilePath, identity: FileIdentity) {
     ownership = SocketFileOwnership(path: path, identity: identity, owner: .thisProcess)
   }
 
-  /// A file that a socket from another process is bound to, and that becomes ours later, or not.
+  /// Creates a value for the file of a socket that comes from another process, and that may become
+  /// ours later.
   package init(_ ownership: SocketFileOwnership) { self.ownership = ownership }
 
   deinit { ownership.socketEnds() }
@@ -31,15 +32,15 @@ package struct SocketFile: ~Copyable, Sendable {
   package consuming func keep() { ownership.decide(.anotherProcess) }
 }
 
-/// Which process removes a socket's file at the end. That changes while the socket is open when
-/// another process takes the socket over, or this one takes it over from another. As long as it is
-/// undecided nobody removes the file. May be used from any thread.
+/// Which process removes a socket's file at the end. That changes while the socket is open, when
+/// one process hands the socket over to another. While it is undecided, no process removes the
+/// file. Callable from any thread.
 package final class SocketFileOwnership: Sendable {
   package enum Owner: Sendable { case thisProcess, anotherProcess, undecided }
 
   private struct State: ~Copyable {
     var owner: Owner
-    /// The file, whose socket has ended before it was decided who removes it.
+    /// The file, if its socket ended before the owner was decided.
     var left: OwnedFd?
   }
 
@@ -53,8 +54,8 @@ package final class SocketFileOwnership: Sendable {
     state = TSanVisibleMutex(State(owner: owner, left: nil))
   }
 
-  /// Says whose the file is from now on. Removes it if it has become ours, and its socket has ended
-  /// meanwhile.
+  /// Sets the file's owner from now on. If the file becomes ours after its socket has ended,
+  /// removes it.
   package func decide(_ owner: Owner) {
     state.withLock { state in
       state.owner = owner
@@ -64,19 +65,20 @@ package final class SocketFileOwnership: Sendable {
     }
   }
 
-  /// The socket ends, in this process: removes the file, or does so when it becomes ours.
+  /// Called when the socket ends in this process: removes the file, now or when it becomes ours.
   package func socketEnds() {
     state.withLock { state in
       switch state.owner {
       case .thisProcess: remove()
       case .anotherProcess: break
-      // Pins the inode, as the socket has done.
+      // Pins the inode, as the socket did.
       case .undecided: state.left = opened()
       }
     }
   }
 
-  /// Nil if there is another file now, or no descriptor left: then nobody removes it.
+  /// Opens the file. Nil if the path now leads to another file, or no descriptor is left; the file
+  /// is then never removed.
   private func opened() -> OwnedFd? {
     let options: FileDescriptor.OpenOptions = [
       .init(rawValue: cms_open_path), .noFollow, .closeOnExec,
@@ -88,24 +90,24 @@ package final class SocketFileOwnership: Sendable {
   }
 
   private func remove() {
-    // Somebody may have put another file there. Linux cannot compare and remove in one step; what
-    // may slip in between is a file that was exchanged by hand.
+    // The path may lead to another file by now. Linux cannot compare and remove in one step, so a
+    // file that is replaced by hand between the two calls may be removed.
     if FileIdentity(path: path) != identity { return }
     // SAFETY: the string ends with a NUL, and is not used after the call.
     unsafe path.withPlatformString { path in _ = unsafe unlink(path) }
   }
 }
 
-/// Which file something is, and whether it is a socket: as long as somebody has the file open, no
-/// other has the same numbers.
+/// Identifies a file, and tells whether it is a socket. While a file is open, no other file has its
+/// numbers.
 package struct FileIdentity: Equatable, Sendable {
   package let device: UInt64
   package let inode: UInt64
   package let isSocket: Bool
   package let permissions: FilePermissions
 
-  /// What stands at a path; a symbolic link is not followed. Nil if that cannot be told, as when
-  /// there is nothing. The C name is lstat(2).
+  /// The file at a path, without following a symbolic link. Nil if it cannot be determined, for
+  /// example because there is none. The C name is lstat(2).
   package init?(path: FilePath) {
     var status = stat()
     // SAFETY: the string ends with a NUL; both arguments are not used after the call.
@@ -114,15 +116,15 @@ package struct FileIdentity: Equatable, Sendable {
     self.init(status)
   }
 
-  /// The C name is fstat(2).
+  /// The file of an open descriptor. The C name is fstat(2).
   package init?(_ descriptor: FileDescriptor) {
     var status = stat()
-    // SAFETY: `status` is a local.
+    // SAFETY: `status` is a local variable.
     guard unsafe fstat(descriptor.rawValue, &status) == 0 else { return nil }
     self.init(status)
   }
 
-  /// A socket's file, as another process has seen it.
+  /// A socket's file, with the numbers that another process has seen.
   package init(socketOnDevice device: UInt64, inode: UInt64) {
     self.device = device
     self.inode = inode
