@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a program needs of swift-system to use this module: descriptors, errors, paths and their
-// permissions.
+// The parts of swift-system that a program needs to use this module: descriptors, errors, paths and
+// their permissions.
 @_exported public import struct SystemPackage.Errno
 @_exported public import struct SystemPackage.FileDescriptor
 @_exported public import struct SystemPackage.FilePath

@@ -13,7 +13,8 @@ public struct AnySocketAddress: Hashable, Sendable {
     bytes = address.withSocketAddressBytes { $0.copyToArray() }
   }
 
-  /// Keeps the bytes as the system returned them; nil if there are none: the sender has no name.
+  /// Keeps the bytes that the system returned; nil if there are none, because the sender has no
+  /// name.
   package init?(systemBytes bytes: [UInt8]) {
     if bytes.isEmpty { return nil }
     self.bytes = bytes
@@ -54,7 +55,7 @@ extension [UInt8] {
   fileprivate var rawSpan: RawSpan {
     @_lifetime(borrow self)
     borrowing get {
-      // SAFETY: every byte of an array of bytes is initialised.
+      // SAFETY: every byte of a byte array is initialized.
       unsafe span.bytes
     }
   }

@@ -18,7 +18,7 @@ public struct IPv4Address: Hashable, Sendable {
   /// This host: 127.0.0.1. The C name is `INADDR_LOOPBACK`.
   public static var loopback: IPv4Address { IPv4Address(127, 0, 0, 1) }
 
-  /// Reads the four bytes at `offset`, which are there.
+  /// Reads the four bytes at `offset`, which must be in range.
   init(in bytes: RawSpan, at offset: Int) { self.init(bytes.loadBigEndian(at: offset)) }
 }
 
@@ -45,7 +45,7 @@ extension IPv4Address: LosslessStringConvertible {
 }
 
 extension FixedWidthInteger {
-  /// A decimal number of ASCII digits alone: no sign, no leading zero.
+  /// Parses a decimal number of ASCII digits only: no sign, no leading zero.
   init?(plainDecimal text: Substring) {
     guard !text.isEmpty, text.utf8.allSatisfy({ $0 >= 0x30 && $0 <= 0x39 }),
       text.utf8.count == 1 || text.utf8.first != 0x30

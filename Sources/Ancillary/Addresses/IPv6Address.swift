@@ -29,7 +29,7 @@ public struct IPv6Address: Hashable, Sendable {
     high == 0 && low >> 32 == 0xFFFF ? IPv4Address(UInt32(truncatingIfNeeded: low)) : nil
   }
 
-  /// Reads the 16 bytes at `offset`, which are there.
+  /// Reads the 16 bytes at `offset`, which must be in range.
   init(in bytes: RawSpan, at offset: Int) {
     self.init(high: bytes.loadBigEndian(at: offset), low: bytes.loadBigEndian(at: offset + 8))
   }
@@ -104,7 +104,7 @@ extension IPv6Address: LosslessStringConvertible {
       low: groups[4...].reduce(0) { $0 << 16 | UInt64($1) })
   }
 
-  /// Groups with colons between; `nil` when one is broken. Nothing at all is no group.
+  /// Parses groups separated by colons; `nil` if one is malformed. An empty text has no groups.
   private static func groups(_ text: Substring, allowsIPv4: Bool) -> [UInt16]? {
     if text.isEmpty { return [] }
     let parts = text.split(separator: ":", omittingEmptySubsequences: false)
@@ -128,7 +128,7 @@ extension IPv6Address: LosslessStringConvertible {
 }
 
 extension Substring {
-  /// Where the first `::` stands.
+  /// The position of the first `::`.
   fileprivate func firstRange(ofColons: Void) -> Range<Index>? {
     var index = startIndex
     while index < endIndex {

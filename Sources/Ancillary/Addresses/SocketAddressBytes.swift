@@ -7,8 +7,8 @@
   internal import Darwin
 #endif
 
-/// The start of every `struct sockaddr`: the family, 16 bits on Linux; on the BSDs the length and
-/// then the family, 8 bits each.
+/// The start of every `struct sockaddr`: the family in 16 bits on Linux; the length and then the
+/// family, in 8 bits each, on the BSDs.
 enum SocketAddressHeader {
   static var byteCount: Int { 2 }
 
@@ -26,7 +26,7 @@ enum SocketAddressHeader {
     #endif
   }
 
-  /// Appends the header of an address that takes `total` bytes in all.
+  /// Appends the header of an address of `total` bytes.
   @_lifetime(output: copy output)
   static func append(family: Int32, total: Int, to output: inout OutputRawSpan) {
     #if os(Linux) || os(Android)
@@ -72,13 +72,13 @@ extension SocketAddress {
     var storage = InlineArray<128, UInt8>(repeating: 0)
     var span = storage.mutableSpan
     let count = encodedByteCount
-    // SAFETY: the storage outlives the closure; the output span is gone before the bytes are read.
+    // SAFETY: the storage outlives the closure; the output span ends before the bytes are read.
     unsafe span.withUnsafeMutableBytes { bytes in
       var output = unsafe OutputRawSpan(buffer: bytes, initializedCount: 0)
       encode(into: &output)
       precondition(output.byteCount == count, "an address wrote another length than it announced")
     }
-    // SAFETY: every byte is initialised.
+    // SAFETY: every byte is initialized.
     return try body(unsafe storage.span.bytes.extracting(first: count))
   }
 }

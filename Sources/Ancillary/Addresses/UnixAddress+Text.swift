@@ -29,13 +29,12 @@ extension UnixAddress: LosslessStringConvertible, CustomDebugStringConvertible {
     } catch { return nil }
   }
 
-  /// With `\xNN` for the backslash and for bytes that would not be seen: see
-  /// `String.init(visible:escaping:)`.
+  /// Writes the backslash and invisible bytes as `\xNN`; see `String.init(visible:escaping:)`.
   private static func escape(_ bytes: [UInt8]) -> String {
     String(visible: bytes, escaping: UInt8(ascii: "\\"))
   }
 
-  /// A path must not start like the other two forms.
+  /// Escapes the start of a path that would be mistaken for one of the other two forms.
   private static func escapeFirst(of text: String) -> String {
     guard let first = text.utf8.first, text == "*" || first == UInt8(ascii: "@") else {
       return text
@@ -59,7 +58,7 @@ extension UnixAddress: LosslessStringConvertible, CustomDebugStringConvertible {
     return bytes
   }
 
-  /// One digit. (An integer's own parser takes signs.)
+  /// Parses one digit. (An integer's own parser accepts signs.)
   private static func hexadecimalDigit(_ character: UInt8?) -> UInt8? {
     switch character {
     case let digit? where (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(digit):

@@ -113,7 +113,7 @@ extension UnixAddress: SocketAddress {
     return switch kind {
     case .unnamed: header
     case .abstract: header + 1 + nameBytes.count
-    // The NUL at the end counts, where there is room for it.
+    // The terminating NUL counts if there is room for it.
     case .path: header + min(nameBytes.count + 1, Self.maximumPathLength)
     }
   }
@@ -124,7 +124,7 @@ extension UnixAddress: SocketAddress {
     SocketAddressHeader.append(
       family: SocketAddressHeader.unix, total: encodedByteCount, to: &output)
     if kind == .abstract { output.append(0) }
-    // SAFETY: every byte of an array of bytes is initialised.
+    // SAFETY: every byte of a byte array is initialized.
     output.append(copying: unsafe nameBytes.span.bytes)
     if kind == .path, nameBytes.count < Self.maximumPathLength { output.append(0) }
   }

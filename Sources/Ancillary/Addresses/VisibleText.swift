@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Text that a peer may have chosen, on its way into a log. A line must stay one line, and must not
-// look like another: control characters of 7 and 8 bits, separators of lines and paragraphs, marks
-// of direction and all that is not seen are written as their bytes, `\xNN`.
+// Text that a peer may have chosen, prepared for a log. It must stay on one line and must not
+// imitate another line. So control characters of 7 and 8 bits, line and paragraph separators,
+// direction marks and everything invisible are written as their bytes, `\xNN`.
 
 extension String {
-  /// The bytes as text: with `\xNN` for what would not be seen, for the byte `extra`, and for all
-  /// that is not ASCII unless the whole is valid UTF-8.
+  /// The bytes as text. Invisible characters and the byte `extra` are written as `\xNN`, and so are
+  /// all non-ASCII bytes unless the whole is valid UTF-8.
   package init(visible bytes: [UInt8], escaping extra: UInt8? = nil) {
     guard let text = String(validating: bytes, as: UTF8.self) else {
       var text = ""
@@ -20,11 +20,11 @@ extension String {
     self = text.visible(escaping: extra)
   }
 
-  /// The text with `\xNN` for the bytes of what would not be seen. Doing it again changes nothing.
+  /// The text with the bytes of invisible characters as `\xNN`. Idempotent.
   package var visible: String { visible(escaping: nil) }
 
   private func visible(escaping extra: UInt8?) -> String {
-    // Almost always there is nothing to do.
+    // Almost always there is nothing to escape.
     if utf8.allSatisfy({ $0 >= 0x20 && $0 < 0x7F && $0 != extra }) { return self }
     var text = ""
     for scalar in unicodeScalars {

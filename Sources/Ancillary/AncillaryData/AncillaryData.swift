@@ -37,7 +37,7 @@ public struct AncillaryData: ~Copyable, ~Escapable {
   /// An empty one over a span of bytes, as of an array or an `InlineArray`.
   @_lifetime(&memory)
   public init(_ memory: inout MutableSpan<UInt8>) {
-    // SAFETY: any value is a byte.
+    // SAFETY: every bit pattern is a valid byte.
     self.init(unsafe memory.mutableBytes)
   }
 
@@ -48,7 +48,7 @@ public struct AncillaryData: ~Copyable, ~Escapable {
     self.init(MutableRawSpan(), used: 0)
   }
 
-  /// One over `memory` whose first `used` bytes are control messages.
+  /// Creates a value over `memory`, whose first `used` bytes are control messages.
   @_lifetime(copy memory)
   init(_ memory: consuming MutableRawSpan, used: Int) {
     self.memory = memory
@@ -102,8 +102,8 @@ public struct AncillaryData: ~Copyable, ~Escapable {
 }
 
 extension AncillaryData {
-  /// Appends a message with any level, type and payload. After a receive, it starts anew; received
-  /// descriptors stay owned.
+  /// Appends a message with any level, type and payload. After a receive, this starts a new list of
+  /// messages; received descriptors stay owned.
   ///
   /// - Throws: ``AncillaryError/Code/noCapacity``.
   @_lifetime(self: copy self)
@@ -144,11 +144,11 @@ extension AncillaryData {
   {
     precondition(state != .lent, "control messages appended while the memory is lent to a receive")
     let start = state == .received ? 0 : used
-    // SAFETY: the free part of the memory, which this value has exclusive access to.
+    // SAFETY: the unused part of the memory, to which this value has exclusive access.
     let added = try unsafe memory.withUnsafeMutableBytes { (bytes) throws(AncillaryError) in
       try unsafe fill(UnsafeMutableRawBufferPointer(rebasing: bytes[start...]), body)
     }
-    // Only now: an append that failed changes nothing.
+    // Updated only now, so that a failed append changes nothing.
     used = start + added
     state = .building
   }
@@ -164,7 +164,7 @@ extension AncillaryData {
   public borrowing func withUnsafeOutgoingBytes<R: ~Copyable, E: Error>(
     _ body: (UnsafeRawBufferPointer) throws(E) -> R
   ) throws(E) -> R {
-    // SAFETY: passed on to the caller.
+    // SAFETY: responsibility passes to the caller.
     try unsafe memory.bytes.extracting(first: state == .building ? used : 0).withUnsafeBytes(body)
   }
 
@@ -178,8 +178,8 @@ extension AncillaryData {
   public mutating func unsafeBeginReceive() -> UnsafeMutableRawBufferPointer {
     removeAll()
     state = .lent
-    // SAFETY: passed on to the caller; this value has exclusive access to the memory for as long as
-    // it lives.
+    // SAFETY: responsibility passes to the caller; this value has exclusive access to the memory
+    // for its whole life.
     return unsafe memory.withUnsafeMutableBytes { unsafe $0 }
   }
 
@@ -195,7 +195,7 @@ extension AncillaryData {
   public mutating func unsafeEndReceive(byteCount: Int) {
     precondition(state == .lent, "no receive has begun")
     precondition(byteCount >= 0 && byteCount <= memory.byteCount, "more control bytes than memory")
-    // SAFETY: the caller's promise.
+    // SAFETY: guaranteed by the caller.
     received = unsafe memory.withUnsafeMutableBytes { bytes in
       unsafe ReceivedAncillary(
         takingFrom: UnsafeMutableRawBufferPointer(rebasing: bytes[..<byteCount]))

@@ -5,7 +5,7 @@
 /// ones: those belong to the value that ``ancillaryData()`` returns.
 @safe
 public struct AncillaryDataBuffer: ~Copyable, ~Escapable {
-  /// Initialised throughout.
+  /// Every byte is initialized.
   private var memory: UnsafeMutableRawBufferPointer
   private var used: Int
 
@@ -24,7 +24,7 @@ public struct AncillaryDataBuffer: ~Copyable, ~Escapable {
     reserveExactCapacity(capacity)
   }
 
-  // SAFETY: allocated by `reserveExactCapacity`, freed only here and there; freeing `nil` is
+  // SAFETY: allocated by `reserveExactCapacity`; freed only here and there. Freeing `nil` does
   // nothing.
   deinit { unsafe memory.deallocate() }
 
@@ -35,7 +35,7 @@ public struct AncillaryDataBuffer: ~Copyable, ~Escapable {
   public var controlMessages: ControlMessages {
     @_lifetime(borrow self)
     borrowing get {
-      // SAFETY: the memory is initialised, and is borrowed with this value.
+      // SAFETY: the memory is initialized, and borrowed with this value.
       ControlMessages(
         unsafe _overrideLifetime(memory.bytes, borrowing: self).extracting(first: used))
     }
@@ -49,8 +49,8 @@ public struct AncillaryDataBuffer: ~Copyable, ~Escapable {
   /// Makes room for exactly `minimum` bytes in all, or leaves it when there is more.
   public mutating func reserveExactCapacity(_ minimum: Int) {
     guard minimum > capacity else { return }
-    // SAFETY: a fresh allocation, initialised here; the old one is freed once, after its bytes
-    // are copied.
+    // SAFETY: a new allocation, initialized here; the old one is freed once, after its bytes are
+    // copied.
     let larger = UnsafeMutableRawBufferPointer.allocate(
       byteCount: minimum, alignment: ControlMessageLayout.alignment)
     unsafe larger.initializeMemory(as: UInt8.self, repeating: 0)
@@ -108,7 +108,7 @@ public struct AncillaryDataBuffer: ~Copyable, ~Escapable {
   public mutating func ancillaryData() -> AncillaryData {
     let used = self.used
     self.used = 0
-    // SAFETY: the memory is initialised, and lent exclusively for as long as the result lives.
+    // SAFETY: the memory is initialized, and borrowed exclusively as long as the result lives.
     let bytes = unsafe _overrideLifetime(MutableRawSpan(_unsafeBytes: memory), mutating: &self)
     return AncillaryData(bytes, used: used)
   }
@@ -118,7 +118,7 @@ public struct AncillaryDataBuffer: ~Copyable, ~Escapable {
   ) {
     reserveCapacity(used + space)
     do {
-      // SAFETY: the free part of the memory, which this value owns.
+      // SAFETY: the unused part of the memory, which this value owns.
       used += try unsafe fill(UnsafeMutableRawBufferPointer(rebasing: memory[used...]), body)
     } catch { preconditionFailure("a message did not fit into its own space: \(error)") }
   }

@@ -21,7 +21,7 @@ extension MessageSending where Self: DescriptorBacked & ~Copyable {
   public borrowing func sendMessage(
     _ buffers: borrowing GatherBuffers, ancillary: borrowing AncillaryData, options: SendOptions
   ) throws(Errno) -> Int {
-    // SAFETY: no address.
+    // SAFETY: there is no address.
     try unsafe systemSend(
       buffers, name: UnsafeRawBufferPointer(start: nil, count: 0), ancillary: ancillary,
       options: options)
@@ -52,7 +52,7 @@ extension MessageReceiving where Self: DescriptorBacked & ~Copyable {
   public borrowing func receiveMessage(
     into buffers: borrowing ScatterBuffers, ancillary: inout AncillaryData, options: ReceiveOptions
   ) throws(Errno) -> ReceiveResult {
-    // SAFETY: no address.
+    // SAFETY: there is no address.
     try unsafe systemReceive(
       into: buffers, name: UnsafeMutableRawBufferPointer(start: nil, count: 0),
       ancillary: &ancillary, options: options
@@ -74,7 +74,8 @@ extension AddressedMessageReceiving where Self: DescriptorBacked & ~Copyable {
     let (result, nameLength) = try unsafe span.withUnsafeMutableBytes { (name) throws(Errno) in
       try unsafe systemReceive(into: buffers, name: name, ancillary: &ancillary, options: options)
     }
-    // SAFETY: every byte is initialised; the system may name a longer address than it wrote.
+    // SAFETY: every byte is initialized; the system may report a longer address than it has
+    // written.
     let bytes = unsafe storage.span.bytes.extracting(
       first: min(nameLength, Address.maximumByteCount))
     return (result, bytes.byteCount == 0 ? nil : try? Address(decoding: bytes))
@@ -88,8 +89,7 @@ extension DescriptorBacked where Self: ~Copyable {
     options: SendOptions
   ) throws(Errno) -> Int {
     try withUnsafeFileDescriptor { (descriptor) throws(Errno) in
-      // SAFETY: everything that is lent outlives the call, which has returned when the kernel is
-      // done with it.
+      // SAFETY: all borrowed memory outlives the call, and the kernel does not use it after that.
       try unsafe ancillary.withUnsafeOutgoingBytes { (control) throws(Errno) in
         if control.count > 0, buffers.byteCount == 0, isStream(descriptor.rawValue) {
           throw .invalidArgument
@@ -108,8 +108,8 @@ extension DescriptorBacked where Self: ~Copyable {
     ancillary: inout AncillaryData,
     options: ReceiveOptions
   ) throws(Errno) -> (result: ReceiveResult, nameLength: Int) {
-    // SAFETY: the control memory is handed back in both outcomes, with the length that the kernel
-    // wrote.
+    // SAFETY: the control memory is returned whether the call succeeds or fails, with the length
+    // that the kernel wrote.
     let control = unsafe ancillary.unsafeBeginReceive()
     let outcome: SystemReceiveResult
     do throws(Errno) {
@@ -126,8 +126,8 @@ extension DescriptorBacked where Self: ~Copyable {
     }
     unsafe ancillary.unsafeEndReceive(byteCount: outcome.controlLength)
     if MessageFlagNumbers.current.closeOnExec == 0 {
-      // No atomic form on this system. They are owned already: an error closes them with the
-      // ancillary data.
+      // This system cannot set close-on-exec atomically. The descriptors are owned already, so an
+      // error closes them with the ancillary data.
       try ancillary.descriptors.setCloseOnExec()
     }
     let flags = ReceiveFlags(systemFlags: outcome.flags)

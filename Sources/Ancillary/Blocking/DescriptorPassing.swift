@@ -35,7 +35,7 @@ extension DescriptorBacked where Self: MessageSending & ~Copyable {
     descriptor: borrowing OwnedFd, options: SendOptions = []
   ) throws(AncillaryError) -> Int {
     let number = descriptor.number
-    // SAFETY: the one number outlives the call; its owner is borrowed for it.
+    // SAFETY: the one descriptor outlives the call, which borrows its owner.
     return try unsafe withUnsafeBytes(of: number) { (numbers) throws(AncillaryError) in
       try unsafe send(payload.payloadBytes, numbers: numbers, options: options)
     }
@@ -51,7 +51,7 @@ extension DescriptorBacked where Self: MessageSending & ~Copyable {
     _ payload: borrowing some MessagePayload & ~Copyable & ~Escapable,
     descriptors: Span<OwnedFd>, options: SendOptions = []
   ) throws(AncillaryError) -> Int {
-    // SAFETY: OwnedFd is one Int32; the descriptors are borrowed for the call.
+    // SAFETY: OwnedFd is one Int32; the call borrows the descriptors.
     try unsafe descriptors.withUnsafeBufferPointer { (buffer) throws(AncillaryError) in
       try unsafe send(
         payload.payloadBytes, numbers: UnsafeRawBufferPointer(buffer), options: options)
@@ -135,7 +135,7 @@ extension DescriptorBacked where Self: MessageReceiving & ~Copyable {
   public borrowing func receiveMessage(
     into bytes: inout MutableSpan<UInt8>, upTo maximum: Int, options: ReceiveOptions = []
   ) throws(AncillaryError) -> ReceivedDescriptors {
-    // SAFETY: any value is a byte.
+    // SAFETY: every bit pattern is a valid byte.
     var raw = unsafe bytes.mutableBytes
     return try receiveMessage(into: &raw, upTo: maximum, options: options)
   }
@@ -145,7 +145,7 @@ extension DescriptorBacked where Self: MessageReceiving & ~Copyable {
   public borrowing func receiveMessage(
     into bytes: inout MutableSpan<UInt8>, exactly count: Int, options: ReceiveOptions = []
   ) throws(AncillaryError) -> ReceivedDescriptors {
-    // SAFETY: any value is a byte.
+    // SAFETY: every bit pattern is a valid byte.
     var raw = unsafe bytes.mutableBytes
     return try receiveMessage(into: &raw, exactly: count, options: options)
   }

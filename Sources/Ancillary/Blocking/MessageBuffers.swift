@@ -16,7 +16,7 @@
 /// `@unchecked Sendable`: the pieces are only read, and cannot be written while this value
 /// borrows them.
 public struct GatherBuffers: ~Copyable, ~Escapable, @unchecked Sendable {
-  /// What goes to the system call.
+  /// The buffers for the system call.
   private(set) var vector: IOVector
 
   /// How many pieces there are.
@@ -39,23 +39,24 @@ public struct GatherBuffers: ~Copyable, ~Escapable, @unchecked Sendable {
   /// One piece.
   @_lifetime(copy bytes)
   public init(_ bytes: Span<UInt8>) {
-    // SAFETY: every byte of a span of bytes is initialised.
+    // SAFETY: every byte of a span of bytes is initialized.
     self.init(unsafe bytes.bytes)
   }
 
   /// Adds a piece behind the others.
   @_lifetime(self: copy self, copy bytes)
   public mutating func append(_ bytes: RawSpan) {
-    // SAFETY: the system only reads through the address, while this value borrows the bytes.
+    // SAFETY: the system only reads through the address, and only while this value borrows the
+    // bytes.
     unsafe bytes.withUnsafeBytes {
       unsafe vector.append(UnsafeMutableRawBufferPointer(mutating: $0))
     }
   }
 
-  /// The pieces of a payload.
+  /// Creates a value from the pieces of a payload.
   @_lifetime(copy payload)
   init(_ payload: PayloadBytes) {
-    // For one system call.
+    // This vector is used in one system call only.
     vector = IOVector()
     // SAFETY: as above; this value depends on the same memory.
     unsafe payload.forEachPiece {
@@ -69,7 +70,7 @@ public struct GatherBuffers: ~Copyable, ~Escapable, @unchecked Sendable {
 /// It has exclusive access to the pieces while it lives. Up to eight need no allocation; the system
 /// takes at most 1024 (`IOV_MAX`), and says `EMSGSIZE` beyond.
 public struct ScatterBuffers: ~Copyable, ~Escapable {
-  /// What goes to the system call.
+  /// The buffers for the system call.
   private(set) var vector = IOVector()
 
   /// How many pieces there are.
@@ -92,35 +93,36 @@ public struct ScatterBuffers: ~Copyable, ~Escapable {
   /// One piece.
   @_lifetime(&bytes)
   public init(_ bytes: inout MutableSpan<UInt8>) {
-    // SAFETY: any value is a byte.
+    // SAFETY: every bit pattern is a valid byte.
     self.init(unsafe bytes.mutableBytes)
   }
 
   /// Adds a piece behind the others.
   @_lifetime(self: copy self, copy bytes)
   public mutating func append(_ bytes: consuming MutableRawSpan) {
-    // SAFETY: the address is written through while this value has exclusive access to the bytes.
+    // SAFETY: the address is written through only while this value has exclusive access to the
+    // bytes.
     unsafe bytes.withUnsafeMutableBytes { unsafe vector.append($0) }
   }
 }
 
 /// Addresses and lengths for one system call (`struct iovec`); the first eight need no allocation.
-/// It keeps nothing alive: ``GatherBuffers`` and ``ScatterBuffers`` borrow the memory.
+/// It keeps no memory alive: ``GatherBuffers`` and ``ScatterBuffers`` borrow the memory.
 @safe
 struct IOVector {
   private var inline: InlineArray<8, iovec>
   private var spill: [iovec]
-  /// How many stand in the value itself.
+  /// How many entries are stored in the value itself.
   private let inlineCount: Int
 
-  /// How many pieces there are.
+  /// The number of pieces.
   private(set) var count = 0
 
-  /// How many bytes they have together.
+  /// The total number of bytes.
   private(set) var byteCount = 0
 
-  /// - Parameter staysInPlace: Whether the kernel may read the list while a task waits: then it
-  ///   stands in an allocation, since the value itself may be moved.
+  /// - Parameter staysInPlace: Whether the kernel may read the list while a task waits. The list is
+  ///   then in an allocation, because the value itself may be moved.
   init(staysInPlace: Bool = false) {
     inlineCount = staysInPlace ? 0 : 8
     unsafe inline = InlineArray(repeating: iovec())
@@ -139,7 +141,7 @@ struct IOVector {
     byteCount += piece.count
   }
 
-  /// The entries. They stay where they are while this value is borrowed.
+  /// The entries. They do not move while this value is borrowed.
   var entries: Span<iovec> {
     @_lifetime(borrow self)
     borrowing get {
@@ -147,11 +149,11 @@ struct IOVector {
     }
   }
 
-  /// Lends the entries to a system call.
+  /// Passes the entries to a system call.
   borrowing func withUnsafeEntries<R, E: Error>(_ body: (UnsafeBufferPointer<iovec>) throws(E) -> R)
     throws(E) -> R
   {
-    // SAFETY: passed on to the caller.
+    // SAFETY: responsibility passes to the caller.
     try unsafe entries.withUnsafeBufferPointer(body)
   }
 }

@@ -24,31 +24,32 @@ public protocol MessagePayload: ~Copyable, ~Escapable {
   var payloadBytes: PayloadBytes { @_lifetime(borrow self) borrowing get }
 }
 
-/// Where the bytes of a ``MessagePayload`` are: in one piece or in several.
+/// The location of a ``MessagePayload``'s bytes, in one piece or in several.
 ///
-/// `@unchecked Sendable`: the bytes are only read, and nobody can write them while this value
+/// `@unchecked Sendable`: the bytes are only read, and nothing can write them while this value
 /// borrows them.
 @safe
 @frozen
 public struct PayloadBytes: ~Escapable, @unchecked Sendable {
-  /// The only piece, or where the several are listed, as `struct iovec`.
+  /// The only piece, or the list of several pieces as `struct iovec`.
   @usableFromInline let start: UnsafeRawPointer?
   /// How many bytes there are.
   public let byteCount: Int
-  /// How many pieces are listed; 0 for one that is not.
+  /// How many pieces are listed; 0 for a single piece, which is not listed.
   @usableFromInline let listedPieces: Int
 
   /// One piece.
   @inlinable
   @_lifetime(copy bytes)
   public init(_ bytes: RawSpan) {
-    // SAFETY: the address is used only while this value lives, which depends on the same memory.
+    // SAFETY: the address is used only while this value lives, which depends on the memory of
+    // `bytes`.
     unsafe start = bytes.withUnsafeBytes { $0.baseAddress }
     byteCount = bytes.byteCount
     listedPieces = 0
   }
 
-  /// Several pieces, with `byteCount` bytes in all.
+  /// Creates a payload of several pieces, with `byteCount` bytes in total.
   @_lifetime(copy pieces)
   init(listedIn pieces: Span<iovec>, byteCount: Int) {
     // SAFETY: as above.
@@ -57,22 +58,22 @@ public struct PayloadBytes: ~Escapable, @unchecked Sendable {
     unsafe listedPieces = pieces.count
   }
 
-  /// How many pieces there are.
+  /// The number of pieces.
   @inlinable
   package var pieceCount: Int { listedPieces == 0 ? 1 : listedPieces }
 
-  /// Shows the only piece's memory; nil if there are several.
+  /// The only piece's memory; nil if there are several pieces.
   @unsafe
   @inlinable
   package var onlyPiece: UnsafeRawBufferPointer? {
     listedPieces == 0 ? unsafe UnsafeRawBufferPointer(start: start, count: byteCount) : nil
   }
 
-  /// Shows each piece's memory, in order.
+  /// Calls `body` with each piece's memory, in order.
   @unsafe
   package func forEachPiece(_ body: (UnsafeRawBufferPointer) -> Void) {
     guard listedPieces > 0 else { return unsafe body(onlyPiece!) }
-    // SAFETY: this value depends on the list.
+    // SAFETY: this value depends on the memory of the list.
     let pieces = unsafe UnsafeBufferPointer(
       start: start!.assumingMemoryBound(to: iovec.self), count: listedPieces)
     for index in pieces.indices {
@@ -82,7 +83,7 @@ public struct PayloadBytes: ~Escapable, @unchecked Sendable {
   }
 }
 
-// SAFETY (all of these): every byte of these is initialised.
+// SAFETY (all of these): every byte is initialized.
 
 extension RawSpan: MessagePayload {
   @inlinable public var payloadBytes: PayloadBytes {

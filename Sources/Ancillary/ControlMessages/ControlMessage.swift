@@ -86,7 +86,7 @@ public struct StoredControlMessage: Sendable {
   public var data: RawSpan {
     @_lifetime(borrow self)
     borrowing get {
-      // SAFETY: every byte of an array of bytes is initialised.
+      // SAFETY: every byte of a byte array is initialized.
       unsafe storage.span.bytes.extracting(range)
     }
   }

@@ -27,12 +27,12 @@ public struct ControlMessageBuffer: Hashable, Sendable {
   public var messages: ControlMessages {
     @_lifetime(borrow self)
     borrowing get {
-      // SAFETY: every byte of an array of bytes is initialised.
+      // SAFETY: every byte of a byte array is initialized.
       ControlMessages(unsafe storage.span.bytes)
     }
   }
 
-  /// How many descriptors the `SCM_RIGHTS` messages name.
+  /// How many descriptors the `SCM_RIGHTS` messages contain.
   package var descriptorCount: Int {
     if isEmpty { return 0 }
     var count = 0
@@ -82,13 +82,13 @@ public struct ControlMessageBuffer: Hashable, Sendable {
     }
   }
 
-  /// Grows by `space` bytes, which `body` fills with one message.
+  /// Grows the buffer by `space` bytes, which `body` fills with one message.
   private mutating func append(
     space: Int, _ body: (inout OutputRawSpan) throws(AncillaryError) -> Void
   ) {
     let start = ControlMessageLayout.align(storage.count)
     storage.append(contentsOf: repeatElement(0, count: start + space - storage.count))
-    // SAFETY: the tail that was just added.
+    // SAFETY: the bytes that were just added at the end.
     unsafe storage.withUnsafeMutableBytes { bytes in
       do {
         _ = try unsafe fill(UnsafeMutableRawBufferPointer(rebasing: bytes[start...]), body)
@@ -107,7 +107,7 @@ extension ControlMessageBuffer: Sequence {
 
     /// The next message; `nil` at the end, or where the bytes stop being control messages.
     public mutating func next() -> StoredControlMessage? {
-      // SAFETY: every byte of an array of bytes is initialised.
+      // SAFETY: every byte of a byte array is initialized.
       guard let extent = ControlMessageExtent(in: unsafe storage.span.bytes, at: offset) else {
         return nil
       }

@@ -74,8 +74,8 @@ public struct ControlMessageBuilder: ~Copyable, ~Escapable {
 }
 
 extension OutputRawSpan {
-  /// Writes a header, after the room for header, payload and padding has been checked: the caller
-  /// appends exactly these two.
+  /// Writes a header after checking that header, payload and padding fit. The caller then appends
+  /// exactly the payload and the padding.
   @_lifetime(self: copy self)
   @inline(__always)
   mutating func appendControlMessageHeader(_ kind: ControlMessageKind, payload: Int)

@@ -33,17 +33,17 @@ public struct ControlMessageIterator: ~Escapable {
   }
 }
 
-/// Where one control message lies in a buffer. The one place in which a `cmsghdr` is read.
+/// The position of one control message in a buffer. No other code reads a `cmsghdr`.
 struct ControlMessageExtent {
   let kind: ControlMessageKind
-  /// The payload that is there.
+  /// The part of the payload that is present.
   let data: Range<Int>
   /// Where the next header would start: at most the end of the buffer.
   let next: Int
   let isTruncated: Bool
 
-  /// Reads the header at `offset`; `nil` when there is no whole header, or when its length does not
-  /// even cover itself.
+  /// Reads the header at `offset`; `nil` if the header is incomplete or its length does not cover
+  /// the header itself.
   @inline(__always)
   init?(in bytes: RawSpan, at offset: Int) {
     let available = bytes.byteCount - offset
@@ -54,8 +54,8 @@ struct ControlMessageExtent {
     kind = ControlMessageKind(
       level: bytes.load(at: offset + ControlMessageLayout.levelOffset),
       type: bytes.load(at: offset + ControlMessageLayout.typeOffset))
-    // Compared as unsigned, and cut to what is there before any addition: a length near the maximum
-    // cannot overflow.
+    // Compared as unsigned, and limited to the available bytes before any addition, so that a
+    // length near the maximum cannot overflow.
     isTruncated = stated > available
     let length = isTruncated ? available : Int(stated)
     data = offset + ControlMessageLayout.headerSize..<offset + length

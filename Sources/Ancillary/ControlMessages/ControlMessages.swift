@@ -105,12 +105,12 @@ extension ControlMessages {
   }
 }
 
-/// How `struct cmsghdr` lies in memory: the length, in bytes with the header (`size_t` on Linux,
-/// `socklen_t` on the BSDs), then level and type (`int`), then the payload at the next aligned
-/// offset.
+/// The memory layout of `struct cmsghdr`: the length in bytes including the header (`size_t` on
+/// Linux, `socklen_t` on the BSDs), then level and type (`int`), then the payload at the next
+/// aligned offset.
 ///
-/// Checked against the C macros for every payload length up to 2048 in the tests. The BSD variants
-/// have been compiled, not run.
+/// The tests compare it with the C macros for every payload length up to 2048. The BSD variants
+/// have been compiled but not run.
 enum ControlMessageLayout {
   /// `SOL_SOCKET`.
   #if os(Linux) || os(Android)
@@ -133,10 +133,11 @@ enum ControlMessageLayout {
   static var levelOffset: Int { MemoryLayout<Length>.size }
   static var typeOffset: Int { levelOffset + 4 }
 
-  /// The header's own bytes, without the padding that may follow (`sizeof (struct cmsghdr)`).
+  /// The size of the header itself, without the padding that may follow
+  /// (`sizeof (struct cmsghdr)`).
   static var rawHeaderSize: Int { typeOffset + 4 }
 
-  /// Where the payload starts: `CMSG_LEN(0)`.
+  /// The offset of the payload: `CMSG_LEN(0)`.
   static var headerSize: Int { align(rawHeaderSize) }
 
   @inline(__always)

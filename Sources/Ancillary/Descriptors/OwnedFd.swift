@@ -69,14 +69,14 @@ public struct OwnedFd: ~Copyable, Sendable {
 }
 
 extension Span where Element == OwnedFd {
-  /// The numbers of the descriptors. Unsafe because a number keeps nothing open: hold the borrow
-  /// while you use them.
+  /// The descriptors' raw values. Unsafe because a raw value keeps nothing open: hold the borrow
+  /// while you use it.
   @unsafe
   package var fileDescriptors: Span<FileDescriptor> {
     @_lifetime(copy self)
     get {
-      // SAFETY: OwnedFd and FileDescriptor are both one Int32; the result depends on the same
-      // memory as this span.
+      // SAFETY: OwnedFd and FileDescriptor are both one Int32; the result depends on this span's
+      // memory.
       let start = unsafe withUnsafeBufferPointer { unsafe UnsafeRawPointer($0.baseAddress) }
       guard let start = unsafe start else { return Span<FileDescriptor>() }
       let numbers = unsafe Span<FileDescriptor>(

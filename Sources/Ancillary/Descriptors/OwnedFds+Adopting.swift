@@ -41,9 +41,9 @@ extension OwnedFds {
     unsafe adoptAll(in: control, failures: &failures)
   }
 
-  /// Takes the descriptors of control data that is one `SCM_RIGHTS` message and nothing else, with
-  /// a descriptor in each slot. False, and takes nothing, if there is more to it:
-  /// ``ReceivedAncillary`` finds out what.
+  /// Adopts the descriptors of control data that consists of exactly one `SCM_RIGHTS` message with
+  /// a descriptor in each slot. Returns false and adopts nothing if there is anything else, which
+  /// ``ReceivedAncillary`` decodes.
   @unsafe
   package mutating func adopt(whole control: UnsafeMutableRawBufferPointer) -> Bool {
     guard let extent = unsafe ControlMessageExtent(in: control.bytes, at: 0),
@@ -83,15 +83,15 @@ extension OwnedFds {
     return count - before
   }
 
-  /// Takes the descriptors of one `SCM_RIGHTS` payload, whose first slot has the given position in
-  /// the message.
+  /// Adopts the descriptors of one `SCM_RIGHTS` payload. `position` is the position of its first
+  /// slot in the message.
   @inline(__always)
   mutating func adopt(
     slots: UnsafeMutableRawBufferPointer, from position: inout Int, failures: inout some FailureSink
   ) {
     let added = slots.count / MemoryLayout<Int32>.size
     guard added > 0, let start = slots.baseAddress else { return }
-    // SAFETY (all below): offsets stay inside `added` whole slots; loads and stores are unaligned.
+    // SAFETY (all below): offsets stay within `added` whole slots; loads and stores are unaligned.
     if added == 1 {
       let slot = unsafe start.loadUnaligned(as: Int32.self)
       if slot >= 0 {
@@ -114,7 +114,7 @@ extension OwnedFds {
     }
   }
 
-  /// The rare case: errors among the slots.
+  /// Handles the rare case of errors among the slots.
   @inline(never)
   private mutating func adoptEach(
     _ start: UnsafeMutableRawPointer, _ added: Int, from position: inout Int,
@@ -134,14 +134,14 @@ extension OwnedFds {
   }
 }
 
-/// Where slots without a descriptor are reported.
+/// Receives the slots without a descriptor.
 protocol FailureSink {
   mutating func append(_ failure: DescriptorFailure)
 }
 
 extension [DescriptorFailure]: FailureSink {}
 
-/// Nowhere: costs nothing.
+/// Discards failures at no cost.
 struct IgnoredFailures: FailureSink {
   mutating func append(_ failure: DescriptorFailure) {}
 }

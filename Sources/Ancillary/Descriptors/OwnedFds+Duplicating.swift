@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 package import SystemPackage
 
-// A second owner of the same open files, as a message that is looked at twice needs (`MSG_PEEK`).
+// Second owners of open files, for example for a message that is peeked at (`MSG_PEEK`).
 
 extension OwnedFds {
-  /// What cannot be duplicated, because the process has no descriptor left, is a failure at its
-  /// position.
+  /// Duplicates all descriptors. One that cannot be duplicated because the process has no
+  /// descriptor left becomes a failure at its position.
   package init(duplicating other: borrowing OwnedFds, failures: inout [DescriptorFailure]) {
     self.init()
     let missing = failures
     let originals = other.span
     var position = 0
     for index in originals.indices {
-      // The places of the slots that had failed before are taken.
+      // Skip the positions of slots that had already failed.
       while missing.contains(where: { $0.position == position }) { position += 1 }
       do throws(Errno) {
         append(try originals[index].duplicate())

@@ -8,12 +8,12 @@ public import SystemPackage
 /// keeps for reuse.
 @safe
 public struct OwnedFds: ~Copyable, @unchecked Sendable {
-  // Sendable: the spill is owned by this value alone, like an array's storage, and the value cannot
-  // be copied.
+  // Sendable: this value alone owns the spill, like an array's storage, and the value cannot be
+  // copied.
   @usableFromInline var inlineNumbers: InlineArray<4, Int32>
   @usableFromInline var spill: UnsafeMutablePointer<Int32>?
   @usableFromInline var spillCapacity: Int
-  /// Where the first descriptor not yet taken stands.
+  /// The index of the first descriptor that has not been taken.
   @usableFromInline var head: Int
 
   /// How many descriptors are left.
@@ -55,7 +55,7 @@ public struct OwnedFds: ~Copyable, @unchecked Sendable {
 
   /// Adds `descriptor` at the end.
   public mutating func append(_ descriptor: consuming OwnedFd) {
-    // `release` gives up the owner; nothing between here and the store can fail.
+    // `release` gives up ownership; nothing between here and the store can fail.
     append(number: descriptor.release().rawValue)
   }
 
@@ -84,7 +84,7 @@ public struct OwnedFds: ~Copyable, @unchecked Sendable {
   /// - Precondition: `index` is 0 or more, and less than ``count``.
   public mutating func remove(at index: Int) -> OwnedFd {
     precondition(index >= 0 && index < count, "there is no such descriptor")
-    // Several of one name are taken in their order: none of them moves the others.
+    // If several have this name, they are taken in order without moving the others.
     if index == 0 { return takeFirst()! }
     let removed = number(at: head + index)
     for place in head + index..<head + count - 1 { setNumber(number(at: place + 1), at: place) }
@@ -116,7 +116,7 @@ extension OwnedFds {
   @inlinable
   func number(at index: Int) -> Int32 {
     if let spill = unsafe spill {
-      // SAFETY: `index` is in `head..<head + count`, which lies inside the spill.
+      // SAFETY: `index` is in `head..<head + count`, which is inside the spill.
       return unsafe spill[index]
     }
     return inlineNumbers[index]
@@ -134,8 +134,8 @@ extension OwnedFds {
     left += 1
   }
 
-  /// Makes room behind the last for `added` more: by moving to the front if that is enough, or else
-  /// in a new allocation of `newCapacity`.
+  /// Makes room for `added` more at the end: by moving to the front if that suffices, otherwise in
+  /// a new allocation of `newCapacity`.
   private mutating func makeRoomAtEnd(for added: Int, orGrowTo newCapacity: Int) {
     if count + added > capacity { return grow(to: newCapacity) }
     for index in 0..<count { setNumber(number(at: head + index), at: index) }
@@ -144,7 +144,7 @@ extension OwnedFds {
 
   private mutating func setNumber(_ number: Int32, at index: Int) {
     if let spill = unsafe spill {
-      // SAFETY: callers stay inside the capacity.
+      // SAFETY: callers stay within the capacity.
       unsafe spill[index] = number
     } else {
       inlineNumbers[index] = number
@@ -153,7 +153,7 @@ extension OwnedFds {
 
   /// Moves everything to one allocation of `newCapacity`.
   private mutating func grow(to newCapacity: Int) {
-    // SAFETY: a fresh allocation larger than `count`, initialised where it is read; the old one is
+    // SAFETY: a new allocation larger than `count`, initialized where it is read; the old one is
     // freed once.
     let larger = UnsafeMutablePointer<Int32>.allocate(capacity: newCapacity)
     for index in 0..<count { unsafe larger[index] = number(at: head + index) }
@@ -169,7 +169,7 @@ extension OwnedFds {
     let added = source.count / MemoryLayout<Int32>.size
     if head + count + added > capacity { makeRoomAtEnd(for: added, orGrowTo: count + added) }
     if let spill = unsafe spill {
-      // SAFETY: the room was reserved above; the source lies outside this value.
+      // SAFETY: the room was reserved above; the source is outside this value.
       unsafe UnsafeMutableRawPointer(spill + head + count).copyMemory(
         from: source.baseAddress!, byteCount: added * 4)
     } else {
@@ -191,14 +191,14 @@ extension OwnedFds {
     @_lifetime(borrow self)
     borrowing get {
       if let spill = unsafe spill {
-        // SAFETY: OwnedFd is one Int32, so the numbers have its layout; the spill is this value's
-        // own and is borrowed with it; a span lends, so nothing is closed through it.
+        // SAFETY: OwnedFd is one Int32, so the numbers have its layout; this value owns the spill,
+        // which is borrowed with it; a span only borrows, so nothing is closed through it.
         let first = unsafe UnsafeRawPointer(spill + head).assumingMemoryBound(to: OwnedFd.self)
         return unsafe _overrideLifetime(
           Span<OwnedFd>(_unsafeStart: first, count: count), borrowing: self)
       }
       let numbers = inlineNumbers.span.extracting(head..<head + count)
-      // SAFETY: the same layout; `numbers` depends on this borrow, which is what keeps the inline
+      // SAFETY: the layouts are equal; `numbers` depends on this borrow, which keeps the inline
       // array at one address.
       let first = unsafe numbers.withUnsafeBytes { bytes in
         unsafe bytes.baseAddress.map { unsafe $0.assumingMemoryBound(to: OwnedFd.self) }

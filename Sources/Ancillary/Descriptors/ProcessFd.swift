@@ -30,15 +30,15 @@ public struct ProcessFd: ~Copyable, Sendable {
     try descriptor.withUnsafeFileDescriptor(body)
   }
 
-  /// The process's number in our PID namespace, as long as the process exists (ended but not waited
-  /// for counts); nil afterwards, and for a process that our namespace does not see. Reads
-  /// /proc/self/fdinfo.
+  /// The process's number in our PID namespace, while the process exists (including after it has
+  /// ended, until it is waited for). Nil afterwards, and for a process that is not visible in our
+  /// namespace. Reads /proc/self/fdinfo.
   ///
   /// What was learnt from a number (/proc/N/exe, a name in a log) is true of *this* process if the
   /// number is still the same after it was learnt: numbers are reused, descriptors are not.
   public var processID: Int32? {
     var process: Int32 = 0
-    // SAFETY: the call writes one number, into a local.
+    // SAFETY: the call writes one number, to a local variable.
     let result = withUnsafeFileDescriptor { unsafe cms_process_of_pidfd($0.rawValue, &process) }
     return result == 0 && process > 0 ? process : nil
   }

@@ -52,7 +52,7 @@ public struct ReceivedAncillary: ~Copyable, Sendable {
   @unsafe
   @inlinable
   public init(takingFrom control: UnsafeMutableRawBufferPointer) {
-    // Inlined, so that the decoding fills the value where it will live: returned, it was copied
+    // Inlined, so that decoding fills the value in its final place. A returned value was copied
     // twice, which took longer than the decoding.
     self.init()
     unsafe take(from: control)
@@ -63,7 +63,7 @@ public struct ReceivedAncillary: ~Copyable, Sendable {
     var position = 0
     var offset = 0
     while let extent = unsafe ControlMessageExtent(in: control.bytes, at: offset) {
-      // SAFETY: the extent lies inside `control`.
+      // SAFETY: the extent is inside `control`.
       let data = unsafe UnsafeMutableRawBufferPointer(rebasing: control[extent.data])
       switch extent.kind {
       case .rights:
@@ -81,7 +81,7 @@ public struct ReceivedAncillary: ~Copyable, Sendable {
     }
   }
 
-  /// The descriptor or error of an `SCM_PIDFD` payload; `nil` when it is too short to hold one.
+  /// The descriptor or error of an `SCM_PIDFD` payload; `nil` if the payload is too short.
   private static func takeProcess(from data: UnsafeMutableRawBufferPointer) -> Result<
     ProcessFd, Errno
   >? {
@@ -113,7 +113,7 @@ public struct DescriptorFailure: Hashable, Sendable {
     self.errno = Self.errno(ofSlot: slot)
   }
 
-  /// The error that a negative slot stands for: Linux numbers them 1 to 4095.
+  /// The error that a negative slot represents: Linux uses the numbers 1 to 4095.
   static func errno(ofSlot slot: Int32) -> Errno {
     slot >= -4095 ? Errno(rawValue: -slot) : .badFileDescriptor
   }

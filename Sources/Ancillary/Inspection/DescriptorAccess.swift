@@ -15,11 +15,11 @@ public struct DescriptorAccess: OptionSet, Hashable, Sendable {
   public static var read: DescriptorAccess { DescriptorAccess(rawValue: 1) }
   /// `O_WRONLY` or `O_RDWR`.
   public static var write: DescriptorAccess { DescriptorAccess(rawValue: 2) }
-  /// It names a place in a file system, and is not open. Who receives it may be able to open it,
-  /// with rights of its own. `O_PATH`.
+  /// The descriptor names a place in a file system, and is not open. Its receiver may be able to
+  /// open the file, with its own rights. `O_PATH`.
   public static var pathOnly: DescriptorAccess { DescriptorAccess(rawValue: 4) }
 
-  /// From the status flags of `F_GETFL`.
+  /// Decodes the status flags of `F_GETFL`.
   init(statusFlags flags: Int32) {
     if flags & cms_access_path != 0 {
       self = .pathOnly

@@ -24,13 +24,14 @@ extension DescriptorFacts: CustomStringConvertible {
 }
 
 extension OwnedFd {
-  /// Looks at what the descriptor leads to, without waiting for anybody: for descriptors from peers
-  /// that are not trusted. About 1 µs; 5 µs for regular files and kernel objects.
+  /// Inspects the descriptor without waiting for any other process: for descriptors from peers that
+  /// are not trusted. About 1 µs; 5 µs for regular files and kernel objects.
   ///
-  /// `fstat(2)` is not used: of a FUSE file it waits for the file system's server, for ever if that
-  /// wants it. Nothing here asks a file system or takes a lock of a pipe's or socket's. (Proven for
-  /// FUSE by a test with a server that does not answer. By their sources NFS, Ceph and AFS heed
-  /// `AT_STATX_DONT_SYNC` too; 9P and OCFS2 do not, but only an administrator mounts these.)
+  /// `fstat(2)` is not used: on a FUSE file it waits for the file system's server, forever if the
+  /// server wants that. Nothing here asks a file system or takes a lock of a pipe or socket.
+  /// (Proven for FUSE by a test with a server that does not answer. According to their sources,
+  /// NFS, Ceph and AFS honour `AT_STATX_DONT_SYNC` too; 9P and OCFS2 do not, but only an
+  /// administrator can mount these.)
   public var facts: DescriptorFacts {
     let flags = cms_status_flags(number)
     guard flags >= 0 else { return DescriptorFacts(kind: .unknown, access: []) }
@@ -56,14 +57,15 @@ extension OwnedFd {
     return DescriptorFacts(kind: kind, access: access)
   }
 
-  /// Memory files and namespaces call themselves regular files, too.
+  /// Distinguishes regular files from memory files and namespaces, which the kernel also reports as
+  /// regular files.
   private func regularFacts(_ access: DescriptorAccess) -> DescriptorFacts {
     let seals = cms_file_seals(number)
     let text = text
     if seals >= 0, text.hasPrefix("/memfd:") {
       return DescriptorFacts(kind: .memoryFile, access: access, seals: FileSeals(rawValue: seals))
     }
-    // The path of a file begins with a slash, whatever its owner calls it.
+    // The text of a real file begins with a slash, whatever name its owner gives it.
     let isFile = text.hasPrefix("/") || text.hasPrefix("(")
     return DescriptorFacts(kind: isFile ? .regularFile : Self.kernelObject(text), access: access)
   }
@@ -75,7 +77,7 @@ extension OwnedFd {
     return .socket(family: family, type: type)
   }
 
-  /// `SO_DOMAIN` or `SO_TYPE`; nil for the `O_PATH` of a socket file.
+  /// The value of `SO_DOMAIN` or `SO_TYPE`; nil for an `O_PATH` descriptor of a socket file.
   private func socketOption(_ name: Int32) -> Int32? {
     var value: Int32 = 0
     var length: UInt32 = 4
@@ -97,12 +99,12 @@ extension OwnedFd {
 }
 
 extension FileDescriptor {
-  /// What /proc/self/fd shows: a path, or `anon_inode:[eventfd]`, `net:[4026531840]` … Empty if it
-  /// cannot be had.
+  /// The text of the link in /proc/self/fd: a path, or for example `anon_inode:[eventfd]` or
+  /// `net:[4026531840]`. Empty if it cannot be read.
   package var shownName: String {
     unsafe withUnsafeTemporaryAllocation(of: CChar.self, capacity: 64) { buffer in
       let length = unsafe cms_descriptor_text(rawValue, buffer.baseAddress, UInt32(buffer.count))
-      // SAFETY: so many bytes were filled.
+      // SAFETY: the call has filled this many bytes.
       return unsafe String(
         decoding: UnsafeRawBufferPointer(buffer)[..<max(0, Int(length))], as: UTF8.self)
     }

@@ -34,7 +34,7 @@ public struct BSDCredentials: Hashable, Sendable {
   /// How many groups the structure holds. The C name is `CMGROUP_MAX`.
   public static var maximumGroups: Int { 16 }
 
-  /// `sizeof (struct cmsgcred)`: four integers, a `short` with two bytes of padding, 16 groups.
+  /// `sizeof (struct cmsgcred)`: four integers, a `short` with two bytes of padding, and 16 groups.
   static var byteCount: Int { 84 }
 }
 

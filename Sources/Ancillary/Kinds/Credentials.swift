@@ -34,7 +34,7 @@ public struct Credentials: Hashable, Sendable {
     self.groupID = groupID
   }
 
-  /// What is sent for unknown users and groups.
+  /// The number sent for unknown users and groups.
   static var overflowID: UInt32 { 65534 }
 
   /// The payload's size: three 32-bit integers (`sizeof (struct ucred)`).
@@ -48,8 +48,8 @@ public struct Credentials: Hashable, Sendable {
     self = try Credentials(raw: bytes).known
   }
 
-  /// Reads the 12 bytes and keeps the overflow numbers as they came; ``known`` replaces them later,
-  /// when the value is used.
+  /// Reads the 12 bytes and keeps the overflow numbers; ``known`` replaces them later, when the
+  /// value is used.
   init(raw bytes: RawSpan) throws(AncillaryError) {
     guard bytes.byteCount == Self.byteCount else {
       throw AncillaryError(.malformedData, actual: bytes.byteCount, limit: Self.byteCount)
@@ -61,25 +61,25 @@ public struct Credentials: Hashable, Sendable {
   }
 
   /// These credentials with nil in place of the overflow numbers, which stand for users and groups
-  /// that have no number here. Reads two small files of /proc, 5 µs.
+  /// without a number in our user namespace. Reads two small files of /proc, which takes 5 µs.
   package var known: Credentials {
     Credentials(
       processID: processID, userID: userID.flatMap(Self.knownUser),
       groupID: groupID.flatMap(Self.knownGroup))
   }
 
-  /// The number, if it cannot stand for users that have none in our user namespace.
+  /// The number, or nil if it may stand for users without a number in our user namespace.
   package static func knownUser(_ number: UInt32) -> UInt32? {
     mayOverflow(number, cms_overflow_user) ? nil : number
   }
 
-  /// The number, if it cannot stand for groups that have none in our user namespace.
+  /// The number, or nil if it may stand for groups without a number in our user namespace.
   package static func knownGroup(_ number: UInt32) -> UInt32? {
     mayOverflow(number, cms_overflow_group) ? nil : number
   }
 
   private static func mayOverflow(_ number: UInt32, _ overflow: () -> UInt32) -> Bool {
-    // The kernel lets the overflow numbers have 16 bits.
+    // The kernel limits the overflow numbers to 16 bits.
     number <= UInt16.max && number == overflow()
   }
 }
@@ -92,9 +92,9 @@ extension ControlMessageKind {
 }
 
 extension ControlMessages {
-  /// Where the last `SCM_CREDENTIALS` of `bytes` begins, if they begin with ones of zeros, and the
-  /// rest is zeros: what stands in front was written by receives that found nothing. 0 otherwise. A
-  /// message has one such, in front of all that differs.
+  /// The offset of the last `SCM_CREDENTIALS` in `bytes`, if all before it are zeroed credentials,
+  /// which receives that found nothing have written. Otherwise 0. A message has one such control
+  /// message, before all others.
   package static func startOfLastCredentials(in bytes: RawSpan) -> Int {
     guard let first = ControlMessageExtent(in: bytes, at: 0), first.kind == .credentials,
       first.data.count == Credentials.byteCount,

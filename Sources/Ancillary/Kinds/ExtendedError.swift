@@ -91,7 +91,7 @@ extension ExtendedError: DecodableControlMessage {
     code = bytes.load(at: 6)
     info = bytes.load(at: 8)
     data = bytes.load(at: 12)
-    // The family is AF_UNSPEC where there is no offender.
+    // The family is AF_UNSPEC if there is no offender.
     offender = try? InternetAddress(decoding: bytes.extracting(Self.byteCount..<bytes.byteCount))
   }
 }

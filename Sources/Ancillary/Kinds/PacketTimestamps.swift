@@ -45,7 +45,7 @@ extension PacketTimestamps: DecodableControlMessage {
     let wide = message.kind == .packetTimestampsWide
     let pair = wide ? 16 : 2 * MemoryLayout<Int>.size
     try message.check(Self.self, byteCount: 3 * pair)
-    // The second of the three is no longer used.
+    // The kernel no longer uses the second of the three timestamps.
     self.init(
       software: Self.time(in: message.data, at: 0, wide: wide),
       hardware: Self.time(in: message.data, at: 2 * pair, wide: wide))

@@ -17,7 +17,8 @@ extension ControlMessageKind {
 }
 
 extension OutputRawSpan {
-  /// Appends one `SCM_RIGHTS` message with the numbers of `descriptors`; nothing for an empty span.
+  /// Appends one `SCM_RIGHTS` message with the numbers of `descriptors`, or nothing for an empty
+  /// span.
   @_lifetime(self: copy self)
   mutating func appendRights(_ descriptors: Span<OwnedFd>) throws(AncillaryError) {
     // SAFETY: OwnedFd is one Int32; the bytes are only read, while the span borrows the
@@ -27,10 +28,10 @@ extension OutputRawSpan {
     }
   }
 
-  /// Appends one `SCM_RIGHTS` message with any numbers; nothing for an empty buffer.
+  /// Appends one `SCM_RIGHTS` message with any numbers, or nothing for an empty buffer.
   @_lifetime(self: copy self)
   mutating func appendRights(numbers: UnsafeRawBufferPointer) throws(AncillaryError) {
-    // SAFETY: only the part that is then counted is written, after its length was checked.
+    // SAFETY: writes only the part that is then counted, after checking its length.
     try unsafe withUnsafeMutableBytes { (memory, used) throws(AncillaryError) in
       used += try unsafe encodeRights(
         numbers, into: UnsafeMutableRawBufferPointer(rebasing: memory[used...]))
@@ -38,11 +39,10 @@ extension OutputRawSpan {
   }
 }
 
-/// Writes one `SCM_RIGHTS` message with `numbers` at the start of `memory`; returns its length with
-/// padding, 0 for no numbers.
+/// Writes one `SCM_RIGHTS` message with `numbers` at the start of `memory`. Returns its length with
+/// padding, or 0 if there are no numbers.
 ///
-/// Written with plain stores rather than through a span: this is the one encoder whose nanoseconds
-/// are counted.
+/// Plain stores instead of a span, because this is the one encoder in which nanoseconds matter.
 @inline(__always)
 func encodeRights(
   _ numbers: UnsafeRawBufferPointer, into memory: UnsafeMutableRawBufferPointer
@@ -58,8 +58,8 @@ func encodeRights(
   guard let target = memory.baseAddress, space <= memory.count else {
     throw AncillaryError(.noCapacity, actual: space, limit: memory.count)
   }
-  // SAFETY: everything lies below `space`, which was compared with the memory; stores take any
-  // alignment. Zero comes first where padding will be.
+  // SAFETY: everything is below `space`, which was compared with the memory; stores take any
+  // alignment. The zero is stored first, where the padding will be.
   unsafe target.storeBytes(of: 0, toByteOffset: space - 8, as: UInt64.self)
   unsafe target.storeBytes(
     of: ControlMessageLayout.Length(length), as: ControlMessageLayout.Length.self)
@@ -95,7 +95,7 @@ extension ControlMessages {
   public static func encodeRights(
     _ descriptors: Span<OwnedFd>, into memory: UnsafeMutableRawBufferPointer
   ) throws(AncillaryError) -> Int {
-    // SAFETY: the caller lends memory that nobody else uses; OwnedFd is one Int32, and the
+    // SAFETY: the caller passes memory that nothing else uses; OwnedFd is one Int32, and the
     // descriptors are borrowed.
     try unsafe descriptors.withUnsafeBufferPointer { (buffer) throws(AncillaryError) in
       try unsafe Ancillary.encodeRights(UnsafeRawBufferPointer(buffer), into: memory)

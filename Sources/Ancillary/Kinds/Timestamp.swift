@@ -21,7 +21,7 @@ public struct Timestamp: Hashable, Sendable {
   /// The time since the beginning of 1970 (UTC).
   public var sinceEpoch: Duration { .seconds(seconds) + .nanoseconds(nanoseconds) }
 
-  /// Two integers as wide as this system's `long`, or 64 bits each.
+  /// Reads two integers, each as wide as this system's `long`, or 64 bits if `wide`.
   static func pair(in data: RawSpan, at offset: Int, wide: Bool) -> (Int64, Int64) {
     wide
       ? (data.load(at: offset), data.load(at: offset + 8))
@@ -70,7 +70,7 @@ extension Timestamp: DecodableControlMessage {
     try message.check(Self.self, byteCount: wide ? 16 : 2 * MemoryLayout<Int>.size)
     let (seconds, fraction) = Self.pair(in: message.data, at: 0, wide: wide)
     let isMicroseconds = message.kind == .timestamp || message.kind == .timestampWide
-    // Any bytes may stand there: wrap rather than trap.
+    // The bytes may hold any value, so wrap rather than trap.
     self.init(seconds: seconds, nanoseconds: isMicroseconds ? fraction &* 1000 : fraction)
   }
 }

@@ -45,7 +45,7 @@ extension ControlMessage {
     return try T(decoding: self)
   }
 
-  /// Throws unless this message is of a kind that `T` reads and its payload has exactly `byteCount`
+  /// Throws unless this message has a kind that `T` decodes and a payload of exactly `byteCount`
   /// bytes.
   func check<T: DecodableControlMessage & ~Copyable>(_ type: T.Type, byteCount: Int)
     throws(AncillaryError)

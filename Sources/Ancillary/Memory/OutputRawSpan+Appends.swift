@@ -23,8 +23,8 @@ extension OutputRawSpan {
   @_lifetime(self: copy self)
   public mutating func append(copying bytes: RawSpan) {
     precondition(freeCapacity >= bytes.byteCount, "no room for these bytes")
-    // SAFETY: the room was checked above; a span's initialised bytes never overlap another's free
-    // ones.
+    // SAFETY: the room was checked above; the initialized bytes of one span never overlap the
+    // unused bytes of another.
     unsafe withUnsafeMutableBytes { destination, count in
       unsafe bytes.withUnsafeBytes { source in
         guard let from = source.baseAddress, let to = destination.baseAddress else { return }
@@ -49,12 +49,13 @@ extension OutputRawSpan {
   }
 }
 
-/// Lets `body` fill `memory` from its start, and returns how many bytes it wrote.
+/// Lets `body` fill `memory` from its start. Returns how many bytes it wrote.
 @unsafe
 func fill<E: Error>(
   _ memory: UnsafeMutableRawBufferPointer, _ body: (inout OutputRawSpan) throws(E) -> Void
 ) throws(E) -> Int {
-  // SAFETY: the caller lends memory that nobody else uses; the output span ends with this function.
+  // SAFETY: the caller passes memory that nothing else uses; the output span ends with this
+  // function.
   var output = unsafe OutputRawSpan(buffer: memory, initializedCount: 0)
   try body(&output)
   return output.byteCount

@@ -9,7 +9,8 @@ extension RawSpan {
     precondition(
       offset >= 0 && byteCount >= MemoryLayout<T>.size && offset <= byteCount - MemoryLayout<T>.size
     )
-    // SAFETY: the range was checked above; every bit pattern is an integer; the load is unaligned.
+    // SAFETY: the range was checked above; every bit pattern is a valid integer; the load is
+    // unaligned.
     return unsafe unsafeLoadUnaligned(fromByteOffset: offset, as: T.self)
   }
 
@@ -22,10 +23,10 @@ extension RawSpan {
     T(bigEndian: load(T.self, at: offset))
   }
 
-  /// A copy of all bytes.
+  /// Copies all bytes to an array.
   func copyToArray() -> [UInt8] {
-    // SAFETY: the buffer has room for `byteCount` bytes, all of which are copied, and the two do
-    // not overlap.
+    // SAFETY: the buffer has room for `byteCount` bytes, all of which are copied; the two do not
+    // overlap.
     unsafe [UInt8](unsafeUninitializedCapacity: byteCount) { buffer, count in
       unsafe withUnsafeBytes { source in
         unsafe UnsafeMutableRawBufferPointer(buffer).copyMemory(from: source)

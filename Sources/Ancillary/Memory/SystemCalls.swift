@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Every system call of this module. No decisions here: numbers in, numbers or an Errno out.
+// All system calls of this module. Nothing here makes decisions: numbers in, numbers or an Errno
+// out.
 internal import SystemPackage
 
 #if canImport(Glibc)
@@ -13,13 +14,13 @@ internal import SystemPackage
 /// The calling thread's `errno`, as a typed error.
 func currentErrno() -> Errno { Errno(rawValue: errno) }
 
-/// close(2), once. On Linux the number is free again even when the call reports EINTR: a second
+/// Calls close(2) once. On Linux the descriptor is free even if the call reports EINTR: a second
 /// close could hit another thread's file.
 func closeNumber(_ number: Int32) -> Errno? {
   close(number) == 0 ? nil : currentErrno()
 }
 
-/// fcntl(2) with F_DUPFD_CLOEXEC: the lowest free number at or above 0, closed on exec from the
+/// fcntl(2) with F_DUPFD_CLOEXEC: the lowest free descriptor, with close-on-exec set from the
 /// start.
 func duplicateNumber(_ number: Int32) throws(Errno) -> Int32 {
   let copy = fcntl(number, F_DUPFD_CLOEXEC, 0)
@@ -27,16 +28,16 @@ func duplicateNumber(_ number: Int32) throws(Errno) -> Int32 {
   return copy
 }
 
-/// fcntl(2) with F_SETFD: closed on exec from now on.
+/// fcntl(2) with F_SETFD: sets close-on-exec.
 func setCloseOnExec(_ number: Int32) throws(Errno) {
   guard fcntl(number, F_SETFD, FD_CLOEXEC) == 0 else { throw currentErrno() }
 }
 
-/// Whether the socket has a stream's semantics (getsockopt(2), SO_TYPE).
+/// Whether the socket is a stream (getsockopt(2), SO_TYPE).
 func isStream(_ number: Int32) -> Bool {
   var type: Int32 = 0
   var length = socklen_t(MemoryLayout<Int32>.size)
-  // SAFETY: both outlive the call.
+  // SAFETY: both variables outlive the call.
   guard unsafe getsockopt(number, SOL_SOCKET, SO_TYPE, &type, &length) == 0 else { return false }
   #if canImport(Glibc)
     return type == Int32(bitPattern: SOCK_STREAM.rawValue)
@@ -45,13 +46,13 @@ func isStream(_ number: Int32) -> Bool {
   #endif
 }
 
-/// sendmsg(2), again after EINTR.
+/// sendmsg(2), retried after EINTR.
 func sendMessageCall(
   _ number: Int32, name: UnsafeRawBufferPointer, vector: UnsafeBufferPointer<iovec>,
   control: UnsafeRawBufferPointer,
   flags: Int32
 ) throws(Errno) -> Int {
-  // SAFETY: the caller lends all of the memory for the call; the kernel only reads it.
+  // SAFETY: the caller lends all memory for the duration of the call; the kernel only reads it.
   var header = unsafe msghdr()
   unsafe header.msg_name = UnsafeMutableRawPointer(mutating: name.baseAddress)
   unsafe header.msg_namelen = numericCast(name.count)
@@ -68,7 +69,7 @@ func sendMessageCall(
   }
 }
 
-/// What recvmsg(2) wrote back.
+/// The output of recvmsg(2).
 struct SystemReceiveResult {
   let byteCount: Int
   let nameLength: Int
@@ -76,13 +77,14 @@ struct SystemReceiveResult {
   let flags: Int32
 }
 
-/// recvmsg(2), again after EINTR.
+/// recvmsg(2), retried after EINTR.
 func receiveMessageCall(
   _ number: Int32, name: UnsafeMutableRawBufferPointer, vector: UnsafeBufferPointer<iovec>,
   control: UnsafeMutableRawBufferPointer, flags: Int32
 ) throws(Errno) -> SystemReceiveResult {
   while true {
-    // SAFETY: the caller lends all of the memory for the call; the vector itself is only read.
+    // SAFETY: the caller lends all memory for the duration of the call; the vector itself is only
+    // read.
     var header = unsafe msghdr()
     unsafe header.msg_name = name.baseAddress
     unsafe header.msg_namelen = numericCast(name.count)

@@ -9,21 +9,21 @@ internal import SystemPackage
   internal import Musl
 #endif
 
-/// A lock, among processes, for replacing the file at a path: a file beside it with our suffix,
-/// locked by flock(2) and removed at the end of this value. A lock file that a killed process left
-/// is reused. A file that does not look like a lock file is left alone.
+/// A lock between processes for replacing the file at a path: a file beside it with our suffix,
+/// locked with flock(2) and removed at the end of this value. A lock file left behind by a killed
+/// process is reused. A file that does not look like a lock file is left alone.
 struct SocketFileLock: ~Copyable {
-  /// The suffix `.lock` is taken: PostgreSQL and others keep such files beside their sockets.
+  /// The suffix of the lock file. PostgreSQL and others use `.lock` for files beside their sockets.
   static let suffix = ".message-sockets-lock"
 
   private let path: FilePath
   private let file: OwnedFd
   private let identity: FileIdentity
 
-  /// Does not wait.
+  /// Takes the lock without waiting.
   ///
-  /// - Throws: ``SocketError``: `addressInUse` if another process has the lock, or what stands at
-  ///   its path is no lock; `notPermitted`.
+  /// - Throws: ``SocketError``: `addressInUse` if another process holds the lock or the file at its
+  ///   path is not a lock file; `notPermitted`.
   init(_ address: UnixAddress) throws(SocketError) {
     // SAFETY: the array ends with a NUL.
     let path = unsafe FilePath(
@@ -63,15 +63,14 @@ struct SocketFileLock: ~Copyable {
 
   deinit {
     if FileIdentity(path: path) != identity { return }
-    // Removed while it is locked: a process that has opened it and locks it next finds that the
-    // file has no name, and gives up.
-    // SAFETY: the string ends with a NUL, and is not used after the call.
+    // The file is removed while it is locked: a process that has opened it and locks it next finds
+    // that the file has no name, and gives up.
     unsafe path.withPlatformString { path in _ = unsafe unlink(path) }
   }
 
   private static func status(of descriptor: FileDescriptor) -> stat? {
     var status = stat()
-    // SAFETY: `status` is a local.
+    // SAFETY: `status` is a local variable.
     return unsafe fstat(descriptor.rawValue, &status) == 0 ? status : nil
   }
 }

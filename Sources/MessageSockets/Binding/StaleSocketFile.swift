@@ -10,7 +10,7 @@ internal import SystemPackage
   internal import Musl
 #endif
 
-/// Replaces a file that prevents a socket from being bound, if a dead socket left it.
+/// Replaces a file that prevents a socket from being bound, if a dead socket left it behind.
 enum StaleSocketFile {
   /// Removes the file at `path` if it is a dead socket's, and binds there.
   ///
@@ -26,7 +26,7 @@ enum StaleSocketFile {
   }
 
   private static func remove(_ path: FilePath, _ address: UnixAddress) throws(SocketError) {
-    // Kept open, so that no other file can get its inode number during the checks.
+    // The file is kept open, so that its inode number cannot be reused during the checks.
     guard let file = open(path) else { return }
     let identity = file.withUnsafeFileDescriptor { FileIdentity($0) }
     guard let identity, identity.isSocket else {
@@ -45,9 +45,9 @@ enum StaleSocketFile {
     }
   }
 
-  /// Connects a datagram socket to the path, which the file's owner does not notice: the kernel
-  /// says `EPROTOTYPE` if a socket of another type is bound to it, even before that listens, and
-  /// `ECONNREFUSED` only if no socket is.
+  /// Connects a datagram socket to the path, which the file's owner does not notice. The kernel
+  /// answers `EPROTOTYPE` if a socket of another type is bound to the file, even if that does not
+  /// listen yet, and `ECONNREFUSED` only if no socket is bound to it.
   private static func checkIsDead(_ address: UnixAddress) throws(SocketError) {
     let probe = try SocketForm(families: [cms_family_unix], kind: .datagram).make()
     let number = probe.withUnsafeFileDescriptor { $0.rawValue }

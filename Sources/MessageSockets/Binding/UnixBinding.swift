@@ -54,7 +54,8 @@ public struct UnixBinding: Sendable, Hashable {
 }
 
 extension UnixBinding {
-  /// bind(2), with the file as wanted. Returns the file, if it is to be removed with the socket.
+  /// Calls bind(2) and sets up the file as configured. Returns the file if it must be removed with
+  /// the socket.
   ///
   /// - Throws: ``SocketError``, with the address: `addressInUse`, `notPermitted`, `notFound`.
   func bind(_ socket: borrowing OwnedFd, to address: UnixAddress) throws(SocketError) -> SocketFile?
@@ -84,8 +85,8 @@ extension UnixBinding {
     return nil
   }
 
-  /// Linux gives a new socket file the permissions of the socket itself, less the umask, so
-  /// limiting those first keeps the file from ever having more than wanted.
+  /// Limits the permissions of the socket before bind(2). Linux gives the socket file the socket's
+  /// permissions, less the umask, so the file never has more than configured.
   private func limitPermissions(of socket: borrowing OwnedFd, _ name: AnySocketAddress)
     throws(SocketError)
   {
@@ -93,8 +94,8 @@ extension UnixBinding {
     guard result == 0 else { throw SocketError(result: -errno, .bind, address: name) }
   }
 
-  /// Adds the permissions that the umask has removed. The umask belongs to the whole process and is
-  /// not changed.
+  /// Adds the permissions that the umask removed. The umask belongs to the whole process and is not
+  /// changed.
   private func setPermissions(of path: FilePath, _ name: AnySocketAddress) throws(SocketError) {
     // SAFETY: the string ends with a NUL, and is not used after the call.
     let result = unsafe path.withPlatformString { path in

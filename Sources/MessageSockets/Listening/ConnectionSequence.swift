@@ -61,12 +61,12 @@ public struct ConnectionSequence<Listener: SocketListener>: AsyncSequence, Senda
 }
 
 extension SocketError {
-  /// Whether accept(2) may be tried again: there is nothing left, which others may give back; or
-  /// what it says is an error of the connection, and not the listener's.
+  /// Whether accept(2) may be tried again: the error is a shortage that may pass, or an error of
+  /// the connection and not of the listener.
   fileprivate var passes: Bool {
     switch errno {
     case .tooManyOpenFiles, .tooManyOpenFilesInSystem, .noMemory, .noBufferSpace: true
-    // The last is ENONET.
+    // The last errno is ENONET.
     case .networkDown, .protocolError, .protocolNotAvailable, .hostIsDown, .noRouteToHost,
       .notSupportedOnSocket, .networkUnreachable,
       .notPermitted, Errno(rawValue: 64):

@@ -3,13 +3,8 @@ internal import SocketEngine
 
 /// One run of ``SocketListener/serve(_:onError:handler:)``.
 ///
-/// Two tasks: the caller's accepts, and ends immediately when it is cancelled; the handlers' own,
-/// which is no child of it, is cancelled when the grace period has passed.
-/// ```
-/// places ──▶ accept, authorize ──connections──▶ handlers ──▶ handle ▶ close
-///    ▲                                                                │
-///    └────────────────────────────────────────────────────────────────┘
-/// ```
+/// There are two tasks. The caller's task accepts, and ends immediately when it is cancelled. The
+/// handlers' task is not its child; it is cancelled after the grace period.
 struct Server<Listener: SocketListener>: Sendable {
   typealias Connection = Listener.Connection
 
@@ -18,7 +13,7 @@ struct Server<Listener: SocketListener>: Sendable {
   private let onError: @Sendable (any Error) -> Void
   private let handler: @Sendable (Connection) async throws -> Void
 
-  /// The connections that have a handler.
+  /// The connections that handlers are handling.
   private let handled = HandledConnections<Connection>()
   private let places: Places
   private let connections:
@@ -62,8 +57,8 @@ struct Server<Listener: SocketListener>: Sendable {
     try outcome.get()
   }
 
-  /// Accepts while there are places. Ends, without an error, when the task is cancelled or the
-  /// listener closed.
+  /// Accepts while there are places. Ends without an error when the task is cancelled or the
+  /// listener is closed.
   private func acceptAll() async -> Result<Void, any Error> {
     var arrivals = listener.connections.makeAsyncIterator()
     do {
@@ -86,7 +81,7 @@ struct Server<Listener: SocketListener>: Sendable {
     }
   }
 
-  /// Whatever happens in here, the connection is closed, and its place given back.
+  /// Handles a connection. Closes it and frees its place, however the handler ends.
   private func handle(_ connection: Connection) async {
     handled.add(connection)
     do {
@@ -101,15 +96,15 @@ struct Server<Listener: SocketListener>: Sendable {
   }
 }
 
-/// How many connections may still be accepted.
+/// The number of connections that may still be accepted.
 private final class Places: Sendable {
   private let free: TSanVisibleMutex<Int>
-  /// An element says that a place was given back, however many were.
+  /// Each element means that at least one place was freed.
   private let changes = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
 
   init(_ count: Int) { free = TSanVisibleMutex(count) }
 
-  /// Waits for a place; false if the task was cancelled. One task only.
+  /// Waits for a place; returns false if the task was cancelled. Only one task may wait.
   func take() async -> Bool {
     var given = changes.stream.makeAsyncIterator()
     while !Task.isCancelled {
@@ -130,7 +125,7 @@ private final class Places: Sendable {
   }
 }
 
-/// The connections that a server handles at the moment, which learn from it that it drains.
+/// The connections that a server is handling. It tells them when the server drains.
 private final class HandledConnections<Connection: MessageSocket>: Sendable {
   private struct State {
     var connections: [ObjectIdentifier: Connection] = [:]
@@ -139,7 +134,7 @@ private final class HandledConnections<Connection: MessageSocket>: Sendable {
 
   private let state = TSanVisibleMutex(State())
 
-  /// Also those that come when the server drains already: they were accepted before.
+  /// Adds a connection, even if the server already drains: it was accepted before.
   func add(_ connection: Connection) {
     let isDraining = state.withLock {
       $0.connections[ObjectIdentifier(connection)] = connection

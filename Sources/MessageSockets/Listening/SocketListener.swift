@@ -43,8 +43,8 @@ extension SocketListener {
   ///   closed: it was taken from the queue before it was admitted.
   public nonisolated func accept() async throws -> Connection {
     while true {
-      // Asked each time: a task that came to the loop's thread without preferring it goes on
-      // elsewhere after a wait.
+      // Checked each time, because a task that reached the loop's thread without preferring the
+      // loop continues elsewhere after a wait.
       if let connection = try await channel.isOnLoop ? acceptHere() : acceptOnLoop() {
         return connection
       }
@@ -64,9 +64,10 @@ extension SocketListener {
 
   private func acceptOnLoop() async throws -> Connection? { try await acceptHere() }
 
-  /// Nil if the peer was refused, or none was accepted because too many were.
+  /// Accepts on the loop's thread. Nil if the peer was refused, or if nothing was accepted because
+  /// too many connections wait to be closed.
   private nonisolated func acceptHere() async throws -> Connection? {
-    // Peers decide how long it takes to close their connections. What they hold open stays bounded.
+    // Peers decide how long it takes to close their connections, so their number must stay bounded.
     if channel.hasTooManyUnclosed {
       _ = try channel.number(for: .accept)
       try await loop.sleep(for: .milliseconds(10))
@@ -81,7 +82,7 @@ extension SocketListener {
       throw error
     }
     guard isAdmitted else {
-      // What has been sent to it closes with it, and may be hostile.
+      // Messages queued on the connection close with it, and may be hostile.
       channel.refuse(descriptor)
       return nil
     }
@@ -94,15 +95,13 @@ extension SocketListener {
 }
 
 extension SocketForm {
-  /// A socket that listens, on its loop.
-  ///
-  /// - Throws: ``SocketError``: `addressInUse`, `notSupported`.
+  /// Makes the socket listen, and puts it on its loop.
   func listen(
     _ descriptor: consuming OwnedFd, boundTo file: consuming SocketFile? = nil,
     at address: AnySocketAddress, backlog: Int, on loop: IOLoop
   ) throws(SocketError) -> SocketChannel {
     let number = descriptor.withUnsafeFileDescriptor { $0.rawValue }
-    // The socket is new and ours alone: no other process has the open file whose flag this is.
+    // The socket is new, so no other process shares the open file to which this flag belongs.
     if loop.wantsNonblockingListeners {
       let changed = cms_set_nonblocking(number, true)
       guard changed == 0 else { throw SocketError(result: changed, .configure, address: address) }

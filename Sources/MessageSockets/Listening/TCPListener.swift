@@ -40,7 +40,7 @@ public actor TCPListener: SocketListener {
   ) throws(SocketError) {
     let group = try IOLoopGroup.resolve(group, on: loop)
     let (channel, name) = try TCPStream.form.adoptListener(descriptor, on: loop)
-    // The family was checked: the kernel names an Internet address.
+    // The family was checked, so the kernel returns an Internet address.
     self.init(
       channel: channel, address: name?.internet ?? InternetAddress(.any as IPv4Address, port: 0),
       group: group)

@@ -67,7 +67,7 @@ public actor UnixListener<Connection: UnixConnection>: SocketListener {
     connectionsOn group: IOLoopGroup? = nil
   ) throws(SocketError) {
     let group = try IOLoopGroup.resolve(group, on: loop)
-    // A Unix socket listens only where it is bound.
+    // A Unix socket can only listen if it is bound.
     let (channel, name) = try Connection.form.adoptListener(descriptor, on: loop)
     self.init(
       channel: channel, address: name?.unix ?? .unnamed, group: group, authorization: authorization,
@@ -76,7 +76,7 @@ public actor UnixListener<Connection: UnixConnection>: SocketListener {
 
   /// Takes over a listening socket from another process, with the file that it is bound to.
   ///
-  /// - Throws: ``SocketError``: `wrongSocketKind`; then it is closed, and the file stays.
+  /// - Throws: ``SocketError``: `wrongSocketKind`; the socket is then closed, and the file stays.
   package init(
     adopting descriptor: consuming OwnedFd, boundTo file: consuming SocketFile?,
     authorization: Authorization, policy: ReceivePolicy,
@@ -122,7 +122,7 @@ public actor UnixListener<Connection: UnixConnection>: SocketListener {
     let loop = try IOLoop.resolve(loop)
     let descriptor = try Connection.form.make(settings: settings)
     let file = try binding.bind(descriptor, to: address)
-    // Connections inherit it: nothing can be sent to one that has not been accepted yet.
+    // Connections inherit this option, which does not affect a connection before it is accepted.
     if policy.maximumDescriptorsPerMessage == 0 { try descriptor.refuseDescriptors() }
     let channel = try Connection.form.listen(
       descriptor, boundTo: file, at: AnySocketAddress(address), backlog: backlog, on: loop)
@@ -133,7 +133,8 @@ public actor UnixListener<Connection: UnixConnection>: SocketListener {
 }
 
 extension OwnedFd {
-  /// `SO_PASSRIGHTS`; where the kernel does not have it the policy closes what arrives.
+  /// Sets `SO_PASSRIGHTS` to false. If the kernel does not support it, the policy closes
+  /// descriptors that arrive.
   fileprivate func refuseDescriptors() throws(SocketError) {
     let number = withUnsafeFileDescriptor { $0.rawValue }
     do throws(SocketError) {

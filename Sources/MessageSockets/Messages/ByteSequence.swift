@@ -47,18 +47,19 @@ public struct ByteSequence<Socket: StreamSocket>: AsyncSequence, Sendable {
   }
 }
 
-/// What an iteration over bytes has received and not returned. At its end the socket gets the rest
-/// back.
+/// The bytes that an iteration has received but not returned. At its end they go back to the
+/// socket.
 @usableFromInline
 final class UnreadBytes<Socket: StreamSocket> {
   private let socket: Socket
   private let window: ReceiveWindow?
-  /// To be set before the first step.
+  /// The policy to set before the first step.
   private var policy: ReceivePolicy?
   @usableFromInline var bytes: [UInt8] = []
   @usableFromInline var position = 0
   private let endsWithDraining: Bool
-  /// What came with these bytes: goes with those that go back, and ends when they are used up.
+  /// The other data that came with these bytes. It goes back with them, or ends when they are used
+  /// up.
   private var company: OperationOutcome?
   private var isFinished = false
 
@@ -83,7 +84,7 @@ final class UnreadBytes<Socket: StreamSocket> {
     return bytes[position]
   }
 
-  /// Receives the next bytes; false at the end.
+  /// Receives the next bytes; returns false at the end.
   @usableFromInline
   nonisolated(nonsending) func receive() async throws -> Bool {
     if isFinished { return false }
@@ -111,8 +112,8 @@ final class UnreadBytes<Socket: StreamSocket> {
 // MARK: Steps of an iteration
 
 extension StreamSocket {
-  /// One step of an iteration over bytes, of which a part may be given back. Without a window the
-  /// socket's stays as it is.
+  /// One step of an iteration over bytes, part of which may be put back later. If `window` is nil,
+  /// the socket keeps its window.
   nonisolated func nextPiece(window: ReceiveWindow?) async throws -> OperationOutcome {
     let channel = channel
     guard channel.isOnLoop else { return try await nextPieceOnLoop(window: window) }
@@ -123,7 +124,7 @@ extension StreamSocket {
     try await channel.receiveAhead(window: window).takeOutcome()
   }
 
-  /// One step of an iteration over bytes that ends with draining.
+  /// One step of an iteration over bytes that ends when the socket drains.
   nonisolated func nextPieceUntilDraining(window: ReceiveWindow?) async throws -> OperationOutcome?
   {
     let channel = channel

@@ -44,7 +44,7 @@ public struct MessageSequence<Socket: MessageSocket>: AsyncSequence, Sendable {
   public struct AsyncIterator: AsyncIteratorProtocol {
     private let socket: Socket
     private let window: ReceiveWindow
-    /// To be set before the first step.
+    /// The policy to set before the first step.
     private var policy: ReceivePolicy?
     private let endsWithDraining: Bool
     private var isFinished = false
@@ -77,7 +77,7 @@ public struct MessageSequence<Socket: MessageSocket>: AsyncSequence, Sendable {
 // MARK: Steps of an iteration
 
 extension MessageSocket {
-  /// One step of an iteration. Without a window the socket's stays as it is.
+  /// One step of an iteration. If `window` is nil, the socket keeps its window.
   @inline(__always)
   nonisolated func nextMessage(window: ReceiveWindow?) async throws -> ReceivedMessage? {
     let channel = channel
@@ -89,8 +89,8 @@ extension MessageSocket {
     try ReceivedMessage.received(try await channel.receiveAhead(window: window), channel)
   }
 
-  /// One step of an iteration that ends with draining. Without a window the socket's stays as it
-  /// is.
+  /// One step of an iteration that ends when the socket drains. If `window` is nil, the socket
+  /// keeps its window.
   nonisolated func nextMessageUntilDraining(
     window: ReceiveWindow?
   ) async throws -> ReceivedMessage? {

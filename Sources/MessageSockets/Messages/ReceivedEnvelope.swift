@@ -21,10 +21,10 @@ public struct ReceivedEnvelope: ~Copyable, Sendable, ControlMessageContainer {
   private let messageFlags: Int32
   private let metadata: MessageMetadata?
 
-  /// Nil for the end of the stream.
+  /// Creates an envelope; nil for the end of the stream.
   ///
-  /// - Parameter memory: Where the bytes are.
-  /// - Throws: As ``ReceivedMessage/received(_:_:_:)``.
+  /// - Parameter memory: The memory that holds the bytes.
+  /// - Throws: The errors of ``ReceivedMessage/received(_:_:_:)``.
   @unsafe
   @inline(never)
   init?(
@@ -35,9 +35,9 @@ public struct ReceivedEnvelope: ~Copyable, Sendable, ControlMessageContainer {
     if received.isEnd { return nil }
     let tellsLength = options.contains(.fullLength)
     if received.throwsLoss(tellsLength: tellsLength) {
-      // The bytes go with the error. A message received ahead has brought its own.
+      // The error needs its own copy of the bytes. A prefetched message already has one.
       if received.payload.isEmpty {
-        // SAFETY: the caller's memory, of which so many bytes were filled.
+        // SAFETY: the caller's memory, of which this many bytes were filled.
         received.payload = unsafe [UInt8](memory.prefix(received.byteCount))
       }
       throw ReceivedMessage(received, channel).incompleteness(channel)

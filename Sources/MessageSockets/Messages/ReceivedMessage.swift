@@ -25,13 +25,13 @@ public final class ReceivedMessage: Sendable, ControlMessageContainer {
   private let messageFlags: Int32
   private let metadata: MessageMetadata?
   private let descriptors: Mutex<OwnedFds>
-  /// Nil if the message brought no descriptor.
+  /// The counter of taken descriptors; nil if the message came without descriptors.
   private let takenDescriptors: TakenDescriptorCounter?
 
-  /// What a receive has brought; nil for the end of the stream.
+  /// Creates the message that a receive has returned; nil for the end of the stream.
   ///
-  /// - Throws: ``SocketError``: `messageIncomplete`, if something is missing and the socket's
-  ///   policy does not say that it is to be returned.
+  /// - Throws: ``SocketError``: `messageIncomplete` if part of the message is missing, unless the
+  ///   socket's policy says to return it.
   @inline(never)
   static func received(
     _ ended: consuming CompletedOperation, _ channel: SocketChannel, _ options: ReceiveOptions = []
@@ -45,12 +45,12 @@ public final class ReceivedMessage: Sendable, ControlMessageContainer {
     return message
   }
 
-  /// The error for a message of which something is missing. It keeps the message.
+  /// The error for this incomplete message. The error keeps the message.
   func incompleteness(_ channel: SocketChannel) -> any Error {
     channel.naming(SocketError.messageIncomplete(outcome, keeping: self))
   }
 
-  /// - Parameter channel: The socket's; nil for a message that a test has made.
+  /// - Parameter channel: The socket's channel; nil for a message that a test has made.
   package init(
     _ received: consuming OperationOutcome, _ channel: SocketChannel?, tellsLength: Bool = false
   ) {
@@ -110,8 +110,7 @@ public final class ReceivedMessage: Sendable, ControlMessageContainer {
     }
   }
 
-  /// Gives away the descriptor at `index`, counted among those that are left; nil if they are
-  /// fewer.
+  /// Takes the descriptor at `index`, counted among those that are left; nil if there are fewer.
   package func takeDescriptor(at index: Int) -> OwnedFd? {
     descriptors.withLock { owned in
       guard index >= 0, index < owned.count else { return nil }

@@ -19,7 +19,7 @@ public struct MulticastMembership: Hashable, Sendable, SocketOptionValue {
   }
 
   public var optionBytes: [UInt8] {
-    // The address is a struct sockaddr_storage (128 bytes), aligned to 8.
+    // The address is a struct sockaddr_storage (128 bytes), aligned to 8 bytes.
     let address =
       switch group {
       case .v4(let group): InternetAddress(group, port: 0)

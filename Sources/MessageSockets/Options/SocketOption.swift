@@ -37,7 +37,7 @@ extension SocketOptionValue where Self: FixedWidthInteger {
 
   public init?(optionBytes bytes: [UInt8]) {
     guard bytes.count == MemoryLayout<Self>.size else { return nil }
-    // SAFETY: the length was checked above, and each pattern of bits is an integer.
+    // SAFETY: the length was checked above, and every bit pattern is a valid integer.
     self = unsafe bytes.withUnsafeBytes { unsafe $0.loadUnaligned(as: Self.self) }
   }
 }
@@ -91,7 +91,7 @@ extension SocketOption {
   }
 
   func set(_ number: Int32, to value: Value) throws(SocketError) {
-    // SAFETY: the kernel reads the bytes during the call only.
+    // SAFETY: the kernel reads the bytes only during the call.
     let result = unsafe value.optionBytes.withUnsafeBytes {
       unsafe cms_set_option(number, level, name, $0.baseAddress, UInt32($0.count))
     }
@@ -135,7 +135,7 @@ public struct SocketSetting: Sendable {
     apply = { number throws(SocketError) in try option.set(number, to: value) }
   }
 
-  /// setsockopt(2).
+  /// Sets the option with setsockopt(2).
   func apply(to socket: borrowing OwnedFd) throws(SocketError) {
     try apply(socket.withUnsafeFileDescriptor { $0.rawValue })
   }

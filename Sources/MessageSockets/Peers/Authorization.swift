@@ -52,9 +52,9 @@ public struct Authorization: Sendable {
     return copy
   }
 
-  /// Asks about the peer of a socket.
+  /// Decides about the peer of a socket.
   ///
-  /// - Throws: `CancellationError` when the task was cancelled meanwhile.
+  /// - Throws: `CancellationError` if the task was cancelled in the meantime.
   nonisolated(nonsending) func admits(_ descriptor: borrowing OwnedFd) async throws -> Bool {
     if case .anyone = rule { return true }
     let peer = PeerIdentity(ofPeerOf: descriptor.withUnsafeFileDescriptor { $0.rawValue })

@@ -43,25 +43,25 @@ public struct PeerIdentity: Sendable, Hashable {
     groupID == group || supplementaryGroups?.contains(group) ?? false
   }
 
-  /// Asks about a socket, by system calls none of which waits.
+  /// Asks the kernel about a socket's peer, with system calls that never wait.
   init(ofPeerOf number: Int32) {
-    // SAFETY: the bytes are the kernel's, and the array outlives the span.
+    // SAFETY: the kernel has written the bytes, and the array outlives the span.
     let credentials = PeerOption.credentials.bytes(number).flatMap { bytes in
       unsafe try? Credentials(decoding: bytes.span.bytes)
     }
     processID = credentials?.processID
-    // A socket without a peer has the user -1.
+    // A socket without a peer reports the user -1.
     let isKnown = credentials.map { $0.userID != .max } ?? false
     userID = isKnown ? credentials?.userID : nil
     groupID = isKnown ? credentials?.groupID : nil
     supplementaryGroups = PeerOption.groups.bytes(number).map { bytes in
-      // SAFETY: only whole numbers inside the array are read.
+      // SAFETY: reads only whole numbers inside the array.
       let groups = unsafe bytes.withUnsafeBytes { raw in
         (0..<raw.count / 4).map {
           unsafe raw.loadUnaligned(fromByteOffset: $0 * 4, as: UInt32.self)
         }
       }
-      // There may be tens of thousands, and all of them are of one moment.
+      // Read only once: there may be tens of thousands of groups, and all are from one moment.
       let overflow = cms_overflow_group()
       return groups.filter { $0 != overflow }
     }
@@ -84,7 +84,7 @@ extension PeerIdentity: CustomStringConvertible {
   }
 }
 
-/// The options of socket level that tell about the peer. Whatever one of them does not tell is nil.
+/// The socket-level options that describe the peer. An option that is not supported reads as nil.
 enum PeerOption: Int32 {
   case credentials = 17  // SO_PEERCRED
   case label = 31  // SO_PEERSEC
@@ -100,7 +100,7 @@ enum PeerOption: Int32 {
         unsafe cms_get_option(number, cms_sol_socket, rawValue, $0.baseAddress, &length)
       }
       if result == 0 { return Array(bytes.prefix(Int(length))) }
-      // ERANGE brings the length that is needed: 65,536 groups at most.
+      // ERANGE comes with the length that is needed: 65,536 groups at most.
       guard result == -34, length > bytes.count, length <= 1 << 20 else { return nil }
     }
   }

@@ -60,8 +60,8 @@ extension MessageSocket {
   ///   something is missing.
   public nonisolated func receiveMessages(upTo maximum: Int) async throws -> [ReceivedMessage] {
     precondition(maximum > 0, "A batch has room for at least one message")
-    // Each step looks anew where it is: a task that is on the loop's thread without preferring it
-    // (`Task.immediate`) goes on elsewhere after a wait.
+    // Each step checks where it runs: a task that is on the loop's thread without preferring the
+    // loop (`Task.immediate`) continues elsewhere after a wait.
     guard let first = try await nextMessage(window: ReceiveWindow(messages: maximum)) else {
       return []
     }
@@ -127,17 +127,18 @@ extension MessageSocket {
       unsafe try ReceivedEnvelope(received, channel, in: memory, options), to: &payload)
   }
 
-  // Never inlined, these two: what they need would stay with the task as long as that waits.
+  // These two functions are never inlined: otherwise the task would keep their variables while it
+  // waits.
 
   @unsafe
   @inline(never)
   private static func freePart(of payload: inout OutputRawSpan) throws(SocketError)
     -> UnsafeMutableRawBufferPointer
   {
-    // A stream would report its end.
+    // Without room, a stream would report its end.
     guard payload.freeCapacity > 0 else { throw SocketError(.noRoom, .receive) }
-    // SAFETY: the free part of the span stays where it is, and is touched by nobody else, while
-    // `payload` is borrowed by the call that receives.
+    // SAFETY: the unused part of the span does not move, and nothing else touches it while the
+    // receiving call borrows `payload`.
     return unsafe payload.withUnsafeMutableBytes { bytes, used in
       unsafe UnsafeMutableRawBufferPointer(rebasing: bytes[used...])
     }
@@ -149,7 +150,7 @@ extension MessageSocket {
   {
     guard let parts else { return nil }
     let count = parts.writtenCount
-    // SAFETY: the kernel, or the engine, has written so many bytes behind those in use.
+    // SAFETY: the kernel or the engine has written this many bytes after the initialized ones.
     unsafe payload.withUnsafeMutableBytes { bytes, used in
       precondition(count <= bytes.count - used, "More was received than there was room for")
       used += count
@@ -225,7 +226,7 @@ extension MessageSocket {
 }
 
 /// The caller's memory, on its way to the loop's thread. `@unchecked Sendable`: the caller awaits,
-/// and does not touch it meanwhile.
+/// and does not touch the memory in the meantime.
 @unsafe
 private struct SendableMemory: @unchecked Sendable {
   let bytes: UnsafeMutableRawBufferPointer

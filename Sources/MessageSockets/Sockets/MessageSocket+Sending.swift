@@ -3,11 +3,11 @@ public import Ancillary
 public import SocketEngine
 public import SystemPackage
 
-// Each form has one payload, of any kind, and what else the kind of socket can send: an address,
+// Each form takes one payload of any kind, and what else the kind of socket can send: an address,
 // descriptors.
 //
-// Forms that are generic in the payload are inlined where they are called, and ask it there where
-// its bytes are: a call costs what one of an array would.
+// Forms that are generic in the payload are inlined into their callers and ask the payload there
+// for the location of its bytes, so that a call costs no more than one with an array.
 
 extension MessageSocket {
   /// Sends one message: its payload, and with its first byte the control messages. The C name is
@@ -60,7 +60,7 @@ extension MessageSocket {
       payload, numbers: Span(), control: control, to: RawSpan(), options, deadline)
   }
 
-  /// All forms of sending come here. The caller keeps payload, numbers and name as they are until
+  /// All forms of sending end here. The caller keeps payload, descriptors and name unchanged until
   /// this returns.
   @inline(__always)
   fileprivate nonisolated func send(
@@ -111,7 +111,7 @@ extension DatagramSocket {
     _ options: SendOptions, _ deadline: ContinuousClock.Instant?
   ) async throws {
     let name = AnySocketAddress(address).bytes
-    // SAFETY: an array of bytes has no padding.
+    // SAFETY: a byte array has no padding.
     try await send(
       payload, numbers: Span(), control: control, to: unsafe name.span.bytes, options,
       deadline)
@@ -152,7 +152,7 @@ extension UnixSocket {
     _ payload: PayloadBytes, descriptors: Span<OwnedFd>, _ control: ControlMessageBuffer,
     _ options: SendOptions, _ deadline: ContinuousClock.Instant?
   ) async throws {
-    // SAFETY: the descriptors are borrowed, and so open, until this call returns.
+    // SAFETY: the descriptors are borrowed until this call returns, so they stay open.
     try await send(
       payload, numbers: unsafe descriptors.fileDescriptors, control: control,
       to: RawSpan(), options, deadline)
@@ -175,7 +175,7 @@ extension UnixSocket {
     _ payload: PayloadBytes, descriptor: borrowing OwnedFd, _ control: ControlMessageBuffer,
     _ options: SendOptions, _ deadline: ContinuousClock.Instant?
   ) async throws {
-    // SAFETY: `descriptor` is borrowed, and so open, until this call returns.
+    // SAFETY: `descriptor` is borrowed until this call returns, so it stays open.
     let numbers = InlineArray<1, FileDescriptor>(
       repeating: descriptor.withUnsafeFileDescriptor { $0 })
     try await send(
@@ -206,7 +206,7 @@ extension UnixDatagram {
     _ control: ControlMessageBuffer, _ options: SendOptions, _ deadline: ContinuousClock.Instant?
   ) async throws {
     let name = AnySocketAddress(address).bytes
-    // SAFETY: the descriptors are borrowed, and so open, until this call returns; an array of bytes
+    // SAFETY: the descriptors are borrowed until this call returns, so they stay open; a byte array
     // has no padding.
     try await send(
       payload, numbers: unsafe descriptors.fileDescriptors, control: control,

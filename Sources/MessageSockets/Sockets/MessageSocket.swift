@@ -55,7 +55,7 @@ public enum ShutdownDirection: Sendable {
 }
 
 extension Duration {
-  /// The time that is left until `deadline`; nil without one.
+  /// The time left until `deadline`; nil without a deadline.
   @inline(__always)
   init?(until deadline: ContinuousClock.Instant?) {
     guard let deadline else { return nil }
@@ -63,7 +63,8 @@ extension Duration {
   }
 }
 
-// A server that stops lets its connections drain: what has arrived is handled, and then they end.
+// When a server stops, its connections drain: messages that have arrived are handled, and then the
+// connections end.
 
 extension MessageSocket {
   /// Whether the connection's server accepts no more connections and waits for its handlers to

@@ -4,20 +4,20 @@ internal import CMessageSockets
 internal import SocketEngine
 internal import SystemPackage
 
-/// What a socket type expects of a descriptor, and makes new ones by.
+/// The form of a socket type: what it requires of a descriptor, and how it makes a new one.
 struct SocketForm {
   /// `AF_UNIX`, or `AF_INET` and `AF_INET6`.
   var families: [Int32]
   var kind: SocketKind
-  /// `IPPROTO_TCP` …; any if empty.
+  /// Protocols such as `IPPROTO_TCP`; empty for any.
   var protocols: [Int32] = []
   /// Whether it is a listener.
   var isListening = false
 
-  /// A new socket of this form, with these options set.
+  /// Makes a socket of this form, and applies `settings`.
   ///
-  /// - Throws: ``SocketError``: `outOfDescriptors`, `outOfMemory`, `notSupported`; and what setting
-  ///   the options throws.
+  /// - Throws: ``SocketError``: `outOfDescriptors`, `outOfMemory`, `notSupported`; and the errors
+  ///   of setting the options.
   func make(family: Int32? = nil, settings: [SocketSetting] = []) throws(SocketError) -> OwnedFd {
     let descriptor = try OwnedFd(
       adoptingResult: cms_socket(family ?? families[0], kind.type), operation: .createSocket)
@@ -25,8 +25,8 @@ struct SocketForm {
     return descriptor
   }
 
-  /// Checks that a descriptor from elsewhere is such a socket, and sets it close-on-exec. Its
-  /// status flags stay as they are.
+  /// Checks that a descriptor from elsewhere is such a socket, and sets close-on-exec. Its status
+  /// flags do not change.
   ///
   /// - Throws: ``SocketError``: `wrongSocketKind`, with what it is; `badDescriptor`.
   func check(_ descriptor: borrowing OwnedFd) throws(SocketError) {
@@ -51,10 +51,10 @@ struct SocketForm {
     guard result == 0 else { throw SocketError(result: result, .adopt) }
   }
 
-  /// Takes over a socket from elsewhere that listens for sockets of this form, with the address
-  /// that it is bound to.
+  /// Takes over a listening socket of this form from elsewhere, with the address that it is bound
+  /// to.
   ///
-  /// - Throws: As ``check(_:)``; then it is closed.
+  /// - Throws: The errors of ``check(_:)``; the socket is then closed.
   func adoptListener(
     _ descriptor: consuming OwnedFd, boundTo file: consuming SocketFile? = nil, on loop: IOLoop?
   ) throws(SocketError) -> (SocketChannel, AnySocketAddress?) {
@@ -84,10 +84,10 @@ struct SocketForm {
 }
 
 extension OwnedFd {
-  /// bind(2).
+  /// Binds the socket with bind(2).
   func bind(to address: AnySocketAddress) throws(SocketError) {
     let number = withUnsafeFileDescriptor { $0.rawValue }
-    // SAFETY: the kernel reads the bytes during the call only.
+    // SAFETY: the kernel reads the bytes only during the call.
     let result = unsafe address.bytes.withUnsafeBytes {
       unsafe cms_bind(number, $0.baseAddress, UInt32($0.count))
     }
@@ -101,14 +101,14 @@ extension OwnedFd {
 }
 
 extension SocketChannel {
-  /// Two Unix sockets that are connected to each other. The C name is socketpair(2).
+  /// Makes two Unix sockets that are connected to each other. The C name is socketpair(2).
   static func makePair(_ kind: SocketKind, on loop: IOLoop?) throws(SocketError) -> (
     SocketChannel, SocketChannel
   ) {
     let loop = try IOLoop.resolve(loop)
     var first: Int32 = -1
     var second: Int32 = -1
-    // SAFETY: the call writes two numbers, into locals.
+    // SAFETY: the call writes two numbers, to local variables.
     let result = unsafe cms_unix_socketpair(kind.type, &first, &second)
     guard result == 0 else { throw SocketError(result: result, .createSocket) }
     return (

@@ -82,7 +82,7 @@ extension UnixConnection {
   public func peerProcess() throws -> ProcessFd? {
     var descriptor: Int32 = -1
     var length: UInt32 = 4
-    // SAFETY: the kernel writes four bytes, into a local.
+    // SAFETY: the kernel writes four bytes, to a local variable.
     let result = unsafe cms_get_option(
       try channel.number(for: .query), cms_sol_socket, PeerOption.process.rawValue, &descriptor,
       &length)
@@ -92,8 +92,8 @@ extension UnixConnection {
     let errno = Errno(rawValue: -result)
     switch errno {
     case .protocolNotAvailable, .notSupported: return nil
-    // What older kernels say of a process that was waited for, and of a pair's end that has no
-    // peer.
+    // Older kernels report these for a process that was waited for, and for an end of a pair that
+    // has no peer.
     case .invalidArgument, .noData: throw SocketError(result: -Errno.noSuchProcess.rawValue, .query)
     default: throw SocketError(result: result, .query)
     }

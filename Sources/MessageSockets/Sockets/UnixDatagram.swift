@@ -68,7 +68,7 @@ public actor UnixDatagram: UnixSocket, DatagramSocket {
 
   /// Takes over a socket from another process, with the file that it is bound to.
   ///
-  /// - Throws: ``SocketError``: `wrongSocketKind`; then it is closed, and the file stays.
+  /// - Throws: ``SocketError``: `wrongSocketKind`; the socket is then closed, and the file stays.
   package init(
     adopting descriptor: consuming OwnedFd, boundTo file: consuming SocketFile?, on loop: IOLoop?
   ) throws(SocketError) {
