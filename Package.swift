@@ -3,7 +3,7 @@
 import PackageDescription
 
 /// Every Swift target is built with the upcoming features that change how code is read, and with
-/// `Lifetimes` for types that borrow a caller's memory; the library also with strict memory safety
+/// `Lifetimes` for types that borrow a caller's memory. The library also has strict memory safety
 /// as an error: each unsafe use is spelled `unsafe`.
 let swiftSettings: [SwiftSetting] = [
   .enableUpcomingFeature("ExistentialAny"),
@@ -40,9 +40,9 @@ let package = Package(
   targets: [
     // liburing, as the system's package manager installs it (Debian: liburing-dev).
     .systemLibrary(name: "CLiburing", pkgConfig: "liburing", providers: [.apt(["liburing-dev"])]),
-    // Struct layouts, hidden constants, and the calls that Swift cannot express. No decisions.
+    // Struct layouts, hidden constants, and calls that Swift cannot express. Makes no decisions.
     .target(name: "CMessageSockets"),
-    // The same for io_uring: the only target that needs liburing.
+    // The C target for io_uring: the only target that needs liburing.
     .target(name: "CRing", dependencies: ["CLiburing", "CMessageSockets"]),
     // Descriptors, control messages, codecs, addresses, options. Bytes in, values out: no loop, no
     // actors.
@@ -85,7 +85,7 @@ let package = Package(
       ],
       swiftSettings: librarySettings
     ),
-    // What users import: socket actors, listeners, sequences, policies.
+    // The module that users import: socket actors, listeners, sequences, policies.
     .target(
       name: "MessageSockets",
       dependencies: [
@@ -96,7 +96,8 @@ let package = Package(
       ],
       swiftSettings: librarySettings
     ),
-    // Memory files that no process can change any more: made, sealed, received, mapped.
+    // Memory files that no process can change after they are sealed: made, sealed, received,
+    // mapped.
     .target(
       name: "SharedMemory",
       dependencies: [
@@ -105,7 +106,7 @@ let package = Package(
       swiftSettings: librarySettings
     ),
     // Socket activation, notifications, the descriptor store, starting services, hand-over; and
-    // its tests, with a service to start.
+    // tests with a service to start.
     .target(
       name: "ServiceManagement",
       dependencies: [
@@ -134,7 +135,7 @@ let package = Package(
       path: "Tests/ServiceTool",
       swiftSettings: swiftSettings
     ),
-    // For the tests of programs: made messages, open descriptors before and after, bad peers.
+    // For tests of programs: made messages, open descriptors before and after, bad peers.
     .target(
       name: "MessageSocketsTesting",
       dependencies: [
@@ -143,8 +144,8 @@ let package = Package(
       ],
       swiftSettings: librarySettings
     ),
-    // Experimental: makes loops the process's default executor, by what the concurrency runtime has
-    // for that.
+    // Experimental: makes loops the process's default executor, by an unofficial interface of the
+    // concurrency runtime.
     .target(
       name: "MessageSocketsExecutor", dependencies: ["SocketEngine"], swiftSettings: librarySettings
     ),
@@ -178,7 +179,8 @@ let package = Package(
       ],
       swiftSettings: swiftSettings
     ),
-    // A user of the package: public declarations only, and what the documentation shows.
+    // Tests from a user's point of view: public declarations only, and the examples of the
+    // documentation.
     .testTarget(
       name: "ConsumerTests",
       dependencies: [
@@ -188,8 +190,8 @@ let package = Package(
       ],
       swiftSettings: swiftSettings
     ),
-    // For tests: a process that restricts itself as a container would, and tells which driver its
-    // loop has.
+    // For tests: a process that restricts itself as a container would, and reports its loop's
+    // driver.
     .executableTarget(
       name: "DriverProbeTool",
       dependencies: [

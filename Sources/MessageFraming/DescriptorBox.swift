@@ -2,8 +2,8 @@
 package import Ancillary
 internal import SocketEngine
 
-/// Descriptors on their way through a closure, where a `~Copyable` value cannot go. They close when
-/// the box is dropped, unless they were taken.
+/// Carries descriptors through a closure, where a `~Copyable` value cannot go. They close when the
+/// box is dropped, unless they were taken.
 package final class DescriptorBox: Sendable {
   private let descriptors: TSanVisibleMutex<OwnedFds>
 
@@ -11,7 +11,7 @@ package final class DescriptorBox: Sendable {
     self.descriptors = TSanVisibleMutex(descriptors)
   }
 
-  /// Gives them away, once.
+  /// Takes the descriptors, once.
   package func take() -> OwnedFds {
     descriptors.withLock { descriptors in
       var taken = OwnedFds()

@@ -17,7 +17,7 @@ public final class Frame: Sendable {
   public let descriptorCount: Int
 
   package let kind: FrameKind
-  /// Zero for a message.
+  /// The frame's number; zero for a message.
   package let number: UInt64
 
   /// The receive that brought the descriptors.
@@ -68,13 +68,14 @@ public final class Frame: Sendable {
   }
 }
 
-/// Which of up to 256 descriptors have been taken.
+/// Which of at most 256 descriptors have been taken.
 private struct TakenIndices {
   private var words = InlineArray<4, UInt64>(repeating: 0)
 
   func contains(_ index: Int) -> Bool { words[index / 64] & 1 << UInt64(index % 64) != 0 }
 
-  /// Where the descriptor stands among those that are left; nil if it has been taken before.
+  /// Marks a descriptor as taken. Returns its index among the remaining descriptors, or nil if it
+  /// was taken before.
   mutating func insert(_ index: Int) -> Int? {
     if contains(index) { return nil }
     defer { words[index / 64] |= 1 << UInt64(index % 64) }

@@ -5,26 +5,26 @@
   internal import Musl
 #endif
 
-/// Cuts what a socket receives into frames: bytes in, frames out, no socket.
+/// Splits received bytes into frames: bytes in, frames out, no socket.
 ///
-/// What a frame gets does not depend on how the kernel has split or merged the bytes. Descriptors
-/// are attached to a receive, and belong to the frame that holds the receive's **last** byte: the
-/// kernel ends a read behind the bytes that carry descriptors, but glues plain bytes in front of
+/// The result does not depend on how the kernel has split or merged the bytes. Descriptors are
+/// attached to a receive, and belong to the frame that contains the receive's **last** byte: the
+/// kernel ends a read after the bytes that carry descriptors, but may put plain bytes in front of
 /// them.
 ///
-/// One receive is given in (``append(_:_:)``), then frames are taken out until there is none
-/// (``next()``). So at most one receive and one incomplete frame are held.
+/// The caller passes in one receive (``append(_:_:)``), then takes frames until there is none
+/// (``next()``). So the decoder holds at most one receive and one incomplete frame.
 package struct FrameDecoder<Attachment> {
-  /// A frame as it stood in the stream.
+  /// A frame as it appeared in the stream.
   package struct Decoded {
     package var payload: ArraySlice<UInt8>
-    /// Of a length-prefixed frame.
+    /// The header of a length-prefixed frame.
     package var header: FrameHeader?
     package var attachment: Attachment?
     package var descriptorCount: Int
   }
 
-  /// What came with one receive.
+  /// The attachment of one receive.
   private struct Attached {
     var attachment: Attachment
     var count: Int
@@ -32,13 +32,13 @@ package struct FrameDecoder<Attachment> {
 
   private let format: FrameFormat
 
-  /// The last receive; what lies before `position` has been used.
+  /// The last receive; the bytes before `position` have been used.
   private var received: [UInt8] = []
   private var position = 0
   private var attached: Attached?
 
-  /// The frame that is incomplete: its header, as far as it is there, the start of its payload, and
-  /// what came with an earlier receive for it.
+  /// The incomplete frame: the available part of its header, the start of its payload, and the
+  /// attachment of an earlier receive.
   private var headerBytes = HeaderBytes()
   private var header: FrameHeader?
   private var payload: [UInt8] = []
@@ -48,17 +48,17 @@ package struct FrameDecoder<Attachment> {
 
   package init(format: FrameFormat) { self.format = format }
 
-  /// Whether a frame has begun and is incomplete.
+  /// Whether a frame has begun but is incomplete.
   package var isInsideFrame: Bool {
     !payload.isEmpty || !headerBytes.isEmpty || header != nil || ownAttached != nil
   }
 
-  /// Whether nothing is held: the last receive ended with a frame.
+  /// Whether the decoder holds nothing: the last receive ended with a frame.
   package var isEmpty: Bool { received.isEmpty && attached == nil && !isInsideFrame }
 
-  /// Gives in what one receive has brought.
+  /// Passes in the bytes of one receive.
   ///
-  /// - Parameter attachment: What came with the bytes, and how many descriptors that are.
+  /// - Parameter attachment: The descriptors' owner, and how many descriptors it holds.
   /// - Precondition: ``next()`` has returned nil since the last receive.
   package mutating func append(_ bytes: [UInt8], _ attachment: (Attachment, count: Int)? = nil) {
     precondition(position == received.count, "Frames are left to take")
@@ -67,14 +67,14 @@ package struct FrameDecoder<Attachment> {
     attached = attachment.map { Attached(attachment: $0.0, count: $0.count) }
   }
 
-  /// The next whole frame; nil if more has to be received first.
+  /// The next complete frame; nil if more must be received first.
   ///
-  /// - Throws: ``FramingError``, from then on each time. The frames in front have been returned
-  ///   before.
+  /// - Throws: ``FramingError``, and again on every later call. All frames before the error are
+  ///   returned first.
   package mutating func next() throws(FramingError) -> Decoded? {
     if let failure { throw failure }
     do throws(FramingError) {
-      // An empty receive is not the start of a frame, but on a seqpacket socket it may bring
+      // An empty receive does not start a frame, but on a seqpacket socket it may bring
       // descriptors.
       if position == received.count, attached == nil { return nil }
       return switch format.boundary {
@@ -114,7 +114,8 @@ package struct FrameDecoder<Attachment> {
     }
     let missing = header.length - payload.count
     guard received.count - position >= missing else {
-      // So that the payload is copied once. No memory is touched before bytes reach it.
+      // Ensures that the payload is copied only once. Reserved memory is not touched before bytes
+      // reach it.
       payload.reserveCapacity(header.length)
       try keepRest()
       return nil
@@ -128,7 +129,7 @@ package struct FrameDecoder<Attachment> {
     return frame
   }
 
-  /// The frame ends at `end`, and the next one begins at `next`.
+  /// Finishes a frame that ends at `end`; the next one begins at `next`.
   private mutating func finish(upTo end: Int, next: Int) throws(FramingError) -> Decoded {
     if next == received.count { try takeAttached() }
     let frame = Decoded(
@@ -141,7 +142,8 @@ package struct FrameDecoder<Attachment> {
     return frame
   }
 
-  /// Copied, if it stood between other frames: a small frame does not keep all of them in memory.
+  /// Returns the payload. It is copied if other frames share the receive, so that a small frame
+  /// does not keep all of them in memory.
   private mutating func takePayload(upTo end: Int) -> ArraySlice<UInt8> {
     let last = received[position..<end]
     if !payload.isEmpty {
@@ -152,7 +154,7 @@ package struct FrameDecoder<Attachment> {
     return last.count >= received.count / 2 || ownAttached != nil ? last : Array(last)[...]
   }
 
-  /// The receive is used up, and ends in the middle of a frame.
+  /// Stores the rest of a receive that ends in the middle of a frame.
   private mutating func keepRest() throws(FramingError) {
     try takeAttached()
     if payload.capacity == 0, position == 0 {
@@ -163,7 +165,7 @@ package struct FrameDecoder<Attachment> {
     (received, position) = ([], 0)
   }
 
-  /// The last byte of the receive lies in the frame that is being put together.
+  /// Attaches the receive's descriptors to the current frame, which contains the last byte.
   private mutating func takeAttached() throws(FramingError) {
     guard let new = attached.take() else { return }
     guard ownAttached == nil else { throw FramingError(.descriptorsInPieces) }
@@ -184,16 +186,16 @@ package struct FrameDecoder<Attachment> {
     }
   }
 
-  /// Only what has not been searched before is searched: the rest of the last receive.
+  /// Finds the first NUL in the last receive; earlier bytes were searched before.
   private func firstZero() -> Int? {
     unsafe received[position...].withUnsafeBytes { unsafe $0.firstZero }.map { position + $0 }
   }
 }
 
 extension UnsafeRawBufferPointer {
-  /// Where the first NUL stands, counted from the start.
+  /// The offset of the first NUL.
   var firstZero: Int? {
-    // SAFETY: memchr(3) reads at most `count` bytes from the start, and returns a place among them.
+    // SAFETY: memchr(3) reads at most `count` bytes, and returns a pointer to one of them.
     guard let start = baseAddress, let zero = unsafe memchr(start, 0, count) else {
       return nil
     }

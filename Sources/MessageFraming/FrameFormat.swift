@@ -6,11 +6,11 @@ internal import MessageSockets
 /// A format is a value without a socket: ``FramedChannel`` applies it to a connection.
 /// `Docs/Wire.md` shows the bytes.
 public struct FrameFormat: Sendable, Hashable {
-  /// How the end of a frame is found.
+  /// How the end of a frame is determined.
   package enum Boundary: Sendable {
-    /// A NUL behind the payload.
+    /// A NUL after the payload.
     case zero
-    /// A header in front of the payload, which says how long that is.
+    /// A header before the payload, which contains the payload's length.
     case length
   }
 

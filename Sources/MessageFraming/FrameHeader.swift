@@ -1,26 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
-/// What a length-prefixed frame is. The raw value is the byte on the wire.
+/// The kind of a length-prefixed frame. The raw value is the byte on the wire.
 ///
-/// The highest bit is the direction: whether the frame's number was given by its sender (clear) or
-/// by its receiver (set). So a late reply is never taken for a request, though both ends count
+/// The highest bit is the direction: whether the frame's number was chosen by its sender (clear) or
+/// by its receiver (set). So a late reply is never mistaken for a request, although both ends count
 /// from 0.
 package enum FrameKind: UInt8, Sendable {
-  /// Belongs to no request, and has no number.
+  /// Belongs to no request and has no number.
   case message = 0x00
-  /// Asks for exactly one reply or error with its number.
+  /// Asks for exactly one reply or error with this frame's number.
   case request = 0x01
-  /// The sender of the request no longer wants the reply.
+  /// The sender of the request no longer wants a reply.
   case cancel = 0x02
   /// Answers a request.
   case reply = 0x81
-  /// Answers a request that has failed.
+  /// Answers a request that failed.
   case error = 0x82
 
   var hasNumber: Bool { self != .message }
 }
 
-/// What stands in front of a length-prefixed payload. All numbers are little-endian.
-/// ```
+/// The header of a length-prefixed payload. All numbers are little-endian.
 /// byte 0  length of the payload, 4 bytes
 ///      4  kind
 ///      5  number of descriptors
@@ -31,7 +30,7 @@ package struct FrameHeader: Sendable, Hashable {
   package var length: Int
   package var kind: FrameKind
   package var descriptorCount: Int
-  /// Zero for a message.
+  /// The number of the request; zero for a message.
   package var number: UInt64
 
   package init(length: Int, kind: FrameKind, descriptorCount: Int, number: UInt64) {
@@ -41,13 +40,13 @@ package struct FrameHeader: Sendable, Hashable {
     self.number = number
   }
 
-  /// How many bytes a header has without a number, and with one.
+  /// The size of a header without a number, and of one with a number.
   static let shortByteCount = 8
   static let longByteCount = 16
 
   var byteCount: Int { kind.hasNumber ? Self.longByteCount : Self.shortByteCount }
 
-  /// The bytes; of a message only the first 8 are sent.
+  /// The encoded header. Only the first 8 bytes are sent for a message.
   var bytes: InlineArray<16, UInt8> {
     var bytes = InlineArray<16, UInt8>(repeating: 0)
     for index in 0..<4 { bytes[index] = UInt8(truncatingIfNeeded: length >> (8 * index)) }
@@ -58,14 +57,14 @@ package struct FrameHeader: Sendable, Hashable {
   }
 }
 
-/// The bytes of a header, which may arrive one by one.
+/// Collects the bytes of a header, which may arrive one by one.
 struct HeaderBytes {
   private var bytes = InlineArray<16, UInt8>(repeating: 0)
   private(set) var count = 0
 
   var isEmpty: Bool { count == 0 }
 
-  /// Takes bytes from `received` until the header is whole; nil if it is not.
+  /// Takes bytes from `received` until the header is complete. Returns nil if it is not.
   mutating func read(
     from received: [UInt8], at position: inout Int
   ) throws(FramingError) -> FrameHeader? {

@@ -36,7 +36,7 @@ public final class FramedChannel<Socket: UnixConnection>: Sendable {
 
   private struct State {
     var decoder: FrameDecoder<ReceivedMessage>
-    /// How long the rest of a frame is waited for, since the socket drains.
+    /// When to stop waiting for the rest of a frame after the socket began to drain.
     var drainDeadline: ContinuousClock.Instant?
     /// Why the channel has ended.
     var failure: (any Error)?
@@ -68,19 +68,19 @@ public final class FramedChannel<Socket: UnixConnection>: Sendable {
     await socket.close()
   }
 
-  /// Ends the channel for a reason of the layer above, or of this one; the first reason stays.
+  /// Ends the channel with an error of this layer or the layer above. The first error is kept.
   ///
-  /// - Returns: Why it has ended.
+  /// - Returns: The error with which the channel ended.
   package func end(with error: any Error) async -> any Error {
     let (failure, isNew) = state.withLock { state in
       let isNew = state.failure == nil
       let failure = state.failure ?? error
       state.failure = failure
-      // What the incomplete frame has brought is not kept until the channel is closed.
+      // Drop the incomplete frame's descriptors now, not when the channel is closed.
       state.decoder = FrameDecoder(format: format)
       return (failure, isNew)
     }
-    // The peer is not to wait for the rest of a frame, nor for an answer.
+    // The peer must not wait for the rest of a frame or for an answer.
     if isNew { try? await socket.shutdown(.both) }
     return failure
   }
@@ -107,10 +107,12 @@ extension FramedChannel {
     try await receive(.asked(deadline: deadline))
   }
 
-  /// The next frame of those that have arrived, or have begun to, when the socket begins to drain
-  /// (``MessageSocket/startDraining()``); then nil. Otherwise as ``receive(deadline:)``.
+  /// Receives the next frame as ``receive(deadline:)`` does. If the socket drains
+  /// (``MessageSocket/startDraining()``), returns the frames that have arrived or begun to arrive,
+  /// then nil.
   ///
-  /// The rest of a frame is waited for while it drains, for a second in all: nil then, too.
+  /// It waits at most a second in total for the rest of frames while the socket drains; then it
+  /// returns nil too.
   package func receiveUntilDraining() async throws -> Frame? { try await receive(.untilDraining) }
 
   private enum Reception {
@@ -134,7 +136,7 @@ extension FramedChannel {
   private func takeReceiveTurn(_ reception: Reception) async throws {
     if receiving.takeIfFree() { return }
     guard case .asked(let deadline?) = reception else { return try await receiving.take() }
-    // It holds for the wait behind other receivers, too.
+    // The deadline includes the wait behind other receivers.
     try await socket.loop.withDeadline(deadline) { [receiving] in try await receiving.take() }
   }
 
@@ -152,10 +154,10 @@ extension FramedChannel {
     }
   }
 
-  /// One receive of the socket; false at the end.
+  /// Receives once from the socket; returns false at the end.
   private func receiveMore(_ reception: Reception) async throws -> Bool {
     if let failure { throw failure }
-    // However the rest of a frame trickles in.
+    // Checked for each receive, so that a frame cannot trickle in indefinitely.
     if case .untilDraining = reception, let deadline = deadlineOfRest, deadline <= .now {
       return false
     }
@@ -163,7 +165,7 @@ extension FramedChannel {
     do {
       message = try await receiveMessage(reception)
     } catch let error as SocketError where error.code == .deadlineExceeded {
-      // A frame whose rest has not come while the socket drains.
+      // The rest of the frame did not come while the socket drained.
       if case .untilDraining = reception { return false }
       throw error
     } catch let error as SocketError {
@@ -180,7 +182,7 @@ extension FramedChannel {
     switch reception {
     case .asked(let deadline?): return try await socket.receiveMessage(deadline: deadline)
     case .untilDraining:
-      // A window of few descriptors: nothing is received that is not asked for.
+      // A window of few descriptors, so that nothing is received ahead.
       let window = window ?? ReceiveWindow(messages: 1, descriptors: 1)
       var messages = socket.messages(window: window).untilDraining().makeAsyncIterator()
       if let message = try await messages.next(isolation: #isolation) { return message }
@@ -193,7 +195,8 @@ extension FramedChannel {
     return try await messages.next(isolation: #isolation)
   }
 
-  /// How long to wait for the rest of a frame, if the socket drains and one has begun to arrive.
+  /// How long to wait for the rest of a frame, if the socket drains and a frame has begun to
+  /// arrive.
   private var deadlineOfRest: ContinuousClock.Instant? {
     if !socket.isDraining { return nil }
     return state.withLock { state in
@@ -206,7 +209,7 @@ extension FramedChannel {
 
   private func decode(_ message: ReceivedMessage?) throws -> Bool {
     try state.withLock { state in
-      // The end may be our own doing: a sender has shut the connection down meanwhile.
+      // We may have caused the end: a sender has shut the connection down in the meantime.
       if let failure = state.failure { throw failure }
       guard let message else {
         if state.decoder.isInsideFrame { throw FramingError(.endInsideFrame) }
@@ -215,7 +218,7 @@ extension FramedChannel {
       guard message.outcome == .complete else {
         throw FramingError(.incompleteReceive, detail: "\(message.outcome)")
       }
-      // What arrived before is dropped; the next receive throws.
+      // The message is dropped, and the next receive throws.
       if state.isClosed { return true }
       let count = message.descriptorCount
       state.decoder.append(message.payload, count > 0 ? (message, count) : nil)
@@ -243,7 +246,7 @@ extension FramedChannel {
   ///   ``UnixSocket/sendMessage(_:descriptors:control:options:deadline:)``, and
   ///   `CancellationError`: nothing was sent. Why the channel has ended, if it has.
   public func send(_ payload: [UInt8], descriptors: Span<OwnedFd> = Span()) async throws {
-    // SAFETY: an array of bytes has no padding.
+    // SAFETY: a byte array has no padding.
     try await send(unsafe payload.span.bytes, descriptors: descriptors)
   }
 
@@ -255,14 +258,14 @@ extension FramedChannel {
     try await sendInTurn(payload, kind: .message, number: 0, descriptors: descriptors)
   }
 
-  // For layers above: what they note about a frame is to stand in the order of the frames.
+  // For layers above: they record frames in the order in which frames are sent.
 
-  /// Waits for the turn to send. It is to be given back.
+  /// Waits for the turn to send. The caller must give it back.
   package func takeSendTurn() async throws { try await sending.take() }
 
   package func giveBackSendTurn() { sending.giveBack() }
 
-  /// Checks what can be checked without sending.
+  /// Checks everything that can be checked without sending.
   package func check(
     _ payload: RawSpan, kind: FrameKind, descriptorCount: Int
   ) throws(FramingError) {
@@ -278,7 +281,7 @@ extension FramedChannel {
     assert(format.boundary == .length || kind == .message, "No header says which kind it is")
   }
 
-  /// Sends a frame that was checked, in a turn that was taken.
+  /// Sends a frame that was checked. The caller must hold the turn to send.
   package func sendInTurn(
     _ payload: RawSpan, kind: FrameKind, number: UInt64, descriptors: Span<OwnedFd>
   ) async throws {
@@ -287,7 +290,7 @@ extension FramedChannel {
       length: payload.byteCount, kind: kind, descriptorCount: descriptors.count, number: number)
     let bytes = format.boundary == .length ? header.bytes : InlineArray(repeating: 0)
     let byteCount = format.boundary == .length ? header.byteCount : 1
-    // SAFETY: an array of bytes has no padding.
+    // SAFETY: a byte array has no padding.
     let framing = unsafe bytes.span.bytes.extracting(first: byteCount)
     var pieces = GatherBuffers(format.boundary == .length ? framing : payload)
     pieces.append(format.boundary == .length ? payload : framing)
@@ -300,6 +303,6 @@ extension FramedChannel {
 }
 
 extension RawSpan {
-  /// Where the first NUL stands.
+  /// The offset of the first NUL.
   fileprivate var firstZero: Int? { unsafe withUnsafeBytes { unsafe $0.firstZero } }
 }

@@ -79,7 +79,7 @@ public struct FramingError: Error, Sendable {
 extension FramingError.Code: CustomStringConvertible {
   public var description: String { name.rawValue }
 
-  /// What it means.
+  /// An explanation of the error.
   var explanation: String {
     switch name {
     case .frameTooLarge: "the frame is larger than the limit"

@@ -2,9 +2,8 @@
 internal import DequeModule
 internal import SocketEngine
 
-/// A line in which tasks wait until it is their turn, in the order in which they came: one at a
-/// time, or as many as there are places. To take a place that is free costs a lock and no
-/// suspension.
+/// A line in which tasks wait for their turn, first come, first served: one task at a time, or as
+/// many as there are places. Taking a free place costs a lock and no suspension.
 final class Turn: Sendable {
   private struct Waiter {
     var id: UInt64
@@ -25,10 +24,10 @@ final class Turn: Sendable {
     state = TSanVisibleMutex(State(free: places))
   }
 
-  /// Waits for the turn, and takes it. Each one that is taken is to be given back.
+  /// Waits for a turn and takes it. Each turn must be given back.
   ///
-  /// - Throws: `CancellationError`; then it was not taken. A turn that is free is taken all the
-  ///   same.
+  /// - Throws: `CancellationError`, without taking the turn. A free turn is taken even by a
+  ///   cancelled task.
   func take() async throws {
     if takeIfFree() { return }
     let id = state.withLock { state in
@@ -44,7 +43,7 @@ final class Turn: Sendable {
     }
   }
 
-  /// Passes the turn on.
+  /// Passes the turn to the next task.
   func giveBack() {
     let next = state.withLock { state -> Waiter? in
       assert(state.free < places, "A turn is given back that was not taken")
@@ -55,7 +54,7 @@ final class Turn: Sendable {
     next?.continuation.resume()
   }
 
-  /// Takes the turn if it is free; false if the caller has to wait for it.
+  /// Takes the turn if it is free. Returns false if the caller would have to wait.
   func takeIfFree() -> Bool {
     state.withLock { state in
       if state.free == 0 { return false }
@@ -70,7 +69,7 @@ final class Turn: Sendable {
         state.free -= 1
         return .success(())
       }
-      // A cancellation that came before has found no waiter; one that comes from now on finds it.
+      // An earlier cancellation found no waiter to resume; a later one finds this waiter.
       if Task.isCancelled { return .failure(CancellationError()) }
       state.waiters.append(waiter)
       return nil

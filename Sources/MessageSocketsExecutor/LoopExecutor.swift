@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// All that rests on what the concurrency runtime does not promise stands in this file: the
-// interface that SE-0505 proposes (custom main and global executors), as Swift 6.3 has it,
-// unofficially. Each compiler is added here when the tests pass with it.
+// Only this file relies on interfaces that the concurrency runtime does not guarantee: the proposal
+// SE-0505 (custom main and global executors), as Swift 6.3 implements it unofficially. A compiler
+// is added here when the tests pass with it.
 #if compiler(>=6.3) && compiler(<6.4)
   @_spi(ExperimentalCustomExecutors) @_spi(ExperimentalScheduling) internal import _Concurrency
 #endif
@@ -138,8 +138,8 @@ public enum LoopExecutor {
       try check(executor)
     }
 
-    /// A task that prefers nothing must come to the executor, or the runtime is not what this file
-    /// takes it for.
+    /// Checks that a task without a preference reaches the executor. If not, the runtime is not
+    /// what this file assumes.
     private static func check(_ executor: DefaultLoopExecutor) throws(SocketError) {
       Task.detached {}
       if executor.hasJobs { return }
@@ -151,7 +151,7 @@ public enum LoopExecutor {
     }
   }
 
-  /// What the runtime asks the factory for.
+  /// The executors that the runtime requests from the factory.
   private struct Chosen: Sendable {
     let main: any MainExecutor
     let other: any TaskExecutor
@@ -164,14 +164,14 @@ public enum LoopExecutor {
     static var defaultExecutor: any TaskExecutor { chosen.withLock { $0!.other } }
   }
 
-  /// Hands the jobs of tasks without a preference to the loops.
+  /// Gives the jobs of tasks without an executor preference to the loops.
   private final class DefaultLoopExecutor: TaskExecutor, SchedulingExecutor {
     private let balancer: JobBalancer
     private let wasAsked = Atomic(false)
 
     init(_ balancer: JobBalancer) { self.balancer = balancer }
 
-    /// Whether the runtime has handed it a job.
+    /// Whether the runtime has enqueued a job here.
     var hasJobs: Bool { wasAsked.load(ordering: .relaxed) }
 
     func enqueue(_ job: consuming ExecutorJob) {
@@ -182,7 +182,7 @@ public enum LoopExecutor {
     func enqueue<C: Clock>(
       _ job: consuming ExecutorJob, after delay: C.Duration, tolerance: C.Duration?, clock: C
     ) {
-      // Clocks whose durations are of another kind convert themselves, by the other method.
+      // Clocks with another type of duration convert it themselves, in the other method.
       guard let delay = delay as? Duration else {
         return enqueue(job, at: clock.now.advanced(by: delay), tolerance: tolerance, clock: clock)
       }
@@ -198,7 +198,7 @@ public enum LoopExecutor {
       } else if let delay = clock.now.duration(to: instant) as? Duration {
         balancer.enqueue(job, after: delay)
       } else {
-        // Its own way to sleep, whatever that is; the job goes on from there.
+        // The clock sleeps in its own way; the job continues afterwards.
         Task.detached {
           try? await clock.sleep(until: instant, tolerance: tolerance)
           self.balancer.enqueue(job)

@@ -30,12 +30,12 @@ public func withDescriptorCheck<R>(
   ignoring isIgnored: (String) -> Bool = OpenDescriptors.isTimer,
   waiting patience: Duration = .seconds(5), _ body: () async throws -> R
 ) async throws -> R {
-  // Without them `body` finds out by itself.
+  // If the loops cannot start, `body` finds out by itself.
   _ = try? IOLoopGroup.shared()
   let before = await settledDescriptors(isIgnored)
   let result: Result<R, any Error>
   do { result = .success(try await body()) } catch {
-    // An error may own descriptors, as `messageIncomplete` does: those are the caller's.
+    // An error may own descriptors, as `messageIncomplete` does. Those belong to the caller.
     if (error as? SocketError)?.message != nil { throw error }
     result = .failure(error)
   }
@@ -45,7 +45,7 @@ public func withDescriptorCheck<R>(
   return try result.get()
 }
 
-/// What is open when nothing changes any more: work before may still be closing descriptors.
+/// The open descriptors once they no longer change: earlier work may still be closing some.
 private func settledDescriptors(_ isIgnored: (String) -> Bool) async -> OpenDescriptors {
   var last: OpenDescriptors?
   for _ in 0..<1000 {

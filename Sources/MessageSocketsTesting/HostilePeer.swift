@@ -4,7 +4,7 @@ internal import CMessageSockets
 public import MessageSockets
 internal import SystemPackage
 
-// What a peer that means harm does, from the other end of a pair or from a client of a listener.
+// Actions of a malicious peer, from the other end of a pair or from a client of a listener.
 
 extension UnixConnection {
   /// Sends a message with `count` descriptors of `/dev/null`, as a peer does that floods the other
@@ -74,7 +74,7 @@ extension UnixConnection {
     let ownEnd = try await release()
     let failure = errorOfOneMore(through: otherEnd)
     _ = consume ownEnd
-    // A full queue has messages unread in it, too.
+    // A full queue also leaves unread messages.
     if let failure, failure.errno != .wouldBlock { throw failure }
   }
 }
@@ -97,7 +97,7 @@ public func withFreeDescriptors<R>(_ count: Int, _ body: () async throws -> R) a
   let open = Set(OpenDescriptors(ignoring: { _ in false }).targets.keys)
   var limit: Int32 = 0
   var free = 0
-  // Not below the standard ones: poll(2) takes no more descriptors than the limit says.
+  // Not below the standard descriptors: poll(2) fails if it gets more descriptors than the limit.
   while free < count || limit < 3 {
     if !open.contains(limit) { free += 1 }
     limit += 1

@@ -67,8 +67,8 @@ public struct OpenDescriptors: Hashable, Sendable {
     defer { unsafe closedir(directory) }
     var numbers: [Int32] = []
     while let entry = unsafe readdir(directory) {
-      // SAFETY: the name ends with a NUL, and the entry holds until the next call. The entry may be
-      // shorter than its type, so that the name is read up to its end only.
+      // SAFETY: the name ends with a NUL, and the entry is valid until the next call. The entry may
+      // be shorter than its type, so the name is only read up to its end.
       let start = unsafe UnsafeRawPointer(entry) + MemoryLayout<dirent>.offset(of: \.d_name)!
       let name = unsafe String(cString: start.assumingMemoryBound(to: CChar.self))
       if let number = Int32(name), unsafe number != dirfd(directory) { numbers.append(number) }
@@ -76,12 +76,12 @@ public struct OpenDescriptors: Hashable, Sendable {
     return numbers
   }
 
-  /// Nil if the descriptor is not open.
+  /// The target of a descriptor; nil if it is not open.
   private static func target(of number: Int32) -> String? {
     unsafe withUnsafeTemporaryAllocation(of: CChar.self, capacity: 256) { text in
       let length = unsafe cms_descriptor_text(number, text.baseAddress, UInt32(text.count))
       if length < 0 { return cms_is_close_on_exec(number) < 0 ? nil : "" }
-      // SAFETY: so many bytes were filled.
+      // SAFETY: the call has filled this many bytes.
       return unsafe String(
         decoding: UnsafeRawBufferPointer(text)[..<min(Int(length), text.count)], as: UTF8.self)
     }

@@ -50,7 +50,7 @@ public enum Activation {
   static func take(_ announcement: PassedDescriptors) throws(ServiceError) -> NamedDescriptors {
     var passed = NamedDescriptors()
     passed.absence = announcement.absence
-    // First all: of a list that cannot be right, none is ours.
+    // Check all of them first: if the list is wrong, none of the descriptors is ours.
     for (number, name) in announcement.numbered {
       let state = cms_is_close_on_exec(number)
       guard state != 0 else { continue }
@@ -72,22 +72,22 @@ public enum Activation {
 
   private static func ownIdentity() -> UInt64? {
     var identity: UInt64 = 0
-    // SAFETY: the call writes one number, into a local.
+    // SAFETY: the call writes one number, to a local variable.
     return unsafe cms_process_identity(&identity) == 0 ? identity : nil
   }
 }
 
-/// What the environment says about passed descriptors.
+/// The descriptors that the environment announces.
 struct PassedDescriptors: Equatable {
-  /// In the order of their numbers, which begin with 3.
+  /// In the order of their numbers, which begin at 3.
   var names: [String] = []
   /// Why there are none.
   var absence: String?
 
   var numbered: some Sequence<(Int32, String)> { zip(3..., names).lazy.map { (Int32($0), $1) } }
 
-  /// - Parameter processIdentity: The number of this process in pidfs; nil where the kernel has
-  ///   none: then `LISTEN_PIDFDID` is not looked at.
+  /// - Parameter processIdentity: The number of this process in pidfs. If the kernel has no pidfs,
+  ///   it is nil, and `LISTEN_PIDFDID` is ignored.
   /// - Throws: ``ServiceError``: `malformedEnvironment`.
   init(_ environment: [String: String], processID: Int32, processIdentity: UInt64?)
     throws(ServiceError)
@@ -112,7 +112,7 @@ struct PassedDescriptors: Equatable {
     let number = try Self.number(count, "LISTEN_FDS", in: 0...Int64(Int32.max - 3))
     if number == 0 { absence = "the service manager has passed none" }
     guard let joined = environment["LISTEN_FDNAMES"] else {
-      // What more could be open than that: the list itself is bounded, whatever the variable says.
+      // No more descriptors can be open, so the list stays bounded, whatever the variable contains.
       guard number <= 1 << 20 else { throw Self.malformed("LISTEN_FDS", count) }
       names = Array(repeating: "unknown", count: Int(number))
       return

@@ -18,16 +18,16 @@ internal import SystemPackage
 public struct NamedDescriptors: ~Copyable, Sendable {
   struct Entry: Sendable {
     var name: String
-    /// The file of a socket that is bound to a path, if it is to be removed at the end.
+    /// The file of a socket that is bound to a path, if it must be removed at the end.
     var file: SocketFileOwnership?
-    /// Whether the file is removed with the descriptor if that is not taken: no socket here owns
-    /// it.
+    /// Whether the file is removed together with a descriptor that is not taken, because no socket
+    /// in this process owns it.
     var ownsFile = false
   }
 
   private(set) var entries: Deque<Entry> = []
   private var descriptors = OwnedFds()
-  /// Why there are none, for errors about names.
+  /// Why there are none, for errors about unknown names.
   var absence: String?
 
   /// No descriptors.
@@ -110,7 +110,7 @@ public struct NamedDescriptors: ~Copyable, Sendable {
     others.entries = []
   }
 
-  /// Closes the first ones, which another process has.
+  /// Closes the first `count` descriptors, which another process now has.
   mutating func closeFirst(_ count: Int) {
     for _ in 0..<count { _ = descriptors.takeFirst() }
     entries.removeFirst(count)

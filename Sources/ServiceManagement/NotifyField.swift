@@ -66,7 +66,7 @@ public struct NotifyField: Hashable, Sendable {
   /// apart.
   public static func reloading() -> [NotifyField] {
     var time = timespec()
-    // SAFETY: `time` is a local; the clock always exists.
+    // SAFETY: `time` is a local variable; the clock always exists.
     unsafe clock_gettime(CLOCK_MONOTONIC, &time)
     return [
       NotifyField("RELOADING", "1"),
@@ -78,13 +78,13 @@ public struct NotifyField: Hashable, Sendable {
 extension NotifyField: CustomStringConvertible {
   public var description: String { "\(name)=\(value)" }
 
-  /// The bytes of a message with these fields.
+  /// Encodes a message with these fields.
   static func encode(_ fields: [NotifyField]) -> [UInt8] {
     Array(fields.map(\.description).joined(separator: "\n").utf8)
   }
 
-  /// The fields of a message; lines that are none are passed over, as systemd does. Nil if there
-  /// are more than `maximum` lines.
+  /// Decodes the fields of a message. Like systemd, it ignores lines that are no fields. Nil if
+  /// there are more than `maximum` lines.
   static func decode(_ bytes: [UInt8], maximum: Int = 64) -> [NotifyField]? {
     let lines = bytes.split(separator: 10, maxSplits: maximum)
     guard lines.count <= maximum else { return nil }
@@ -100,7 +100,7 @@ extension NotifyField: CustomStringConvertible {
 }
 
 extension Duration {
-  /// Whole microseconds; what is negative is none.
+  /// The duration in whole microseconds; 0 if it is negative.
   var microseconds: Int64 {
     let (seconds, attoseconds) = components
     let (whole, overflow) = seconds.multipliedReportingOverflow(by: 1_000_000)

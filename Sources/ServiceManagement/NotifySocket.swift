@@ -51,12 +51,12 @@ public final class NotifySocket: Sendable {
         to: address, binding: binding,
         settings: [credentials, SocketSetting(.passProcessDescriptor, true)], on: loop)
     } catch {
-      // Before Linux 6.5 the sender's number is all there is.
+      // Before Linux 6.5, only the sender's process number is available.
       guard error.code == .notSupported else { throw error }
       socket = try UnixDatagram.bind(
         to: address, binding: binding, settings: [credentials], on: loop)
     }
-    // With a limit for what messages hold nothing is received ahead.
+    // A limit on held descriptors turns receiving ahead off.
     try await socket.setReceivePolicy(ReceivePolicy(maximumDescriptorsHeld: 1024))
     return NotifySocket(
       socket,
@@ -88,9 +88,10 @@ public final class NotifySocket: Sendable {
         guard let message = try await socket.receiveMessage() else { continue }
         if let notification = ServiceNotification(message, admits) { return notification }
       } catch let error as SocketError where error.code == .messageIncomplete {
-        // Too long, or too much for this process's limit of descriptors: dropped as it is.
+        // The message is too long, or has more descriptors than this process can hold, so it is
+        // dropped.
       } catch let error as SocketError where error.code == .policyViolated {
-        // Too many descriptors of messages that were dropped wait to be closed.
+        // Too many descriptors of dropped messages wait to be closed.
         try await socket.loop.sleep(for: .milliseconds(10))
         continue
       }
@@ -128,14 +129,14 @@ public struct ServiceNotification: Sendable {
   public let isBarrier: Bool
   private let message: ReceivedMessage
 
-  /// Nil if it is not admitted.
+  /// Nil if the message is not admitted.
   init?(_ message: ReceivedMessage, _ admits: (Credentials) -> Bool) {
     guard let sender = message.credentials, sender.processID != nil, admits(sender),
       message.payload.count <= 4096,
       !message.outcome.isPayloadTruncated, let fields = NotifyField.decode(message.payload)
     else { return nil }
     if fields.contains(where: { $0.name == "BARRIER" }) {
-      // Anything else with it is a violation of the protocol, and means nothing.
+      // Other fields or descriptors violate the protocol, so the message is ignored.
       guard fields == [NotifyField("BARRIER", "1")], message.descriptorCount == 1 else {
         return nil
       }

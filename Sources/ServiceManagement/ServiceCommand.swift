@@ -73,8 +73,8 @@ public struct ServiceCommand: ~Copyable, Sendable {
 
     var process: Int32 = -1
     var descriptor: Int32 = -1
-    // SAFETY: all memory is held until the call returns; the place for the number is the end of the
-    // last variable, and has room for ten digits. The child writes into its own copy of this
+    // SAFETY: all memory is held until the call returns. `process_text` points to the end of the
+    // last variable, which has room for ten digits. The child writes to its own copy of this
     // memory.
     let result: Int32 = unsafe arguments.withPointers { arguments in
       unsafe environment.withPointers { environment in
@@ -101,13 +101,13 @@ public struct ServiceCommand: ~Copyable, Sendable {
   }
 }
 
-/// Strings as execve(2) takes them.
+/// Strings in the form that execve(2) takes.
 @safe
 private final class CStrings {
   private var pointers: [UnsafeMutablePointer<CChar>?]
 
   init(_ strings: [String]) {
-    // A NUL would end the string, too.
+    // A NUL inside a string would end it early.
     unsafe pointers = strings.map { unsafe strdup($0) } + [nil]
   }
 

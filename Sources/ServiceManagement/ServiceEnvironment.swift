@@ -10,7 +10,7 @@
 /// They are read, and never unset: other threads may read the environment at the same time. A child
 /// process would misunderstand them: give it ``forChildren()``.
 public enum ServiceEnvironment {
-  /// What is meant for one process alone.
+  /// The variables that are meant for one process only.
   static let names = [
     "LISTEN_PID", "LISTEN_PIDFDID", "LISTEN_FDS", "LISTEN_FDNAMES", "NOTIFY_SOCKET", "WATCHDOG_PID",
     "WATCHDOG_USEC", "MAINPID",
@@ -24,11 +24,11 @@ public enum ServiceEnvironment {
     current().filter { !names.contains($0.key) }
   }
 
-  /// All variables. Of a name that stands there twice, the first counts, as for getenv(3).
+  /// All variables. If a name occurs twice, the first one counts, as for getenv(3).
   static func current() -> [String: String] {
     var variables: [String: String] = [:]
     var next = unsafe environ
-    // SAFETY: `environ` is a list of strings that ends with a null pointer, as long as no thread
+    // SAFETY: `environ` is a list of strings that ends with a null pointer, provided that no thread
     // changes it.
     while let variable = unsafe next.pointee {
       let text = unsafe String(cString: variable)

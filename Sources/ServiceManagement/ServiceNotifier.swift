@@ -120,15 +120,15 @@ public struct ServiceNotifier: Sendable {
   {
     guard hasManager else { return .noManager }
     let loop = try loop ?? IOLoop.currentOrShared()
-    // systemd has a pipe here. The end of a socket can be awaited on a loop, too, and the manager
-    // only closes it.
+    // systemd itself uses a pipe here. A loop can wait for the end of a socket too, and the manager
+    // only closes the descriptor.
     let (ours, theirs) = try UnixStream.makePair(on: loop)
     do {
       var barrier = OwnedFds()
       barrier.append(try await theirs.release())
       try await send([NotifyField("BARRIER", "1")], descriptors: barrier.span, deadline)
       barrier.closeAll()
-      // The end of the file, however many bytes a strange manager writes before.
+      // Waits for the end of the stream, however many bytes another manager writes before it.
       while try await ours.receiveMessage(deadline: deadline) != nil {}
     } catch {
       await ours.close()
@@ -162,7 +162,7 @@ public struct ServiceNotifier: Sendable {
     }
   }
 
-  /// A socket for each message: they are few, and a manager that starts anew is found again.
+  /// Sends a message on a new socket: messages are rare, and this way a restarted manager is found.
   @discardableResult
   func send(
     _ fields: [NotifyField], descriptors: Span<OwnedFd>, _ deadline: ContinuousClock.Instant
@@ -180,7 +180,7 @@ public struct ServiceNotifier: Sendable {
     let payload = NotifyField.encode(fields)
     let socket = try UnixDatagram(on: loop)
     do {
-      // Connected, so that room in the manager's queue can be waited for.
+      // Connected, so that it is possible to wait for room in the manager's queue.
       try await socket.connect(to: address)
       try await socket.send(payload, descriptors, before: deadline)
     } catch {
@@ -193,12 +193,12 @@ public struct ServiceNotifier: Sendable {
 }
 
 extension UnixDatagram {
-  /// Sends when there is room, which is waited for until the deadline.
+  /// Sends a message, and waits for room until the deadline.
   fileprivate nonisolated func send(
     _ payload: [UInt8], _ descriptors: Span<OwnedFd>, before deadline: ContinuousClock.Instant
   ) async throws {
-    // A span cannot go into the task that a deadline needs: the closing of the socket is what ends
-    // a send too late.
+    // A span cannot be passed to the task that a deadline needs, so a task that closes the socket
+    // ends a send that takes too long.
     let guardian = Task(executorPreference: loop.taskExecutor) {
       try await self.loop.sleep(for: deadline - .now)
       await self.close()

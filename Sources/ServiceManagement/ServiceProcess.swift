@@ -69,7 +69,7 @@ public final class ServiceProcess: Sendable {
   }
 }
 
-/// A thread that waits for the end of a process, or to be stopped.
+/// A thread that waits until a process ends or the wait is stopped.
 private final class EndWait: Sendable {
   private let process: ProcessFd
   private let wake: OwnedFd
@@ -84,14 +84,14 @@ private final class EndWait: Sendable {
 
   func start(_ continuation: CheckedContinuation<Bool, Never>) {
     waiter.withLock { $0 = continuation }
-    // SAFETY: the new thread takes this reference over and releases it.
+    // SAFETY: the new thread takes over this reference and releases it.
     let context = unsafe Unmanaged.passRetained(self)
     let body: @convention(c) (UnsafeMutableRawPointer?) -> Void = { context in
       unsafe Unmanaged<EndWait>.fromOpaque(context!).takeRetainedValue().run()
     }
     guard unsafe cms_thread_start(body, context.toOpaque(), "process-end") != 0 else { return }
     unsafe context.release()
-    // The system has no thread left.
+    // No thread can be started, so wait here.
     run()
   }
 

@@ -37,24 +37,25 @@ extension Float: AnyBitPattern {}
 extension Double: AnyBitPattern {}
 
 extension AnyBitPattern {
-  /// Whether the type keeps to the rules, as far as reflection shows.
+  /// Whether the type follows the rules, as far as reflection can tell.
   static var keepsToTheRules: Bool {
     unsafe withUnsafeTemporaryAllocation(
       byteCount: MemoryLayout<Self>.stride, alignment: MemoryLayout<Self>.alignment
     ) { bytes in
       unsafe bytes.initializeMemory(as: UInt8.self, repeating: 0)
-      // SAFETY: zeros are a value if the type keeps to the rules. If it does not, the value is only
-      // looked at as far as its fields conform.
+      // SAFETY: zeros are a valid value if the type follows the rules. If it does not, only fields
+      // that conform are read.
       return unsafe usedByteCount(bytes.load(as: Self.self)) == MemoryLayout<Self>.stride
     }
   }
 }
 
-/// How many bytes the numbers in a value take; nil if there is something else in it.
+/// The number of bytes of the numbers in a value; nil if it contains anything else.
 private func usedByteCount(_ value: Any) -> Int? {
   let mirror = Mirror(reflecting: value)
   switch (mirror.displayStyle, value) {
-  // Numbers describe themselves, and a program can be built without descriptions of its structs.
+  // Numbers describe themselves; a program may be built without reflection metadata for its
+  // structs.
   case (_, let value as any AnyBitPattern & CustomReflectable): return size(of: value)
   case (.struct, let value as any AnyBitPattern) where mirror.children.isEmpty:
     return size(of: value)

@@ -18,8 +18,8 @@ extension SealedMemory {
     assert(Element.keepsToTheRules, "\(Element.self) has padding, or a field that is no number")
     let count = try MemoryLayout<Element>.count(at: offset, count, within: byteCount)
     guard count > 0, let start = unsafe mapping.start else { return Span() }
-    // SAFETY: the range was checked above. Every pattern of bits is an element, and a mapping
-    // begins at a page, so that the offset alone decides the alignment. The span borrows `self`.
+    // SAFETY: the range was checked above. Every bit pattern is an element, and a mapping begins at
+    // a page boundary, so only the offset decides the alignment. The span borrows `self`.
     let first = unsafe UnsafePointer((start + offset).assumingMemoryBound(to: Element.self))
     return unsafe _overrideLifetime(Span(_unsafeStart: first, count: count), borrowing: self)
   }
@@ -50,7 +50,8 @@ extension MutableMemory {
 }
 
 extension MemoryLayout {
-  /// How many elements stand in `byteCount` bytes from `offset` on. Every argument may be anything.
+  /// How many elements fit into `byteCount` bytes from `offset` on. Any argument values are
+  /// allowed.
   static func count(
     at offset: Int, _ count: Int?, within byteCount: Int
   ) throws(MemoryError) -> Int {

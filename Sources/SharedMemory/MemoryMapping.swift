@@ -3,22 +3,22 @@ internal import Ancillary
 internal import CMessageSockets
 internal import SystemPackage
 
-/// The pages of a file in this process's memory, from the file's first byte on; unmapped when the
-/// value ends.
+/// The pages of a file in this process's memory, starting at the file's first byte; unmapped when
+/// the value ends.
 ///
-/// Sendable: the pages belong to this value alone, munmap(2) may be called on any thread, and the
-/// value cannot be copied.
+/// Sendable: only this value uses the pages, munmap(2) may be called on any thread, and the value
+/// cannot be copied.
 @safe
 struct MemoryMapping: ~Copyable, @unchecked Sendable {
-  /// A multiple of the page size; nil when no byte is mapped, which mmap(2) refuses.
+  /// Page-aligned; nil if no byte is mapped, which mmap(2) would refuse.
   let start: UnsafeMutableRawPointer?
   let byteCount: Int
 
   enum Kind {
-    /// `MAP_PRIVATE`: before Linux 6.7 a file that is sealed against writing cannot be mapped
-    /// shared, even for reading.
+    /// `MAP_PRIVATE`: before Linux 6.7, a file that is sealed against writing cannot be mapped
+    /// shared, not even for reading.
     case readOnly
-    /// `MAP_SHARED`: a private mapping of huge pages reserves as many pages again.
+    /// `MAP_SHARED`: a private mapping of huge pages would reserve the pages a second time.
     case readOnlyShared
     case writable
   }
@@ -42,16 +42,16 @@ struct MemoryMapping: ~Copyable, @unchecked Sendable {
   }
 
   deinit {
-    // SAFETY: mapped by the initialiser with this length, and unmapped only here. No span outlives
-    // the value: each borrows its owner.
+    // SAFETY: mapped by the initializer with this length, and unmapped only here. No span outlives
+    // the value, because each borrows its owner.
     if let start = unsafe start { unsafe cms_unmap(start, byteCount) }
   }
 }
 
 extension OwnedFd {
-  /// Makes a call of the C target with the descriptor's number.
+  /// Calls a function of the C target with the descriptor's number.
   ///
-  /// - Throws: ``MemoryError`` with the code `system` when the result is negative.
+  /// - Throws: ``MemoryError`` with the code `system` if the result is negative.
   @discardableResult
   borrowing func check<Result: SignedInteger>(_ call: (Int32) -> Result) throws(MemoryError)
     -> Result

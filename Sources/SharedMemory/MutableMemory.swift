@@ -46,7 +46,7 @@ public struct MutableMemory: ~Copyable, Sendable {
     precondition(byteCount >= 0, "A memory file has no negative size")
     let file = try Self.makeFile(name: name, flags: pages.flags)
     try file.check { cms_file_truncate($0, Int64(byteCount)) }
-    // A huge page that cannot be had would end the process when it is touched first.
+    // If a huge page were not available when it is first touched, the process would end.
     if pages != .system, byteCount > 0 { try file.check { cms_file_reserve($0, Int64(byteCount)) } }
     mapping = try MemoryMapping(file, byteCount: byteCount, .writable)
     self.file = file
@@ -59,7 +59,8 @@ public struct MutableMemory: ~Copyable, Sendable {
         .invalidName, actual: Int64(name.utf8.count), limit: Int64(cms_memory_name_limit))
     }
     var number = unsafe cms_memory_create(name, cms_memory_noexec_seal | flags)
-    // Before Linux 6.3. The flag that it does not know would have allowed sealing, too.
+    // Before Linux 6.3. The unknown flag would also have allowed sealing, so this must be requested
+    // separately.
     if number == -Errno.invalidArgument.rawValue {
       number = unsafe cms_memory_create(name, cms_memory_allow_sealing | flags)
     }
@@ -75,8 +76,8 @@ public struct MutableMemory: ~Copyable, Sendable {
     @_lifetime(&self)
     mutating get {
       guard let start = unsafe mapping.start else { return MutableRawSpan() }
-      // SAFETY: so many bytes are mapped for writing there, and stay so while `self` lives. No
-      // other process has the file, and the span borrows `self` exclusively.
+      // SAFETY: this many bytes are mapped for writing there as long as `self` lives. No other
+      // process has the file, and the span borrows `self` exclusively.
       let span = unsafe MutableRawSpan(_unsafeStart: start, byteCount: mapping.byteCount)
       return unsafe _overrideLifetime(span, mutating: &self)
     }
@@ -94,7 +95,7 @@ public struct MutableMemory: ~Copyable, Sendable {
     precondition(0...mapping.byteCount ~= byteCount, "A prefix is not longer than the memory")
     let isCut = byteCount < mapping.byteCount
     let kind: MemoryMapping.Kind = pages == .system ? .readOnly : .readOnlyShared
-    // As long as a writable mapping lives, `F_SEAL_WRITE` is refused.
+    // `F_SEAL_WRITE` is refused while a writable mapping exists.
     let file = unmapped()
     if isCut { try file.check { cms_file_truncate($0, Int64(byteCount)) } }
     do throws(MemoryError) {
@@ -107,15 +108,15 @@ public struct MutableMemory: ~Copyable, Sendable {
 
   private consuming func unmapped() -> OwnedFd { file }
 
-  /// Reads a file from its beginning into the memory, until either ends.
+  /// Reads a file from its beginning into the memory, until one of the two ends.
   ///
-  /// - Returns: How many bytes there were.
+  /// - Returns: The number of bytes read.
   mutating func fill(from source: borrowing OwnedFd) throws(MemoryError) -> Int {
     guard let start = unsafe mapping.start else { return 0 }
     var filled = 0
     while filled < mapping.byteCount {
       let room = mapping.byteCount - filled
-      // SAFETY: `room` bytes are mapped for writing behind those that are filled.
+      // SAFETY: `room` bytes are mapped for writing after the filled ones.
       let count = try source.check { unsafe cms_file_read($0, start + filled, room, Int64(filled)) }
       if count == 0 { break }
       filled += Int(count)

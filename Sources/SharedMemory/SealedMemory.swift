@@ -53,7 +53,8 @@ public struct SealedMemory: ~Copyable, Sendable {
       afterTheLook: {})
   }
 
-  /// - Parameter afterTheLook: What a peer does at the worst moment, in tests.
+  /// - Parameter afterTheLook: Called between the check and the mapping. Tests act as a malicious
+  ///   peer there.
   init(
     adopting file: consuming OwnedFd, requiring seals: FileSeals, atMost limit: Int,
     admitsHugePages: Bool, afterTheLook: () -> Void
@@ -130,28 +131,28 @@ public struct SealedMemory: ~Copyable, Sendable {
   public init(copying bytes: RawSpan, name: String = "") throws(MemoryError) {
     var memory = try MutableMemory(byteCount: bytes.byteCount, name: name)
     var target = memory.bytes
-    // SAFETY: both have `byteCount` bytes, and do not overlap: the target's are new.
+    // SAFETY: both have `byteCount` bytes and do not overlap, because the target's are new.
     unsafe target.withUnsafeMutableBytes { target in
       unsafe bytes.withUnsafeBytes { unsafe target.copyMemory(from: $0) }
     }
     self = try memory.sealed()
   }
 
-  /// Maps a file of which the seals and the size are known.
+  /// Maps a file whose seals and size have been checked.
   init(sealed file: consuming OwnedFd, byteCount: Int, _ kind: MemoryMapping.Kind)
     throws(MemoryError)
   {
     do throws(MemoryError) {
       mapping = try MemoryMapping(file, byteCount: byteCount, kind)
     } catch  where kind == .readOnlyShared && error.errno == .notPermitted {
-      // Before Linux 6.7.
+      // Before Linux 6.7, sealed files must be mapped privately.
       mapping = try MemoryMapping(file, byteCount: byteCount, .readOnly)
     }
     descriptor = file
   }
 
-  /// Looks at kind, access and seals. The seals alone tell a memory file: others have none, or
-  /// `F_SEAL_SEAL` only.
+  /// Checks kind, access and seals. The seals alone identify a memory file: other files have none,
+  /// or only `F_SEAL_SEAL`.
   ///
   /// - Returns: Whether the file consists of huge pages.
   private static func check(
@@ -180,8 +181,8 @@ public struct SealedMemory: ~Copyable, Sendable {
     @_lifetime(borrow self)
     borrowing get {
       guard let start = unsafe mapping.start else { return RawSpan() }
-      // SAFETY: so many bytes are mapped there while `self` lives, which the span borrows; the
-      // seals keep every process from changing or cutting them.
+      // SAFETY: this many bytes are mapped there while `self` lives, which the span borrows; the
+      // seals keep every process from changing or truncating them.
       let span = unsafe RawSpan(_unsafeStart: start, byteCount: mapping.byteCount)
       return unsafe _overrideLifetime(span, borrowing: self)
     }

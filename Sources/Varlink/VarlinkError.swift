@@ -46,7 +46,7 @@ extension VarlinkError: CustomStringConvertible {
   public var description: String { parametersJSON == "{}" ? name : "\(name) \(parametersJSON)" }
 }
 
-// The errors of org.varlink.service, which every service may answer.
+// The errors of org.varlink.service, with which every service may answer.
 extension VarlinkError {
   static let interfaceNotFound = "org.varlink.service.InterfaceNotFound"
   static let methodNotFound = "org.varlink.service.MethodNotFound"

@@ -60,7 +60,7 @@ public struct VarlinkFailure: Error, Sendable {
 extension VarlinkFailure.Code: CustomStringConvertible {
   public var description: String { name.rawValue }
 
-  /// What it means.
+  /// An explanation of the error.
   var explanation: String {
     switch name {
     case .malformedMessage: "the peer's bytes are not a Varlink message"

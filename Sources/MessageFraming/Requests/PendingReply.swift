@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import SocketEngine
 
-/// Where a request's reply is put, and waited for.
+/// Receives the reply to a request, and lets its task wait for it.
 final class PendingReply: Sendable {
   private struct State {
     var result: Result<Frame, any Error>?
@@ -10,7 +10,7 @@ final class PendingReply: Sendable {
 
   private let state = TSanVisibleMutex(State())
 
-  /// The first result stays.
+  /// Sets the result. Only the first one counts.
   func fulfil(_ result: Result<Frame, any Error>) {
     let waiter = state.withLock { state in
       if state.result == nil { state.result = result }
@@ -19,14 +19,13 @@ final class PendingReply: Sendable {
     waiter?.resume(with: result)
   }
 
-  /// Waits for the result. One that is there wins against a cancellation.
+  /// Waits for the result. A result that is available wins over a cancellation.
   func value() async throws -> Frame {
     try await withTaskCancellationHandler {
       try await withCheckedThrowingContinuation { continuation in
         let result = state.withLock { state -> Result<Frame, any Error>? in
           if let result = state.result { return result }
-          // A cancellation that came before has found no waiter; one that comes from now on finds
-          // it.
+          // An earlier cancellation found no waiter to resume; a later one finds this waiter.
           if Task.isCancelled { return .failure(CancellationError()) }
           state.waiter = continuation
           return nil

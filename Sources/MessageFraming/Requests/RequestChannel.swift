@@ -134,7 +134,7 @@ public struct Response: Sendable {
     self.descriptors = DescriptorBox(descriptors)
   }
 
-  /// The descriptors, once.
+  /// The descriptors, which can be taken once.
   func takeDescriptors() -> OwnedFds { descriptors.take() }
 }
 
@@ -171,13 +171,13 @@ public struct RequestFailure: Error, Sendable, Hashable {
     payload = []
   }
 
-  /// Reads the payload of an error frame.
+  /// Decodes the payload of an error frame.
   init(decoding bytes: ArraySlice<UInt8>) {
     code = bytes.first.map { Code(rawValue: $0) } ?? .failed
     payload = Array(bytes.dropFirst())
   }
 
-  /// What a handler's error is on the wire.
+  /// Converts a handler's error to its form on the wire.
   init(_ error: any Error) {
     self =
       error as? RequestFailure ?? RequestFailure(error is CancellationError ? .cancelled : .failed)
@@ -185,7 +185,7 @@ public struct RequestFailure: Error, Sendable, Hashable {
 
   var bytes: [UInt8] { [code.rawValue] + payload }
 
-  /// What can be sent: words that are too long for a frame are left out.
+  /// A failure that fits into a frame: a text that is too long is left out.
   func fitting(_ frameSize: Int) -> RequestFailure {
     payload.count < frameSize ? self : RequestFailure(.failed)
   }

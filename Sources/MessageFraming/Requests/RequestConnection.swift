@@ -9,33 +9,32 @@ internal import SocketEngine
 /// reply  ◀── fulfil ◀── receive ◀── frame ── peer
 ///                          └─▶ handling ─▶ handler ─▶ frame ──▶ peer
 /// ```
-/// The receiver waits for nothing but frames: neither for handlers, nor for the peer to read
-/// answers. So two ends that flood each other go on, and a cancellation or the end is always seen.
-/// What the peer can make this end hold is bounded all the same, because the number of unanswered
-/// requests is.
+/// The receiver waits only for frames: neither for handlers nor until the peer reads answers. So
+/// two ends that flood each other do not block, and a cancellation or the end is always noticed.
+/// The number of unanswered requests is limited, which bounds what a peer can make this end hold.
 final class RequestConnection<Socket: UnixConnection>: Sendable {
   typealias Handler = @Sendable (Frame) async throws -> Response
 
   let channel: FramedChannel<Socket>
   private let limits: RequestLimits
-  /// The places of requests of ours. Each entry of `pending` and `abandoned` has one.
+  /// The places for our requests. Each entry of `pending` and `abandoned` holds one.
   private let unanswered: Turn
-  /// The places of handlers.
+  /// The places for handlers.
   private let running: Turn
   private let state = TSanVisibleMutex(State())
 
   private struct State {
-    /// Dropped at the end: it may refer to its own channel, which would keep itself.
+    /// Dropped at the end: the handler may refer to its own channel, which would keep itself alive.
     var handler: Handler?
-    /// Requests of ours, by number.
+    /// Our requests, by number.
     var nextNumber: UInt64 = 0
     var pending: [UInt64: PendingReply] = [:]
     var abandoned: Set<UInt64> = []
-    /// Requests of the peer's whose answer has not been begun, by number: the task of the handler.
+    /// Handler tasks of the peer's requests whose answer has not been begun, by number.
     var handling: [UInt64: Task<Response, any Error>] = [:]
-    /// The peer has closed, or the socket drains: no further request is handled.
+    /// Whether further requests are ignored, because the peer has closed or the socket drains.
     var takesNoRequests = false
-    /// Tasks that answer, or tell the peer of a cancellation.
+    /// Tasks that send answers, or notify the peer of a cancellation.
     var tasks: [UInt64: Task<Void, Never>] = [:]
     var nextTask: UInt64 = 0
     var receiver: Task<Void, any Error>?
@@ -57,7 +56,7 @@ final class RequestConnection<Socket: UnixConnection>: Sendable {
 
   private var executor: any TaskExecutor { channel.socket.loop.taskExecutor }
 
-  // MARK: Requests of ours
+  // MARK: Our requests
 
   func request(_ request: Response) async throws -> Frame {
     let descriptors = request.takeDescriptors()
@@ -74,7 +73,7 @@ final class RequestConnection<Socket: UnixConnection>: Sendable {
   private func send(
     _ payload: [UInt8], _ descriptors: borrowing OwnedFds, _ reply: PendingReply
   ) async throws -> UInt64 {
-    // SAFETY: an array of bytes has no padding.
+    // SAFETY: a byte array has no padding.
     try channel.check(unsafe payload.span.bytes, kind: .request, descriptorCount: descriptors.count)
     let number = try await takeTurn(for: reply)
     defer { channel.giveBackSendTurn() }
@@ -84,14 +83,14 @@ final class RequestConnection<Socket: UnixConnection>: Sendable {
         unsafe payload.span.bytes, kind: .request, number: number, descriptors: descriptors.span)
       return number
     } catch {
-      // It was not sent, or the channel has ended.
+      // The request was not sent, or the channel has ended.
       if state.withLock({ $0.pending.removeValue(forKey: number) }) != nil { unanswered.giveBack() }
       throw error
     }
   }
 
-  /// Waits until a request may be sent, first for a place among those that are unanswered: a
-  /// request that waits for the peer's answers is not to stand in front of our own.
+  /// Waits until a request may be sent. It first waits for a place among the unanswered requests,
+  /// because a request that waits for the peer's answers must not block our own answers.
   private func takeTurn(for reply: PendingReply) async throws -> UInt64 {
     try await unanswered.take()
     do {
@@ -117,17 +116,17 @@ final class RequestConnection<Socket: UnixConnection>: Sendable {
     }
   }
 
-  /// The request's task no longer waits: tells the peer, and drops the answer when it comes.
+  /// Gives up a request: notifies the peer, and arranges that the answer is dropped when it comes.
   private func abandon(_ number: UInt64) {
     let isTooMuch = state.withLock { state -> Bool? in
-      // Answered meanwhile.
+      // It was answered in the meantime.
       guard state.pending.removeValue(forKey: number) != nil else { return nil }
       state.abandoned.insert(number)
       return state.abandoned.count > limits.abandonedRequests
     }
     switch isTooMuch {
     case true?: end(with: FramingError(.tooManyAbandoned))
-    // The task that gave up is cancelled, and can send nothing.
+    // The task that gave up is cancelled, so it cannot send the notification itself.
     case false?: addTask { try? await self.send(Response([]), kind: .cancel, number: number) }
     case nil: break
     }
@@ -141,7 +140,7 @@ final class RequestConnection<Socket: UnixConnection>: Sendable {
 
   private func sendInTurn(_ message: Response, kind: FrameKind, number: UInt64) async throws {
     let descriptors = message.takeDescriptors()
-    // SAFETY: an array of bytes has no padding.
+    // SAFETY: a byte array has no padding.
     try channel.check(
       unsafe message.payload.span.bytes, kind: kind, descriptorCount: descriptors.count)
     // SAFETY: as above.
@@ -149,14 +148,15 @@ final class RequestConnection<Socket: UnixConnection>: Sendable {
       unsafe message.payload.span.bytes, kind: kind, number: number, descriptors: descriptors.span)
   }
 
-  // MARK: Frames of the peer's
+  // MARK: Frames of the peer
 
   func start() {
     let receiver = Task(executorPreference: executor) { try await self.receiveFrames() }
     state.withLock { $0.receiver = receiver }
   }
 
-  /// Until the peer closes, the socket drains, or it cannot go on; and then until all is answered.
+  /// Receives until the peer closes, the socket drains or an error occurs, and then waits until all
+  /// requests are answered.
   private func receiveFrames() async throws {
     defer { dropHandler() }
     do {
@@ -174,15 +174,15 @@ final class RequestConnection<Socket: UnixConnection>: Sendable {
   }
 
   private func dropHandler() {
-    // Not under the lock: it may be the last to refer to its channel.
+    // Released outside the lock, because it may hold the last reference to its channel.
     _ = state.withLock { $0.handler.take() }
   }
 
-  /// Waits until all is answered. Of a socket that drains, what handlers may wait for is received
-  /// meanwhile: replies, cancellations, the end.
+  /// Waits until all requests are answered. If the socket drains, it still receives what handlers
+  /// may wait for: replies, cancellations, the end.
   private func finish() async throws {
     let rest = Task(executorPreference: executor) { try await self.receiveRest() }
-    // An answer may wait for a peer that reads none.
+    // An answer may wait for a peer that reads nothing.
     await withTaskCancellationHandler {
       await untilTasksEnd()
     } onCancel: {
@@ -190,7 +190,7 @@ final class RequestConnection<Socket: UnixConnection>: Sendable {
     }
     rest.cancel()
     try await rest.value
-    // Answers may have been cut off.
+    // A cancellation may have cut off answers.
     try Task.checkCancellation()
   }
 
@@ -200,14 +200,14 @@ final class RequestConnection<Socket: UnixConnection>: Sendable {
       failRequests(with: FramingError(.connectionEnded))
       cancelHandlers()
     } catch is CancellationError {
-      // All is answered.
+      // All requests are answered.
     } catch {
       end(with: error)
       throw error
     }
   }
 
-  /// Waits for nothing.
+  /// Handles a frame without waiting.
   private func take(_ frame: Frame) throws {
     switch frame.kind {
     case .reply: try fulfil(frame.number, .success(frame))
@@ -247,7 +247,7 @@ final class RequestConnection<Socket: UnixConnection>: Sendable {
         return try await HandlerTask.$channels.withValue(channels) { try await handler(frame) }
       }
       state.handling[number] = work
-      // An end that came meanwhile has cancelled the others.
+      // An end that came in the meantime has cancelled the other tasks but not this one.
       if state.failure != nil { work.cancel() }
       return work
     }
@@ -256,17 +256,17 @@ final class RequestConnection<Socket: UnixConnection>: Sendable {
   }
 
   private func answer(_ number: UInt64, _ result: Result<Response, any Error>) async {
-    // Is not cancelled.
+    // This task is never cancelled.
     guard (try? await channel.takeSendTurn()) != nil else { return }
     defer { channel.giveBackSendTurn() }
-    // Before the answer is sent: when the peer has that, it may use the number and the place again.
-    // A peer that reads no answers leaves all others waiting for this turn.
+    // Removed before the answer is sent, because a peer that has the answer may reuse the number
+    // and the place. If the peer reads no answers, all other answers wait for this turn.
     state.withLock { _ = $0.handling.removeValue(forKey: number) }
     do {
       try await sendInTurn(try result.get(), kind: .reply, number: number)
     } catch {
-      // The handler's error, or a reply above a limit. If the connection is broken, this fails,
-      // too.
+      // The handler's error, or a reply that exceeds a limit. If the connection is broken, this
+      // fails too.
       let failure = RequestFailure(error).fitting(limits.frameSize)
       try? await sendInTurn(Response(failure.bytes), kind: .error, number: number)
     }
@@ -285,7 +285,7 @@ final class RequestConnection<Socket: UnixConnection>: Sendable {
             .connectionEnded, detail: "the task that waited for its end was cancelled"))
       }
     } catch let error as FramingError where error.code == .connectionEnded {
-      // Requests of other tasks were not cancelled: this one was.
+      // Only this task was cancelled, not the requests of other tasks.
       try Task.checkCancellation()
       throw error
     }
@@ -293,13 +293,13 @@ final class RequestConnection<Socket: UnixConnection>: Sendable {
 
   func close() async {
     end(with: FramingError(.connectionEnded, detail: "it was closed on this side"))
-    // A handler is not to wait for itself.
+    // A handler must not wait for itself.
     if HandlerTask.channels.contains(where: { $0 === running }) { return }
     _ = await state.withLock { $0.receiver }?.result
   }
 
-  /// Ends all requests and handlers; the first reason stays. The connection is closed a moment
-  /// later.
+  /// Ends all requests and handlers; the first error is kept. The connection is closed shortly
+  /// afterwards.
   func end(with error: any Error) {
     failRequests(with: error)
     cancelHandlers()
@@ -321,7 +321,7 @@ final class RequestConnection<Socket: UnixConnection>: Sendable {
       return (pending, places)
     }
     for reply in pending { reply.fulfil(.failure(error)) }
-    // Those that wait for a place find the failure.
+    // Waiters for a place now find the failure.
     for _ in 0..<places { unanswered.giveBack() }
   }
 
@@ -331,7 +331,7 @@ final class RequestConnection<Socket: UnixConnection>: Sendable {
       state.nextTask += 1
       state.tasks[id] = Task(executorPreference: executor) {
         await body()
-        // After the store above, which holds the lock.
+        // Runs after the store above, which holds the lock.
         self.state.withLock { _ = $0.tasks.removeValue(forKey: id) }
       }
     }
@@ -342,7 +342,7 @@ final class RequestConnection<Socket: UnixConnection>: Sendable {
   }
 }
 
-/// Which channels' handlers a task belongs to, each known by its places.
+/// The channels whose handler the current task runs in, each identified by its places.
 private enum HandlerTask {
   @TaskLocal static var channels: [Turn] = []
 }

@@ -122,7 +122,8 @@ public actor UnixListener<Connection: UnixConnection>: SocketListener {
     let loop = try IOLoop.resolve(loop)
     let descriptor = try Connection.form.make(settings: settings)
     let file = try binding.bind(descriptor, to: address)
-    // Connections inherit this option, which does not affect a connection before it is accepted.
+    // Connections inherit the option, so descriptors cannot even be sent to a connection that has
+    // not been accepted yet.
     if policy.maximumDescriptorsPerMessage == 0 { try descriptor.refuseDescriptors() }
     let channel = try Connection.form.listen(
       descriptor, boundTo: file, at: AnySocketAddress(address), backlog: backlog, on: loop)

@@ -54,9 +54,9 @@ public final class HandOver: Sendable {
   let limits: HandOverLimits
   let stateVersion: UInt32
   let control: UnixListener<UnixSeqpacket>
-  /// Nil for the first process, and when the predecessor has ended.
+  /// Nil in the first process, and when the predecessor has ended.
   let predecessor: Successor?
-  /// Of sockets that this process has taken over. They become its own when it serves.
+  /// Files of the sockets that were taken over. They belong to this process when it serves.
   private let files: [SocketFileOwnership]
   private let inherited: HeldItems
   private let isUnderWay = TSanVisibleMutex(false)
@@ -163,7 +163,8 @@ public final class HandOver: Sendable {
     }
   }
 
-  /// Returns when this process may serve, with the predecessor that goes on until it does.
+  /// Waits until this process may serve. Returns the predecessor, which serves until this process
+  /// does.
   private func begin() async throws -> Successor? {
     var previous = predecessor
     do {
@@ -177,12 +178,12 @@ public final class HandOver: Sendable {
     return previous
   }
 
-  /// Says who removes the files of the sockets that were taken over.
+  /// Decides which process removes the files of the sockets that were taken over.
   func decideFiles(_ owner: SocketFileOwnership.Owner) {
     for file in files { file.decide(owner) }
   }
 
-  /// Whether no other hand-over is under way; from then on one is.
+  /// Begins a hand-over. Returns false if another one is in progress.
   func beginOne() -> Bool {
     isUnderWay.withLock { isUnderWay in
       defer { isUnderWay = true }
@@ -193,7 +194,7 @@ public final class HandOver: Sendable {
   func endOne() { isUnderWay.withLock { $0 = false } }
 }
 
-/// What ``HandOver/begin(at:stateVersion:limits:binding:on:observer:)`` was given.
+/// The arguments of ``HandOver/begin(at:stateVersion:limits:binding:on:observer:)``.
 struct HandOverSettings: Sendable {
   var address: UnixAddress
   var stateVersion: UInt32
@@ -202,7 +203,7 @@ struct HandOverSettings: Sendable {
   var loop: IOLoop
   var observer: @Sendable (HandOverEvent) -> Void
 
-  /// Who may be a successor. The others are told of.
+  /// Which processes may be successors. Refusals are reported to the observer.
   var authorization: Authorization {
     .sameUser.reporting { [observer] refusal in
       observer(
@@ -210,7 +211,7 @@ struct HandOverSettings: Sendable {
     }
   }
 
-  /// Connects to the predecessor, or listens. Of several processes that begin at the same time one
+  /// Connects to the predecessor, or listens. If several processes begin at the same time, one
   /// listens, and the others find it.
   func findControl() async throws -> FoundControl {
     var pause = Duration.milliseconds(5)
@@ -227,17 +228,17 @@ struct HandOverSettings: Sendable {
         return FoundControl(control)
       } catch {
         guard error.code == .addressInUse, pause < .seconds(1) else { throw error }
-        // Another one has been quicker, or is just replacing the file of a dead one.
+        // Another process was faster, or is just replacing a dead socket's file.
         try await loop.sleep(for: pause)
         pause *= 2
       }
     }
   }
 
-  /// Nil if no process listens there.
+  /// Connects to the predecessor; nil if no process listens.
   private func connect() async throws -> UnixSeqpacket? {
-    // So that the message that brings the descriptors says who has sent it: the socket itself knows
-    // only the first process that listened.
+    // Credentials are needed because the message with the descriptors must identify its sender: the
+    // socket itself only knows the first process that listened.
     var settings = [
       SocketSetting(.passCredentials, true), SocketSetting(.passProcessDescriptor, true),
     ]
@@ -249,7 +250,7 @@ struct HandOverSettings: Sendable {
       } catch let error as SocketError {
         switch error.code {
         case .notFound, .connectionRefused: return nil
-        // Before Linux 6.5.
+        // Before Linux 6.5 there are no process descriptors.
         case .notSupported where settings.count == 2: settings.removeLast()
         case .deadlineExceeded:
           throw ServiceError(.timedOut, "a process listens at \(address), and does not accept")
@@ -260,7 +261,7 @@ struct HandOverSettings: Sendable {
   }
 }
 
-/// The beginning of a process: its control listener, and what it has taken over.
+/// The start of a process: its control listener, and everything that it has taken over.
 struct FoundControl: ~Copyable {
   let control: UnixListener<UnixSeqpacket>
   var isSuccessor = false

@@ -13,13 +13,13 @@ public struct HandOverItems: ~Copyable, Sendable {
   public init() {}
 }
 
-/// Items that are given away once.
+/// Items that can be taken once.
 final class HeldItems: Sendable {
   private let items: TSanVisibleMutex<HandOverItems>
 
   init(_ items: consuming HandOverItems) { self.items = TSanVisibleMutex(items) }
 
-  /// Nothing, from the second time on.
+  /// Takes the items; empty from the second call on.
   func take() -> HandOverItems {
     items.withLock { items in
       var taken = HandOverItems()

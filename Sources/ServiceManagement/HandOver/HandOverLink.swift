@@ -2,11 +2,11 @@
 internal import MessageSockets
 internal import SocketEngine
 
-/// The connection between a process and its successor, with a limit of time for each message.
+/// The connection between a process and its successor, with a time limit for each message.
 struct HandOverLink: Sendable {
   let socket: UnixSeqpacket
 
-  /// A message that has arrived, with its descriptors.
+  /// A received message with its descriptors.
   struct Arrival {
     var message: HandOverMessage
     var received: ReceivedMessage
@@ -14,13 +14,13 @@ struct HandOverLink: Sendable {
 
   /// Sends a message.
   ///
-  /// - Throws: ``ServiceError``: `peerEnded`, `timedOut` (then the connection is closed).
-  ///   `CancellationError`. ``SocketError`` for all else.
+  /// - Throws: ``ServiceError``: `peerEnded`; `timedOut`, in which case the connection is closed.
+  ///   `CancellationError`. ``SocketError`` for all other failures.
   func send(_ message: HandOverMessage, descriptors: Span<OwnedFd> = Span(), within limit: Duration)
     async throws
   {
-    // A span cannot go into the task that a deadline needs: closing the socket is what ends a send
-    // that takes too long.
+    // A span cannot be passed to the task that a deadline needs, so a task that closes the socket
+    // ends a send that takes too long.
     let guardian = Task(executorPreference: socket.loop.taskExecutor) { [socket] in
       try await socket.loop.sleep(for: limit)
       await socket.close()
@@ -39,8 +39,8 @@ struct HandOverLink: Sendable {
     }
   }
 
-  /// Why the other side has closed the connection: it may have said so before, behind messages that
-  /// were not asked for.
+  /// Returns why the other side has closed the connection. It may have sent a refusal, after
+  /// messages that were not asked for.
   private func endReason() async -> any Error {
     for _ in 0..<4 {
       do {
@@ -54,8 +54,8 @@ struct HandOverLink: Sendable {
 
   /// Receives the next message.
   ///
-  /// - Throws: ``ServiceError``: `peerEnded`, `timedOut`, `malformedMessage`, and what a refusal
-  ///   means. `CancellationError`. ``SocketError`` for all else.
+  /// - Throws: ``ServiceError``: `peerEnded`, `timedOut`, `malformedMessage`, or the meaning of a
+  ///   refusal. `CancellationError`. ``SocketError`` for all other failures.
   func next(within limit: Duration, for purpose: String) async throws -> Arrival {
     let received: ReceivedMessage
     do {
@@ -65,7 +65,7 @@ struct HandOverLink: Sendable {
       received = message
     } catch let error as SocketError {
       switch error.code {
-      // It comes behind all that was received before it.
+      // The reset comes after all messages that were received before it.
       case .connectionReset: throw Self.ended
       case .deadlineExceeded: throw ServiceError(.timedOut, "no \(purpose) within \(limit)")
       case .messageIncomplete where error.outcome?.isPayloadTruncated == true:
@@ -96,11 +96,11 @@ struct HandOverLink: Sendable {
     return Arrival(message: message, received: received)
   }
 
-  /// Says why the hand-over is given up, if there is room for that, or if there is within the
-  /// limit. Also in a task that was cancelled.
+  /// Tells the other side why the hand-over is given up, if there is room for the message now or
+  /// within the limit. Works even in a cancelled task.
   ///
-  /// - Returns: Why it could not be said: as ``send(_:descriptors:within:)`` throws it, if there is
-  ///   a limit.
+  /// - Returns: Why the message could not be sent, as ``send(_:descriptors:within:)`` throws it, if
+  ///   there is a limit.
   @discardableResult
   func refuse(_ reason: HandOverRefusal, _ text: String, within limit: Duration? = nil) async
     -> (any Error)?
@@ -120,7 +120,7 @@ struct HandOverLink: Sendable {
 }
 
 extension ServiceError {
-  /// Whether the other side has said that it gives up, and not just fallen silent.
+  /// Whether the other side has sent a refusal, and not just gone silent.
   var isRefusal: Bool {
     [.handOverUnderWay, .wrongVersion, .predecessorEnds, .refused].contains(code)
   }
@@ -136,7 +136,7 @@ extension HandOverRefusal {
     }
   }
 
-  /// The reason to give to the other side for an error on this one.
+  /// The reason to give to the other side for an error on this side.
   init(_ error: any Error) {
     switch (error as? ServiceError)?.code {
     case .some(.malformedMessage), .some(.invalidName): self = .malformed

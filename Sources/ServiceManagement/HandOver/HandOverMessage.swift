@@ -2,34 +2,35 @@
 internal import MessageSockets
 internal import SystemPackage
 
-/// A message of the hand-over protocol, version 1, as Docs/Wire.md has it. One is one message of a
+/// A message of the hand-over protocol, version 1; see Docs/Wire.md. Each is one message of a
 /// seqpacket socket; integers are little-endian.
 enum HandOverMessage: Equatable {
-  /// The successor begins: which version of the application's state it understands.
+  /// Successor: begins. States which version of the application's state it understands.
   case hello(protocolVersion: UInt16, stateVersion: UInt32)
-  /// The predecessor: what will come.
+  /// Predecessor: announces what will come.
   case offer(protocolVersion: UInt16, descriptors: UInt32, stateLength: UInt64)
-  /// The predecessor: some of the descriptors, from this position on, which come with this message.
+  /// Predecessor: some of the descriptors, starting at this position. They come with this message.
   case batch(first: UInt32, [HandOverEntry])
-  /// The successor: so many descriptors have arrived.
+  /// Successor: this many descriptors have arrived.
   case received(UInt32)
-  /// The predecessor: the next bytes of the state.
+  /// Predecessor: the next bytes of the state.
   case state([UInt8])
-  /// The successor: it can begin.
+  /// Successor: it can begin to serve.
   case ready
-  /// The predecessor: begin.
+  /// Predecessor: tells the successor to serve.
   case go
-  /// The successor: it accepts connections.
+  /// Successor: it accepts connections.
   case serving
-  /// The predecessor: its last connection has ended, and so will the process.
+  /// Predecessor: its last connection has ended, and the process will end.
   case drained
-  /// Either: the hand-over is given up, and why.
+  /// Either side: gives up the hand-over, with a reason.
   case refusal(HandOverRefusal, String)
 
   static let protocolVersion: UInt16 = 1
   /// "MSHO"
   private static let magic: [UInt8] = [0x4D, 0x53, 0x48, 0x4F]
-  /// Bytes of a message. Below what a receive has room for, and what a socket sends in one piece.
+  /// The maximum size of a message. It must fit into a receive, and a socket must send it in one
+  /// piece.
   static let maximumLength = 32_768
   static let maximumTextLength = 512
 
@@ -108,7 +109,7 @@ enum HandOverMessage: Equatable {
     ServiceError(.malformedMessage, "a message of the hand-over: \(what)")
   }
 
-  /// For errors about a message that should have come.
+  /// The message's name, for errors about a message that is missing.
   var name: String {
     switch self {
     case .hello: "hello"
@@ -130,21 +131,22 @@ enum HandOverRefusal: UInt8, Sendable {
   case other = 0
   /// Another successor is being served.
   case busy = 1
-  /// Of the protocol, or of the state.
+  /// The version of the protocol or of the state does not match.
   case version = 2
-  /// The other side has sent what it must not.
+  /// The other side has sent an invalid message.
   case malformed = 3
   /// The other side took too long.
   case timedOut = 4
-  /// The predecessor ends without a successor: the process that has its sockets may serve.
+  /// The predecessor ends without a successor; the process that has its sockets may serve.
   case ending = 5
 }
 
 /// One descriptor of a batch.
 struct HandOverEntry: Equatable {
-  /// Empty for the control listener, which is the first of all.
+  /// Empty for the control listener, which comes first.
   var name: String
-  /// The file that the socket is bound to, if it goes to the successor: device and inode.
+  /// The device and inode of the file that the socket is bound to, if the file goes to the
+  /// successor.
   var file: [UInt64]?
 
   var encodedLength: Int { 2 + name.utf8.count + (file == nil ? 0 : 16) }
@@ -170,7 +172,7 @@ struct HandOverEntry: Equatable {
   }
 }
 
-/// Reads integers and bytes; never beyond the end.
+/// Reads integers and bytes, never beyond the end.
 private struct ByteReader {
   private var rest: ArraySlice<UInt8>
 

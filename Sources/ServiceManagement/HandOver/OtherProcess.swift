@@ -10,25 +10,25 @@ internal import SystemPackage
   internal import Musl
 #endif
 
-/// The process at the other end of a hand-over. The end of the connection alone does not say that
-/// it has ended: it may have given up, and go on.
+/// The process at the other end of a hand-over. The end of the connection alone does not prove that
+/// the process has ended: it may have given up and gone on.
 enum OtherProcess: Sendable {
   case known(Descriptor)
   case ended
-  /// Its number means nothing here, or pidfd_open(2) is not allowed: the end of the connection has
-  /// to do.
+  /// Its number means nothing in our namespace, or pidfd_open(2) is not allowed. The end of the
+  /// connection then counts as the end of the process.
   case unknown
 
-  /// A process descriptor that several values can have.
+  /// A process descriptor that several values can share.
   final class Descriptor: Sendable {
     let process: ProcessFd
     init(_ process: consuming ProcessFd) { self.process = process }
   }
 
-  /// The process that has sent a message.
+  /// The process that sent a message.
   ///
-  /// - Throws: ``SocketError``: `outOfDescriptors`. A process of which we cannot tell whether it
-  ///   lives is not taken for a dead one.
+  /// - Throws: ``SocketError``: `outOfDescriptors`. If it cannot be determined whether the process
+  ///   is alive, it does not count as dead.
   init(senderOf message: ReceivedMessage) throws(SocketError) {
     do throws(Errno) {
       guard let found = try message.takeProcess() else {
@@ -37,7 +37,7 @@ enum OtherProcess: Sendable {
       }
       self = .known(Descriptor(found))
     } catch {
-      // The second is what Linux before 6.15 says of a process that was waited for.
+      // Linux before 6.15 reports EINVAL for a process that was waited for.
       guard error == .noSuchProcess || error == .invalidArgument else {
         throw SocketError(result: -error.rawValue, .receive)
       }
@@ -45,7 +45,7 @@ enum OtherProcess: Sendable {
     }
   }
 
-  /// The process that has connected.
+  /// The process that connected.
   ///
   /// - Throws: ``SocketError``: `outOfDescriptors`, `closed`.
   init(peerOf socket: UnixSeqpacket) async throws {
@@ -63,8 +63,8 @@ enum OtherProcess: Sendable {
     }
   }
 
-  /// The process with a number, before Linux 6.5, where messages and sockets have no process
-  /// descriptors. If the number is another's by now, the process is not taken for a dead one.
+  /// The process with a number, for Linux before 6.5, where messages and sockets have no process
+  /// descriptors. If the number was reused in the meantime, the process does not count as dead.
   ///
   /// - Throws: `EMFILE`, `ENFILE`, `ENOMEM`, `ESRCH`.
   init(number: Int32?) throws(Errno) {
@@ -91,7 +91,7 @@ enum OtherProcess: Sendable {
     while true {
       let hasEnded = descriptor.process.withUnsafeFileDescriptor { descriptor in
         var wanted = pollfd(fd: descriptor.rawValue, events: Int16(POLLIN), revents: 0)
-        // SAFETY: the call reads and writes one entry, a local.
+        // SAFETY: the call reads and writes one entry, a local variable.
         return unsafe poll(&wanted, 1, 0) > 0
       }
       if hasEnded || clock.now >= end { return hasEnded }

@@ -7,11 +7,11 @@ internal import SocketEngine
 /// them serves.
 struct Predecessor: Sendable {
   let handOver: HandOver
-  /// The own predecessor, if it lives.
+  /// This process's own predecessor, if it is alive.
   let previous: Successor?
   let offering: @Sendable () async throws -> HandOverItems
   let takingBack: @Sendable (consuming HandOverItems) async -> Void
-  /// The calls of that.
+  /// The calls of `takingBack`.
   private let takings = Takings()
 
   init(
@@ -29,13 +29,13 @@ struct Predecessor: Sendable {
   private var limits: HandOverLimits { handOver.limits }
   private func tell(_ event: HandOverEvent) { handOver.observer(event) }
 
-  /// Two tasks: what serves, and what speaks with the processes before and after this one. The
-  /// first decides when it is over; the second cancels it when a successor serves.
+  /// Runs two tasks: one serves, and one talks to the processes before and after this one. The
+  /// first decides when everything is over; the second cancels it when a successor serves.
   func run(_ body: @escaping @Sendable (@escaping @Sendable () -> Void) async throws -> Void)
     async throws -> HandOver.Ending
   {
     let executor = control.loop.taskExecutor
-    // Nothing is sent: the end says that connections are accepted.
+    // No element is ever sent: the end of the stream means that connections are accepted.
     let (announced, announcement) = AsyncStream.makeStream(of: Never.self)
     let serving = Task(executorPreference: executor) {
       try await control.loop.run { try await body { announcement.finish() } }
@@ -43,7 +43,8 @@ struct Predecessor: Sendable {
     let replacement = Replacement()
     let neighbours = Task(executorPreference: executor) {
       for await _ in announced {}
-      // Only then is a successor let in: who has not said that it serves has nothing to hand over.
+      // Only now may a successor connect: a process that does not serve yet has nothing to hand
+      // over.
       guard !Task.isCancelled, await previous?.announce() ?? true else { return false }
       handOver.decideFiles(.thisProcess)
       await withDiscardingTaskGroup { group in
@@ -61,16 +62,16 @@ struct Predecessor: Sendable {
     }
     neighbours.cancel()
     if await !neighbours.value {
-      // It has served nothing, and the predecessor does.
+      // This process has served nothing; the predecessor serves.
       handOver.decideFiles(previous == nil ? .thisProcess : .anotherProcess)
       await previous?.giveUp(.other, "the successor has ended before it served")
     }
     await takings.end()
     let isReplaced = await replacement.end { socket in
-      // A predecessor whose serving failed has not drained; its end says so.
+      // A predecessor whose serving failed has not drained; its end tells the successor.
       if case .failure(let error) = outcome, !(error is CancellationError) { return }
       tell(.drained)
-      // Also in a task that was cancelled meanwhile.
+      // In a separate task, because this one may have been cancelled.
       let telling = Task(executorPreference: executor) {
         try await HandOverLink(socket: socket).send(.drained, within: limits.step)
       }
@@ -83,21 +84,21 @@ struct Predecessor: Sendable {
     return isReplaced ? .replaced : .ended
   }
 
-  /// Returns when a successor serves, or when it is cancelled.
+  /// Returns when a successor serves, or when this task is cancelled.
   private func waitForSuccessor(_ serving: Task<Void, any Error>, _ replacement: Replacement) async
   {
     do {
-      // Those that have to be refused do not keep others waiting.
+      // Served concurrently, so that processes that must be refused do not delay others.
       try await control.serve(
         ServeLimits(maximumConnections: 8, gracePeriod: .zero), onError: { tell(.failed($0)) }
       ) { connection in
         guard try await handOver(to: HandOverLink(socket: connection)) else { return }
-        // Out of the hands of what serves here, first: when nothing is left to be served, `run`
+        // Detach the connection from this server first: when nothing is left to serve, `run`
         // cancels this task as soon as `serving` is cancelled.
         let kept = try? UnixSeqpacket(adopting: try await connection.release(), on: control.loop)
         replacement.begin(kept, telling: handOver.observer)
         serving.cancel()
-        // Who connects from now on waits for the successor, which has the same listener.
+        // New connections now wait for the successor, which shares the listener.
         await control.close()
       }
     } catch {
@@ -105,8 +106,8 @@ struct Predecessor: Sendable {
     }
   }
 
-  /// True when the successor serves. False if it was refused, or has failed: then nothing has
-  /// changed.
+  /// Hands over to a successor. Returns true if it serves; false if it was refused or has failed,
+  /// and nothing has changed.
   private func handOver(to link: HandOverLink) async throws -> Bool {
     do {
       let hello = try await link.next(within: limits.step, for: "hello")
@@ -133,11 +134,11 @@ struct Predecessor: Sendable {
     tell(.failed(error))
   }
 
-  /// Tells the successor to serve with what it has, since this process ends. The word waits until
-  /// it has room behind what was sent: without it, the successor would serve nothing of that.
+  /// Tells the successor to serve with what it has, because this process ends. The message waits
+  /// until there is room for it: without it, the successor would serve nothing.
   ///
-  /// - Returns: Whether the successor may have it. False if its process has ended before, or if it
-  ///   has said that it serves nothing.
+  /// - Returns: Whether the successor may have received it. False if its process had already ended,
+  ///   or if it reported that it serves nothing.
   private func leave(to link: HandOverLink, _ process: OtherProcess, _ error: any Error) async
     -> Bool
   {
@@ -148,12 +149,12 @@ struct Predecessor: Sendable {
     case let failure? where failure.isRefusal: return false
     case let failure? where failure.code == .peerEnded: limit = limits.step
     case nil where failure == nil:
-      // The word may lie in the queue of a process that is dead.
+      // The message may be in the queue of a dead process.
       guard case .known = process else { return true }
       limit = .zero
     default: return true
     }
-    // This task was cancelled, and would not wait.
+    // In a separate task, because this one was cancelled and would not wait.
     let hasEnded = Task(executorPreference: control.loop.taskExecutor) {
       try await process.ends(within: limit, on: control.loop)
     }
@@ -178,13 +179,13 @@ struct Predecessor: Sendable {
     }
   }
 
-  /// True when the successor serves, or when it may be serving. False if it has
-  /// failed; it was told then, the next may come, and what is left comes back.
+  /// Sends everything to the successor. Returns true if it serves or may be serving. False if it
+  /// has failed; it was notified, the next successor may come, and the remaining items come back.
   private func transfer(
     _ items: consuming HandOverItems, to link: HandOverLink, _ process: OtherProcess
   ) async -> Bool {
     let files = [control.channel.fileOwnership] + items.descriptors.entries.map(\.file)
-    // The listeners may close meanwhile, as those of a process that is cancelled do.
+    // The listeners may close during the transfer, for example if this process is cancelled.
     for file in files { file?.decide(.undecided) }
     var sent = 0
     do {
@@ -193,8 +194,8 @@ struct Predecessor: Sendable {
       for file in files { file?.decide(.anotherProcess) }
       return true
     } catch {
-      // A process that ends leaves its successor what it has sent, if that is there to be told. Any
-      // other failure means that the successor serves nothing.
+      // A process that ends leaves what it has sent to its successor, if that can still be
+      // notified. After any other failure the successor serves nothing.
       guard error is CancellationError else {
         for file in files { file?.decide(.thisProcess) }
         handOver.endOne()
@@ -206,17 +207,17 @@ struct Predecessor: Sendable {
       for file in files[..<gone] { file?.decide(.anotherProcess) }
       for file in files[gone...] { file?.decide(.thisProcess) }
       handOver.endOne()
-      // Not before the successor was told: until then it is not certain that another process has
-      // them.
+      // Only after the successor was notified: until then it is not certain that another process
+      // has the descriptors.
       items.descriptors.closeFirst(max(0, gone - 1))
       takings.begin(items, on: control.loop, takingBack)
       return false
     }
   }
 
-  /// Everything before "go", and that.
+  /// Sends everything up to and including "go".
   ///
-  /// - Parameter sent: How many descriptors the successor may have, the control listener included.
+  /// - Parameter sent: How many descriptors the successor may have, including the control listener.
   private func prepare(
     _ items: borrowing HandOverItems, _ link: HandOverLink, _ sent: inout Int
   ) async throws {
@@ -242,9 +243,10 @@ struct Predecessor: Sendable {
     tell(.goSent)
   }
 
-  /// After "go" the successor may serve: whatever happens here, what it has is its own.
+  /// Waits until the successor serves. After "go" it may serve, so it owns what it has, whatever
+  /// happens here.
   ///
-  /// - Throws: Only if it serves nothing: it says so, or its process has ended.
+  /// - Throws: Only if the successor serves nothing: it reports that, or its process has ended.
   private func awaitServing(_ link: HandOverLink, _ process: OtherProcess) async throws {
     do {
       guard
@@ -282,7 +284,7 @@ struct Predecessor: Sendable {
     while start < descriptors.count {
       var end = start
       var length = 16
-      // As many as fit.
+      // As many entries as fit into a message.
       while end < descriptors.count, end - start < ControlMessages.maximumDescriptors {
         length += HandOverEntry(descriptors.entries[end]).encodedLength
         if length > HandOverMessage.maximumLength { break }
@@ -293,8 +295,8 @@ struct Predecessor: Sendable {
     }
   }
 
-  /// Each batch is acknowledged before the next is sent: what is on its way stays bounded
-  /// (`ETOOMANYREFS`).
+  /// Sends one batch. Each batch is acknowledged before the next is sent, which bounds the number
+  /// of descriptors in flight (`ETOOMANYREFS`).
   private func sendBatch(
     _ descriptors: borrowing NamedDescriptors, _ range: Range<Int>, to link: HandOverLink,
     _ sent: inout Int
@@ -333,8 +335,8 @@ extension HandOverEntry {
   }
 }
 
-/// Tasks that take back what was offered in vain. They are not child tasks: they begin in a
-/// process that was cancelled, too, and keep no successor waiting.
+/// Tasks that take back items whose hand-over failed. They are not child tasks, because they must
+/// also run in a cancelled process and must not delay a successor.
 private final class Takings: Sendable {
   private struct State {
     var next = 0
@@ -358,17 +360,17 @@ private final class Takings: Sendable {
     }
   }
 
-  /// Returns when all have ended.
+  /// Returns when all tasks have ended.
   func end() async {
     while let task = state.withLock({ $0.tasks.first?.value }) { await task.value }
   }
 }
 
-/// The successor that serves. Its end is reported as long as this process has
-/// connections.
+/// The successor that serves. While this process has connections, the successor's end is reported.
 private final class Replacement: Sendable {
   private struct Successor {
-    /// Nil if it could not be kept: then nothing is heard of the successor, and it hears nothing.
+    /// Nil if the socket could not be kept: then nothing can be sent to the successor or received
+    /// from it.
     var socket: UnixSeqpacket?
     var watch: Task<Void, Never>?
   }
@@ -381,7 +383,7 @@ private final class Replacement: Sendable {
     let watch = socket.map { socket in
       Task(executorPreference: socket.loop.taskExecutor) {
         do {
-          // It has nothing more to say.
+          // The successor sends nothing more.
           while try await socket.receiveMessage() != nil {}
         } catch is CancellationError {
           return
@@ -392,7 +394,7 @@ private final class Replacement: Sendable {
     successor.withLock { $0 = Successor(socket: socket, watch: watch) }
   }
 
-  /// Whether there is one. It is told by `last` that this process ends.
+  /// Whether there is a successor. `last` tells it that this process ends.
   func end(_ last: (UnixSeqpacket) async -> Void) async -> Bool {
     guard let successor = successor.withLock({ $0 }) else { return false }
     successor.watch?.cancel()

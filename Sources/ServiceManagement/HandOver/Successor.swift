@@ -9,16 +9,17 @@ internal import SystemPackage
   internal import Musl
 #endif
 
-/// The successor's side of a hand-over: what it has to do with its predecessor.
+/// The successor's side of a hand-over: its dealings with the predecessor.
 struct Successor: Sendable {
   let link: HandOverLink
   let limits: HandOverLimits
   let observer: @Sendable (HandOverEvent) -> Void
   let process: OtherProcess
 
-  /// Takes over all that the predecessor has. Nil if it has ended before it had sent anything.
+  /// Takes over everything from the predecessor. Nil if the predecessor has ended before it sent
+  /// anything.
   ///
-  /// - Throws: ``ServiceError``; then the connection is closed.
+  /// - Throws: ``ServiceError``; the connection is then closed.
   static func takeOver(from link: HandOverLink, _ settings: HandOverSettings) async throws
     -> FoundControl?
   {
@@ -63,7 +64,8 @@ struct Successor: Sendable {
     return try arrivals.found(settings, successor)
   }
 
-  /// The word for a predecessor that ends is not a successor's, which was cancelled.
+  /// The reason to send for an error. `.ending` is reserved for predecessors, so a cancelled
+  /// successor sends `.other`.
   private static func refusal(_ error: any Error) -> HandOverRefusal {
     error is CancellationError ? .other : HandOverRefusal(error)
   }
@@ -74,8 +76,8 @@ struct Successor: Sendable {
     self.link = link
     limits = settings.limits
     observer = settings.observer
-    // Otherwise any process that has bound the address could give us anything, and learn what we do
-    // with it.
+    // Without this check, any process that has bound the address could send us anything and observe
+    // how we use it.
     guard let user = offer.received.credentials?.userID, user == geteuid() || user == 0 else {
       throw ServiceError(
         .notAuthorized, "the process that listens at \(settings.address) belongs to another user")
@@ -83,10 +85,12 @@ struct Successor: Sendable {
     process = try OtherProcess(senderOf: offer.received)
   }
 
-  /// Returns when this process may serve: true if the predecessor says so, false if it has ended.
+  /// Returns when this process may serve: true if the predecessor tells it to, false if the
+  /// predecessor has ended.
   ///
-  /// - Throws: ``ServiceError``: `refused`, `timedOut`, `peerEnded` (it has closed the connection,
-  ///   and has not ended), `malformedMessage`. Then it was told, and the connection is closed.
+  /// - Throws: ``ServiceError``: `refused`, `timedOut`, `peerEnded` (the predecessor has closed the
+  ///   connection but has not ended), `malformedMessage`. The predecessor was then notified, and
+  ///   the connection is closed.
   func becomeReady() async throws -> Bool {
     do {
       if try await waitForGo() { return true }
@@ -94,7 +98,7 @@ struct Successor: Sendable {
       await link.socket.close()
       return false
     } catch {
-      // Also where "go" is on its way already.
+      // Necessary even if "go" is already on its way.
       await giveUp(Self.refusal(error), "\(error)")
       throw error
     }
@@ -118,14 +122,14 @@ struct Successor: Sendable {
     }
   }
 
-  /// Tells the predecessor that nothing is served here, whatever it has said.
+  /// Tells the predecessor that nothing is served here, whatever the predecessor has sent.
   func giveUp(_ reason: HandOverRefusal, _ text: String) async {
     await link.refuse(reason, text)
     await link.socket.close()
   }
 
-  /// Tells the predecessor that connections are accepted here. False if the task was cancelled, and
-  /// it was not told.
+  /// Tells the predecessor that connections are accepted here. Returns false if the task was
+  /// cancelled and the predecessor was not notified.
   func announce() async -> Bool {
     do {
       try await link.send(.serving, within: limits.step)
@@ -133,15 +137,15 @@ struct Successor: Sendable {
     } catch is CancellationError {
       return false
     } catch {
-      // It has ended, or no longer reads: the next call reports that.
+      // The predecessor has ended or no longer reads; the next call reports that.
     }
     return true
   }
 
-  /// Waits for the end of the predecessor.
+  /// Waits until the predecessor ends.
   func follow() async {
     do {
-      // However long it takes to drain: its own limits hold.
+      // Wait however long it takes to drain; the predecessor has its own limits.
       guard case .drained = try await link.next(within: .seconds(1 << 30), for: "end").message
       else {
         throw HandOverMessage.malformed("another one than drained")
@@ -154,7 +158,7 @@ struct Successor: Sendable {
   }
 }
 
-/// What has arrived from a predecessor so far.
+/// The items that have arrived from a predecessor so far.
 private struct TakenOver: ~Copyable {
   private let limits: HandOverLimits
   private var wantedDescriptors = 0
@@ -176,7 +180,7 @@ private struct TakenOver: ~Copyable {
     guard version == HandOverMessage.protocolVersion else {
       throw ServiceError(.wrongVersion, "the predecessor speaks version \(version) of the protocol")
     }
-    // The first is the control listener.
+    // The first descriptor is the control listener.
     guard (1...UInt32(clamping: limits.descriptors)).contains(descriptors),
       stateLength <= limits.stateLength
     else {
@@ -189,7 +193,8 @@ private struct TakenOver: ~Copyable {
     wantedState = Int(stateLength)
   }
 
-  /// - Returns: How many descriptors have arrived, to be acknowledged; nil if it were bytes.
+  /// - Returns: How many descriptors have arrived and must be acknowledged; nil if the message
+  ///   brought bytes of the state.
   mutating func add(_ arrival: HandOverLink.Arrival) throws(ServiceError) -> Int? {
     switch arrival.message {
     case .state(let bytes):
@@ -233,8 +238,8 @@ private struct TakenOver: ~Copyable {
     count += 1
   }
 
-  /// Where the socket is bound, as it knows itself: a relative path, from our working directory. It
-  /// is removed only if it is that file.
+  /// The path that the socket reports as its own address; a relative path is resolved against our
+  /// working directory. The file is removed only if its identity matches.
   private static func file(of descriptor: borrowing OwnedFd, _ entry: HandOverEntry)
     -> SocketFileOwnership?
   {
@@ -247,7 +252,7 @@ private struct TakenOver: ~Copyable {
       owner: .undecided)
   }
 
-  /// Nil if not even the control listener has arrived.
+  /// The result of the hand-over; nil if not even the control listener has arrived.
   consuming func found(_ settings: HandOverSettings, _ predecessor: Successor?) throws
     -> FoundControl?
   {

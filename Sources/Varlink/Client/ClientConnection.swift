@@ -4,10 +4,11 @@ internal import MessageFraming
 internal import MessageSockets
 internal import SocketEngine
 
-/// The calls of one connection, in the order in which they were sent, which is that of the replies.
+/// The calls of one connection, in the order in which they were sent, which is the order of the
+/// replies.
 ///
-/// A call joins the queue in its turn to send, so that the queue has the order of the bytes. One
-/// task receives, and gives each reply to the first in the queue.
+/// A call joins the queue while it holds the turn to send, so the queue has the order of the bytes.
+/// One task receives, and gives each reply to the first call in the queue.
 final class ClientConnection: Sendable {
   let channel: FramedChannel<UnixStream>
   private let limits: VarlinkLimits
@@ -17,9 +18,9 @@ final class ClientConnection: Sendable {
     var abandoned = 0
     /// Why no further call can be made.
     var failure: (any Error)?
-    /// Receives the replies.
+    /// The task that receives replies.
     var receiver: Task<Void, Never>?
-    /// The sender of a call with descriptors, which waits until nothing is unanswered.
+    /// The sender of a call with descriptors, which waits until all calls are answered.
     var idleWaiter: CheckedContinuation<Void, any Error>?
   }
 
@@ -36,10 +37,10 @@ final class ClientConnection: Sendable {
 
   /// Sends a call.
   ///
-  /// - Throws: Also `CancellationError`: nothing was sent, and no reply will come.
+  /// - Throws: Also `CancellationError`; nothing was sent then, and no reply will come.
   func send(_ message: [UInt8], descriptors: borrowing OwnedFds, as call: PendingCall?) async throws
   {
-    // SAFETY: an array of bytes has no padding.
+    // SAFETY: a byte array has no padding.
     try channel.check(unsafe message.span.bytes, kind: .message, descriptorCount: descriptors.count)
     try await channel.takeSendTurn()
     defer { channel.giveBackSendTurn() }
@@ -50,7 +51,7 @@ final class ClientConnection: Sendable {
       try await channel.sendInTurn(
         unsafe message.span.bytes, kind: .message, number: 0, descriptors: descriptors.span)
     } catch {
-      // It was not sent, or the channel has ended.
+      // The call was not sent, or the channel has ended.
       if call != nil { state.withLock { _ = $0.calls.popLast() } }
       throw error
     }
@@ -91,13 +92,13 @@ final class ClientConnection: Sendable {
     state.withLock { $0.receiver = receiver }
   }
 
-  /// Gives the replies to their calls, until the connection ends. All calls end then.
+  /// Gives each reply to its call until the connection ends, which ends all calls.
   private func receiveReplies() async {
     do {
       while let frame = try await channel.receive() { try await deliver(frame) }
       end(with: VarlinkFailure(.connectionEnded))
     } catch {
-      // A cancellation stands for a reason that was noted before.
+      // If this is a cancellation, the actual reason was recorded before.
       end(with: error)
     }
     await channel.close()
@@ -119,7 +120,7 @@ final class ClientConnection: Sendable {
     if isDropped, !reply.message.continues { state.withLock { $0.abandoned -= 1 } }
   }
 
-  /// A call's task no longer waits: its reply will be received and dropped.
+  /// Gives up a call, whose task no longer waits: its reply will be received and dropped.
   func abandon(_ call: PendingCall) {
     guard call.abandon() else { return }
     let isTooMuch = state.withLock { state in
@@ -129,8 +130,8 @@ final class ClientConnection: Sendable {
     if isTooMuch { end(with: VarlinkFailure(.tooManyAbandonedCalls)) }
   }
 
-  /// Ends all calls, and what is still to come; the first reason stays. The connection is closed a
-  /// moment later.
+  /// Ends all current and later calls; the first error is kept. The connection is closed shortly
+  /// afterwards.
   func end(with error: any Error) {
     let (calls, idleWaiter, receiver) = state.withLock { state in
       if state.failure == nil { state.failure = error }

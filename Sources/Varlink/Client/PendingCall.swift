@@ -2,32 +2,33 @@
 internal import DequeModule
 internal import SocketEngine
 
-/// A call whose replies have not all come: where they wait for the task that made it.
+/// A call with replies still to come. Replies wait here for the task that made the call.
 final class PendingCall: Sendable {
   /// Whether several replies may come.
   let wantsMore: Bool
 
   private struct State {
     var replies = Deque<RawReply>()
-    /// No further reply comes; with the reason, if the last is missing.
+    /// Set when no further reply comes; an error if the last reply is missing.
     var end: Result<Void, any Error>?
     var isAbandoned = false
     /// The task that waits for a reply.
     var consumer: CheckedContinuation<RawReply?, any Error>?
-    /// The connection, which waits until there is room.
+    /// The receiving task, which waits until there is room.
     var producer: CheckedContinuation<Void, Never>?
   }
 
   private let state = TSanVisibleMutex(State())
 
-  /// How many replies wait for their task, before no more is received: back-pressure for `more`.
+  /// How many replies may wait for their task before the connection stops receiving. This is the
+  /// back-pressure for `more`.
   private static let window = 8
 
   init(wantsMore: Bool) { self.wantsMore = wantsMore }
 
   // MARK: The connection
 
-  /// Hands over a reply, and waits until there is room for another one.
+  /// Adds a reply, and waits until there is room for another.
   ///
   /// - Returns: Whether the call was abandoned, so that the reply is dropped.
   func put(_ reply: RawReply) async -> Bool {
@@ -57,7 +58,7 @@ final class PendingCall: Sendable {
     }
   }
 
-  /// The connection has ended.
+  /// Ends the call because the connection has ended.
   func fail(_ error: any Error) {
     let (consumer, producer) = state.withLock { state in
       if state.end == nil { state.end = .failure(error) }
@@ -69,9 +70,9 @@ final class PendingCall: Sendable {
 
   // MARK: The task that made the call
 
-  /// The next reply, nil behind the last. One that has arrived wins against a cancellation.
+  /// The next reply; nil after the last one. A reply that has arrived wins over a cancellation.
   ///
-  /// - Throws: `CancellationError`; why the connection has ended.
+  /// - Throws: `CancellationError`; the error with which the connection ended.
   func next() async throws -> RawReply? {
     try await withTaskCancellationHandler {
       try await withCheckedThrowingContinuation { continuation in
@@ -90,7 +91,7 @@ final class PendingCall: Sendable {
     state.withLock { state in
       if let reply = state.replies.popFirst() { return (.success(reply), state.producer.take()) }
       if let end = state.end { return (end.map { nil }, nil) }
-      // A cancellation that came before has found no consumer; one that comes from now on finds it.
+      // An earlier cancellation found no consumer to resume; a later one finds this consumer.
       if Task.isCancelled { return (.failure(CancellationError()), nil) }
       precondition(state.consumer == nil, "Two tasks iterate over the replies of one call")
       state.consumer = continuation
@@ -98,14 +99,14 @@ final class PendingCall: Sendable {
     }
   }
 
-  /// Gives up the call: replies that have arrived are dropped, with their descriptors.
+  /// Gives up the call: received replies are dropped with their descriptors.
   ///
-  /// - Returns: Whether some are still to come, for the first time.
+  /// - Returns: Whether this is the first time and replies are still to come.
   func abandon() -> Bool {
     let (isNew, producer) = state.withLock { state in
       let isNew = !state.isAbandoned && state.end == nil
       state.isAbandoned = true
-      // A later call must not wait for replies that were dropped.
+      // A later call must not wait for the replies that were dropped.
       if isNew { state.end = .success(()) }
       state.replies.removeAll()
       return (isNew, state.producer.take())

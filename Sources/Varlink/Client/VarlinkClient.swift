@@ -139,7 +139,7 @@ public final class VarlinkClient: Sendable {
     return VarlinkReplies(calling) { try $0.text() }
   }
 
-  // MARK: What the forms have in common
+  // MARK: Shared by all forms
 
   private func reply(
     to message: [UInt8], _ descriptors: consuming OwnedFds, _ deadline: ContinuousClock.Instant?

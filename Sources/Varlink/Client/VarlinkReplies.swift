@@ -50,10 +50,10 @@ public struct VarlinkReplies<Parameters: Sendable>: AsyncSequence, Sendable {
   }
 }
 
-/// A call with `more` in the hands of the task that made it: abandoned when that drops it.
+/// A call with `more`, held by the task that made it. Dropping this object abandons the call.
 final class CallWithMore: Sendable {
   let call = PendingCall(wantsMore: true)
-  /// Kept, so that its connection is not closed.
+  /// Held so that its connection stays open.
   private let client: VarlinkClient
   private let connection: ClientConnection
   private let isUnderWay = Atomic(false)
@@ -65,10 +65,10 @@ final class CallWithMore: Sendable {
 
   func wasSent() { isUnderWay.store(true, ordering: .relaxed) }
 
-  /// The next reply; nil behind the last, and when it was abandoned.
+  /// The next reply; nil after the last one or if the call was abandoned.
   func next() async throws -> RawReply? { try await call.next() }
 
-  /// Replies that are still to come are dropped.
+  /// Drops the replies that are still to come.
   func abandon() { connection.abandon(call) }
 
   deinit {

@@ -26,12 +26,12 @@ public struct VarlinkReply<Parameters: Sendable>: Sendable {
   }
 }
 
-/// A reply as it arrived, not decoded yet.
+/// A reply as it arrived, not yet decoded.
 struct RawReply: Sendable {
   let frame: Frame
   let message: ReplyMessage
 
-  /// - Throws: ``VarlinkError`` if the service has answered with an error; ``VarlinkFailure``:
+  /// - Throws: ``VarlinkError`` if the service answered with an error; ``VarlinkFailure``:
   ///   `unexpectedParameters`.
   func decode<P: Decodable & Sendable>(as type: P.Type) throws -> VarlinkReply<P> {
     try throwError()

@@ -8,7 +8,7 @@ struct CallMessage {
   var isOneway = false
   var wantsUpgrade = false
 
-  /// Reads what a client has sent. Members with other names are read over.
+  /// Decodes a client's message. Members with other names are ignored.
   init(_ payload: ArraySlice<UInt8>) throws(VarlinkFailure) {
     let members = try JSONScanner.members(of: payload)
     guard let name = members["method"] else {
@@ -21,7 +21,7 @@ struct CallMessage {
     wantsUpgrade = try payload.flag("upgrade", members)
   }
 
-  /// The bytes of a call.
+  /// Encodes a call.
   ///
   /// - Throws: ``VarlinkFailure``: `invalidMethodName`.
   static func encode(
@@ -49,25 +49,25 @@ struct ReplyMessage: Sendable {
   var continues: Bool
   var errorName: String?
 
-  /// Reads what a service has sent. Members with other names are read over.
+  /// Decodes a service's message. Members with other names are ignored.
   init(_ payload: ArraySlice<UInt8>) throws(VarlinkFailure) {
     let members = try JSONScanner.members(of: payload)
     parameters = try payload.parameters(members)
     continues = try payload.flag("continues", members)
     if let name = members["error"], !payload[name].isNull {
       errorName = try JSONScanner.string(in: payload[name])
-      // Nothing follows an error.
+      // No reply follows an error.
       continues = false
     }
   }
 
-  /// The bytes of a reply.
+  /// Encodes a reply.
   static func encode(parameters: [UInt8], continues: Bool) -> [UInt8] {
     Array(#"{"parameters":"#.utf8) + parameters
       + Array((continues ? #","continues":true}"# : "}").utf8)
   }
 
-  /// The bytes of an error.
+  /// Encodes an error.
   static func encode(_ error: VarlinkError) -> [UInt8] {
     let name = MethodName(error.name) == nil ? VarlinkError.internalError.name : error.name
     return Array(#"{"error":"\#(name)","parameters":\#(error.parametersJSON)}"#.utf8)
@@ -75,17 +75,17 @@ struct ReplyMessage: Sendable {
 }
 
 extension VarlinkError {
-  /// Sent in place of an error whose name is none, and would break the message, or that is too long
-  /// for one.
+  /// Sent in place of an error whose name is invalid and would break the message, or that is too
+  /// long.
   static var internalError: VarlinkError { VarlinkError("org.varlink.service.InternalError") }
 }
 
-/// `com.example.Interface.Method`, in its two parts.
+/// The two parts of a name like `com.example.Interface.Method`.
 struct MethodName {
   let interface: String
   let member: String
 
-  /// Nil if it is not an interface, a dot and a name that begins with a capital letter.
+  /// Nil unless the text is an interface, a dot, and a name that begins with a capital letter.
   init?(_ text: String) {
     guard let dot = text.lastIndex(of: ".") else { return nil }
     interface = String(text[..<dot])
@@ -93,7 +93,8 @@ struct MethodName {
     guard Self.isInterface(interface), Self.isMember(member) else { return nil }
   }
 
-  /// Letters and digits in parts between dots, at least two; the first part begins with a letter.
+  /// Whether the text has at least two parts of letters and digits, separated by dots, of which the
+  /// first begins with a letter.
   static func isInterface(_ text: String) -> Bool {
     let parts = text.utf8.split(separator: UInt8(ascii: "."), omittingEmptySubsequences: false)
     return parts.count >= 2 && parts[0].first.map(isLetter) ?? false
@@ -117,7 +118,7 @@ struct MethodName {
 extension ArraySlice<UInt8> {
   fileprivate var isNull: Bool { elementsEqual("null".utf8) }
 
-  /// The member `parameters`: an object, which may be left out.
+  /// The member `parameters`, an object; empty if it is missing.
   fileprivate func parameters(_ members: JSONScanner.Members) throws(VarlinkFailure) -> ArraySlice<
     UInt8
   > {

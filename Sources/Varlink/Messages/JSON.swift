@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import FoundationEssentials
 
-/// Parameters to JSON and back, by Foundation.
+/// Converts parameters to JSON and back with Foundation.
 enum JSON {
-  /// Encodes parameters, which have to become an object.
+  /// Encodes parameters, which must result in a JSON object.
   static func encodeObject(_ value: some Encodable) throws(VarlinkFailure) -> [UInt8] {
     let data: Data
     do { data = try JSONEncoder().encode(value) } catch {
@@ -15,17 +15,17 @@ enum JSON {
     return Array(data)
   }
 
-  /// Decodes what ``JSONScanner`` has seen. The bytes are not copied.
+  /// Decodes JSON that ``JSONScanner`` has checked. The bytes are not copied.
   static func decode<P: Decodable>(_ type: P.Type, from json: ArraySlice<UInt8>) throws -> P {
     try unsafe json.withUnsafeBytes { bytes in
-      // SAFETY: the decoder only reads the bytes, and what it makes has copies of its own.
+      // SAFETY: the decoder only reads the bytes, and its results are copies.
       let start = unsafe UnsafeMutableRawPointer(mutating: bytes.baseAddress!)
       let data = unsafe Data(bytesNoCopy: start, count: bytes.count, deallocator: .none)
       return try JSONDecoder().decode(type, from: data)
     }
   }
 
-  /// Decodes what a service has answered.
+  /// Decodes the parameters of a service's answer.
   static func decodeReply<P: Decodable>(
     _ type: P.Type, from json: ArraySlice<UInt8>
   ) throws(VarlinkFailure) -> P {
@@ -34,7 +34,7 @@ enum JSON {
     }
   }
 
-  /// Decodes what a client has sent with a call.
+  /// Decodes the parameters of a client's call.
   ///
   /// - Throws: ``VarlinkError``: `InvalidParameter`, with the parameter that was wrong.
   static func decodeCall<P: Decodable>(_ type: P.Type, from json: ArraySlice<UInt8>) throws -> P {

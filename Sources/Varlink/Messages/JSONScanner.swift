@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import FoundationEssentials
 
-/// Reads the outer object of a message, and checks that the whole is JSON of few levels, before any
-/// of it goes to a decoder that calls itself for each level.
+/// Reads the outer object of a message, and checks that all of it is valid JSON with limited
+/// nesting, before any of it reaches a recursive decoder.
 ///
-/// Memory and time are linear in the bytes; nothing here calls itself.
+/// Memory and time are linear in the number of bytes; nothing here is recursive.
 struct JSONScanner {
-  /// How many objects and arrays may lie in each other. (Foundation's decoder takes 512.)
+  /// The deepest nesting of objects and arrays. (Foundation's decoder accepts 512.)
   static let maximumDepth = 128
 
-  /// Members of the outer object: name, and where the value stands.
+  /// Members of the outer object: the name, and the range of the value.
   typealias Members = [String: Range<Int>]
 
   private let bytes: ArraySlice<UInt8>
@@ -20,7 +20,7 @@ struct JSONScanner {
     position = bytes.startIndex
   }
 
-  /// The members of an object, which is all of `bytes` except white space.
+  /// The members of an object, which must fill `bytes` except for white space.
   ///
   /// - Throws: ``VarlinkFailure``: `malformedMessage` (also for a name that occurs twice),
   ///   `nestedTooDeeply`.
@@ -32,7 +32,7 @@ struct JSONScanner {
     return members
   }
 
-  /// The text of a string that stands at `range`, which has been scanned.
+  /// The text of a string that has been scanned.
   static func string(in bytes: ArraySlice<UInt8>) throws(VarlinkFailure) -> String {
     let text = bytes.dropFirst().dropLast()
     guard bytes.count >= 2, bytes.first == UInt8(ascii: "\"") else {
@@ -70,14 +70,14 @@ struct JSONScanner {
     return members
   }
 
-  /// What may come next inside of a value.
+  /// The tokens that may come next inside a value.
   private enum Expected {
     case value, valueOrEnd, name, nameOrEnd, separator
   }
 
-  /// Goes over one value of any depth up to the limit, which has one level around it.
+  /// Skips one value that is nested no deeper than the limit; one level is already around it.
   private mutating func skipValue() throws(VarlinkFailure) {
-    /// Whether the open containers are objects, from the outermost.
+    /// For each open container from the outermost, whether it is an object.
     var objects: [Bool] = []
     var expected = Expected.value
     repeat {
@@ -104,7 +104,7 @@ struct JSONScanner {
     } while !(objects.isEmpty && expected == .separator)
   }
 
-  /// Goes over a scalar, or into a container.
+  /// Skips a scalar, or enters a container.
   private mutating func skipStart(opening objects: inout [Bool]) throws(VarlinkFailure) -> Expected
   {
     switch peek {

@@ -4,17 +4,18 @@ internal import MessageFraming
 internal import MessageSockets
 internal import SocketEngine
 
-/// One connection of a service: takes its calls one by one, and answers each.
+/// One connection of a service: handles its calls one by one, and answers each.
 final class ServiceConnection: Sendable {
   let channel: FramedChannel<UnixStream>
   var limits: VarlinkLimits { service.limits }
 
   private let service: VarlinkService
   private let onError: @Sendable (any Error) -> Void
-  /// Calls that were received while one with `more` was handled, in front of those in the channel.
+  /// Calls that were received while a call with `more` was handled. They precede those in the
+  /// channel.
   private let ahead = TSanVisibleMutex(Deque<Frame>())
 
-  /// Why a reply of several could not be sent.
+  /// Why a reply in a sequence of replies could not be sent.
   private let sendFailure = TSanVisibleMutex<(any Error)?>(nil)
 
   init(
@@ -30,16 +31,16 @@ final class ServiceConnection: Sendable {
         maximumSize: limits.messageSize, maximumDescriptors: limits.maximumDescriptorsPerMessage))
   }
 
-  /// Until the client closes the connection, the server stops, or it cannot go on.
+  /// Handles calls until the client closes the connection, the server stops, or an error occurs.
   func handleCalls() async throws {
     do { try await handleAll() } catch {
-      // It has left without its answers.
+      // The client has left without reading its answers.
       if !error.isEndOfClient { throw error }
     }
   }
 
   private func handleAll() async throws {
-    // A handler may have kept its call.
+    // Descriptors close even if a handler has kept its call.
     defer { ahead.withLock { $0.removeAll() } }
     while let frame = try await nextCall() {
       let message = try CallMessage(frame.payload)
@@ -57,11 +58,11 @@ final class ServiceConnection: Sendable {
     return try await channel.receiveUntilDraining()
   }
 
-  /// Sends a reply of several, if the last does not stand in front of it.
+  /// Sends a reply in a sequence of replies, unless the last one has been sent already.
   func send(
     _ message: [UInt8], _ descriptors: consuming OwnedFds, unlessFinished call: VarlinkCall
   ) async throws {
-    // SAFETY: an array of bytes has no padding.
+    // SAFETY: a byte array has no padding.
     let bytes = unsafe message.span.bytes
     try channel.check(bytes, kind: .message, descriptorCount: descriptors.count)
     try await channel.takeSendTurn()
@@ -82,17 +83,18 @@ final class ServiceConnection: Sendable {
     do {
       answer = ReplyMessage.encode(parameters: try await run(call, message), continues: false)
       descriptors = call.finish()
-      // SAFETY: an array of bytes has no padding.
+      // SAFETY: a byte array has no padding.
       try channel.check(
         unsafe answer.span.bytes, kind: .message, descriptorCount: descriptors.count)
     } catch {
-      // Nothing more is sent, and its descriptors close.
+      // From here on the handler can send nothing; pushed descriptors close.
       _ = call.finish()
       if Task.isCancelled { throw CancellationError() }
-      // A reply of several has found out that the connection is broken: that is told once.
+      // If a reply in a sequence found the connection broken, report only that error.
       if let failure = sendFailure.withLock({ $0 }) { throw failure }
       answer = ReplyMessage.encode(self.answer(to: error, of: call))
-      // A method's name, as the client has chosen it, or parameters.
+      // The error may contain a method name or parameters of the client's choice, and so be too
+      // long.
       if answer.count > limits.messageSize { answer = ReplyMessage.encode(.internalError) }
       descriptors = OwnedFds()
     }
@@ -104,7 +106,7 @@ final class ServiceConnection: Sendable {
     return try await service.handler(of: message.method)(message.parameters, call)
   }
 
-  /// What the client gets for an error of the handler's.
+  /// The error that the client gets for an error of the handler.
   private func answer(to error: any Error, of call: VarlinkCall) -> VarlinkError {
     if let error = error as? VarlinkError { return error }
     onError(error)
@@ -121,10 +123,9 @@ final class ServiceConnection: Sendable {
     case clientHasGone, windowIsFull
   }
 
-  /// Handles a call that may take long, and looks out for the client meanwhile: when it has gone,
-  /// the handler is cancelled.
+  /// Handles a call that may take long, and cancels the handler when the client has gone.
   ///
-  /// - Returns: Whether the client is there.
+  /// - Returns: Whether the client is still there.
   private func handleWatching(_ call: VarlinkCall, _ message: CallMessage) async throws -> Bool {
     try await withThrowingTaskGroup(of: Event.self) { group in
       group.addTask { .handled(await self.result { try await self.handle(call, message) }) }
@@ -144,9 +145,10 @@ final class ServiceConnection: Sendable {
         }
       }
       switch watched {
-      // Not that the handler was cancelled, if the client's bytes were the reason.
+      // Throw the client's error, not the handler's cancellation that it caused.
       case .failure(let error): throw error
-      // Nor if it has gone. A call that was answered all the same may be followed by others.
+      // Nor if the client has gone. A call that was answered nevertheless may be followed by
+      // others.
       case .success:
         guard case .success = handled else { return false }
       case nil: try handled.get()
@@ -155,10 +157,10 @@ final class ServiceConnection: Sendable {
     }
   }
 
-  /// Receives calls that are handled later, so that the end behind them is seen: one message's
-  /// limits, and what goes beyond with the last.
+  /// Receives calls that are handled later, so that the end behind them is noticed. They may exceed
+  /// the limits of one message only by the last frame.
   private func receiveAhead() async throws -> Watched {
-    // What a frame costs beside its payload is counted, too.
+    // Counts a frame's overhead too.
     func cost(of frame: Frame) -> Int { frame.payload.count + 256 }
     var (bytes, descriptors) = ahead.withLock { ahead in
       (ahead.reduce(0) { $0 + cost(of: $1) }, ahead.reduce(0) { $0 + $1.descriptorCount })
@@ -178,7 +180,7 @@ final class ServiceConnection: Sendable {
 }
 
 extension Error {
-  /// The client has closed the connection, and does not read what is, or was, sent to it.
+  /// Whether the client has closed the connection and does not read what was sent to it.
   fileprivate var isEndOfClient: Bool {
     let error = (self as? FramingError)?.socketError ?? self as? SocketError
     return error?.code == .peerClosed || error?.code == .connectionReset

@@ -20,9 +20,9 @@ public final class VarlinkCall: Sendable {
   private let outgoing = TSanVisibleMutex(Outgoing())
 
   private struct Outgoing: ~Copyable {
-    /// For the next reply.
+    /// Descriptors for the next reply.
     var pushed = OwnedFds()
-    /// The handler has returned.
+    /// Whether the handler has returned.
     var isFinished = false
   }
 
@@ -95,7 +95,7 @@ public final class VarlinkCall: Sendable {
     try await connection.channel.socket.peerIdentity()
   }
 
-  /// What has been pushed since the last reply.
+  /// Takes the descriptors that were pushed since the last reply.
   private func takePushed() throws -> OwnedFds {
     try outgoing.withLock { outgoing in
       if outgoing.isFinished { throw VarlinkFailure(.callFinished) }
@@ -105,9 +105,9 @@ public final class VarlinkCall: Sendable {
     }
   }
 
-  /// The handler has returned: from here on nothing is pushed or replied.
+  /// Ends the call after its handler has returned: nothing can be pushed or replied any longer.
   ///
-  /// - Returns: What has been pushed since the last reply.
+  /// - Returns: The descriptors that were pushed since the last reply.
   func finish() -> OwnedFds {
     outgoing.withLock { outgoing in
       outgoing.isFinished = true

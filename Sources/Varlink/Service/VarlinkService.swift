@@ -59,11 +59,11 @@ public struct VarlinkService: Sendable {
   /// ``ReceivePolicy``): the connection of one that sends others ends.
   ///
   /// - Parameters:
-  ///   - listener: Is closed when the call returns.
+  ///   - listener: Closed when the call returns.
   ///   - limits: How many connections are handled at a time, and how long handlers keep running at
   ///     the end.
-  ///   - onError: Is told once why a connection ended before its client closed it, and what
-  ///     handlers have thrown that was no ``VarlinkError``.
+  ///   - onError: Called once per connection that ended before its client closed it, with the
+  ///     reason; and with each error of a handler that is no ``VarlinkError``.
   public func serve(
     _ listener: UnixListener<UnixStream>, _ limits: ServeLimits = ServeLimits(),
     onError: @escaping @Sendable (any Error) -> Void = { _ in }
@@ -86,7 +86,7 @@ public struct VarlinkService: Sendable {
     try await connection.handleCalls()
   }
 
-  // MARK: What calls lead to
+  // MARK: Answers to calls
 
   /// The handler of a method.
   ///
@@ -126,7 +126,7 @@ private struct InterfaceName: Decodable {
   var interface: String
 }
 
-/// What `GetInfo` answers.
+/// The answer to `GetInfo`.
 private struct ServiceInfo: Encodable, Sendable {
   var vendor: String
   var product: String
