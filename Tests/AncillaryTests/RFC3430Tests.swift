@@ -2,7 +2,7 @@
 import SystemPackage
 import Testing
 
-/// Docs/RFC3430.md is a checklist: no empty cell, and every test that it names exists.
+/// Docs/RFC3430.md is a checklist: it has no empty cell, and every test that it names exists.
 @Suite struct RFC3430Tests {
   static let root = FilePath(#filePath).removingLastComponent().removingLastComponent()
     .removingLastComponent()
@@ -38,7 +38,7 @@ import Testing
     }
   }
 
-  /// The suites in the table, by file.
+  /// The suites in the table, with their files.
   static let files = [
     "WalkerTests": "ControlMessages/WalkerTests", "BuildingTests": "ControlMessages/BuildingTests",
     "FormTests": "AncillaryData/FormTests",

@@ -9,7 +9,7 @@
 
 static _Thread_local int64_t allocations;
 
-// glibc's own names for what stands behind malloc.
+// glibc's names for the functions behind malloc.
 void *__libc_malloc(size_t size);
 void *__libc_calloc(size_t count, size_t size);
 void *__libc_realloc(void *old, size_t size);

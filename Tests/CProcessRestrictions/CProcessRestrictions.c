@@ -21,7 +21,7 @@
 
 static int32_t result(long value) { return value < 0 ? -errno : 0; }
 
-// For all threads.
+// Installs the filter for all threads.
 static int32_t install(struct sock_filter *instructions, size_t count) {
   struct sock_fprog program = {.len = (unsigned short)count, .filter = instructions};
   if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0) return -errno;
@@ -51,7 +51,7 @@ int32_t cpr_refuse_io_uring_enter(int32_t error) {
   return install(instructions, sizeof instructions / sizeof *instructions);
 }
 
-// aarch64 never had the oldest of the three.
+// aarch64 never had epoll_wait, the oldest of the three.
 #ifndef SYS_epoll_wait
 #define SYS_epoll_wait SYS_epoll_pwait
 #endif
@@ -108,7 +108,7 @@ int32_t cpr_kernel_has_ring(void) {
   long ring = syscall(425 /* io_uring_setup */, 8, &parameters);
   if (ring < 0) return 0;
   close((int)ring);
-  // What the library needs besides (Docs/KERNELS.md): Linux 5.13.
+  // The library's other requirements (Docs/KERNELS.md): Linux 5.13.
   return parameters.features & IORING_FEAT_NATIVE_WORKERS &&
                  parameters.features & IORING_FEAT_RSRC_TAGS
              ? 1
@@ -121,8 +121,8 @@ static int small_ring(void) {
 }
 
 int32_t cpr_kernel_counts_rings(void) {
-  // The child is what a fork without exec makes; by bare system calls, because a sanitizer's own
-  // may wait there for a thread that is not.
+  // The child behaves as after a fork without exec. Bare system calls are used because a
+  // sanitizer's own may wait for a thread that does not exist there.
   long child = syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
   if (child == 0) {
     struct rlimit none = {4096, 4096};
@@ -164,7 +164,7 @@ struct accept_failures {
   uint32_t left;
 };
 
-// Decides what becomes of each accept: it fails, or is made.
+// Decides for each accept whether it fails or is performed.
 static void *decide_accepts(void *argument) {
   struct accept_failures *failures = argument;
   for (;;) {

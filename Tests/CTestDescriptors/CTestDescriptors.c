@@ -31,9 +31,9 @@ int32_t ctd_set_linger(int32_t fd, int32_t seconds) {
 }
 
 int32_t ctd_fork_until_end(int32_t fd) {
-  // The child is what a fork without exec makes: our memory, our descriptors, and none of our
-  // threads. By bare system calls, because a sanitizer's own fork, read and exit may wait there for
-  // a thread that is not.
+  // The child is the result of a fork without exec: it has our memory and descriptors, but none of
+  // our threads. Bare system calls are used because a sanitizer's own fork, read and exit may wait
+  // for a thread that does not exist there.
   long child = syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
   if (child != 0) return result(child);
   char byte;

@@ -4,23 +4,26 @@ import Glibc
 import MessageSockets
 import SystemPackage
 
-/// What the process does with its loop.
+/// The task of the process after it has made its loop.
 enum ProbeTask {
   case roundTrip
-  /// Listens at an abstract address, with one rule after the other, until each has refused a peer.
+  /// Listens at an abstract address, with one rule after the other, until each rule has refused a
+  /// peer.
   case refusePeers(of: String)
-  /// Has descriptors to close while no thread can be started, and when one can be again.
+  /// Closes descriptors while no thread can be started, and again when one can.
   case closeWithoutThreads
   /// Accepts a connection.
   case accept
-  /// Sends descriptors that nobody receives.
+  /// Sends descriptors that no process receives.
   case fillSocket
-  /// Makes its first loop during a shortage, and the second after it: of numbers for descriptors,
-  /// of which so many are left, or where the task's `nil`, of descriptors that may be in messages.
+  /// Makes its first loop during a shortage, and the second one after it. The shortage is one of
+  /// descriptors, of which `freeNumbers` are left; if that is nil, of descriptors in unread
+  /// messages.
   case shortage(freeNumbers: UInt64?)
-  /// Receives what peers say before they go, and the end.
+  /// Receives the last bytes of peers that then leave, and the end.
   case streamEnd
-  /// Forbids itself what its loop needs, with operations of every kind under way.
+  /// Forbids itself the system calls that its loop needs, while operations of every kind are in
+  /// progress.
   case enterSandbox(refusingAll: Bool)
 
   func run(_ configuration: IOLoop.Configuration) async throws {
@@ -134,7 +137,7 @@ private func keepClosingWithoutThreads() async throws {
   print("loop: goes on")
   print("closed without threads: \(isClosed(waiting: 0))")
   setrlimit(__rlimit_resource_t(cpr_threads_resource()), &before)
-  // Nothing else happens: the loop itself asks again.
+  // Nothing else happens, so the loop itself must ask again.
   for _ in 0..<500 where !isClosed(waiting: 0) {
     try await IOLoop.current!.sleep(for: .milliseconds(20))
   }
@@ -153,7 +156,7 @@ private func acceptWithFailures() async throws {
     print("refused: \(error.code)")
     print("errno: \(error.errno?.rawValue ?? 0)")
   }
-  // Meets the next failures, waits, and goes on.
+  // This meets the next failures, waits, and continues.
   var connections = listener.connections.makeAsyncIterator()
   let connection = try await connections.next()
   try await client.sendMessage([7])
@@ -178,7 +181,7 @@ private func sendUntilRefused() async throws {
     print("errno: \(error.errno?.rawValue ?? 0)")
   }
   print("sent: \(sent)")
-  // Without descriptors it goes on.
+  // Messages without descriptors can still be sent.
   try await left.sendMessage([100])
   var whole = 0
   for number in 0..<sent {
@@ -212,8 +215,8 @@ private func outlastShortage(_ configuration: IOLoop.Configuration, _ freeNumber
   try await tellDriver(configuration)
 }
 
-/// How many numbers for descriptors have to be allowed, so that so many of them are free. More than
-/// 0 to 2 may be open: a program inherits what its parent has left open.
+/// The descriptor limit for which `free` numbers are free. More than 0 to 2 may be open, because a
+/// program inherits the descriptors that its parent left open.
 private func numbers(withFree free: UInt64) -> UInt64 {
   var free = free
   var count: UInt64 = 0
@@ -237,8 +240,8 @@ private func sendsOne(_ sender: borrowing OwnedFd, _ descriptor: borrowing Owned
   (try? sender.sendMessage([1], descriptor: descriptor)) != nil
 }
 
-/// Sends descriptors that nobody receives, until no more may be on their way: as many as
-/// `RLIMIT_NOFILE` says. They are until the result ends.
+/// Sends descriptors that are not received, until no more may be in flight: as many as
+/// `RLIMIT_NOFILE`. They stay in flight until the result is dropped.
 private func fillMessages() throws -> OwnedFd {
   var numbers: [Int32] = [0, 0]
   guard socketpair(AF_UNIX, Int32(SOCK_SEQPACKET.rawValue), 0, &numbers) == 0 else {
@@ -248,13 +251,13 @@ private func fillMessages() throws -> OwnedFd {
   let receiver = OwnedFd(adopting: FileDescriptor(rawValue: numbers[1]))
   let input = OwnedFd(adopting: FileDescriptor(rawValue: dup(0)))
   while sendsOne(sender, input) {}
-  // The sender may go: what it has sent stays.
+  // The sender may close; its messages stay in the queue.
   return receiver
 }
 
 // MARK: The end of a stream
 
-/// The peer sends a byte and closes, or shuts down, before the loop looks: 20 times each, received
+/// The peer sends a byte and closes or shuts down before the loop looks: 20 times each, received
 /// ahead and on demand.
 private func countEnds() async throws {
   var ended = 0
@@ -271,7 +274,7 @@ private func countEnds() async throws {
           }
           return count
         }
-        // The receive waits in the kernel by then.
+        // The receive waits in the kernel by now.
         for _ in 0..<10 { _ = await right.loop.statistics }
         let number = try await left.release().release().rawValue
         _ = send(number, [1] as [UInt8], 1, 0)

@@ -4,15 +4,15 @@ import Glibc
 import MessageSockets
 import SystemPackage
 
-/// Uses a loop, then has the kernel refuse its system call, as a process does that locks itself in
-/// after its start. Not on the loop's thread, but for the calls of sockets.
+/// Uses a loop, then makes the kernel refuse its system call, like a process that sandboxes itself
+/// after it has started. Does not run on the loop's thread, except for calls on sockets.
 ///
-/// - Parameter refusingAll: for io_uring, all of its calls, and not `io_uring_enter` alone.
+/// - Parameter refusingAll: Whether all io_uring calls are refused, and not only `io_uring_enter`.
 func runUntilRefused(_ configuration: IOLoop.Configuration, refusingAll: Bool) async throws {
   let loop = try IOLoop(configuration)
   let socketsBefore = openSockets()
   let (peer, address) = try await useUntilRefused(loop, refusingAll)
-  // But for the peer.
+  // Not counting the peer.
   print("sockets: \(openSockets() - socketsBefore - 1)")
   print("jobs: \(await loop.run { loop.isCurrent })")
   print("sleep: \(await code { try await loop.sleep(for: .seconds(30)) })")
@@ -21,7 +21,7 @@ func runUntilRefused(_ configuration: IOLoop.Configuration, refusingAll: Bool) a
   print("second: \(second.driver.kind)")
   print("works: \(await code { try await passDescriptor(on: second) })")
   guard !refusingAll || configuration.driver == .epoll else { return }
-  // Nothing of the sockets is left in the kernel.
+  // The kernel holds nothing that belongs to the sockets.
   let rest = try UnixStream(adopting: OwnedFd(adopting: peer), on: second)
   print("end: \(try await rest.receiveMessage(deadline: .now + .seconds(10)) == nil)")
   while await code({ _ = try UnixListener<UnixStream>.bind(to: address, on: second) })
@@ -30,7 +30,8 @@ func runUntilRefused(_ configuration: IOLoop.Configuration, refusingAll: Bool) a
   print("bound: true")
 }
 
-/// A peer of a socket on which something was under way, and the address of such a listener.
+/// Returns the peer of a socket with operations in progress, and the address of a listener with an
+/// accept in progress.
 private func useUntilRefused(_ loop: IOLoop, _ refusingAll: Bool) async throws -> (
   FileDescriptor, UnixAddress
 ) {
@@ -41,7 +42,7 @@ private func useUntilRefused(_ loop: IOLoop, _ refusingAll: Bool) async throws -
   let listener = try UnixListener<UnixStream>.bind(
     to: UnixAddress(abstract: "message-sockets-sandbox-\(getpid())"), on: loop)
 
-  // One message is taken, one has been received ahead, with a descriptor, and stays.
+  // One message is taken; one with a descriptor was received ahead, and stays.
   try await aheadPeer.sendMessage([1])
   try await aheadPeer.sendMessage(
     [2],
@@ -50,13 +51,13 @@ private func useUntilRefused(_ loop: IOLoop, _ refusingAll: Bool) async throws -
 
   let before = await loop.statistics.submissions
   let receiver = Task { await code { _ = try await waiting.receiveMessage() } }
-  // More than fits: stops half-way.
+  // More than fits, so the send stops half-way.
   let sender = Task {
     await code { try await full.sendMessage([UInt8](repeating: 0, count: 8 << 20)) }
   }
   let acceptor = Task { await code { _ = try await listener.accept() } }
   let sleeper = Task { await code { try await loop.sleep(for: .seconds(30)) } }
-  // The fourth is the rest of the send.
+  // The fourth submission is the rest of the send.
   while await loop.statistics.submissions < before + 4 { await Task.yield() }
 
   let isRing = loop.driver.kind == .ioUring

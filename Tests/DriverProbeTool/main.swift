@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A process of its own for tests: puts itself under restrictions, makes a loop, does one thing, and
-// says what it found, one "name: value" a line.
+// A separate process for tests: restricts itself, makes a loop, performs one task, and prints its
+// results, one "name: value" per line.
 //
 //   DriverProbeTool [RESTRICTION …] [choice=io_uring|epoll] [entries=COUNT] [TASK]
 //
@@ -13,7 +13,7 @@ import Glibc
 import MessageSockets
 import SystemPackage
 
-// Whatever goes wrong, it ends.
+// The process ends even if something hangs.
 alarm(60)
 
 var configuration = IOLoop.Configuration()
@@ -31,10 +31,10 @@ for argument in CommandLine.arguments.dropFirst() {
   case "entries": configuration.ringEntries = Int(parts[1])!
   case "choice": configuration.driver = parts[1] == "io_uring" ? .ioUring : .epoll
   case "shortage": task = .shortage(freeNumbers: UInt64(parts[1]))
-  // As a user other than root, whom it does not bind.
+  // Runs as a user other than root, because the limit does not apply to root.
   case "threads":
     status = cpr_limit_threads(UInt64(parts[1])!)
-  // Before there is any other thread.
+  // Start the loop before there is any other thread.
   case "start":
     do throws(SocketError) {
       _ = try IOLoop(configuration)

@@ -31,7 +31,7 @@ static int64_t integer(sd_json_variant *parameters, const char *name) {
   return value ? sd_json_variant_integer(value) : -1;
 }
 
-// Files that say which one they are: eight bytes.
+// Files with distinct content: eight bytes that contain the file's number.
 static int numbered_file(int64_t number) {
   int file = memfd_create("numbered", MFD_CLOEXEC);
   CHECK(file >= 0 && pwrite(file, &number, sizeof number, 0) == sizeof number);
@@ -116,7 +116,7 @@ static int64_t files;
 static int take_reply(sd_varlink *link, sd_json_variant *parameters, const char *error,
                       sd_varlink_reply_flags_t flags, void *data) {
   CHECK(!error && integer(parameters, "number") == replies);
-  // Each but the last brings a file.
+  // Every reply except the last brings a file.
   int file = sd_varlink_peek_fd(link, 0);
   if (file >= 0) {
     CHECK(number_of(file) == replies);
@@ -142,8 +142,8 @@ static void run_client(const char *address) {
   CHECK(!error && number_of(sd_varlink_peek_fd(link, (size_t)integer(opened, "file"))) == 7);
   CHECK(sd_varlink_push_fd(link, numbered_file(8)) == 0);
   CHECK(integer(call(link, "com.example.Test.Read", "file", 0, &error), "number") == 8 && !error);
-  // Several replies, each with a file. On another connection: the reply to the last call would be
-  // handed out again.
+  // Several replies, each with a file. Uses another connection, because this one would deliver the
+  // last call's reply again.
   CHECK(sd_varlink_connect_url(&link, address) >= 0 &&
         sd_varlink_set_allow_fd_passing_input(link, 1) >= 0);
   CHECK(sd_varlink_bind_reply(link, take_reply) >= 0);

@@ -5,8 +5,8 @@ import MessageSockets
 import MessageSocketsExecutor
 import Synchronization
 
-/// For tests: a program whose tasks run on the loops, which holds for a whole process. Prints a
-/// line for each thing that it has found out.
+/// For tests: a program whose tasks run on the loops, which affects the whole process. Prints one
+/// line for each result.
 @main
 struct LoopExecutorTool {
   static func main() throws {
@@ -24,7 +24,7 @@ struct LoopExecutorTool {
     case "late":
       let pair = try UnixSeqpacket.makePair()
       findRefusal()
-      // The program goes on without it.
+      // The program continues without the pool.
       waitOnThePool {
         try await pair.0.sendMessage([1])
         report("received", "\(try await pair.1.receiveMessage()?.payload == [1])")
@@ -66,7 +66,7 @@ func report(_ name: String, _ value: String) { print("\(name): \(value)") }
 
 func isOnLoop() throws -> Bool { try IOLoopGroup.shared().loops.contains { $0.isCurrent } }
 
-/// The main thread's number is the process's.
+/// The main thread's ID equals the process ID.
 func isMainThread() -> Bool { readLink("/proc/thread-self").hasSuffix("/\(getpid())") }
 
 private func readLink(_ path: String) -> String {

@@ -4,7 +4,7 @@ import Glibc
 import MessageSockets
 import Synchronization
 
-/// Where each kind of task runs.
+/// Finds out where each kind of task runs.
 enum Kinds {
   private actor Counter {
     func look() throws -> Bool { try isOnLoop() }
@@ -50,7 +50,7 @@ enum Kinds {
   }
 }
 
-/// How many jobs come from another thread, for a thousand round trips.
+/// Counts the jobs that come from other threads during a thousand round trips.
 enum Hops {
   private static let count = 1000
 
@@ -63,7 +63,7 @@ enum Hops {
     try await answering.value
     report("on the main actor", "\(await left.loop.statistics.hops - before)")
     try await elsewhere()
-    // A stream with messages received ahead, and a server.
+    // A stream with prefetched messages, and a server.
     try await serve()
   }
 
@@ -109,20 +109,20 @@ enum Hops {
   }
 }
 
-/// A job that takes as long as it takes until others have run that wait behind it, and what is seen
-/// of it.
+/// A job that blocks until jobs that were waiting behind it have run elsewhere, and how statistics
+/// show it.
 enum HeldUp {
   @MainActor static func find() async throws {
     let loops = try IOLoopGroup.shared().loops
     report("loops", "\(loops.count)")
-    // With one loop it would never end.
+    // With only one loop it would never end.
     if loops.count > 1 {
       await others(enqueuedFrom: nil)
       await others(enqueuedFrom: DispatchQueue.global())
     }
     let before = await longTurns(loops)
     await Task.detached { wait { $0 > .milliseconds(40) } }.value
-    // The turn, which is counted at its end, is over when a timer fires.
+    // A turn is counted at its end, and it has ended when a timer fires.
     try await Task.sleep(for: .milliseconds(1))
     report("long turns", "\(await longTurns(loops) > before)")
   }

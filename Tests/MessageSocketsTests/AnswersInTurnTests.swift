@@ -5,8 +5,8 @@ import Testing
 @testable import SocketEngine
 
 extension KernelTests {
-  /// A receive whose message is expected in the turn in which it starts waits for that turn without
-  /// a cancellation handler. Nothing else may differ.
+  /// A receive whose message is expected in its own turn waits until the end of the turn without a
+  /// cancellation handler. That must be the only difference.
   @Suite(.timeLimit(.minutes(1))) struct AnswersInTurn {
     enum Way: CaseIterable { case single, ahead }
 
@@ -99,7 +99,8 @@ extension KernelTests {
       }
     }
 
-    /// In the turn, at its end, and when the receive has said what its cancellation is to do.
+    /// Cancels in the turn, at its end, and after the receive has registered its cancellation
+    /// handler.
     @Test(arguments: Way.allCases, [true, false]) func cancellationAtAnyMoment(
       way: Way, onTheLoop: Bool
     ) async throws {
@@ -131,7 +132,7 @@ extension KernelTests {
         try await withOwnLoop { loop in
           let (left, right) = try UnixSeqpacket.makePair(on: loop)
           await Self.expectAnswer(on: right)
-          // Made on the loop, so that both are in one turn.
+          // Both tasks are created on the loop, so that they run in one turn.
           let (receiving, ending) = await loop.run {
             (
               Task(executorPreference: loop.taskExecutor) {
@@ -163,7 +164,7 @@ extension KernelTests {
       }
     }
 
-    /// Such a task goes on elsewhere after the turn, and waits on from there.
+    /// Such a task continues elsewhere after the turn, and waits on from there.
     @Test(arguments: Way.allCases) func aTaskThatIsOnTheLoopByChance(way: Way) async throws {
       try await withDescriptorOracle { loop in
         let (left, right) = try UnixSeqpacket.makePair()

@@ -6,7 +6,7 @@ import SystemPackage
 import Testing
 
 extension KernelTests {
-  /// What bind(2) makes of a path, and what becomes of it.
+  /// The file that bind(2) creates, and what happens to it later.
   @Suite struct Binding {
     // MARK: Permissions
 
@@ -39,7 +39,7 @@ extension KernelTests {
       }
     }
 
-    /// Somebody looks all the time.
+    /// Another thread checks the permissions all the time.
     @Test func theFileNeverHasMorePermissions() async throws {
       try await withTemporaryPath { path in
         let before = umask(0)
@@ -60,7 +60,7 @@ extension KernelTests {
       }
     }
 
-    // MARK: Files that are there already
+    // MARK: Existing files
 
     @Test func theFileOfADeadSocketIsReplaced() async throws {
       try await withTemporaryPath { path in
@@ -94,7 +94,7 @@ extension KernelTests {
       try await withTemporaryPath { path in
         try await withDescriptorOracle { _ in
           let address = try UnixAddress(path: path)
-          // Also one that does not listen yet.
+          // A socket that does not listen yet counts as live too.
           for type in [SOCK_STREAM, SOCK_DGRAM, SOCK_SEQPACKET] {
             let live = try OwnedFd.boundSocket(type, path)
             let file = inode(of: path)
@@ -106,8 +106,8 @@ extension KernelTests {
           let listener = try UnixListener<UnixStream>.bind(to: address)
           try await expectRefusal(at: address, because: "a process is bound to it")
           async let client = UnixStream.connect(to: address)
-          // The first to be accepted is the client: asking whether the listener lives made no
-          // connection.
+          // The first accepted connection is the client's: checking whether the listener is alive
+          // made no connection.
           let connection = try await listener.accept()
           try await client.sendMessage([7])
           #expect(try await connection.receiveMessage()?.payload == [7])
@@ -154,7 +154,7 @@ extension KernelTests {
               of: Result<UnixListener<UnixStream>, any Error>.self
             ) { group in
               for _ in 0..<8 {
-                // Off the loop, so that they are at it at the same time.
+                // Off the loop, so that they run concurrently.
                 group.addTask(executorPreference: globalConcurrentExecutor) {
                   Result { try UnixListener<UnixStream>.bind(to: address, on: loop) }
                 }
@@ -191,8 +191,7 @@ extension KernelTests {
       }
     }
 
-    /// PostgreSQL's lock file is called `.lock` beside its socket, and has a process identifier in
-    /// it.
+    /// PostgreSQL has a lock file `.lock` beside its socket, which contains a process ID.
     @Test(arguments: [".lock", ".message-sockets-lock"]) func aFileThatIsNoLockIsLeftAlone(
       suffix: String
     ) async throws {
@@ -226,16 +225,16 @@ extension KernelTests {
           let listener = try UnixListener<UnixStream>.bind(to: address)
           await listener.close()
           #expect(!exists(path.string))
-          // Dropped.
+          // The socket is dropped.
           _ = try UnixListener<UnixStream>.bind(to: address)
           #expect(!exists(path.string))
           _ = try UnixDatagram.bind(to: address)
           #expect(!exists(path.string))
-          // Given away.
+          // The socket is given away.
           let socket = try UnixDatagram.bind(to: address)
           _ = try await socket.release()
           #expect(exists(path.string))
-          // Unwanted.
+          // The file is to be kept.
           let kept = try UnixListener<UnixStream>.bind(
             to: address, binding: UnixBinding(removesFile: false))
           await kept.close()
@@ -284,7 +283,7 @@ private func inode(of path: FilePath) -> ino_t? { status(of: path.string)?.st_in
 private func exists(_ path: String) -> Bool { status(of: path) != nil }
 
 extension OwnedFd {
-  /// A socket made without this package's help, bound to a path.
+  /// Makes a socket bound to a path without this package.
   fileprivate static func boundSocket(_ type: __socket_type, _ path: FilePath) throws -> OwnedFd {
     let number = Glibc.socket(AF_UNIX, Int32(type.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
     try #require(number >= 0)

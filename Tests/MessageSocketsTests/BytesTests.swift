@@ -7,7 +7,7 @@ import Testing
 @testable import SocketEngine
 
 extension KernelTests {
-  /// `stream.bytes`.
+  /// Tests of `stream.bytes`.
   @Suite struct Bytes {
     @Test func allBytesInOrderThenTheEnd() async throws {
       try await withDescriptorOracle { _ in
@@ -52,7 +52,7 @@ extension KernelTests {
       }
     }
 
-    /// The hop to the loop comes after what was given back.
+    /// The next use of the socket hops to the loop after the bytes went back.
     @Test func itGoesBackFromAnotherThreadToo() async throws {
       try await withDescriptorOracle { loop in
         let (left, right) = try UnixStream.makePair(on: loop)
@@ -98,7 +98,8 @@ extension KernelTests {
       }
     }
 
-    /// Not only a step of an iteration: any receive, also one that is in the kernel already.
+    /// Any receive gets the bytes, not only a step of an iteration, and even one that is already in
+    /// the kernel.
     @Test(arguments: WaitingReceive.allCases)
     func aPlainReceiveThatWaitsGetsWhatComesBack(form: WaitingReceive) async throws {
       try await withDescriptorOracle { loop in
@@ -120,7 +121,7 @@ extension KernelTests {
       }
     }
 
-    /// What the first does not take is the second's, and a look is a look.
+    /// The second receive gets what the first does not take, and a peek takes nothing.
     @Test func receivesThatWaitShareWhatComesBack() async throws {
       try await withDescriptorOracle { loop in
         let (left, right) = try UnixStream.makePair()
@@ -155,8 +156,8 @@ extension KernelTests {
       }
     }
 
-    /// Bytes that arrive at the same time stay behind those that come back, whoever of both is
-    /// first.
+    /// Bytes that arrive at that moment stay behind the bytes that go back, in whichever order the
+    /// two happen.
     @Test(arguments: WaitingReceive.allCases)
     func laterBytesDoNotOvertake(form: WaitingReceive) async throws {
       try await withDescriptorOracle { loop in
@@ -179,8 +180,8 @@ extension KernelTests {
           var seen = try await waiting.value ?? []
           try await sending.value
           while seen.count < 4 { seen += try await right.receiveMessage()?.payload ?? [] }
-          // Bytes that were received before the iterator ended come before: then nothing was
-          // waiting any more.
+          // If later bytes were received before the iterator ended, they come first: no receive was
+          // waiting when the others went back.
           #expect(seen == [2, 3, 4, 5] || seen == [4, 5, 2, 3] && round % 2 == 0)
         }
       }
@@ -239,7 +240,7 @@ extension KernelTests {
       }
     }
 
-    /// When their bytes are used up: until then some of them may go back.
+    /// Descriptors close when their bytes are used up; until then some of the bytes may go back.
     @Test func descriptorsThatComeAlongAreClosed() async throws {
       try await withDescriptorOracle { _ in
         let (left, right) = try UnixStream.makePair()
@@ -256,7 +257,7 @@ extension KernelTests {
       }
     }
 
-    /// What is given back is the next receive's, with what came with it.
+    /// The next receive gets the bytes that went back, with everything that came with them.
     @Test(arguments: [false, true], WaitingReceive.allCases)
     func descriptorsGoBackWithTheirBytes(isPoliced: Bool, form: WaitingReceive) async throws {
       try await withDescriptorOracle { _ in
@@ -269,7 +270,7 @@ extension KernelTests {
         try await left.sendMessage(Array("FILE\n".utf8), descriptor: pipe.takeWriter())
         #expect(try await firstLine(of: right) == "GET")
         #expect(!pipe.isAtEnd)
-        // Again only a part, and then what is left of it.
+        // Take only part of the bytes again, and then the rest.
         var iterator: ByteSequence<UnixStream>.AsyncIterator? = right.bytes.makeAsyncIterator()
         #expect(try await iterator?.next(isolation: #isolation) == UInt8(ascii: "F"))
         iterator = nil
@@ -342,7 +343,7 @@ extension KernelTests {
   }
 }
 
-/// Up to a carriage return and a line feed.
+/// Reads up to a carriage return and a line feed.
 private func firstLine(of stream: some StreamSocket) async throws -> String {
   var line: [UInt8] = []
   for try await byte in stream.bytes {

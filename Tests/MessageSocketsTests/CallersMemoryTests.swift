@@ -31,8 +31,8 @@ extension KernelTests {
       return (first, second, Array(memory[..<payload.byteCount]))
     }
 
-    /// Also in a task that is not on the loop: nothing of the receive holds the socket when that
-    /// returns.
+    /// Applies to tasks that are not on the loop as well: after the receive has returned, nothing
+    /// of it holds the socket.
     @Test func aSocketThatIsDroppedAfterAReceiveIsClosed() async throws {
       try await withDescriptorOracle { loop in
         try await Task.detached {
@@ -51,7 +51,8 @@ extension KernelTests {
       #expect(try await receive(upTo: 2, from: right)?.bytes == [1])
     }
 
-    /// The rest of what did not fit belongs to whoever waits next, not to whoever asks next.
+    /// The rest of a message that did not fit goes to the next receive in line, not to the next one
+    /// that starts.
     @Test func theRestGoesToTheNextInLine() async throws {
       try await withDescriptorOracle { loop in
         let (left, right) = try UnixStream.makePair()
@@ -85,7 +86,7 @@ extension KernelTests {
         let (from, to) = try UnixSeqpacket.makePair()
         try await to.setReceivePolicy(.reportingLoss)
         if receivesAhead {
-          // Arms the multishot receives, which bring the messages that follow.
+          // Arms the multishot receives, which bring the following messages.
           try await left.sendMessage([0])
           try await from.sendMessage([0])
           var bytes = right.messages.makeAsyncIterator()
@@ -142,7 +143,7 @@ extension KernelTests {
         isTruncated: parts.outcome.isPayloadTruncated)
     }
 
-    /// All that a server of datagrams needs to know, and to answer.
+    /// Everything that a datagram server needs in order to answer.
     @Test(arguments: [false, true])
     func whatComesWithAMessage(receivesAhead: Bool) async throws {
       try await withDescriptorOracle { _ in
@@ -167,7 +168,7 @@ extension KernelTests {
       }
     }
 
-    /// SO_PASSPIDFD.
+    /// `SO_PASSPIDFD`.
     private static let namesProcesses = KernelRelease.running >= KernelRelease(6, 5)
 
     private func answer(_ server: UnixDatagram, isCopy: Bool) async throws {
@@ -222,8 +223,8 @@ extension KernelTests {
       }
     }
 
-    /// A ring is entered for all sockets together: with 64 pairs that play ping-pong, once for ten
-    /// messages at most.
+    /// One enter serves all sockets: 64 pairs that play ping-pong need at most one enter for ten
+    /// messages.
     @Test(.enabled(if: TestLoop.isOnRing, "on epoll each message is a system call"))
     func manySocketsShareTheirEnters() async throws {
       try await withOwnLoop { loop in
@@ -287,7 +288,7 @@ extension KernelTests {
       }
     }
 
-    /// The span forms: no heap allocation for a message with a descriptor, on either side, once the
+    /// The span forms allocate nothing for a message with a descriptor, on either side, once the
     /// pools are filled.
     @Test(
       .enabled(if: cac_allocations() >= 0, "a sanitizer has taken the place of malloc"),
@@ -302,7 +303,7 @@ extension KernelTests {
       }
     }
 
-    /// The same where each end has a task of its own, so that one waits while the other sends.
+    /// No allocations either if each end has its own task, so that one waits while the other sends.
     @Test(
       .enabled(if: cac_allocations() >= 0, "a sanitizer has taken the place of malloc"),
       .disabled(if: _isDebugAssertConfiguration(), "only optimised code is free of allocations"))
@@ -320,14 +321,14 @@ extension KernelTests {
         }
         let allocations = try await asking.value
         try await answering.value
-        // The answering task's end is in it.
+        // The figure includes the end of the answering task.
         #expect(allocations <= 20, "\(allocations) allocations for 1000 messages and their answers")
         await left.close()
         await right.close()
       }
     }
 
-    /// Sends and receives in turn, at one end or at both.
+    /// Sends and receives alternately, at one end or at both.
     private func exchange(
       rounds: Int, _ left: UnixStream, _ right: UnixStream, _ file: borrowing OwnedFd,
       receivesFirst: Bool = false
@@ -388,7 +389,7 @@ extension KernelTests {
   }
 }
 
-/// The bytes of the next message, received into memory for `count` of them.
+/// Receives the next message into memory for `count` bytes, and returns the bytes.
 func receiveBytes(upTo count: Int, from socket: some MessageSocket) async throws -> [UInt8]? {
   let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: count, alignment: 1)
   defer { memory.deallocate() }

@@ -7,7 +7,7 @@ import Testing
 
 extension KernelTests {
   /// Contract: cancellation loses nothing. A cancelled receive returns the message that won, or
-  /// leaves it for the next receive.
+  /// leaves it to the next receive.
   @Suite(.timeLimit(.minutes(5))) struct Cancellation {
     @Test(arguments: Reception.all) func aReceiveCancelledBeforeDataLeavesTheMessageForTheNext(
       reception: Reception
@@ -56,8 +56,8 @@ extension KernelTests {
       }
     }
 
-    /// The descriptor is queued, then the receive is cancelled while it may or may not have won:
-    /// each descriptor is delivered exactly once, in order.
+    /// A descriptor is queued, and the receive is cancelled when it may or may not have won: each
+    /// descriptor is delivered exactly once, in order.
     @Test(arguments: TestedSocket.unix, [true, false])
     func aThousandCancellationsThatRaceAQueuedDescriptor(socket: TestedSocket, onTheLoop: Bool)
       async throws
@@ -98,7 +98,7 @@ extension KernelTests {
       }
     }
 
-    /// Each ends in one way, and the message goes to that receive or to the next.
+    /// Each receive ends in one way, and the message goes to that receive or to the next.
     @Test(arguments: Reception.unix) func aCancellationThatRacesADeadline(reception: Reception)
       async throws
     {
@@ -131,7 +131,7 @@ extension KernelTests {
       }
     }
 
-    /// A send that waits behind another one of its socket has not begun.
+    /// A send that waits behind another send of its socket has not begun.
     @Test(arguments: TestedSocket.unix) func aSendCancelledInTheQueueIsNotSent(socket: TestedSocket)
       async throws
     {
@@ -200,7 +200,7 @@ extension KernelTests {
     @Test func aSendThatWaitsInTheKernelIsSentWholeOrNotAtAll() async throws {
       try await withDescriptorOracle { loop in
         let (left, right) = try UnixSeqpacket.makePair()
-        // Fill the queue, until a send waits.
+        // Fill the queue until a send waits.
         let filling = Task(executorPreference: loop.taskExecutor) {
           var count = 0
           while true {
@@ -268,7 +268,7 @@ extension KernelTests {
       }
     }
 
-    /// The first few, from an iteration that is left with more behind them.
+    /// The first `count` numbers, from an iteration that is left while more messages wait.
     private func numbers(_ count: Int, of socket: some MessageSocket) async throws -> [Int] {
       var seen: [Int] = []
       for try await message in socket.messages {

@@ -5,7 +5,8 @@ import Testing
 @testable import SocketEngine
 
 extension KernelTests {
-  /// A socket's descriptor closes after the kernel has let go of all that the socket has there.
+  /// A socket's descriptor closes only after the kernel has released everything that belongs to the
+  /// socket.
   @Suite struct Closing {
     enum Pending: CaseIterable, Sendable { case message, errorQueue, outOfBand, send }
 
@@ -15,8 +16,8 @@ extension KernelTests {
       try await withOwnLoop { loop in
         let (left, right) = try UnixStream.makePair(on: loop)
         await loop.run {
-          // With a job that is ready the request is submitted at the end of the turn only, and the
-          // socket closes while the kernel has not looked at it.
+          // While another job is ready, the request is submitted only at the end of the turn, so
+          // the socket closes before the kernel has seen it.
           let other = Task(executorPreference: loop.taskExecutor) {}
           let task = Task.immediate(executorPreference: loop.taskExecutor) {
             try await Self.wait(for: pending, on: left)

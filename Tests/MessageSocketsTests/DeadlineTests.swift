@@ -30,7 +30,7 @@ extension KernelTests {
     @Test func aMessageThatHasArrivedWinsAgainstADeadlineThatHasPassed() async throws {
       try await withDescriptorOracle { _ in
         let (left, right) = try UnixStream.makePair()
-        // All but the first find a socket that the receive before them has emptied: the ring waits
+        // From the second receive on, the previous one has emptied the socket, so the ring waits
         // for data before it tries.
         for number in 0..<100 as Range<UInt8> {
           try await left.sendMessage([number])
@@ -39,7 +39,7 @@ extension KernelTests {
       }
     }
 
-    /// However the loop goes about it: received ahead, or without memory until there is something.
+    /// True in both ways of receiving: ahead, and without memory until there is something.
     @Test(arguments: [false, true]) func aMessageThatHasArrivedWinsInEveryWayOfReceiving(
       receivesAhead: Bool
     ) async throws {
@@ -63,7 +63,7 @@ extension KernelTests {
       }
     }
 
-    /// Instants that have passed, from the latest to the earliest there is.
+    /// Past instants, from the latest to the earliest possible.
     static let past: [Duration] = [
       .nanoseconds(-1), .seconds(-1), .nanoseconds(Int64.min), .seconds(Int64.min),
       Duration(attoseconds: .min),
@@ -96,7 +96,8 @@ extension KernelTests {
             _ = try await loop.withDeadline(deadline) { try await right.receiveMessage() }
           } == .deadlineExceeded)
         try await loop.sleep(for: distance)
-        // What can be sent, or has arrived, wins also against the earliest instant there is.
+        // A send that need not wait, and a message that has arrived, win even against the earliest
+        // possible instant.
         try await left.sendMessage([1], deadline: deadline)
         #expect(try await right.receiveMessage(deadline: deadline)?.payload == [1])
       }
@@ -113,7 +114,7 @@ extension KernelTests {
           try await loop.withDeadline(deadline) { try await loop.sleep(for: distance) }
         }
         await untilTasksWait(3, on: loop)
-        // Others' deadlines come meanwhile.
+        // Deadlines of other operations pass in the meantime.
         let other = try UnixSeqpacket.makePair()
         #expect(
           await codeThrown {
@@ -148,7 +149,7 @@ extension KernelTests {
       }
     }
 
-    /// What the body has taken is returned, whatever ends the deadline's own wait.
+    /// The result of the body is returned, however the deadline's own wait ends.
     @Test func aResultWinsAgainstTheLoopsEnd() async throws {
       try await withOwnLoop { loop in
         let result = try await loop.withDeadline(.now + .seconds(60)) {
@@ -165,16 +166,15 @@ extension KernelTests {
       }
     }
 
-    /// The same for a body of several steps: a message that it has taken is returned, or was not
-    /// taken.
+    /// In a body with several steps too: a message was either taken and returned, or not taken.
     @Test func bodiesThatRaceTheirDeadlineLoseNone() async throws {
       try await raceMessages { loop, socket, deadline in
         try await loop.withDeadline(deadline) { try await socket.receiveMessage() }
       }
     }
 
-    /// Each message comes around the deadline of its receive: it is that receive's, or the next
-    /// one's. However fast the machine is, the deadline goes to where both happen.
+    /// Each message arrives around the deadline of its receive, so that receive or the next one
+    /// gets it. The deadline adapts to the speed of the machine until both outcomes occur.
     private func raceMessages(
       _ receive: (IOLoop, UnixSeqpacket, ContinuousClock.Instant) async throws -> ReceivedMessage?
     ) async throws {
@@ -229,7 +229,7 @@ extension KernelTests {
       }
     }
 
-    /// EMFILE on accept: the listener waits and goes on.
+    /// EMFILE on accept: the listener waits and then continues.
     @Test func aListenerOutlivesAProcessWithoutDescriptors() async throws {
       try await withDescriptorOracle { _ in
         let address = try UnixAddress(abstract: Array("message-sockets-emfile-\(getpid())".utf8))
@@ -237,7 +237,7 @@ extension KernelTests {
         let client = try await UnixStream.connect(to: address)
         var limit = rlimit()
         getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
-        // No number is free below the lowered limit.
+        // No descriptor number is free below the lowered limit.
         var lowered = limit
         lowered.rlim_cur = 3
         setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &lowered)

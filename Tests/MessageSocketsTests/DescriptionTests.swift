@@ -8,11 +8,11 @@ import Testing
 @testable import SocketEngine
 
 extension KernelTests {
-  /// What sockets, errors and refusals say of themselves, in logs.
+  /// How sockets, errors and refusals describe themselves in logs.
   @Suite struct Descriptions {
     private struct Complaint: Error, CustomStringConvertible { let description: String }
 
-    /// A name that clears the screen, turns the text around and begins a line of its own.
+    /// A name that clears the screen, reverses the text and begins a new line.
     private static let hostile =
       "x\u{9B}2J\u{1B}[2Jred\u{202E}gnp.exe\u{2028}2026-11-26 root\r\n\u{7F}\u{2066}\u{85}"
     private static let visible =
@@ -23,7 +23,7 @@ extension KernelTests {
         let address = try UnixAddress(abstract: "\(Self.hostile)\(getpid())")
         let shown = "@\(Self.visible)\(getpid())"
         #expect("\(address)" == shown)
-        // In errors, with the address and with the socket.
+        // In errors, as the address and as the socket.
         let error = try #require(
           await errorThrown { _ = try await UnixStream.connect(to: address) })
         #expect("\(error)".hasPrefix("connect \(shown): "))
@@ -34,13 +34,13 @@ extension KernelTests {
         await connection.close()
         let reset = try #require(await errorThrown { _ = try await client.receiveMessage() })
         #expect("\(reset)".contains("connected to \(shown)"))
-        // In what sockets say of themselves.
+        // In descriptions of sockets.
         #expect("\(client)".contains("connected to \(shown)"))
         #expect("\(listener)".contains("at \(shown)"))
         #expect("\(connection)" == "UnixStream(closed at \(shown))")
         await client.close()
         await listener.close()
-        // In identities, refusals and what a refusal's own error says.
+        // In identities, refusals, and the error that caused a refusal.
         let peer = PeerIdentity(
           processID: 1, userID: 2, groupID: 3,
           securityLabel: SecurityLabel(bytes: Array(Self.hostile.utf8)))
@@ -121,7 +121,7 @@ extension KernelTests {
             == "wait: the deadline passed (waited for the answer)")
         #expect(
           await description { try await waitForCancellation() } == "wait: the deadline passed")
-        // All that was under way, also where a deadline stands inside of another.
+        // All calls in progress, even if one deadline is inside another.
         let both = await description {
           async let slept: Void = loop.sleep(for: .seconds(1000))
           _ = try await loop.withDeadline(.now + .seconds(1000)) {

@@ -9,8 +9,8 @@ import Testing
 @testable import SocketEngine
 
 extension KernelTests {
-  /// Servers that stop, and what their handlers learn of it. No test waits for a time to pass: the
-  /// grace period is an hour, so that only an event can end a server.
+  /// Servers that stop, and how their handlers notice. No test waits for time to pass: the grace
+  /// period is an hour, so only an event can end a server.
   @Suite(.timeLimit(.minutes(2))) struct Draining {
     private static let limits = ServeLimits(maximumConnections: 200, gracePeriod: .seconds(3600))
 
@@ -32,14 +32,14 @@ extension KernelTests {
         var clients: [UnixSeqpacket] = []
         for number in 0..<100 {
           let client = try await UnixSeqpacket.connect(to: address)
-          // Every other one has talked before it is idle.
+          // Every second client exchanges messages before it is idle.
           if number.isMultiple(of: 2) {
             try await client.sendMessage([UInt8(number)])
             #expect(try await client.receiveMessage()?.payload == [UInt8(number)])
           }
           clients.append(client)
         }
-        // Those that have said nothing must have been accepted, too.
+        // Clients that have sent nothing must have been accepted as well.
         try await untilHandled(by: listener, address)
         if listenerIsClosed { await listener.close() } else { server.cancel() }
         try await server.value
@@ -48,7 +48,7 @@ extension KernelTests {
       }
     }
 
-    /// Accepted before the server drains, on a loop that is busy until it does.
+    /// The connection was accepted before the server drains, on a loop that is busy until then.
     @Test func aConnectionWhoseHandlerStartsLateLearnsOfIt() async throws {
       try await withDescriptorOracle { loop in
         let gate = try FileDescriptor.pipe(options: .closeOnExec)
@@ -72,7 +72,7 @@ extension KernelTests {
             for try await _ in connection.messages.untilDraining() {}
           }
         }
-        // The second is looked at when the first is on its way to its handler.
+        // The second connection is authorized while the first is on its way to its handler.
         let clients = [
           try await UnixSeqpacket.connect(to: address),
           try await UnixSeqpacket.connect(to: address),
@@ -89,7 +89,7 @@ extension KernelTests {
       }
     }
 
-    /// What has arrived is handled first: both what was received ahead and what is in the kernel's
+    /// Messages that have arrived are handled first, both prefetched ones and those in the kernel's
     /// queue.
     @Test(arguments: [TestedSocket.unixStream, .unixSeqpacket])
     func messagesThatHaveArrivedComeFirst(socket: TestedSocket) async throws {
@@ -104,7 +104,7 @@ extension KernelTests {
     private func collect<Left: MessageSocket, Right: MessageSocket>(
       from left: Left, into right: Right
     ) async throws {
-      // More than a window has room for.
+      // More than fits into a window.
       var iterator = right.messages(window: ReceiveWindow(messages: 2)).untilDraining()
         .makeAsyncIterator()
       try await left.sendMessage([0])
@@ -116,7 +116,7 @@ extension KernelTests {
       right.startDraining()
       while let message = try await iterator.next() { received += message.payload }
       #expect(received == Array(0..<20))
-      // The end is that of the iteration: the socket goes on.
+      // Only the iteration ends; the socket continues.
       try await left.sendMessage([20])
       #expect(try await right.receiveMessage()?.payload == [20])
       #expect(try await iterator.next() == nil)
@@ -149,7 +149,7 @@ extension KernelTests {
       for try await _ in socket.messages.untilDraining() { Issue.record("nothing was sent") }
     }
 
-    /// Tasks that prefer no loop take the other way in.
+    /// Tasks that prefer no loop take another code path.
     @Test func tasksElsewhereLearnOfIt() async throws {
       try await withDescriptorOracle { loop in
         let (left, right) = try UnixStream.makePair()
@@ -179,7 +179,7 @@ extension KernelTests {
         await untilTasksWait(1, on: loop)
         right.startDraining()
         for _ in 0..<10 { await Task.yield() }
-        // An iteration that ends with draining does not wait behind it either.
+        // An iteration that ends with draining does not wait behind the receive either.
         for try await _ in right.messages.untilDraining() { Issue.record("nothing was sent") }
         try await left.sendMessage([1])
         #expect(try await receiving.value == [1])
@@ -218,8 +218,8 @@ extension KernelTests {
       }
     }
 
-    /// A handler that is in the midst of an answer is not disturbed; one that was accepted and not
-    /// begun learns of it as well.
+    /// A handler that is sending an answer is not disturbed; a handler that has not begun is
+    /// notified as well.
     @Test func anAnswerThatIsBeingGivenIsFinished() async throws {
       try await withDescriptorOracle { loop in
         let address = try address()
@@ -255,7 +255,7 @@ extension KernelTests {
       }
     }
 
-    /// A client that is answered shows that all that came before it were accepted.
+    /// If a client is answered, all clients before it have been accepted.
     private func untilHandled(by listener: UnixListener<UnixSeqpacket>, _ address: UnixAddress)
       async throws
     {

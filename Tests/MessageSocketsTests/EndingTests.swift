@@ -8,9 +8,10 @@ import Testing
 @testable import SocketEngine
 
 extension KernelTests {
-  /// What a socket, a listener or a process leaves when it goes, and who is kept waiting meanwhile.
+  /// What remains of a socket, a listener or a process when it ends, and which tasks must wait.
   @Suite(.timeLimit(.minutes(5))) struct Endings {
-    /// The kernel drops what nobody has accepted, with what its peers have sent already.
+    /// The kernel drops connections that were not accepted, with the messages that their peers have
+    /// sent.
     @Test(arguments: [TestedSocket.unixStream, .unixSeqpacket])
     func aListenerClosedWithConnectionsNotAccepted(socket: TestedSocket) async throws {
       if socket == .unixStream {
@@ -46,7 +47,7 @@ extension KernelTests {
       }
     }
 
-    /// By a reset, or in good order.
+    /// Expects a reset or a regular end.
     private func expectTheEnd(of client: some MessageSocket) async throws {
       var message: ReceivedMessage?
       let code = await codeThrown { message = try await client.receiveMessage() }
@@ -57,8 +58,8 @@ extension KernelTests {
       await client.close()
     }
 
-    /// What a peer can feign: the kernel reports an empty message and the end in the same way.
-    /// Nothing is lost behind it.
+    /// A peer can feign the end: the kernel reports an empty message and the end in the same way.
+    /// No later message is lost.
     @Test(arguments: [false, true]) func anEmptySeqpacketMessageReadsAsTheEnd(receivesAhead: Bool)
       async throws
     {
@@ -80,7 +81,7 @@ extension KernelTests {
     func aFullQueueSuspendsTheSenderWithoutSpinning(socket: TestedSocket) async throws {
       try await withDescriptorOracle { loop in
         let (left, right) = try await socket.makePair()
-        // TCP's grow by themselves, and might take it all.
+        // TCP buffers grow by themselves, and might take everything.
         try await left.setOption(.sendBufferSize, to: 100_000)
         try await right.setOption(.receiveBufferSize, to: 100_000)
         let count = 4000
@@ -103,8 +104,8 @@ extension KernelTests {
       }
     }
 
-    /// A connection on which nothing happens for longer than anybody waits by default. The peer is
-    /// another process, which sleeps.
+    /// A connection without traffic for longer than any default timeout. The peer is another
+    /// process, which sleeps.
     @Test func aMessageAfterMoreThanFiveSeconds() async throws {
       try await withDescriptorOracle { loop in
         let (left, right) = try UnixStream.makePair()
@@ -128,8 +129,8 @@ extension KernelTests {
       }
     }
 
-    /// A copy of the process has the ring, or the epoll instance, and the sockets, but not the
-    /// loop's thread: it disturbs nobody.
+    /// A copy of the process has the ring or the epoll instance, and the sockets, but not the
+    /// loop's thread: it disturbs nothing.
     @Test func aForkWithoutExecLeavesTheLoopAlone() async throws {
       try await withOwnLoop { loop in
         try await loop.run {

@@ -68,7 +68,8 @@ import Testing
     #expect(IPv6Address(address.description) == address)
   }
 
-  /// RFC 5952: the longest run, the first of equals, never a single group; lower case.
+  /// RFC 5952: shortens the longest run of zeros, the first of equal runs, never a single group;
+  /// lower case.
   @Test(arguments: [
     ("2001:0DB8:0:0:1:0:0:1", "2001:db8::1:0:0:1"), ("1:0:2:0:0:0:0:3", "1:0:2::3"),
     ("1:0:2:3:4:5:6:7", "1:0:2:3:4:5:6:7"),

@@ -26,7 +26,7 @@ import Testing
     let address = try UnixAddress(pathBytes: Self.path(108))
     #expect(Self.encoded(address) == [1, 0] + Self.path(108))
     #expect(try Self.decoded(Self.encoded(address)) == address)
-    // What getsockname(2) returns for it: one byte more than a sockaddr_un.
+    // The form in which getsockname(2) returns it: one byte longer than a sockaddr_un.
     #expect(try Self.decoded([1, 0] + Self.path(108) + [0]) == address)
   }
 

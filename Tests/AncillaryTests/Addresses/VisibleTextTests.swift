@@ -2,9 +2,9 @@
 import Ancillary
 import Testing
 
-/// What a peer may call itself, to have our log say something else.
+/// Names that a peer may choose to falsify our log.
 @Suite struct VisibleTextTests {
-  /// Every character of 8 bits, and all that turns, breaks or hides text.
+  /// Every 8-bit character, and all characters that turn, break or hide text.
   static let characters: [Unicode.Scalar] = {
     let ranges: [ClosedRange<UInt32>] = [
       0...0xFF, 0x061C...0x061C, 0x115F...0x115F, 0x180E...0x180E, 0x200B...0x200F, 0x2028...0x202E,
@@ -48,7 +48,7 @@ import Testing
   @Test(arguments: 0...255 as ClosedRange<UInt8>) func noByteGetsIntoALogUnseen(_ byte: UInt8)
     throws
   {
-    // Not UTF-8: a terminal of 8 bits would take 0x9B for the start of a command.
+    // Invalid UTF-8: an 8-bit terminal would interpret 0x9B as the start of a command.
     for name in [[byte], [byte, 0xFF], [0xC3, byte], [0xE2, 0x80, byte]] as [[UInt8]] {
       let address = try UnixAddress(abstract: name)
       #expect(isHarmless("\(address)"))

@@ -122,7 +122,7 @@ extension OpeningDescriptors {
       #expect(count == 1)
     }
 
-    /// An append that fails changes nothing, not even after a receive.
+    /// A failed append changes nothing, not even after a receive.
     @Test func failedAppendKeepsWhatWasReceived() {
       var control = RawControl()
       control.add(level: 1, type: 9, payload: [1, 2, 3, 4])

@@ -4,7 +4,7 @@ import SystemPackage
 import Testing
 
 extension OpeningDescriptors {
-  /// The forms of the RFC that the other suites have no use for.
+  /// The forms of the RFC that no other suite uses.
   @Suite struct FormTests {
     @Test func bytesComeBack() {
       var control = RawControl()
@@ -50,7 +50,7 @@ extension OpeningDescriptors {
       #expect(result.flags == .payloadTruncated)
     }
 
-    /// A socket without a descriptor: what was sent is received again.
+    /// A socket without a descriptor: it receives what it has sent.
     final class Echo: MessageSending, MessageReceiving {
       var messages: [ControlMessageBuffer] = []
       var lengths: [Int] = []

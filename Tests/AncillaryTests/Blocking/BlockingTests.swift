@@ -124,7 +124,7 @@ extension OpeningDescriptors {
 
     @Test func tooManyFailBeforeTheCall() throws {
       let canaries = Canaries(254)
-      // Not a socket at all: a system call would fail otherwise.
+      // Not a socket, so a system call would fail with another error.
       var stranger = Canary()
       let writer = stranger.take()
       #expect(throws: AncillaryError(code: .tooManyDescriptors, actual: 254, limit: 253)) {
@@ -141,7 +141,7 @@ extension OpeningDescriptors {
       }
     }
 
-    /// Room for one descriptor has room for two in its padding: both are owned.
+    /// The padding after one descriptor has room for a second; both get an owner.
     @Test(arguments: [
       (0, 0), (1, 0), (15, 0), (16, 0), (17, 0), (20, 1), (23, 1), (24, 2), (28, 3),
     ])
@@ -168,7 +168,8 @@ extension OpeningDescriptors {
       #expect(released == 3)
     }
 
-    /// Descriptors cling to the first byte of their send; a stream's read stops behind that send.
+    /// Descriptors belong to the first byte of their send; a read on a stream stops after that
+    /// send.
     @Test func sequenceOnAStream() throws {
       let canaries = Canaries(2)
       var pair = socketPair(.stream)
@@ -207,7 +208,7 @@ extension OpeningDescriptors {
       #expect(released == 1)
     }
 
-    /// Ordinary code over arrays, without `unsafe`: send a descriptor, receive exactly one.
+    /// Ordinary code with arrays, without `unsafe`: sends a descriptor, and receives exactly one.
     @Test func everydayCode() throws {
       var canary = Canary()
       var pair = socketPair(.stream)

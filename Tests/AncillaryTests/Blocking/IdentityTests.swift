@@ -5,7 +5,7 @@ import SystemPackage
 import Testing
 
 extension OpeningDescriptors {
-  /// What the kernel says about the sender.
+  /// What the kernel reports about the sender.
   @Suite struct IdentityTests {
     static func enable(_ option: Int32, on socket: borrowing OwnedFd) -> Bool {
       var on: Int32 = 1
@@ -79,7 +79,7 @@ extension OpeningDescriptors {
       #expect(OwnedFdsTests.identities(of: arrived) == expected)
     }
 
-    /// Credentials that the sender names itself: a privileged one may name any user.
+    /// Credentials that the sender names itself; a privileged sender may name any user.
     @Test(
       .enabled(
         if: hasCapabilities(.setUser, .setGroup), "only a privileged process may name another user")
@@ -123,7 +123,7 @@ extension OpeningDescriptors {
       #expect(try second.control.messages.first(QueuedByteCount.self) == QueuedByteCount(0))
     }
 
-    /// Whether a security module runs that labels sockets.
+    /// Whether a security module that labels sockets is running.
     private static var hasLabels: Bool {
       guard let modules = try? RFC3430Tests.text("/sys/kernel/security/lsm") else { return false }
       return modules.contains("selinux") || modules.contains("smack")
@@ -150,8 +150,8 @@ extension OpeningDescriptors {
       return (try? sender.sendMessage([1], descriptors: Span(), options: .outOfBand)) == 1
     }
 
-    /// On a Unix-domain stream a descriptor that goes with the out-of-band byte alone does not
-    /// arrive. The kernel holds it a while longer, but not beyond the socket.
+    /// On a Unix-domain stream, a descriptor that is sent with only the out-of-band byte does not
+    /// arrive. The kernel keeps it for a while, but not longer than the socket.
     @Test(
       .enabled(
         if: Self.hasOutOfBand,
@@ -174,7 +174,7 @@ extension OpeningDescriptors {
       #expect(released)
     }
 
-    /// What the kernel says to a sender that calls itself something else; `nil` when it lets it.
+    /// The kernel's answer to a sender with these false credentials; `nil` if it allows them.
     static func refusal(of credentials: Credentials) -> Errno? {
       var pair = socketPair(.stream)
       let sender = pair.takeFirst()!

@@ -5,9 +5,9 @@ import SystemPackage
 import Testing
 
 extension OpeningDescriptors {
-  /// The internet kinds against the kernel, over UDP on the loopback interface.
+  /// The internet kinds with the real kernel, over UDP on the loopback interface.
   @Suite struct InternetTests {
-    /// Whether there is IPv6 on the loopback interface.
+    /// Whether the loopback interface has IPv6.
     static var hasIPv6: Bool {
       let number = Glibc.socket(
         AF_INET6, Int32(bitPattern: SOCK_DGRAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
@@ -114,9 +114,9 @@ extension OpeningDescriptors {
       #expect(received == 450)
     }
 
-    /// A datagram to a port that nobody has: the loopback interface answers while it is sent.
+    /// A datagram to a port without a socket: the loopback interface answers during the send.
     func refusal(from sender: borrowing InternetSocket, at host: InternetAddress) throws {
-      // A port that was bound a moment ago, and is free again.
+      // A port that was bound just before, and is free again.
       var address = host
       do {
         let other = internetSocket(host.encodedByteCount == 16 ? AF_INET : AF_INET6)
@@ -152,8 +152,8 @@ extension OpeningDescriptors {
       try refusal(from: sender, at: InternetAddress(IPv6Address.loopback, port: 0))
     }
 
-    /// Control memory of every length, with real messages of the kernel's in it: what is whole is
-    /// right, what is cut is an error, and nothing is read beyond.
+    /// Control memory of every length, with real messages of the kernel: complete messages are
+    /// decoded correctly, truncated ones are errors, and nothing is read beyond the end.
     @Test func everyLengthOfControlMemory() throws {
       let receiver = internetSocket(AF_INET)
       let sender = internetSocket(AF_INET)
@@ -177,8 +177,8 @@ extension OpeningDescriptors {
       }
     }
 
-    /// Whether the message is there and can be read; if so it has to be right, and if it is cut
-    /// that is the error.
+    /// Returns whether the message is present and can be decoded. A decoded message must be
+    /// correct, and a truncated one must be an error.
     static func isWhole<T: DecodableControlMessage>(
       _ control: ControlMessageBuffer, _ type: T.Type, _ isRight: (T) -> Bool
     ) -> Bool {
@@ -210,7 +210,7 @@ extension OpeningDescriptors {
       #expect(result.byteCount == 2)
       let queued = try data.controlMessages.first(QueuedByteCount.self)
       #expect(queued == QueuedByteCount(3))
-      // An end of the stream would count as one more byte.
+      // The end of the stream would count as one more byte.
       try client.close()
     }
 

@@ -5,10 +5,10 @@ import SystemPackage
 import Testing
 
 extension OpeningDescriptors {
-  /// What the kernel says about packets, over UDP on the loopback interface.
+  /// What the kernel reports about packets, over UDP on the loopback interface.
   @Suite struct PacketTests {
-    /// A datagram with this payload and control data, sent and received, and the kernel's wall
-    /// clock before and after.
+    /// Sends and receives a datagram with this payload and control data, and reads the kernel's
+    /// wall clock before and after.
     static func exchange(
       _ payload: [UInt8], _ control: ControlMessageBuffer = ControlMessageBuffer(),
       from sender: borrowing InternetSocket, to address: InternetAddress,
@@ -51,7 +51,7 @@ extension OpeningDescriptors {
       let sender = internetSocket()
       let address = bind(receiver, to: InternetAddress(.loopback, port: 0))
       set(SOL_SOCKET, option, 1 << 3 | 1 << 4, on: receiver)
-      // The kernel begins to take times a little after it is asked to.
+      // The kernel starts to take timestamps shortly after it is asked to.
       for _ in 0..<100_000 {
         let before = Self.now()
         let arrived = try Self.exchange([2], from: sender, to: address, on: receiver)
@@ -66,8 +66,8 @@ extension OpeningDescriptors {
       Issue.record("no time in all of these packets")
     }
 
-    /// A time asked for by one message alone comes back on the error queue: when it was sent (0),
-    /// and when it entered the scheduler (1).
+    /// A timestamp that one message requests comes back on the error queue: when the message was
+    /// sent (0), and when it entered the scheduler (1).
     @Test(arguments: [(.sendSoftware, 0), (.schedule, 1)] as [(TimestampRequest, UInt32)])
     func timeOfSending(_ request: TimestampRequest, _ report: UInt32) throws {
       let receiver = internetSocket()
@@ -95,7 +95,7 @@ extension OpeningDescriptors {
       #expect(time >= before && time <= Self.now())
     }
 
-    /// A full receive buffer drops datagrams, and the next that fits says how many.
+    /// A full receive buffer drops datagrams, and the next datagram that fits reports how many.
     @Test func droppedDatagramsAreCounted() throws {
       let receiver = internetSocket()
       let sender = internetSocket()
@@ -122,7 +122,7 @@ extension OpeningDescriptors {
       #expect(dropped == DroppedMessageCount(UInt32(count - received)))
     }
 
-    /// Whether the kernel knows an option of datagram sockets.
+    /// Whether the kernel supports an option of datagram sockets.
     static func knows<T: BitwiseCopyable>(_ option: Int32, _ value: T) -> Bool {
       let socket = internetSocket()
       return setOption(SOL_SOCKET, option, to: value, on: socket)
@@ -150,8 +150,8 @@ extension OpeningDescriptors {
       var flags: UInt32 = 0
     }
 
-    /// The kernel takes the time only on a socket that has the option, which shows that it reads
-    /// it. Loopback has no scheduler, so the packet leaves at once.
+    /// The kernel accepts the time only on a socket that has the option, which shows that it reads
+    /// the time. Loopback has no scheduler, so the packet leaves immediately.
     @Test(.enabled(if: knows(61, TransmitTimeOption()), "the kernel has no SO_TXTIME (Linux 4.19)"))
     func transmitTimeIsTaken() throws {
       let receiver = internetSocket()
@@ -188,7 +188,7 @@ extension OpeningDescriptors {
       var control = ControlMessageBuffer()
       control.append(HopLimit(.v4, 3))
       #expect(try send(payload, control, to: loopback, on: sender) == 12)
-      // Raw sockets see the packets of all processes.
+      // Raw sockets receive the packets of all processes.
       var arrived: Arrival
       repeat {
         arrived = try arrival(on: receiver)
@@ -209,7 +209,7 @@ extension OpeningDescriptors {
       #expect(payload == [1, 2, 3])
     }
 
-    /// The urgent byte of a TCP stream is not in the stream.
+    /// The urgent byte of a TCP stream is not part of the stream.
     @Test func outOfBandIsApart() throws {
       var pair = tcpPair()
       let sender = pair.takeFirst()!

@@ -3,7 +3,8 @@ import Ancillary
 import Testing
 
 @Suite struct BuildingTests {
-  /// Builds into exactly `capacity` bytes, pre-filled with garbage, and returns what was written.
+  /// Builds into exactly `capacity` bytes that are pre-filled with garbage, and returns the written
+  /// bytes.
   static func build(
     capacity: Int, _ body: (inout ControlMessageBuilder) throws -> Void
   ) rethrows -> [UInt8] {
@@ -118,7 +119,7 @@ import Testing
     #expect(payload == [1, 2, 3])
   }
 
-  /// What a truncated receive leaves behind is kept byte for byte.
+  /// The remainder of a truncated receive is kept byte for byte.
   @Test func buffersKeepTheUnparsedTail() {
     var control = RawControl()
     control.add(level: 1, type: 2, payload: [1, 2, 3, 4, 5, 6, 7, 8])

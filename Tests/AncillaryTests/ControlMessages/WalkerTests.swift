@@ -4,8 +4,8 @@ import CMessageSockets
 import Testing
 
 @Suite struct WalkerTests {
-  /// What a walk over `bytes` yields: kind and payload of each message, whether it was cut, and the
-  /// rest.
+  /// The result of walking `bytes`: kind and payload of each message, whether it was truncated, and
+  /// the remainder.
   struct Walk: Equatable {
     var payloads: [[UInt8]] = []
     var truncated: [Bool] = []
@@ -56,8 +56,8 @@ import Testing
     }
   }
 
-  /// The C macros hide a last message whose buffer is not a multiple of eight; the kernel makes
-  /// such buffers.
+  /// The C macros hide the last message if the buffer's length is not a multiple of eight; the
+  /// kernel produces such buffers.
   @Test func lastMessageWithoutPadding() {
     let walk = Walk(Self.message([1, 2, 3, 4]) + Self.message([5], padded: false))
     #expect(walk.payloads == [[1, 2, 3, 4], [5]])
@@ -112,14 +112,15 @@ import Testing
     }
   }
 
-  /// Any bytes: the walk ends, never reads outside (the span traps), and accounts for every byte.
+  /// For any bytes, the walk ends, never reads outside the buffer (the span would trap), and
+  /// accounts for every byte.
   @Test func randomBytes() {
     var generator = SeededGenerator(seed: 3430)
     for _ in 0..<20_000 {
       var bytes = (0..<Int.random(in: 0...96, using: &generator)).map { _ in
         UInt8.random(in: 0...255, using: &generator)
       }
-      // Make headers plausible, or nothing would ever be walked.
+      // Make headers plausible, because otherwise the walk would end immediately.
       for start in stride(from: 0, to: bytes.count - 8, by: 24) where Bool.random(using: &generator)
       {
         bytes.replaceSubrange(

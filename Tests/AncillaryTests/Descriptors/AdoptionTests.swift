@@ -4,7 +4,7 @@ import SystemPackage
 import Testing
 
 extension OpeningDescriptors {
-  /// Bytes as recvmsg(2) would leave them, with real descriptors in them.
+  /// Bytes as recvmsg(2) leaves them, with real descriptors.
   @Suite struct AdoptionTests {
     @Test(arguments: [1, 2, 3, 4, 5, 252, 253]) func adoptsAllOnceAndScrubs(_ count: Int) {
       var canaries = Canaries(count)
@@ -77,8 +77,8 @@ extension OpeningDescriptors {
       #expect(released == 2)
     }
 
-    /// Places are counted over all slots of the message, also where another slot had failed before.
-    /// (Numbers that are not open cannot be duplicated.)
+    /// Positions count all slots of the message, including those that had already failed. (Numbers
+    /// that are not open cannot be duplicated.)
     @Test func failedDuplicatesKeepTheirPlaces() {
       var canaries = Canaries(1)
       var control = RawControl()
@@ -131,7 +131,7 @@ extension OpeningDescriptors {
         var received = unsafe ReceivedAncillary(takingFrom: buffer)
         let released = canaries.released(expecting: 1)
         #expect(released == 1)
-        // The first is kept.
+        // The first of them is kept.
         var taken: Int32 = -1
         if case .success(let process) = received.process.take() {
           taken = process.withUnsafeFileDescriptor { $0.rawValue }
@@ -153,7 +153,8 @@ extension OpeningDescriptors {
       }
     }
 
-    /// A payload that is no multiple of four: whole slots are taken, the odd bytes are nothing.
+    /// If the payload's length is not a multiple of four, whole slots are adopted and the remaining
+    /// bytes ignored.
     @Test func oddLengths() {
       var canaries = Canaries(1)
       var control = RawControl()

@@ -5,7 +5,8 @@ import SystemPackage
 import Testing
 
 extension OpeningDescriptors {
-  /// What may be allocated is part of the promise. (With a sanitizer there is no counting.)
+  /// The number of allocations is part of the contract. (With a sanitizer, allocations cannot be
+  /// counted.)
   @Suite(.enabled(if: cac_allocations() >= 0)) struct AllocationTests {
     /// Heap allocations of this thread during `body`.
     static func count(_ body: () -> Void) -> Int64 {
@@ -25,7 +26,7 @@ extension OpeningDescriptors {
       let canaries = Canaries(count)
       var memory = [UInt8](repeating: 0, count: 2048)
       var allocations: Int64 = -1
-      // Outside of the closure: the compiler (6.3.1) crashes on the span of a captured value.
+      // Outside the closure, because the compiler (6.3.1) crashes on the span of a captured value.
       let span = canaries.writers.span
       unsafe memory.withUnsafeMutableBytes { control in
         let before = cac_allocations()
@@ -49,7 +50,7 @@ extension OpeningDescriptors {
       #expect(descriptors.count == count)
     }
 
-    /// The room of descriptors that were taken from the front is used again.
+    /// Space freed by taking descriptors from the front is reused.
     @Test(arguments: [4, 10, 253]) func roomAtTheFrontIsUsedAgain(_ capacity: Int) {
       var descriptors = OwnedFds()
       descriptors.reserveCapacity(capacity)

@@ -31,7 +31,7 @@ extension OpeningDescriptors {
       try canary.take().close()
       let released = canary.isReleased()
       #expect(released)
-      // A number that cannot be open: above every limit of descriptors.
+      // A number that cannot be open, because it is above every descriptor limit.
       #expect(throws: Errno.badFileDescriptor) {
         try OwnedFd(adopting: FileDescriptor(rawValue: Int32.max)).close()
       }

@@ -6,7 +6,7 @@ import Testing
 
 extension OpeningDescriptors {
   @Suite struct OwnedFdsTests {
-    /// Around the inline capacity, and the most that one message carries.
+    /// Sizes around the inline capacity, and the maximum of one message.
     static let sizes = [0, 1, 3, 4, 5, 8, 17, 253]
 
     static func identities(of descriptors: borrowing OwnedFds) -> [FileIdentity] {
@@ -68,7 +68,7 @@ extension OpeningDescriptors {
       #expect(canaries.writers.count == 1)
     }
 
-    /// A queue that never empties moves through its memory again and again.
+    /// A queue that is never empty moves through its memory again and again.
     @Test(arguments: [4, 9]) func worksAsAQueue(_ depth: Int) {
       var queue = OwnedFds()
       var expected: [FileIdentity] = []

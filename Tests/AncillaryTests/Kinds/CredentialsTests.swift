@@ -21,7 +21,7 @@ import Testing
     #expect(decoded == Credentials(processID: nil, userID: nil, groupID: nil))
   }
 
-  /// A user without a number here is shown as the overflow user, whatever the process.
+  /// A user without a number in this namespace appears as the overflow user, whatever the process.
   @Test func theOverflowNumbersAreNobodys() throws {
     func number(_ name: String) throws -> UInt32 {
       let file = try FileDescriptor.open(
@@ -48,7 +48,7 @@ import Testing
     #expect(known == Credentials(processID: 12, userID: user ^ 1, groupID: group + 0x10000))
   }
 
-  /// What receives leave that found nothing, before one that found something.
+  /// Failed receive attempts leave zeroed credentials in front of those of the message.
   @Test func credentialsOfZerosInFrontAreNotTheMessages() {
     func start(_ parts: [[UInt8]]) -> Int {
       var control = RawControl()
@@ -70,7 +70,7 @@ import Testing
     #expect(start([rights, zeros, sender]) == 0)
   }
 
-  /// Twelve bytes are there, but the header promises more: who sent it is not to be guessed from a
+  /// Twelve bytes are present, but the header promises more: the sender must not be guessed from a
   /// fragment.
   @Test func truncatedIsNotBelieved() {
     var control = RawControl()

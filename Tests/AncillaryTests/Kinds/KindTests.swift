@@ -3,10 +3,9 @@ import Ancillary
 import SystemPackage
 import Testing
 
-/// Every kind against bytes written by hand, as the kernel lays them out on a 64-bit little-endian
-/// machine.
+/// Tests each kind with bytes written by hand, in the layout of a 64-bit little-endian kernel.
 @Suite struct KindTests {
-  /// One message with this payload, decoded.
+  /// Decodes one message with this payload.
   static func decode<T: DecodableControlMessage>(
     _ type: T.Type, _ kind: ControlMessageKind, _ payload: [UInt8]
   ) throws(AncillaryError) -> T? {
@@ -17,7 +16,7 @@ import Testing
     }
   }
 
-  /// The payload that a value writes.
+  /// The payload that the value encodes.
   static func encode(_ value: some EncodableControlMessage) -> [UInt8] {
     var buffer = ControlMessageBuffer()
     buffer.append(value)
@@ -208,7 +207,7 @@ import Testing
     }
   }
 
-  /// Any payload under any kind: an error or a value, never a trap.
+  /// Any payload with any kind gives an error or a value, never a trap.
   @Test func anyPayload() {
     var generator = SeededGenerator(seed: 17)
     let kinds: [ControlMessageKind] = [
@@ -245,7 +244,7 @@ import Testing
     }
   }
 
-  /// A kind of somebody else's, as a third party would write it.
+  /// A kind that a third party defines.
   struct Sequence: DecodableControlMessage, EncodableControlMessage, Equatable {
     var value: UInt16
     var kind: ControlMessageKind { ControlMessageKind(level: 263, type: 1) }

@@ -53,7 +53,7 @@ import Testing
     #expect(ReceiveFlags(systemFlags: 0x10_0000).rawValue == 0x10_0000)
   }
 
-  /// The C target asserts the numbers against the headers; here the names are checked.
+  /// The C target asserts that the numbers equal the headers'; this checks the names.
   @Test func originsAndTimestampsAreNamedAsInTheHeaders() {
     let origins: [ExtendedError.Origin] = [
       .none, .local, .icmp, .icmp6, .timestamping, .zeroCopy, .transmitTime,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import Ancillary
 
-/// Control messages as bytes, written by hand: lengths may lie.
+/// Control messages as bytes, written by hand; lengths may be wrong.
 struct RawControl {
   var bytes: [UInt8] = []
 
@@ -22,7 +22,7 @@ struct RawControl {
   private mutating func append(_ value: some FixedWidthInteger) { bytes += littleEndian(value) }
 }
 
-/// The bytes of an integer as they lie in memory here.
+/// The little-endian bytes of an integer.
 func littleEndian(_ value: some FixedWidthInteger) -> [UInt8] {
   var bytes: [UInt8] = []
   var rest = value
@@ -33,7 +33,7 @@ func littleEndian(_ value: some FixedWidthInteger) -> [UInt8] {
   return bytes
 }
 
-/// An array's bytes, borrowed.
+/// Passes an array's bytes to `body`, borrowed.
 func withSpan<R, E: Error>(_ bytes: [UInt8], _ body: (RawSpan) throws(E) -> R) throws(E) -> R {
   try body(unsafe bytes.span.bytes)
 }

@@ -4,9 +4,9 @@ import Glibc
 import SystemPackage
 import Testing
 
-/// A connected pair whose second end goes where the test sends it. When all copies of that end are
-/// closed the first hangs up: proof of a close that does not depend on what other tests open at the
-/// same time.
+/// A connected pair whose second end the test gives away. When all copies of that end are closed,
+/// the first end hangs up. This proves the close, independently of descriptors that other tests
+/// open in the meantime.
 struct Canary: ~Copyable {
   let reader: OwnedFd
   private var writer: OwnedFd?
@@ -17,14 +17,14 @@ struct Canary: ~Copyable {
     writer = pair.takeFirst()!
   }
 
-  /// The second end, once.
+  /// Takes the second end, once.
   mutating func take() -> OwnedFd { writer.take()! }
 
-  /// Whether every copy of the second end is closed. A fork elsewhere in the process may hold one
-  /// for a moment, so this waits for it.
+  /// Whether every copy of the second end is closed. Waits for that, because a fork elsewhere in
+  /// the process may hold a copy for a moment.
   func isReleased() -> Bool { hasHungUp(within: 5000) }
 
-  /// Whether a copy of the second end is open right now.
+  /// Whether a copy of the second end is open now.
   func isHeld() -> Bool { !hasHungUp(within: 0) }
 
   private func hasHungUp(within milliseconds: Int32) -> Bool {
@@ -35,7 +35,7 @@ struct Canary: ~Copyable {
   }
 }
 
-/// Several of them, one for each descriptor of a message.
+/// Several canaries, one for each descriptor of a message.
 struct Canaries: ~Copyable {
   var readers = OwnedFds()
   var writers = OwnedFds()
@@ -48,7 +48,7 @@ struct Canaries: ~Copyable {
     }
   }
 
-  /// How many second ends are closed everywhere, after waiting for `expected` of them.
+  /// How many second ends have no open copy; waits until `expected` of them do.
   func released(expecting expected: Int) -> Int {
     var entries: [pollfd] = []
     let span = readers.span
@@ -72,7 +72,7 @@ struct Canaries: ~Copyable {
 }
 
 extension OwnedFd {
-  /// Tells one open file from another.
+  /// Identifies the open file.
   var identity: FileIdentity { withUnsafeFileDescriptor { FileIdentity($0) } }
 }
 
@@ -88,8 +88,8 @@ struct FileIdentity: Hashable {
   }
 }
 
-/// The number alone, for bytes that are to look like the kernel's: the descriptor is given away and
-/// lives in those bytes from now on.
+/// The raw number, for bytes that imitate the kernel's. Gives up ownership: from now on those bytes
+/// represent the descriptor.
 func rawNumber(_ descriptor: consuming OwnedFd) -> Int32 { descriptor.release().rawValue }
 
 enum SocketKind: CaseIterable, CustomTestStringConvertible {

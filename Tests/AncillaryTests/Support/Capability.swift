@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import SystemPackage
 
-/// A privilege of this process (capabilities(7)); in a container root has not all of them.
+/// A privilege of this process (capabilities(7)). In a container, root does not have all of them.
 enum Capability: Int {
   case setGroup = 6
   case setUser = 7
@@ -9,7 +9,7 @@ enum Capability: Int {
   case administer = 21
 }
 
-/// Whether this process has all of these, by its own status file.
+/// Whether this process has all of these, according to /proc/self/status.
 func hasCapabilities(_ capabilities: Capability...) -> Bool {
   guard let status = try? RFC3430Tests.text("/proc/self/status"),
     let line = status.split(separator: "\n").first(where: { $0.hasPrefix("CapEff:") }),

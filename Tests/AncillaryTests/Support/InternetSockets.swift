@@ -5,8 +5,8 @@ import SystemPackage
 
 typealias InternetSocket = BlockingSocket<InternetAddress>
 
-/// An internet socket that waits five seconds at most: a message that does not come fails its test,
-/// and does not hang it.
+/// Makes an internet socket that waits at most five seconds, so that a missing message makes its
+/// test fail, not hang.
 func internetSocket(
   _ family: Int32 = AF_INET, _ type: __socket_type = SOCK_DGRAM, protocol number: Int32 = 0
 ) -> InternetSocket {
@@ -20,7 +20,7 @@ func internetSocket(
   return InternetSocket(adopting: OwnedFd(adopting: FileDescriptor(rawValue: socket)))
 }
 
-/// bind(2), and the address that came of it.
+/// Calls bind(2), and returns the resulting address.
 func bind(_ socket: borrowing InternetSocket, to address: InternetAddress) -> InternetAddress {
   socket.withUnsafeFileDescriptor { descriptor in
     let result = withSystemAddress(address) { unsafe Glibc.bind(descriptor.rawValue, $0, $1) }
@@ -35,7 +35,7 @@ func bind(_ socket: borrowing InternetSocket, to address: InternetAddress) -> In
   }
 }
 
-/// An address as the C calls take it.
+/// Passes an address in the form of the C calls.
 func withSystemAddress<R>(
   _ address: some SocketAddress, _ body: (UnsafePointer<sockaddr>, socklen_t) -> R
 ) -> R {
@@ -46,7 +46,7 @@ func withSystemAddress<R>(
   }
 }
 
-/// setsockopt(2) with any value; whether the kernel took it.
+/// Calls setsockopt(2) with any value; returns whether the kernel accepted it.
 func setOption<T: BitwiseCopyable>(
   _ level: Int32, _ option: Int32, to value: T,
   on socket: borrowing some DescriptorBacked & ~Copyable
@@ -57,7 +57,7 @@ func setOption<T: BitwiseCopyable>(
   }
 }
 
-/// The same with an `int`, for options that every supported kernel has.
+/// Sets an option of type `int` that every supported kernel has.
 func set(
   _ level: Int32, _ option: Int32, _ value: Int32 = 1,
   on socket: borrowing some DescriptorBacked & ~Copyable
@@ -66,8 +66,8 @@ func set(
   precondition(isSet, "setsockopt \(level)/\(option): \(errno)")
 }
 
-/// Both ends of a TCP connection on the loopback interface: the one that connected, then the one
-/// that was accepted.
+/// Both ends of a TCP connection on the loopback interface: first the connecting end, then the
+/// accepted one.
 func tcpPair() -> OwnedFds {
   let listener = internetSocket(AF_INET, SOCK_STREAM)
   let address = bind(listener, to: InternetAddress(.loopback, port: 0))
@@ -87,7 +87,7 @@ func tcpPair() -> OwnedFds {
   return ends
 }
 
-/// A received message, copied out of the memory that it came in.
+/// A received message, copied from the memory that it was received in.
 struct Arrival {
   var payload: [UInt8]
   var control: ControlMessageBuffer

@@ -44,7 +44,7 @@ private func controlMessages(_ message: ReceivedMessage, _ file: consuming Owned
   try ancillary.append(descriptors: files.span)
 }
 
-/// A kind of one's own.
+/// A kind that the user defines.
 private struct Password: EncodableControlMessage, DecodableControlMessage {
   var kind: ControlMessageKind { ControlMessageKind(level: 1, type: 200) }
   var encodedByteCount: Int { 1 }

@@ -33,7 +33,7 @@ private func listeners(_ loop: IOLoop, _ group: IOLoopGroup) async throws {
   let _: InternetAddress = tcp.address
 }
 
-/// A listener of one's own.
+/// A listener that the user defines.
 private actor OwnListener: SocketListener {
   nonisolated let channel: SocketChannel
   nonisolated let connectionGroup: IOLoopGroup? = nil

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import MessageSockets
 
-// Never run: that it compiles shows that what users write is there, public, and spelled so.
+// Never run: compiling it shows that everything a user writes exists, is public, and has these
+// names.
 
 private func anySocket<Socket: MessageSocket>(_ socket: Socket, _ memory: inout OutputRawSpan)
   async throws
@@ -62,7 +63,7 @@ private func anySocket<Socket: MessageSocket>(_ socket: Socket, _ memory: inout 
   await socket.close()
 }
 
-/// A payload of a user's.
+/// A payload type that the user defines.
 private struct Line: MessagePayload {
   let bytes: [UInt8]
   var payloadBytes: PayloadBytes { @_lifetime(borrow self) borrowing get { bytes.payloadBytes } }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/// A record of a netlink message, or an attribute of one: a length, a type, and a body, padded to
-/// four bytes.
+/// A record of a netlink message, or an attribute of one: a length, a type and a body, padded to a
+/// multiple of four bytes.
 struct NetlinkRecord {
   static let done: UInt16 = 3
   static let newLink: UInt16 = 16
@@ -47,7 +47,7 @@ struct NetlinkRecord {
 }
 
 extension ArraySlice<UInt8> {
-  /// Four bytes in the machine's order, counted from the start of the slice.
+  /// Reads four bytes in native byte order; `offset` counts from the start of the slice.
   func integer(at offset: Int) -> UInt32 {
     withUnsafeBytes { $0.loadUnaligned(fromByteOffset: offset, as: UInt32.self) }
   }

@@ -2,8 +2,8 @@
 import Glibc
 import MessageSockets
 
-/// A socket of a kind that the package does not know: routing netlink (rtnetlink(7)). All its
-/// methods are the default implementations.
+/// A socket of a kind that the package does not know: routing netlink (rtnetlink(7)). All of its
+/// methods are default implementations.
 actor NetlinkSocket: MessageSocket {
   nonisolated let channel: SocketChannel
   nonisolated var unownedExecutor: UnownedSerialExecutor { channel.unownedExecutor }

@@ -3,7 +3,7 @@ import Glibc
 import MessageSockets
 import Testing
 
-/// A message socket by a third party, made with what is public.
+/// A third party's message socket, made with public declarations.
 @Suite struct NetlinkTests {
   @Test func theKernelListsTheLoopbackInterface() async throws {
     let loop = try IOLoop()
@@ -11,7 +11,7 @@ import Testing
       let socket = try NetlinkSocket()
       let interfaces = try await NetworkInterface.all(on: socket)
       #expect(interfaces.contains(NetworkInterface(index: Int32(if_nametoindex("lo")), name: "lo")))
-      // Again, after the first iteration was left.
+      // Ask again, after leaving the first iteration.
       #expect(try await NetworkInterface.all(on: socket) == interfaces)
       await socket.close()
     }

@@ -7,7 +7,7 @@ struct NetworkInterface: Equatable {
   var index: Int32
   var name: String
 
-  /// Asks for all interfaces (`RTM_GETLINK`, `NLM_F_DUMP`).
+  /// Requests all interfaces (`RTM_GETLINK`, `NLM_F_DUMP`).
   static func all(on socket: NetlinkSocket) async throws -> [NetworkInterface] {
     try await socket.sendMessage(request)
     var found: [NetworkInterface] = []

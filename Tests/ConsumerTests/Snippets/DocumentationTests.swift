@@ -3,10 +3,11 @@ import Glibc
 import SystemPackage
 import Testing
 
-/// The code in the documentation is the code that is compiled in this folder.
+/// The code in the documentation is the code compiled in this folder.
 ///
-/// Each file here named `…Snippets.swift` holds lines between `// begin PAGE` and `// end`. They
-/// stand, word for word, in a `swift` code block of PAGE.md, in whichever catalogue has that page.
+/// Each file here named `…Snippets.swift` has lines between `// begin PAGE` and `// end`. These
+/// appear, word for word, in a `swift` code block of PAGE.md, in the catalogue that contains this
+/// page.
 @Suite struct DocumentationTests {
   private static let root = FilePath(#filePath).removingLastComponent().removingLastComponent()
     .removingLastComponent().removingLastComponent()
@@ -40,7 +41,7 @@ import Testing
     return pages
   }
 
-  /// The lines between the marks with their pages, without the indentation of the first line.
+  /// Each page's lines between the marks, without the indentation of the first line.
   private static func snippets(in file: String) throws -> [(page: String, code: String)] {
     var snippets: [(page: String, code: String)] = []
     var page: String?
@@ -77,7 +78,7 @@ import Testing
     }
   }
 
-  /// Empty for what is no directory.
+  /// The names in a directory; empty if it is no directory.
   private static func names(in directory: String) -> [String] {
     guard let stream = opendir(root.pushing(FilePath(directory)).string) else { return [] }
     defer { closedir(stream) }

@@ -3,7 +3,7 @@ import MessageSockets
 import SharedMemory
 import Testing
 
-/// The code that the documentation of shared memory shows.
+/// The code examples in the documentation of shared memory.
 @Suite struct MemorySnippets {
   @Test func sharedMemory() async throws {
     var lines: [String] = []

@@ -10,8 +10,8 @@ import Testing
   import Musl
 #endif
 
-/// What the articles of `ServiceManagement` show, compiled. Processes of their own do the same in
-/// the tests of that module.
+/// The code examples in the articles of `ServiceManagement`, compiled. That module's tests run
+/// similar code in separate processes.
 enum ServiceSnippets {
   static func runUnderSystemd() async throws {
     // begin RunUnderSystemd
@@ -94,7 +94,7 @@ enum ServiceSnippets {
   }
 }
 
-/// What the guide on child processes shows, run with a shell as the child.
+/// The code examples in the guide on child processes, run with a shell as the child.
 @Suite struct ChildSnippets {
   @Test func startingAChild() async throws {
     let program: FilePath = "/bin/sh"

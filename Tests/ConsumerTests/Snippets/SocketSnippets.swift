@@ -3,8 +3,8 @@ import Glibc
 import MessageSockets
 import Testing
 
-/// What the documentation shows, compiled and run: the lines between the marks stand in the page
-/// that the mark names, word for word.
+/// The code examples of the documentation, compiled and run: the lines between the marks appear,
+/// word for word, in the page that the mark names.
 @Suite struct SocketSnippets {
   @Test func unixStream() async throws {
     var lines: [String] = []
@@ -138,7 +138,7 @@ import Testing
   }
 }
 
-/// A path in a fresh directory, which is removed afterwards.
+/// Passes a path in a new directory, which is removed afterwards.
 private func withTemporaryPath(_ body: (FilePath) async throws -> Void) async throws {
   var template = Array("/tmp/message-sockets-XXXXXX".utf8CString)
   let made = template.withUnsafeMutableBufferPointer { mkdtemp($0.baseAddress!) != nil }

@@ -3,7 +3,7 @@ import MessageSockets
 import MessageSocketsTesting
 import Testing
 
-/// What the guide on tests shows.
+/// The code examples in the guide on tests.
 @Suite(.serialized) struct TestingSnippets {
   // begin TestingAHandler
   /// Decides, and knows no socket.

@@ -4,7 +4,7 @@ import MessageSockets
 import Testing
 import Varlink
 
-/// What the documentation of requests and of Varlink shows.
+/// The code examples in the documentation of requests and of Varlink.
 @Suite struct VarlinkSnippets {
   @Test func requests() async throws {
     // begin RequestsAndReplies

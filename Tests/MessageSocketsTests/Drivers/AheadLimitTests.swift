@@ -9,8 +9,8 @@ import Testing
 @testable import SocketEngine
 
 extension KernelTests {
-  /// What a ring receives ahead where the kernel can do less: nothing before Linux 6.0, and
-  /// messages only where the end of a stream gets lost (6.17 to 6.19.8).
+  /// What a ring receives ahead if the kernel supports less: nothing before Linux 6.0, and only
+  /// messages where the end of a stream gets lost (6.17 to 6.19.8).
   @Suite(
     .enabled(if: ProbeTool.machineHasRing, "io_uring is refused here"), .timeLimit(.minutes(1)))
   struct AheadLimits {
@@ -68,8 +68,8 @@ extension KernelTests {
 
     enum Ending: CaseIterable { case close, shutdown }
 
-    /// The peer says its last words and goes, before the ring looks: the iteration ends, whatever
-    /// the kernel.
+    /// The peer sends its last bytes and closes before the ring looks: the iteration ends on every
+    /// kernel.
     @Test(arguments: AheadLimit.allCases, Ending.allCases)
     func aStreamEndsWithItsLastWords(limit: AheadLimit, ending: Ending) async throws {
       try await withLoop(limit: limit) { loop in
@@ -82,7 +82,7 @@ extension KernelTests {
             return bytes
           }
           await untilOperationsArePending(1, on: loop)
-          // In one job, between which and the next turn of the loop there is nothing.
+          // In one job, so that nothing comes between it and the loop's next turn.
           sendLastWords(on: peer, ending)
           #expect(try await receiving.value == [1])
           await right.close()
@@ -125,7 +125,7 @@ extension KernelTests {
 
     @Test func theEnvironmentsValues() throws {
       let found = try ProbeTool.run([], variables: ["MESSAGE_SOCKETS_AHEAD": "messages"])
-      // Where nothing can be received ahead, the driver says that.
+      // If nothing can be received ahead, the driver reports that.
       let expected =
         TestLoop.kernelReceivesAhead ? "streams receive nothing ahead" : "it receives nothing ahead"
       #expect(found["driver"]?.contains(expected) == true, "\(found)")
@@ -133,12 +133,13 @@ extension KernelTests {
       #expect(wrong["error"] == "invalidConfiguration", "\(wrong)")
     }
 
-    /// The trial finds what it is about, again and again, and leaves rings and process as they were.
+    /// The trial gives a consistent result, and leaves rings and process unchanged.
     @Test func theTrialOfTheEndLeavesNothing() throws {
       let before = openDescriptors()
       for _ in 0..<20 {
-        // A ring for each: on Linux 6.1 one that gets new buffers for a group goes on at the place
-        // in them that it had come to. A third trial would find none of its four.
+        // Uses a new ring each time: on Linux 6.1, a ring that gets new buffers for a group
+        // continues at its previous position among them, so a third trial would find none of its
+        // four buffers.
         let ring = try RingSetup.open(entries: 16)
         let inUse = openDescriptors()
         let traits = try StreamTrial.run(on: ring)
@@ -157,8 +158,8 @@ extension KernelTests {
       #expect(openDescriptors() == before)
     }
 
-    /// What a ring cannot be told by the kernel, it is told by what happened: messages that are
-    /// there are received without a look before.
+    /// A ring predicts what the kernel does not report: messages that have arrived are received
+    /// without polling first.
     @Test func aReceiveExpectsToWaitForAReason() {
       var waits = WaitPredictor()
       #expect(!waits.isLikely)
@@ -183,23 +184,24 @@ extension KernelTests {
         let socket = right.channel.socket
         func expects(_ kernelTells: Bool) -> Bool { socket.expectsToWait(kernelTells: kernelTells) }
         #expect(!expects(true))
-        // Each was there: the next one probably is, unless the kernel says that there is none.
+        // Each message had arrived, so the next one probably has too, unless the kernel reports
+        // that there is none.
         for number in 1...3 as ClosedRange<UInt8> {
           try await left.sendMessage([number])
           #expect(try await right.receiveMessage()?.payload == [number])
           #expect(expects(true) == (kind == .stream))
           #expect(!expects(false))
         }
-        // An answer is not there yet.
+        // The answer has not arrived yet.
         try await right.sendMessage([4])
         #expect(expects(false))
         _ = try await left.receiveMessage()
-        // One that waited is followed by others that wait.
+        // A receive that waited is probably followed by others that wait.
         let receiving = Task(executorPreference: loop.taskExecutor) {
           try await right.receiveMessage()?.payload
         }
         await untilOperationsArePending(1, on: loop)
-        // Jobs from elsewhere, each of which is a turn.
+        // Jobs from another thread, each of which is a turn.
         for _ in 0..<4 { _ = await Task.detached { await loop.statistics }.value }
         try await left.sendMessage([5])
         #expect(try await receiving.value == [5])
@@ -209,8 +211,7 @@ extension KernelTests {
       }
     }
 
-    /// A ring can be asked for what the driver uses, and for nothing else
-    /// (`IORING_REGISTER_RESTRICTIONS`).
+    /// A ring accepts the requests of the driver and no others (`IORING_REGISTER_RESTRICTIONS`).
     @Test func aRingOpensNoFiles() throws {
       let ring = try RingSetup.open(entries: 16)
       // SAFETY: the handle is that of a ring that nothing else uses.

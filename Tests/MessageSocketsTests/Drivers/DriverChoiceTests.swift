@@ -36,14 +36,14 @@ extension KernelTests {
     @Test(.enabled(if: ProbeTool.machineHasRing, "io_uring is refused here"))
     func withoutAWishTheProbeDecidesAndLeavesNothingOpen() throws {
       let found = try ProbeTool.run([])
-      // Behind it, what the kernel cannot do.
+      // The description then lists what the kernel does not support.
       #expect(found["driver"]?.hasPrefix("io_uring: it passed the probe") == true)
       #expect(found["second"] == "io_uring")
       #expect(found["sockets"] == "0")
       #expect(found["received"] == "1")
     }
 
-    /// Or else the whole suite would be green without the ring.
+    /// Without this test, the whole suite could pass without ever using the ring.
     @Test(.enabled(if: ProbeTool.machineHasRing, "io_uring is refused here"))
     func theseTestsRunOnTheRingUnlessTheEnvironmentSaysOtherwise() throws {
       let asked = try DriverEnvironment.choice()

@@ -7,8 +7,8 @@ import SystemPackage
 import Testing
 
 extension KernelTests {
-  /// What only the epoll driver has: sockets that are registered with epoll. Runs on a loop of its
-  /// own, whatever the machine allows.
+  /// What only the epoll driver has: sockets that are registered with epoll. Runs on its own loop,
+  /// whatever the machine allows.
   @Suite struct EpollOnly {
     private func withEpollLoop(_ body: (IOLoop) async throws -> Void) async throws {
       var configuration = IOLoop.Configuration()
@@ -16,7 +16,7 @@ extension KernelTests {
       try await withOwnLoop(configuration) { loop in try await loop.run { try await body(loop) } }
     }
 
-    /// The numbers that any epoll instance of this process watches.
+    /// The descriptor numbers that the epoll instances of this process watch.
     private func watchedNumbers() throws -> [Int32] {
       try openDescriptors().filter { $0.value == "anon_inode:[eventpoll]" }.keys.flatMap { number in
         let text = try textOfProcessFile("/proc/self/fdinfo/\(number)")
@@ -36,7 +36,7 @@ extension KernelTests {
         let receiving = Task(executorPreference: loop.taskExecutor) {
           try await right.receiveMessage()
         }
-        // It is pending before it is tried: a turn later.
+        // It is pending one turn before it is tried.
         while try !watchedNumbers().contains(right.channel.socket.number) {
           _ = await loop.statistics
         }
@@ -45,8 +45,8 @@ extension KernelTests {
       }
     }
 
-    /// epoll watches open files: a socket that others still have must be taken out, or it would
-    /// wake the loop for ever.
+    /// epoll watches open files: a socket that other processes still have must be removed, or it
+    /// would wake the loop forever.
     @Test(arguments: [true, false])
     func aSocketThatLivesOnElsewhereIsNotWatchedAnyMore(closing: Bool) async throws {
       try await withEpollLoop { loop in
@@ -77,7 +77,7 @@ extension KernelTests {
       return (left, copy)
     }
 
-    /// A socket dropped after its loop was shut down has nothing left to be taken out of.
+    /// A socket that is dropped after its loop was shut down has no registration to remove.
     @Test func aSocketMayOutliveItsLoopsDriver() async throws {
       try await withEpollLoop { loop in
         let before = openDescriptors().values.filter { $0 == "anon_inode:[eventpoll]" }.count
@@ -98,8 +98,8 @@ extension KernelTests {
       }
     }
 
-    /// A listener is ours, and new: it alone is `O_NONBLOCK`, so that a connection that somebody
-    /// else takes first cannot block the loop.
+    /// A listener of this process is new, so it alone is `O_NONBLOCK`: a connection that another
+    /// process takes first cannot block the loop.
     @Test func anAcceptDoesNotBlockTheLoopWhenAnotherProcessIsFaster() async throws {
       try await withEpollLoop { loop in
         let address = try UnixAddress(abstract: Array("message-sockets-faster-\(getpid())".utf8))
@@ -108,8 +108,8 @@ extension KernelTests {
         repeat {
           _ = await loop.statistics
         } while try !watchedNumbers().contains(listener.channel.socket.number)
-        // In one job of the loop's: the event of the first connection is there when the loop looks,
-        // the connection is not.
+        // In one job of the loop: when the loop looks, there is an event of the first connection,
+        // but the connection is gone.
         try #require(loop.isCurrent)
         let number = listener.channel.socket.number
         let stolen = try connectAndSteal(address, from: number)
@@ -123,8 +123,8 @@ extension KernelTests {
       }
     }
 
-    /// Without `O_NONBLOCK` a thread accepts what an event has told of. Somebody else may be faster:
-    /// then it waits for the next connection, and nobody has cancelled it.
+    /// Without `O_NONBLOCK`, a thread accepts after an event. If another process is faster, the
+    /// accept waits for the next connection; it was not cancelled.
     @Test(.timeLimit(.minutes(1))) func anAcceptThatAnotherWinsGoesOn() async throws {
       try await withEpollLoop { loop in
         let address = try UnixAddress(abstract: "message-sockets-rival-\(getpid())")
@@ -189,7 +189,7 @@ extension KernelTests {
 
     // MARK: Cancelling
 
-    /// Until the loop's next turn only the kernel knows of the message.
+    /// Until the loop's next turn only the kernel knows about the message.
     @Test func aMessageThatCameBeforeTheCancellationWins() async throws {
       try await withEpollLoop { loop in
         let (left, right) = try UnixSeqpacket.makePair()
@@ -204,7 +204,7 @@ extension KernelTests {
       }
     }
 
-    /// Room that came before the cancellation does not let the send begin.
+    /// Room that appears before the cancellation does not start the send.
     @Test func aCancelledSendIsNotBegunAlthoughThereIsRoom() async throws {
       try await withEpollLoop { loop in
         let (left, right) = try UnixSeqpacket.makePair()
@@ -225,7 +225,7 @@ extension KernelTests {
 
     // MARK: Waiting
 
-    /// A socket has one entry with epoll, which both its directions share.
+    /// A socket has one registration with epoll, which both directions share.
     @Test(.timeLimit(.minutes(1))) func aReceiveThatWaitsIsNotForgottenWhenASendWaitsToo()
       async throws
     {
@@ -248,7 +248,7 @@ extension KernelTests {
       }
     }
 
-    /// The kernel's event is lost: nothing is ready then.
+    /// The kernel's event gets lost, because nothing is ready at that moment.
     @Test func aSendThatWaitsLearnsOfItsOwnShutdown() async throws {
       try await withEpollLoop { loop in
         let (left, right) = try UnixStream.makePair()
@@ -257,7 +257,7 @@ extension KernelTests {
         }
         await untilSendsStall(on: loop)
         try await left.shutdown(.sending)
-        // Turns, and no time, after which it would be tried again.
+        // Only turns, no time that would trigger a retry.
         for _ in 0..<50 where await loop.operationsInKernel > 0 { await Task.yield() }
         #expect(await loop.operationsInKernel == 0)
         #expect(await sending.value == .peerClosed)
@@ -265,8 +265,8 @@ extension KernelTests {
       }
     }
 
-    /// The queue of a receiver that is not connected is no event on the sender's socket: the loop
-    /// looks by itself.
+    /// The full queue of an unconnected receiver raises no event on the sender's socket, so the
+    /// loop tries again by itself.
     @Test(.timeLimit(.minutes(1))) func aSendToAFullReceiverNeedsNoEvent() async throws {
       try await withEpollLoop { loop in
         let receiver = try UnixDatagram.bind(to: .autobind)
@@ -284,7 +284,7 @@ extension KernelTests {
             try await sender.sendMessage([2], to: address)
           }
           await untilSendsStall(on: loop)
-          // Another thread makes room, and waits for what then comes.
+          // Another thread makes room, and waits for the messages that then arrive.
           let receiving = Task.detached {
             var byte: UInt8 = 0
             for _ in 0...count { recv(number, &byte, 1, 0) }
@@ -296,7 +296,7 @@ extension KernelTests {
       }
     }
 
-    /// To connect the loop makes the socket `O_NONBLOCK`, for as long as the call takes.
+    /// To connect, the loop makes the socket `O_NONBLOCK` for the duration of the call.
     @Test func aConnectedSocketIsNotLeftNonblocking() async throws {
       try await withEpollLoop { _ in
         let address = try UnixAddress(abstract: "message-sockets-nonblocking-\(getpid())")

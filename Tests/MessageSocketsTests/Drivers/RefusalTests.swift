@@ -7,8 +7,8 @@ import Testing
 @testable import SocketEngine
 
 extension KernelTests {
-  /// Where io_uring is refused, for real: in a process of its own, the same calls work on epoll,
-  /// and the reason is told.
+  /// io_uring is really refused, in a separate process: the same calls work on epoll, and the
+  /// reason is reported.
   @Suite struct Refusals {
     private func expectEpoll(
       _ code: String, _ found: [String: String], sourceLocation: SourceLocation = #_sourceLocation
@@ -31,11 +31,11 @@ extension KernelTests {
       expectEpoll("notImplemented", try ProbeTool.run(["refuse=\(ENOSYS)"]))
     }
 
-    /// Some sandboxes end the process at the first such call: who says `epoll` makes none.
+    /// Some sandboxes end the process at the first io_uring call. The choice `epoll` makes none.
     @Test func aSandboxThatKillsIsNeverAsked() throws {
       expectEpoll("environment", try ProbeTool.run(["refuse=kill"], environment: "epoll"))
       expectEpoll("requested", try ProbeTool.run(["refuse=kill", "choice=epoll"]))
-      // The restriction is real: who asks is ended.
+      // The restriction is real: a process that makes such a call is ended.
       #expect(try ProbeTool.run(["refuse=kill"])["signal"] == "\(SIGSYS)")
     }
 
@@ -48,7 +48,8 @@ extension KernelTests {
         "outOfLockedMemory", try ProbeTool.run(["memlock=4096", "user=\(ProbeTool.ownUser)"]))
     }
 
-    /// What the kernel says without memory or files for a ring; anybody can be told so.
+    /// The errors that the kernel returns if there is no memory or descriptor for a ring; any
+    /// process can get them.
     @Test(arguments: [
       (ENOMEM, "outOfLockedMemory"), (ENFILE, "outOfDescriptors"), (EMFILE, "outOfDescriptors"),
     ])
@@ -58,7 +59,7 @@ extension KernelTests {
         try ProbeTool.run(["refuse=\(error)", "choice=io_uring"])["error"] == "ioUringUnavailable")
     }
 
-    /// 64 KiB hold a ring of 64 entries eight times, but not one of 4,096.
+    /// 64 KiB are enough for eight rings of 64 entries, but not for one of 4,096.
     @Test(
       .enabled(
         if: ProbeTool.isRoot && ProbeTool.machineHasRing,
@@ -69,8 +70,8 @@ extension KernelTests {
       #expect(found["received"] == "1", "\(found)")
     }
 
-    /// The first loop finds some numbers for descriptors, but perhaps too few for the driver, the
-    /// ring, or the ring's proof; the second is made when there are enough.
+    /// The first loop finds some free descriptors, but maybe too few for the driver, the ring or
+    /// the probe; the second is made when there are enough.
     @Test(.enabled(if: ProbeTool.machineHasRing, "io_uring is refused here"))
     func aShortageOfDescriptorsPasses() throws {
       var firsts: [String: Int] = [:]
@@ -83,11 +84,12 @@ extension KernelTests {
         if first == "epoll" { #expect(found["reason"] == "outOfDescriptors", "\(found)") }
         firsts[first, default: 0] += 1
       }
-      // No loop at all, a loop whose ring could not be had or proved, and one on a ring.
+      // The possible outcomes: no loop, a loop whose ring could not be set up or probed, and a loop
+      // on a ring.
       #expect(Set(firsts.keys) == ["outOfDescriptors", "epoll", "io_uring"], "\(firsts)")
     }
 
-    /// The probe's descriptor is one too many in messages that nobody has received.
+    /// The probe's descriptor exceeds the number allowed in unread messages.
     @Test(
       .enabled(
         if: ProbeTool.isRoot && ProbeTool.machineHasRing,
@@ -134,7 +136,7 @@ extension KernelTests {
       }
     }
 
-    /// The switch is the whole machine's: only where the machine is the test's own.
+    /// The switch affects the whole machine, so the test only runs on a machine of its own.
     @Test(
       .enabled(
         if: ProbeTool.isRoot && getenv("MESSAGE_SOCKETS_TEST_SYSCTL") != nil,

@@ -3,10 +3,10 @@ import Glibc
 import Testing
 
 extension KernelTests {
-  /// A process that locks itself in after its loop was started, so that the kernel refuses the
-  /// loop's only system call: everything ends, with an error that says so.
+  /// A process that sandboxes itself after its loop was started, so that the kernel refuses the
+  /// loop's only system call: everything ends with an error that names the cause.
   @Suite struct Sandboxes {
-    /// As containers' profiles do.
+    /// As the profiles of containers do.
     @Test(
       .enabled(if: ProbeTool.machineHasRing, "io_uring must be allowed"),
       .enabled(
@@ -20,8 +20,8 @@ extension KernelTests {
       #expect(found["ahead"] == "none", "\(found)")
     }
 
-    /// Then the requests can still be cancelled, and nothing of the sockets is left. A new loop
-    /// finds out that a ring is of no use.
+    /// Here the requests can still be cancelled, and nothing remains of the sockets. A new loop
+    /// finds out that it cannot use a ring.
     @Test(
       .enabled(if: ProbeTool.machineHasRing, "io_uring must be allowed"),
       .enabled(
@@ -49,7 +49,7 @@ extension KernelTests {
       }
       #expect(found["send"] == "partialSend", "\(found)", sourceLocation: sourceLocation)
       #expect(found["errno"] == "\(EPERM)", "\(found)", sourceLocation: sourceLocation)
-      // What needs no loop goes on.
+      // Everything that does not need the kernel continues.
       #expect(found["open"] == "none", "\(found)", sourceLocation: sourceLocation)
       #expect(found["jobs"] == "true", "\(found)", sourceLocation: sourceLocation)
       #expect(found["sockets"] == "0", "\(found)", sourceLocation: sourceLocation)

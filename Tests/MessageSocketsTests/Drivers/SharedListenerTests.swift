@@ -9,8 +9,8 @@ import Testing
 enum ListenerKind: CaseIterable, Sendable { case unix, tcp }
 
 extension KernelTests {
-  /// Listeners whose open file other processes have, too: they accept from it, and decide whether
-  /// it is `O_NONBLOCK`. No loop blocks for that, on either driver, and no connection is lost.
+  /// Listeners whose open file is shared with other processes, which accept from it and decide
+  /// whether it is `O_NONBLOCK`. This blocks no loop, on either driver, and no connection is lost.
   @Suite(.timeLimit(.minutes(2))) struct SharedListeners {
     private func withLoop(_ choice: IOLoop.DriverChoice, _ body: (IOLoop) async throws -> Void)
       async throws
@@ -23,7 +23,8 @@ extension KernelTests {
     static let drivers: [IOLoop.DriverChoice] =
       ProbeTool.machineHasRing ? [.ioUring, .epoll] : [.epoll]
 
-    /// Our process and another's threads accept from one listener, whose flag is the other's.
+    /// Threads of this process and of another accept from one listener, whose flag the other
+    /// process sets.
     @Test(
       .enabled(if: ForeignPeer.python.isAvailable, "python3 3.9 or newer is not installed"),
       arguments: drivers,
@@ -55,8 +56,8 @@ extension KernelTests {
 
     private struct Answers { var ours = 0, others = 0, all = 0 }
 
-    /// Waves of three connections, after each of which the loop must answer, though nobody connects
-    /// any more.
+    /// Waves of three connections. After each wave the loop must answer, although no further client
+    /// connects.
     private func acceptBeside(_ raw: RawListener, _ kind: ListenerKind, on loop: IOLoop)
       async throws -> Answers
     {
@@ -86,8 +87,8 @@ extension KernelTests {
       return answers
     }
 
-    /// The thread that accepts for the loop is stuck, because another process was faster: the
-    /// accept can be cancelled, and is served by what comes next.
+    /// The thread that accepts for the loop is stuck, because another process was faster. The
+    /// accept can be cancelled, and a later accept gets the next connection.
     @Test(arguments: ListenerKind.allCases) func anAcceptThatIsStuckIsCancelled(kind: ListenerKind)
       async throws
     {
@@ -102,7 +103,7 @@ extension KernelTests {
           await untilOperationsArePending(1, on: loop)
           accepting.cancel()
           await #expect(throws: CancellationError.self) { try await accepting.value }
-          // The thread has come back by a connection of our own.
+          // The thread has returned with a connection of our own.
           #expect(listener.channel.socket.sharedAccepts.stranded == nil)
         }
         try strand(listener)
@@ -113,7 +114,7 @@ extension KernelTests {
         let client = try raw.connectClient()
         #expect(try await accepting.value == "accepted")
         #expect(readToEnd(client) == "ours")
-        // Closing ends it in the same way.
+        // Closing the listener ends the accept in this way too.
         try strand(listener)
         let last = Task(executorPreference: loop.taskExecutor) { try await listener.acceptAny() }
         await untilOperationsArePending(1, on: loop)
@@ -122,8 +123,8 @@ extension KernelTests {
       }
     }
 
-    /// No connection of ours reaches the listener, whose file has another name now. The thread
-    /// stays, and the connection that it takes is the next accept's.
+    /// None of our own connections can reach the listener, whose file was renamed. The thread
+    /// stays, and the next accept gets its connection.
     @Test func aConnectionThatNobodyWaitsForIsTheNextAccepts() async throws {
       try await withLoop(.epoll) { loop in
         let raw = try RawListener(.unix, inFileSystem: true)
@@ -147,14 +148,14 @@ extension KernelTests {
       }
     }
 
-    /// As if another process had been faster than the thread.
+    /// Makes the accept stick as if another process had been faster than the thread.
     private func strand(_ listener: any SharedListener) throws {
       let socket = listener.channel.socket
       socket.sharedAccepts.stranded = try AcceptingThread(
         listener: socket.number, inbox: socket.core.inbox)
     }
 
-    /// A flag that was ours, and that another process takes away.
+    /// Another process clears a flag that we have set.
     @Test(
       .enabled(if: ForeignPeer.python.isAvailable, "python3 3.9 or newer is not installed"),
       arguments: drivers)
@@ -185,7 +186,7 @@ extension KernelTests {
       }
     }
 
-    /// Before Linux 6.0 io_uring does not wait on such a listener by itself.
+    /// Before Linux 6.0, io_uring does not wait on such a listener by itself.
     @Test(arguments: drivers) func anAdoptedNonblockingListenerWaits(driver: IOLoop.DriverChoice)
       async throws
     {
@@ -216,7 +217,7 @@ private func answerUntilCancelled(_ listener: any SharedListener) async {
   while !Task.isCancelled { _ = try? await listener.acceptAny() }
 }
 
-/// What a client is told until the end.
+/// Everything that a client receives until the end.
 private func readToEnd(_ client: borrowing OwnedFd) -> String {
   client.withUnsafeFileDescriptor { descriptor in
     var bytes = [UInt8](repeating: 0, count: 64)
@@ -248,7 +249,7 @@ extension SharedListener {
   }
 }
 
-/// A listener as another process would make it: blocking, unless it is said otherwise.
+/// A listener as another process would make it: blocking by default.
 private final class RawListener {
   let descriptor: OwnedFd
   let path: String
@@ -274,7 +275,7 @@ private final class RawListener {
     }
   }
 
-  /// The same open file on the current loop.
+  /// Adopts a duplicate of the listener on the current loop.
   func adopted(_ kind: ListenerKind) throws -> any SharedListener {
     switch kind {
     case .unix:

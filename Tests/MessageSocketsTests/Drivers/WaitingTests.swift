@@ -5,7 +5,7 @@ import MessageSockets
 import Testing
 
 extension KernelTests {
-  /// How an operation that waits comes to its end: the same on both drivers.
+  /// How waiting operations end; identical on both drivers.
   @Suite struct Waiting {
     enum Ending: CaseIterable { case ownShutdown, peerShutdown, ownShutdownOfBoth, peerClose }
 
@@ -22,7 +22,7 @@ extension KernelTests {
         await untilSendsStall(on: loop)
         try await end(ending, left, right, sending: true)
         let error = await sending.value
-        // With data unread the kernel may name that first.
+        // With unread data, the kernel may report connectionReset first.
         #expect(
           error?.code == .peerClosed || (ending == .peerClose && error?.code == .connectionReset),
           "\(String(describing: error))")
@@ -58,7 +58,7 @@ extension KernelTests {
       }
     }
 
-    /// Data flows in both directions of one socket while both its queues wait again and again.
+    /// Data flows in both directions of one socket while both of its queues wait again and again.
     @Test func megabytesInBothDirectionsAtOnce() async throws {
       try await withDescriptorOracle { _ in
         let (left, right) = try UnixStream.makePair()
@@ -110,7 +110,7 @@ extension KernelTests {
       }
     }
 
-    /// Two tasks that always have something to do leave a turn to a message from elsewhere.
+    /// Two tasks that always have something to do do not starve a message from another thread.
     @Test func busyTasksDoNotStarveAMessageFromAnotherThread() async throws {
       try await withDescriptorOracle { loop in
         let (left, right) = try UnixSeqpacket.makePair()
@@ -134,10 +134,11 @@ extension KernelTests {
       }
     }
 
-    /// A send that need not wait goes to the kernel from its own job: so many of them, and no more.
+    /// A send that need not wait goes to the kernel from its own job, but only a limited number of
+    /// times.
     @Test(.timeLimit(.minutes(1))) func aTaskThatOnlySendsLeavesATurnToOthers() async throws {
       try await withOwnLoop { loop in
-        // Nobody receives, and what finds no room is dropped.
+        // No task receives, and datagrams that find no room are dropped.
         let receiver = try UDPSocket.bind(to: InternetSockets.loopbacks[0], on: loop)
         let address = try #require(try await receiver.localAddress()?.internet)
         let sender = try UDPSocket.bind(to: InternetSockets.loopbacks[0], on: loop)
@@ -183,7 +184,7 @@ extension KernelTests {
       }
     }
 
-    /// Contract: no status flag of an open file that others may share is ever changed.
+    /// Contract: status flags of an open file that others may share are never changed.
     @Test func noSocketOfAConnectionIsNonblocking() async throws {
       try await withDescriptorOracle { _ in
         let address = try UnixAddress(abstract: Array("message-sockets-flags-\(getpid())".utf8))
