@@ -18,7 +18,8 @@ func errorThrown(by body: () async throws -> Void) async -> SocketError? {
 }
 
 extension KernelTests {
-  /// Bad input gets a typed error, nothing is sent, nothing leaks, and the socket goes on.
+  /// Invalid arguments throw a typed error, nothing is sent or leaked, and the socket remains
+  /// usable.
   @Suite struct Errors {
     private func expectError(
       _ code: SocketError.Code, on kind: TestedSocket,
@@ -29,7 +30,7 @@ extension KernelTests {
         let (left, right) = try kind.makeUnixPair()
         let thrown = await codeThrown { try await body(left) }
         #expect(thrown == code, sourceLocation: sourceLocation)
-        // Nothing was sent, and the socket goes on.
+        // Nothing was sent, and the socket is still usable.
         try await left.sendMessage([42])
         let next = try #require(try await right.receiveMessage(), sourceLocation: sourceLocation)
         #expect(next.payload == [42], sourceLocation: sourceLocation)
@@ -39,14 +40,14 @@ extension KernelTests {
       }
     }
 
-    /// An error says which socket it was, where that is bound and connected to.
+    /// An error names the socket, and the addresses to which it is bound and connected.
     @Test func theSocketIsNamed() async throws {
       try await withDescriptorOracle { _ in
         let listener = try UnixListener<UnixStream>.bind(to: try .unused())
         let client = try await UnixStream.connect(to: listener.address)
         let connection = try await listener.accept()
         try await client.sendMessage([1])
-        // Closed with the byte unread: that resets the connection.
+        // Closed with an unread byte, which resets the connection.
         await connection.close()
         let error = try #require(await errorThrown { _ = try await client.receiveMessage() })
         #expect(error.code == .connectionReset)
@@ -76,7 +77,8 @@ extension KernelTests {
       }
     }
 
-    /// As control messages of the caller's own: the kernel adds them up, and says EINVAL.
+    /// Descriptors in the caller's own control messages: the kernel adds them up, and answers
+    /// EINVAL.
     @Test(
       arguments: TestedSocket.unix,
       [([254], 0), ([200, 54], 0), ([253], 1), ([1000], 0), ([127, 126], 1)])
@@ -116,7 +118,7 @@ extension KernelTests {
       try await socket.sendMessage([1], descriptors: owned.span, control: control)
     }
 
-    /// Nothing is sent, and the others stay open and the caller's.
+    /// Nothing is sent, and the other descriptors stay open and belong to the caller.
     @Test(arguments: TestedSocket.unix, [0, 1, 2])
     func aClosedDescriptorAnywhereInTheList(socket: TestedSocket, position: Int) async throws {
       let pipe = try Pipe()
@@ -130,7 +132,7 @@ extension KernelTests {
         defer {
           while let descriptor = list.takeFirst() {
             let number = descriptor.withUnsafeFileDescriptor { $0.rawValue }
-            // The closed one must not be closed again.
+            // The closed descriptor must not be closed again.
             if number == 4000 {
               _ = descriptor.release()
             } else {
@@ -181,7 +183,7 @@ extension KernelTests {
       try await withDescriptorOracle { _ in
         let (left, right) = try UnixSeqpacket.makePair()
         var control = ControlMessageBuffer()
-        // SCM_CREDENTIALS, three bytes long.
+        // SCM_CREDENTIALS with three bytes.
         control.append(level: SOL_SOCKET, type: 2, bytes: ([1, 2, 3] as [UInt8]).span.bytes)
         let error = await errorThrown {
           try await left.sendMessage([1], descriptor: try .numbered(1), control: control)
@@ -192,7 +194,7 @@ extension KernelTests {
       }
     }
 
-    /// Part of the bytes and all of the descriptors are on their way: to send it all again would be
+    /// Part of the bytes and all descriptors have been sent, so sending everything again would be
     /// wrong.
     @Test func aSendThatDoesNotWaitAndHasRoomForAPart() async throws {
       try await withDescriptorOracle { _ in
@@ -244,7 +246,7 @@ extension KernelTests {
       }
     }
 
-    /// Also where there is nothing to send.
+    /// Even if there is nothing to send.
     @Test func anEmptyPayloadOnAClosedStream() async throws {
       try await withDescriptorOracle { _ in
         let (left, right) = try UnixStream.makePair()
@@ -301,8 +303,8 @@ extension KernelTests {
       }
     }
 
-    /// `SIGPIPE` would end a process that does not expect it. A loop's thread blocks it, so that it
-    /// would be pending.
+    /// `SIGPIPE` would end a process that does not expect it. A loop's thread blocks the signal, so
+    /// it would be pending.
     @Test func aPeerThatIsGoneRaisesNoSignal() async throws {
       try await withDescriptorOracle { loop in
         let (left, right) = try UnixStream.makePair()

@@ -5,7 +5,7 @@ import Testing
 
 @testable import SocketEngine
 
-/// Sockets on which somebody waits, and nothing comes.
+/// Sockets on which tasks wait and no message comes.
 extension KernelTests {
   @Suite struct Idle {
     /// Beyond `waitingReceiveBuffers` a pending receive holds no buffer, and still gets its
@@ -43,8 +43,8 @@ extension KernelTests {
       }
     }
 
-    /// The message that a cancelled receive does not take is there for the next, also between the
-    /// kernel's word that it has come and the receive itself.
+    /// A message that a cancelled receive does not take remains for the next one, even if the
+    /// cancellation comes between the kernel's readiness event and the actual receive.
     @Test(arguments: [false, true]) func cancellationLosesNothingWithoutBuffers(intoOwnMemory: Bool)
       async throws
     {
@@ -88,7 +88,7 @@ extension KernelTests {
       return memory[0]
     }
 
-    /// Messages and errors are waited for at once.
+    /// Waiting for messages and waiting for errors work concurrently.
     @Test func theErrorQueueIsWaitedForBesideMessages() async throws {
       try await withDescriptorOracle { loop in
         let nobody = try UDPSocket.bind(to: InternetSockets.loopbacks[0])

@@ -4,7 +4,7 @@ import Synchronization
 import Testing
 
 extension KernelTests {
-  /// A task that starts on the loop's thread without preferring the loop goes on elsewhere after
+  /// A task that starts on the loop's thread without preferring the loop continues elsewhere after
   /// its first wait.
   @Suite(.timeLimit(.minutes(1))) struct ImmediateTasks {
     @Test func aBatchGoesOnElsewhere() async throws {

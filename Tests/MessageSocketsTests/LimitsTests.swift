@@ -6,18 +6,18 @@ import Testing
 
 @testable import SocketEngine
 
-/// The loop at the edges of what the kernel gives it.
+/// The loop at the kernel's limits.
 extension KernelTests {
   @Suite struct Limits {
     private static let tiny: IOLoop.Configuration = {
       var configuration = IOLoop.Configuration()
-      // One place for submissions, two for completions.
+      // One submission entry, two completion entries.
       configuration.ringEntries = 1
       return configuration
     }()
 
-    /// All messages come between two turns, so that most completions find no room (CQ overflow):
-    /// none is lost.
+    /// All messages arrive between two turns, so most completions do not fit (CQ overflow): none is
+    /// lost.
     @Test(arguments: [false, true]) func moreCompletionsThanTheQueueHasPlaces(receivesAhead: Bool)
       async throws
     {
@@ -33,8 +33,8 @@ extension KernelTests {
               }
             }
             await untilOperationsArePending(64, on: loop)
-            // Sent by calls that do not wait, in one job: the loop sees none of the completions
-            // before the last message is there.
+            // Sent in one job, by calls that do not wait: the loop sees no completion before the
+            // last message has arrived.
             for (number, (left, _)) in pairs.enumerated() { try await left.sendAtOnce(number) }
             return try await group.reduce(into: Set<Int>()) { $0.insert($1) }
           }
@@ -47,12 +47,14 @@ extension KernelTests {
       }
     }
 
-    /// While requests are left over the loop does not sleep: what would wake it may be among them.
+    /// While requests are left over, the loop does not sleep: the request that would wake it may be
+    /// among them.
     @Test func requestsThatFoundTheQueueFullDoNotWaitForAnEvent() async throws {
       try await withOwnLoop(Self.tiny) { loop in
         try await loop.run {
           let pairs = try (0..<100).map { _ in try UnixSeqpacket.makePair() }
-          // Before it is asked for: its receive ends as soon as the kernel has the request.
+          // Sent before it is asked for, so that the receive ends as soon as the kernel has the
+          // request.
           try await pairs[90].0.sendMessage([1])
           let answer = try await withThrowingTaskGroup(of: [UInt8]?.self) { group in
             for (number, (_, right)) in pairs.enumerated() {
@@ -78,8 +80,8 @@ extension KernelTests {
       }
     }
 
-    /// Requests that find the submission queue full go with a later enter, and those of one socket
-    /// in order.
+    /// Requests that find the submission queue full go with a later enter, in order for each
+    /// socket.
     @Test func moreSubmissionsThanTheQueueHasPlaces() async throws {
       try await withOwnLoop(Self.tiny) { loop in
         try await loop.run {
@@ -108,7 +110,7 @@ extension KernelTests {
       }
     }
 
-    /// A wake-up that finds no place among the completions ends the watch on it.
+    /// A wake-up that does not fit among the completions ends the poll for it.
     @Test(.timeLimit(.minutes(1))) func theLoopCanBeWokenAfterAnOverflow() async throws {
       try await withOwnLoop(Self.tiny) { loop in
         for _ in 0..<10 {
@@ -128,7 +130,7 @@ extension KernelTests {
             }
             #expect(received == 64)
           }
-          // From another thread, while it sleeps.
+          // From another thread, while the loop sleeps.
           for (left, right) in pairs {
             await left.close()
             await right.close()
@@ -137,7 +139,7 @@ extension KernelTests {
       }
     }
 
-    /// The loop does not sleep while requests wait for a place: no completion would wake it for
+    /// The loop does not sleep while requests wait for an entry: no completion would wake it for
     /// them.
     @Test(.timeLimit(.minutes(1))) func requestsThatFoundNoPlaceAreNotForgotten() async throws {
       try await withOwnLoop(Self.tiny) { loop in
@@ -146,7 +148,7 @@ extension KernelTests {
         let tasks = await loop.run {
           pairs.map { pair in Task.immediate { try await pair.ours.receiveMessage()?.payload } }
         }
-        // Each by a call of another thread, which does not wake the loop.
+        // Each is sent by another thread, in a call that does not wake the loop.
         for (number, pair) in pairs.enumerated().reversed() {
           #expect(pair.peer.send(UInt8(number)) == 1)
           #expect(try await tasks[number].value == [UInt8(number)])
@@ -155,7 +157,7 @@ extension KernelTests {
       }
     }
 
-    /// A socket of the loop's, and its peer outside.
+    /// A socket of the loop, and its peer outside the loop.
     private static func makeForeignPair(on loop: IOLoop) throws -> (ours: UnixSeqpacket, peer: Peer)
     {
       var numbers: [Int32] = [-1, -1]
@@ -179,12 +181,11 @@ extension KernelTests {
       }
     }
 
-    /// A request that is on its way between two of the kernel's queues is found in neither. Here it
-    /// is not even submitted, so that the kernel finds nothing; the loop asks again, and wakes for
-    /// that.
+    /// A request that moves between two of the kernel's queues is found in neither. Here it is not
+    /// even submitted, so the kernel finds nothing; the loop asks again, and wakes up to do so.
     @Test(.enabled(if: TestLoop.isOnRing, "epoll cancels in the process"))
     func whatTheKernelDoesNotFindIsCancelledAgain() async throws {
-      // Another loop's clock: a look at this one is the only reason for it to wake.
+      // Uses another loop's clock, so that only looking at this loop makes it wake.
       let clock = try TestLoop.shared.get()
       try await withOwnLoop { loop in
         let (left, right) = try UnixSeqpacket.makePair(on: loop)
@@ -198,15 +199,15 @@ extension KernelTests {
         let first = await loop.statistics.submissions
         let limit = ContinuousClock.now + .seconds(30)
         var again: UInt64 = 0
-        // Each look wakes the loop, which asks again in that turn if it is time: it has to ask more
-        // often.
+        // Each look wakes the loop, which asks again in that turn if it is time. So the loop must
+        // ask more often than the test looks.
         while again <= 2 * looks + 3, ContinuousClock.now < limit {
           try await clock.sleep(for: .milliseconds(100))
           looks += 1
           again = await loop.statistics.submissions - first
         }
         #expect(again > 2 * looks + 3)
-        // Now it is there, and the next cancellation finds it.
+        // Now the request is in the kernel, and the next cancellation finds it.
         let ended = await loop.run {
           receive.prepareReceive(into: nil)
           receive.acquireReceiveMemory()
@@ -219,7 +220,7 @@ extension KernelTests {
       }
     }
 
-    /// A loop is drained, and its sockets go on on another.
+    /// A loop is drained, and its sockets move to another loop.
     @Test(arguments: [false, true]) func aLoopIsReplaced(receivesAhead: Bool) async throws {
       try await withOwnLoop { successor in
         let loop = try IOLoop()
@@ -259,7 +260,7 @@ extension KernelTests {
             _ = try await loop.withDeadline(.now + .milliseconds(5)) { try await listener.accept() }
           } == .deadlineExceeded
         )
-        // The next connection is there for the next accept.
+        // The next connection goes to the next accept.
         let client = try await UnixStream.connect(to: listener.address)
         let server = try await loop.withDeadline(.now + .seconds(60)) {
           try await listener.accept()
@@ -293,9 +294,9 @@ extension KernelTests {
 }
 
 extension UnixSeqpacket {
-  /// Sends a number and a descriptor with it by a blocking call, which finds room at once.
+  /// Sends a number with a descriptor, in a blocking call that finds room immediately.
   fileprivate func sendAtOnce(_ number: Int) throws {
-    // Borrowed from the channel, and given back at the end.
+    // Borrowed from the channel, and released at the end.
     let socket = BlockingSocket<UnixAddress>(
       adopting: OwnedFd(adopting: FileDescriptor(rawValue: try channel.number(for: .send))))
     let sent = Result { () throws in
@@ -307,7 +308,7 @@ extension UnixSeqpacket {
 }
 
 extension UnixAddress {
-  /// An abstract address that nobody uses.
+  /// An unused abstract address.
   static func unused() throws -> UnixAddress {
     try UnixAddress(abstract: "message-sockets-test-\(UInt64.random(in: 0...(.max)))")
   }

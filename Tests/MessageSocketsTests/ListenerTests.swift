@@ -4,7 +4,7 @@ import Glibc
 import SystemPackage
 import Testing
 
-/// A path in a fresh directory, which is removed afterwards.
+/// Passes a path in a new directory, which is removed afterwards.
 func withTemporaryPath(_ body: (FilePath) async throws -> Void) async throws {
   var template = Array("/tmp/message-sockets-XXXXXX".utf8CString)
   let made = template.withUnsafeMutableBufferPointer { mkdtemp($0.baseAddress!) != nil }
@@ -163,8 +163,8 @@ extension KernelTests {
       }
     }
 
-    /// The kernel takes each form as it is, and gives it back; a path of 108 bytes has no NUL
-    /// behind it.
+    /// The kernel accepts each form, and returns it unchanged; a path of 108 bytes has no NUL after
+    /// it.
     @Test(arguments: TestedSocket.unix, [107, 108])
     func pathsAsLongAsThereIsRoom(socket: TestedSocket, length: Int) async throws {
       try await withTemporaryPath { path in
@@ -208,8 +208,8 @@ extension KernelTests {
       await listener.close()
     }
 
-    /// No listener, so that accept(2) says EOPNOTSUPP, which it also says of a connection that has
-    /// failed before it was accepted.
+    /// Not a listener, so accept(2) fails with EOPNOTSUPP, which it also reports for a connection
+    /// that failed before it was accepted.
     private actor NoListener: SocketListener {
       let channel: SocketChannel
       let connectionGroup: IOLoopGroup? = nil
@@ -238,7 +238,7 @@ extension KernelTests {
           }
           return try await connections.next(isolation: #isolation) == nil
         }
-        // It waits, and tries again.
+        // It waits and tries again.
         let before = await loop.statistics.completions
         while await loop.statistics.completions < before + 3 { await Task.yield() }
         accepting.cancel()

@@ -3,7 +3,7 @@ import Glibc
 import Testing
 
 extension KernelTests {
-  /// The loops as the executor of a whole program, in processes of their own: `LoopExecutorTool`.
+  /// The loops as the executor of a whole program, in separate processes: `LoopExecutorTool`.
   @Suite(.timeLimit(.minutes(2))) struct LoopExecutors {
     @Test func allKindsOfTasksRunOnTheLoops() throws {
       let found = try run("kinds")

@@ -5,8 +5,8 @@ import Testing
 
 extension KernelTests {
   @Suite struct Loops {
-    /// A job mix on one loop: tasks that prefer it exchange messages and descriptors, and no
-    /// message costs a thread hop or a queue.
+    /// Many tasks on one loop, which they prefer, exchange messages and descriptors; no message
+    /// costs a thread hop or an enqueue.
     @Test func aTaskThatPrefersTheLoopMakesNoHops() async throws {
       try await withDescriptorOracle { loop in
         let rounds = 500
@@ -39,7 +39,7 @@ extension KernelTests {
         #expect(after.messagesSent - before.messagesSent == UInt64(2 * rounds * pairs))
         #expect(after.descriptorsReceived - before.descriptorsReceived == UInt64(rounds * pairs))
         #expect(after.hops == before.hops)
-        // Starting and ending tasks, and closing, cost a few; messages none.
+        // Starting and ending tasks and closing sockets cost a few enqueues, messages none.
         #expect(after.localEnqueues - before.localEnqueues < UInt64(20 * pairs))
       }
     }
@@ -55,7 +55,7 @@ extension KernelTests {
           _ = try await right.receiveMessage()
         }
         let last = await loop.statistics
-        // Two calls a round, and this measurement's own visit.
+        // Two calls per round, and the visit of this measurement itself.
         #expect(last.hops - first.hops <= 201)
       }
       #expect(openDescriptors() == before)
@@ -99,7 +99,7 @@ extension KernelTests {
         try await left.sendMessage([1], descriptor: try .numbered(1))
         _ = right
       }
-      // The thread ends by itself; it closes the ring, or the epoll instance, on the way.
+      // The thread ends by itself, and closes the ring or the epoll instance.
       await untilOpenDescriptors(are: before)
     }
 
@@ -119,7 +119,7 @@ extension KernelTests {
       #expect(throws: SocketError.self) { try IOLoopGroup(count: 0) }
     }
 
-    /// Sockets made without naming a loop, by a task that is in none, are spread over the process's
+    /// Sockets made without a loop, by a task that is on none, are distributed over the process's
     /// group.
     @Test func socketsWithoutALoopAreSpreadOverTheSharedGroup() async throws {
       let group = try IOLoopGroup.shared()

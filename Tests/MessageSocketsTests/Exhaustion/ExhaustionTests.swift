@@ -6,9 +6,9 @@ import Testing
 @testable import SocketEngine
 
 extension KernelTests {
-  /// Nothing left: typed errors, and it goes on when there is something again. See also
-  /// ``Refusals`` (no memory for a ring), ``Waiting`` (full send queues) and ``Deadlines`` (no
-  /// descriptor for a connection).
+  /// When a resource is exhausted, calls throw typed errors, and everything continues when the
+  /// resource is available again. See also ``Refusals`` (no memory for a ring), ``Waiting`` (full
+  /// send queues) and ``Deadlines`` (no descriptor for a connection).
   @Suite struct Exhaustion {
     static var isOnRing: Bool { TestLoop.isOnRing }
     private var choice: String { Self.isOnRing ? "choice=io_uring" : "choice=epoll" }
@@ -21,8 +21,8 @@ extension KernelTests {
       var testDescription: String { "\(free) free, \(receivesAhead ? "ahead" : "on demand")" }
     }
 
-    /// The kernel installs as many descriptors as there are free numbers, says `MSG_CTRUNC`, and
-    /// drops the rest: what has arrived is kept.
+    /// The kernel installs as many descriptors as there are free numbers, sets `MSG_CTRUNC`, and
+    /// drops the rest. The descriptors that have arrived are kept.
     @Test(
       arguments: [0, 3].flatMap { free in
         [false, true].map { Shortage(free: free, receivesAhead: $0) }
@@ -39,7 +39,7 @@ extension KernelTests {
         }
         try await left.sendMessage([1, 2, 3], descriptors: sent.span)
         try await left.sendMessage([4], descriptors: sent.span)
-        // Armed, it would receive at once.
+        // Once armed, the iteration would receive immediately.
         var iterator = right.messages(window: ReceiveWindow(messages: 1)).makeAsyncIterator()
         var thrown: SocketError?
         do {
@@ -53,7 +53,8 @@ extension KernelTests {
         #expect(first.descriptorCount == shortage.free)
         #expect(first.outcome.isControlTruncated)
         #expect(!first.outcome.isPayloadTruncated)
-        // The next message works. The error has ended the iteration: a new one goes on.
+        // The next message arrives complete. The error has ended the iteration; a new one
+        // continues.
         try await right.setReceivePolicy(.reportingLoss)
         iterator = right.messages(window: ReceiveWindow(messages: 1)).makeAsyncIterator()
         let second: ReceivedMessage
@@ -61,16 +62,16 @@ extension KernelTests {
           second = try #require(
             shortage.receivesAhead ? try await iterator.next() : try await right.receiveMessage())
         } catch let error as SocketError {
-          // Received ahead during the shortage, before the policy was set.
+          // It was received ahead during the shortage, before the policy was set.
           second = try #require(error.message)
         }
         #expect(second.payload == [4])
         let (arrived, missing) = (second.descriptorCount, second.outcome.isControlTruncated)
-        // Ahead of demand it may have arrived during the shortage.
+        // If received ahead, it may have arrived during the shortage.
         #expect(arrived == 8 && !missing || shortage.receivesAhead && arrived == 0 && missing)
 
-        // Every end is accounted for: the first of those that arrived, in order, are those that
-        // were sent first.
+        // Every end is accounted for: the descriptors that arrived are the first of those that were
+        // sent, in order.
         sent.closeAll()
         _ = second.takeDescriptors()
         for (number, pipe) in pipes.enumerated() {
@@ -85,13 +86,14 @@ extension KernelTests {
       }
     }
 
-    /// Lowers the limit so that so many numbers are free in this process, and returns the limit
-    /// before.
+    /// Lowers the limit so that `count` numbers are free in this process, and returns the previous
+    /// limit.
     private func leaveFreeNumbers(_ count: Int) -> rlimit {
       let used = openDescriptors().keys
       var limit: Int32 = 0
       var free = 0
-      // Not below the standard ones: poll(2) takes no more descriptors than the limit says.
+      // Not below the standard descriptors: poll(2) fails if it gets more descriptors than the
+      // limit.
       while free < count || limit < 3 {
         if !used.contains(limit) { free += 1 }
         limit += 1
@@ -109,8 +111,8 @@ extension KernelTests {
 
     // MARK: ENFILE, ENOMEM, ENOBUFS
 
-    /// The system's table cannot be filled without harm, nor does root meet its limit: a seccomp
-    /// filter answers in its place, for the first three calls. On io_uring there is no call to
+    /// Filling the system's table would do harm, and its limit does not apply to root. So a seccomp
+    /// filter answers the first three calls in its place. On io_uring there is no system call to
     /// answer.
     @Test(
       .enabled(
@@ -126,13 +128,13 @@ extension KernelTests {
       let found = try ProbeTool.run(["accept=\(error)", "choice=epoll", "task=accept"])
       #expect(found["refused"] == code, "\(found)")
       #expect(found["errno"] == "\(error)", "\(found)")
-      // Two failures later, on the same listener.
+      // On the same listener, after two more failures.
       #expect(found["served"] == "true", "\(found)")
     }
 
     // MARK: EAGAIN
 
-    /// Not a call that would have had to wait.
+    /// This EAGAIN does not mean that the call would have blocked.
     @Test(
       .enabled(
         if: ProbeTool.isRoot, "only root can become another user, and is not bound by RLIMIT_NPROC")
@@ -145,8 +147,7 @@ extension KernelTests {
 
     // MARK: ETOOMANYREFS
 
-    /// A user's descriptors that nobody has received yet are limited by RLIMIT_NOFILE, but root's
-    /// are not.
+    /// RLIMIT_NOFILE limits a user's descriptors in unread messages, but not root's.
     @Test(.enabled(if: ProbeTool.isRoot, "only root can become another user"))
     func tooManyDescriptorsOnTheirWay() throws {
       let found = try ProbeTool.run([
@@ -154,7 +155,7 @@ extension KernelTests {
       ])
       #expect(found["refused"] == "tooManyInFlight", "\(found)")
       #expect(found["errno"] == "\(ETOOMANYREFS)", "\(found)")
-      // Sixteen each, until more than 64 are on their way.
+      // Sixteen per message, until more than 64 are in flight.
       #expect(found["sent"] == "5", "\(found)")
       #expect(found["whole"] == "5", "\(found)")
       #expect(found["plain"] == "true", "\(found)")

@@ -6,16 +6,17 @@ import Testing
 @testable import SocketEngine
 
 extension KernelTests {
-  /// A process that means harm at the other end (`Tests/Interop/hostile_peer.py`): the descriptors
-  /// stay within the documented bounds, another client is served meanwhile, and nothing is left of
-  /// the hostile one.
+  /// A malicious process at the other end (`Tests/Interop/hostile_peer.py`): the number of
+  /// descriptors stays within the documented bounds, another client is served in the meantime, and
+  /// nothing of the malicious process remains.
   @Suite(
     .enabled(if: ForeignPeer.python.isAvailable, "python3 3.9 or newer is not installed"),
     .timeLimit(.minutes(1)))
   struct HostileProcesses {
     // MARK: Descriptors without end
 
-    /// Below 253 nothing is received ahead: only what the program has asked for is open.
+    /// Below 253, nothing is received ahead: only messages that the program has asked for hold
+    /// descriptors.
     @Test func aFloodWithoutAWindowIsTakenMessageByMessage() async throws {
       try await withHostilePeer(UnixSeqpacket.self, ["flood"], ["200", "253"]) { hostile, honest in
         let before = openDescriptors().count
@@ -28,12 +29,12 @@ extension KernelTests {
       }
     }
 
-    /// Within the window, and what was on its way when it became full: as many messages as the loop
-    /// has buffers.
+    /// The bound is the window, plus the messages in progress when it became full: at most as many
+    /// as the loop has buffers.
     @Test func aFloodIsTakenWithinTheWindow() async throws {
       var configuration = IOLoop.Configuration()
       configuration.receiveBuffers = 2
-      // Four messages of 64 fill the window; two more may be on their way; one is in our hands.
+      // Four messages of 64 fill the window, two more may be in progress, and the test holds one.
       let bound = 4 * 64 + 2 * 64 + 64
       try await withOwnLoop(configuration) { loop in
         try await loop.run {
@@ -47,7 +48,7 @@ extension KernelTests {
               try await honest.roundTrip()
             }
             #expect(highest <= bound)
-            // The window was used, where there is one.
+            // The window was used, if there is one.
             #expect(!loop.driver.receivesAhead || highest > 64)
           }
         }
@@ -77,7 +78,7 @@ extension KernelTests {
         let facts = message.takeDescriptor()?.facts
         #expect(facts?.kind == .pipe)
         try await honest.roundTrip()
-        // The end of the message is the end of the other 252.
+        // Dropping the message closes the other 252.
       }
     }
 
@@ -97,8 +98,8 @@ extension KernelTests {
       }
     }
 
-    /// Forty sends wait for room that never comes: another client is served, and each send can be
-    /// given up.
+    /// Forty sends wait for room that never comes. Another client is served, and each send can be
+    /// cancelled.
     @Test func peersThatNeverReadHoldUpNobody() async throws {
       let count = 40
       try await withTemporaryPath { path in
@@ -147,7 +148,8 @@ extension KernelTests {
                 connection, length, receivesAhead)
               #expect(descriptors == (cut == 0 ? 0 : 2))
               #expect(bytes == Array([UInt8(length - 1)] + (1..<UInt8(length))).prefix(cut))
-              // Whoever leaves our greeting unread resets the connection, behind its data.
+              // A peer that leaves our greeting unread resets the connection; the reset comes after
+              // its data.
               #expect(error == (cut % 2 == 0 || cut == length ? nil : .connectionReset))
               try await honest.roundTrip()
               await connection.close()
@@ -159,7 +161,7 @@ extension KernelTests {
       }
     }
 
-    /// As a program reads frames: until it has one, or finds the end or an error.
+    /// Receives like a program that reads frames: until it has one, or finds the end or an error.
     private func receiveFrame(
       _ connection: UnixStream, _ length: Int, _ receivesAhead: Bool
     ) async throws -> (ArraySlice<UInt8>, Int, SocketError.Code?) {
@@ -213,7 +215,7 @@ extension KernelTests {
   }
 }
 
-/// A client of the same listener that behaves, and the server's end of its connection.
+/// A well-behaved client of the same listener, and the server's end of its connection.
 private struct HonestClient<Socket: UnixConnection> {
   let client: Socket
   let served: Socket
@@ -223,7 +225,7 @@ private struct HonestClient<Socket: UnixConnection> {
     served = try await listener.accept()
   }
 
-  /// A request with a descriptor, and its answer.
+  /// Sends a request with a descriptor, and receives its answer.
   func roundTrip() async throws {
     try await client.sendMessage([1], descriptor: try .numbered(5))
     let request = try #require(try await served.receiveMessage())

@@ -3,10 +3,10 @@ import MessageFraming
 import MessageSockets
 import Testing
 
-/// The decoder against a model that sees the whole stream: in every way the kernel may cut it, and
-/// with descriptors in every place.
+/// Compares the decoder with a model that sees the whole stream, for every way in which the kernel
+/// may split it, and with descriptors in every position.
 @Suite struct FrameDecoderTests {
-  /// Every split of the bytes into receives, and in each receive a descriptor or none.
+  /// Every split of the bytes into receives, each with and without a descriptor.
   @Test(arguments: [["ab", "", "c"], ["", "", "", ""], ["abcdefg"], ["a", "b", "c", "de"]])
   func everySplitAndEveryPlaceOfDescriptors(payloads: [String]) {
     let stream = Stream(terminated: payloads)
@@ -21,8 +21,8 @@ import Testing
     #expect(checked == 2 * pow3(stream.bytes.count - 1))
   }
 
-  /// A header's bytes may arrive one by one. Up to three cuts, and a descriptor in each receive or
-  /// not.
+  /// The bytes of a header may arrive one by one. Up to three cuts, and each receive with and
+  /// without a descriptor.
   @Test(arguments: [[0, 0], [0, 1], [1, 0], [1, 1]])
   func everySplitOfHeaders(descriptorCounts: [Int]) {
     let stream = Stream(prefixed: [
@@ -40,15 +40,14 @@ import Testing
     stream.expect(stream.receives(cutAt: .max), carriers: 0)
   }
 
-  /// What the kernel does: it glues plain bytes in front of those with descriptors, and stops
-  /// behind them.
+  /// The kernel puts plain bytes in front of those with descriptors, and stops after them.
   @Test func whatTheKernelMerges() throws {
     var decoder = FrameDecoder<Int>(format: .zeroTerminated())
     decoder.append(Array("A\0B\0".utf8), (1, count: 1))
     #expect(try decoder.next()?.attachment == nil)
     #expect(try decoder.next()?.attachment == 1)
     #expect(try decoder.next() == nil)
-    // A frame longer than one receive has its descriptors with its first bytes.
+    // The first bytes of a frame that is longer than one receive bring its descriptors.
     decoder.append(Array("C\0D".utf8), (2, count: 1))
     #expect(try decoder.next()?.attachment == nil)
     #expect(try decoder.next() == nil)
@@ -68,11 +67,11 @@ import Testing
         #expect((error?.code == .frameTooLarge) == (size > 4))
       }
     }
-    // The header alone is enough to refuse.
+    // The header alone is enough to refuse the frame.
     var decoder = FrameDecoder<Int>(format: .lengthPrefixed(maximumSize: 4))
     decoder.append([5, 0, 0, 0, 0, 0, 0, 0])
     #expect(throws: FramingError.self) { try decoder.next() }
-    // A stream without an end is refused as soon as it is too long.
+    // An endless frame is refused as soon as it is too long.
     var endless = FrameDecoder<Int>(format: .zeroTerminated(maximumSize: 4))
     endless.append([1, 1, 1, 1])
     #expect(try endless.next() == nil)
@@ -117,7 +116,7 @@ import Testing
     #expect(decoder.error?.code == .frameTooLarge)
   }
 
-  /// One that stood alone in its receive is the receive's memory, and not a copy.
+  /// A frame that is alone in its receive keeps the receive's memory without a copy.
   @Test func aFrameInOneReceiveIsNotCopied() throws {
     let bytes = [UInt8](repeating: 7, count: 1000) + [0]
     var decoder = FrameDecoder<Int>(format: .zeroTerminated())
@@ -131,7 +130,7 @@ import Testing
 private func pow3(_ exponent: Int) -> Int { (0..<exponent).reduce(1) { power, _ in power * 3 } }
 
 extension FrameDecoder<Int> {
-  /// The error that the bytes lead to, after all frames in front of it.
+  /// The error in the bytes, after all frames that precede it.
   fileprivate var error: FramingError? {
     mutating get {
       do throws(FramingError) {
@@ -151,7 +150,7 @@ extension FrameDecoder<Int> {
   }
 }
 
-/// Bytes whose frames are known.
+/// Bytes with known frames.
 private struct Stream {
   let format: FrameFormat
   var bytes: [UInt8] = []
@@ -159,13 +158,14 @@ private struct Stream {
 
   struct ExpectedFrame {
     var payload: [UInt8]
-    /// Behind its last byte.
+    /// The position after the frame's last byte.
     var end: Int
-    /// Of a length-prefixed one.
+    /// The announced descriptor count of a length-prefixed frame.
     var announced: Int?
   }
 
-  /// What a decoder gives, or is to give: payloads with what is attached, then an error maybe.
+  /// The actual or expected output of a decoder: payloads with their attachments, then perhaps an
+  /// error.
   struct Outcome: Equatable {
     var frames: [Found] = []
     var error: FramingError.Code?
@@ -194,7 +194,7 @@ private struct Stream {
     }
   }
 
-  /// A receive ends behind byte `n` where bit `n` is set.
+  /// The receives of the stream; a receive ends after byte `n` if bit `n` is set.
   func receives(cutAt cuts: Int) -> [Range<Int>] {
     let ends = (1..<bytes.count).filter { cuts & 1 << ($0 - 1) != 0 } + [bytes.count]
     return zip([0] + ends, ends).map { $0..<$1 }
@@ -223,7 +223,8 @@ private struct Stream {
     return outcome
   }
 
-  /// By the rule itself: what came with a receive belongs to the frame that holds its last byte.
+  /// Computes the result from the rule itself: a receive's attachment belongs to the frame that
+  /// contains its last byte.
   private func model(_ receives: [Range<Int>], _ carriers: Int) -> Outcome {
     var attachments: [Int: [Int]] = [:]
     for (index, receive) in receives.enumerated() where carriers & 1 << index != 0 {

@@ -8,14 +8,14 @@ import Testing
 
 @testable import SocketEngine
 
-/// How a channel receives.
+/// The two ways in which a channel receives.
 private let receptions: [ReceiveWindow?] = [nil, ReceiveWindow()]
 
 private let formats = [FrameFormat.zeroTerminated(), .lengthPrefixed()]
 
 extension KernelTests {
   @Suite(.timeLimit(.minutes(2))) struct FramedChannels {
-    /// Plain frames and such with descriptors, all queued before the first is received.
+    /// Frames with and without descriptors, all queued before the first is received.
     @Test(arguments: formats, receptions)
     func descriptorsStayWithTheirFrames(format: FrameFormat, window: ReceiveWindow?) async throws {
       try await withDescriptorOracle { _ in
@@ -51,13 +51,13 @@ extension KernelTests {
       await receiver.close()
     }
 
-    /// The sender cuts the bytes in every way; descriptors go with the first byte of their frame,
-    /// alone in front.
+    /// The sender splits the bytes in every way. Descriptors go with the first byte of their frame,
+    /// at the start of a send.
     @Test(arguments: receptions)
     func everyWayOfSending(window: ReceiveWindow?) async throws {
       try await withDescriptorOracle { _ in
-        // A, B + 7, C, D + 8: the pieces begin where a bit is set, and where descriptors are; none
-        // with descriptors reaches into the next frame.
+        // A, B + 7, C, D + 8: a send begins at each set bit and at each frame with descriptors; no
+        // send with descriptors extends into the next frame.
         let bytes = Array("A\0B\0C\0D\0".utf8)
         for cuts in 0..<1 << (bytes.count - 1) {
           for isQueued in [false, true] {
@@ -80,7 +80,7 @@ extension KernelTests {
       }
     }
 
-    /// The receiver's memory cuts the bytes: receives of 1 to 9 bytes.
+    /// The receiver's memory splits the bytes: receives of 1 to 9 bytes.
     @Test(arguments: 1...9, receptions)
     func everySizeOfReceives(size: Int, window: ReceiveWindow?) async throws {
       var configuration = IOLoop.Configuration()
@@ -150,8 +150,7 @@ extension KernelTests {
       }
     }
 
-    /// Half a frame cannot be followed by anything: the channel ends for all its senders and
-    /// receivers.
+    /// Nothing can follow half a frame, so the channel ends for all of its senders and receivers.
     @Test func aSenderThatIsCancelledInTheMiddle() async throws {
       try await withDescriptorOracle { loop in
         let (ours, theirs) = try UnixStream.makePair()
@@ -182,7 +181,7 @@ extension KernelTests {
       }
     }
 
-    /// One that waits for its turn has sent nothing: the channel goes on.
+    /// A sender that waits for its turn has sent nothing, so the channel continues.
     @Test func aSenderThatIsCancelledBeforeItsTurn() async throws {
       try await withDescriptorOracle { loop in
         let (ours, theirs) = try UnixStream.makePair()
@@ -209,7 +208,7 @@ extension KernelTests {
       }
     }
 
-    /// A deadline holds also while another task receives.
+    /// A deadline applies even while another task receives.
     @Test func aDeadlineBehindAnotherReceiver() async throws {
       try await withDescriptorOracle { loop in
         let (ours, theirs) = try UnixStream.makePair()
@@ -230,8 +229,8 @@ extension KernelTests {
       }
     }
 
-    /// Without being closed: a frame that nobody took, and half of another, close with their
-    /// descriptors.
+    /// A channel that is dropped without being closed: a frame that was not taken, and half of
+    /// another, close with their descriptors.
     @Test(arguments: receptions) func aChannelThatIsDropped(window: ReceiveWindow?) async throws {
       try await withDescriptorOracle { _ in
         let (ours, theirs) = try UnixStream.makePair()
@@ -250,7 +249,7 @@ extension KernelTests {
       try await withDescriptorOracle { loop in
         let (ours, theirs) = try UnixStream.makePair()
         let channel = FramedChannel(theirs, format: .zeroTerminated(), receivingAhead: window)
-        // The first half, and the descriptor, are in the channel when the receive is cancelled.
+        // The channel holds the first half and the descriptor when the receive is cancelled.
         try await send(Array("hal".utf8), try OwnedFd.numbered(5), to: ours)
         for _ in 0..<20 {
           let cancelled = Task(executorPreference: loop.taskExecutor) {
@@ -270,14 +269,14 @@ extension KernelTests {
           break
         }
         #expect(try await channel.receive()?.payload == Array("next".utf8)[...])
-        // `last` has been received, and is dropped with the channel.
+        // The frame `last` has been received, and is dropped with the channel.
         await ours.close()
         await channel.close()
       }
     }
 
-    /// The rest of a frame is waited for while the socket drains, but not for long, however it
-    /// trickles in.
+    /// While the socket drains, the channel waits for the rest of a frame, but only for a limited
+    /// time, even if the frame trickles in.
     @Test(arguments: [0, 1, 2], receptions)
     func aFrameThatHasBegunWhenTheSocketDrains(restKind: Int, window: ReceiveWindow?) async throws {
       try await withDescriptorOracle { loop in
@@ -358,7 +357,8 @@ extension KernelTests {
       }
     }
 
-    /// What a hostile peer sends, and the error that ends the channel; nothing of it stays open.
+    /// The bytes of a hostile peer, and the error that ends the channel; none of the descriptors
+    /// stays open.
     @Test(
       arguments: [
         ([([UInt8](repeating: 1, count: 9), 0)], .frameTooLarge),
@@ -401,7 +401,7 @@ extension KernelTests {
       }
     }
 
-    /// What had arrived, and was not cut yet, when the channel was closed does not come out
+    /// Bytes that had arrived but were not split yet when the channel was closed do not appear
     /// afterwards.
     @Test func noFrameBehindTheEnd() async throws {
       try await withDescriptorOracle { loop in
@@ -414,7 +414,7 @@ extension KernelTests {
         await untilTasksWait(1, on: loop)
         executor.hold()
         try await ours.sendMessage([1, 0, 2, 0])
-        // It has the message in its hands.
+        // The channel has the message but has not processed it.
         while !executor.hasJobs { await Task.yield() }
         await channel.close()
         executor.release()
@@ -426,7 +426,8 @@ extension KernelTests {
       }
     }
 
-    /// A policy bounds what frames that were handed out hold; what goes beyond ends the channel.
+    /// A policy bounds the descriptors held by frames that were returned; exceeding the bound ends
+    /// the channel.
     @Test func descriptorsThatAreHeldAreBounded() async throws {
       try await withDescriptorOracle { _ in
         let (ours, theirs) = try UnixStream.makePair()
@@ -455,7 +456,7 @@ extension KernelTests {
   }
 }
 
-/// Runs jobs on other threads, or holds them.
+/// Runs jobs on other threads, or holds them back.
 private final class HeldExecutor: TaskExecutor {
   private let held = Mutex<[UnownedJob]?>(nil)
 
@@ -483,7 +484,7 @@ private final class HeldExecutor: TaskExecutor {
 }
 
 extension DescriptorBox {
-  /// A descriptor that a task takes along.
+  /// Creates a box for a descriptor that a task captures.
   convenience init(_ descriptor: consuming OwnedFd) {
     var descriptors = OwnedFds()
     descriptors.append(descriptor)
@@ -492,7 +493,7 @@ extension DescriptorBox {
 }
 
 extension Task where Failure == any Error {
-  /// The code of the error that the task ends with; nil if it is another one, or none.
+  /// The code of the framing error that ends the task; nil if it ends otherwise.
   var framingError: FramingError.Code? {
     get async {
       do {

@@ -10,10 +10,10 @@ import Testing
 @testable import Varlink
 
 extension KernelTests {
-  /// What a peer can make this process hold: memory and open descriptors are measured while it
-  /// misbehaves.
+  /// How much a peer can make this process hold: memory and open descriptors are measured while the
+  /// peer misbehaves.
   @Suite(.timeLimit(.minutes(2))) struct PeerCosts {
-    /// A million calls, whose replies carry descriptors, and no reply is read.
+    /// A peer makes a million calls, whose replies carry descriptors, and reads no reply.
     @Test func aMillionCallsWithoutReading() async throws {
       try await withDescriptorOracle { loop in
         let call =
@@ -27,8 +27,8 @@ extension KernelTests {
       }
     }
 
-    /// The same behind a call with `more` that takes long, while which calls are received ahead.
-    /// Plain ones, and such with a descriptor.
+    /// A million calls, with and without a descriptor, behind a long-running call with `more`,
+    /// during which calls are received ahead.
     @Test(arguments: [false, true]) func aMillionCallsBehindOneThatTakesLong(withDescriptors: Bool)
       async throws
     {
@@ -53,7 +53,7 @@ extension KernelTests {
           }
         }
         await untilSendsStall(on: loop)
-        // A message's worth, and one in the sender's hands.
+        // The descriptors of one message's limit, and of one message that is being sent.
         expect(Cost.now, within: 255, of: before)
         sending.cancel()
         _ = await sending.failure
@@ -64,9 +64,9 @@ extension KernelTests {
       }
     }
 
-    /// As many requests as may be unanswered, with descriptors, and no reply is read: what they
-    /// hold is measured while their handlers run, and while their replies wait. The peer that makes
-    /// more is closed.
+    /// A peer makes the maximum number of requests, with descriptors, and reads no reply. The
+    /// descriptors are measured while handlers run, and while their replies wait. The connection of
+    /// a peer that makes more requests is closed.
     @Test func aMillionRequestsWithoutReading() async throws {
       try await withDescriptorOracle { loop in
         let (ours, theirs) = try UnixStream.makePair()
@@ -92,7 +92,7 @@ extension KernelTests {
         await untilSendsStall(on: loop)
         let waiting = Cost.now
         expect(waiting, within: 3 * 64 + 8, of: before)
-        // Some have been sent.
+        // Some of the replies have been sent.
         #expect(waiting.descriptors - before.descriptors >= 3 * 32)
         let sending = Task(executorPreference: loop.taskExecutor) {
           for number in 64..<1_000_000 as Range<UInt64> {
@@ -107,8 +107,8 @@ extension KernelTests {
       }
     }
 
-    /// A peer that asks, says that it sends no more, and reads no answer holds up nobody who
-    /// closes.
+    /// A peer that makes requests, shuts down its sending side and reads no answer does not delay
+    /// closing.
     @Test(arguments: [false, true]) func answersThatNobodyReadsDoNotHoldUpTheEnd(isCancelled: Bool)
       async throws
     {
@@ -134,8 +134,8 @@ extension KernelTests {
       }
     }
 
-    /// A million replies to one call, each with a descriptor, which the client's task does not
-    /// take.
+    /// A peer sends a million replies to one call, each with a descriptor, and the client's task
+    /// takes none.
     @Test func aMillionRepliesThatAreNotTaken() async throws {
       try await withDescriptorOracle { loop in
         let (ours, theirs) = try UnixStream.makePair()
@@ -159,8 +159,7 @@ extension KernelTests {
       }
     }
 
-    /// A frame that never ends, in both formats, and in pieces of every sort: it is cut off at the
-    /// limit.
+    /// An endless frame in both formats, in pieces of various sizes, is rejected at the limit.
     @Test(arguments: [1, 100, 65_536])
     func aFrameThatNeverEnds(pieceSize: Int) async throws {
       try await withDescriptorOracle { loop in
@@ -176,7 +175,7 @@ extension KernelTests {
       }
     }
 
-    /// Such a frame as a call to a service, and as a reply to a client.
+    /// An endless frame as a call to a service, and as a reply to a client.
     @Test func aMessageThatNeverEnds() async throws {
       let piece = [UInt8](repeating: 0x20, count: 65_536)
       try await withDescriptorOracle { loop in
@@ -199,7 +198,7 @@ extension KernelTests {
       }
     }
 
-    /// A header that announces the most that a frame may have costs nothing before its bytes come.
+    /// A header that announces the largest possible frame costs nothing before the bytes arrive.
     @Test func aFrameThatIsAnnouncedOnly() async throws {
       try await withDescriptorOracle { loop in
         let before = Cost.now
@@ -223,8 +222,8 @@ extension KernelTests {
       }
     }
 
-    /// 254 descriptors for one call: one too many for a message of the kernel's, and in two
-    /// messages they are descriptors in pieces. The service closes them all.
+    /// 254 descriptors for one call: one too many for a single kernel message, and in two messages
+    /// they are split, which is an error. The service closes all of them.
     @Test func descriptorsBeyondTheKernelsLimit() async throws {
       try await withDescriptorOracle { _ in
         let failure = try await Fixture.runRaw { socket in
@@ -243,8 +242,8 @@ extension KernelTests {
       }
     }
 
-    /// A peer that stops in the middle of a message holds up neither a call with a deadline, nor
-    /// the end of a server.
+    /// A peer that stops in the middle of a message delays neither a call with a deadline nor the
+    /// end of a server.
     @Test func aPeerThatStopsInTheMiddle() async throws {
       try await withDescriptorOracle { loop in
         let (ours, theirs) = try UnixStream.makePair()
@@ -278,8 +277,8 @@ extension KernelTests {
 
     // MARK: Measuring
 
-    /// Runs `body` while `peer` sends a million times without reading, and measures when it has
-    /// come to a halt.
+    /// Runs `body` while `peer` sends a million times without reading, and measures when the
+    /// exchange has come to a halt.
     private func expectBounded(
       on loop: IOLoop, peer: UnixStream, sends call: [UInt8],
       sourceLocation: SourceLocation = #_sourceLocation,
@@ -299,7 +298,8 @@ extension KernelTests {
       _ = await serving.failure
     }
 
-    /// A peer that sends 64 MiB, or as many pieces as need be, is cut off with `frameTooLarge`.
+    /// Expects that a peer that sends 64 MiB, or as many pieces as necessary, is rejected with
+    /// `frameTooLarge`.
     private func expectCutOff(
       _ peer: UnixStream, at limit: Int, _ piece: [UInt8], on loop: IOLoop,
       sourceLocation: SourceLocation = #_sourceLocation, _ body: () async throws -> Void
@@ -310,13 +310,13 @@ extension KernelTests {
       }
       await expectFailure(.frameTooLarge, sourceLocation: sourceLocation, body)
       expect(Cost.now, within: 8, of: before, sourceLocation: sourceLocation)
-      // Its receiver has gone.
+      // The receiver has gone.
       _ = await sending.failure
       await peer.close()
     }
 
-    /// 16 MiB, far less than what the peer would have had held. Sanitizers keep memory that is
-    /// free.
+    /// The memory bound is 16 MiB, far less than what the peer tried to make us hold. Sanitizers do
+    /// not return free memory.
     private func expect(
       _ now: Cost, within descriptors: Int, of before: Cost,
       sourceLocation: SourceLocation = #_sourceLocation
@@ -329,9 +329,9 @@ extension KernelTests {
   }
 }
 
-/// What the process holds.
+/// The resources of the process.
 private struct Cost {
-  /// In memory, of its own.
+  /// Private memory.
   var bytes: Int
   var descriptors: Int
 

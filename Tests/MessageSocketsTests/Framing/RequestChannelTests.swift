@@ -9,7 +9,7 @@ import Testing
 
 extension KernelTests {
   @Suite(.timeLimit(.minutes(2))) struct RequestChannels {
-    /// Both ends ask at once, with equal numbers; replies overtake each other.
+    /// Both ends make requests concurrently, with equal numbers; replies overtake each other.
     @Test func requestsInBothDirections() async throws {
       try await withDescriptorOracle { loop in
         try await both(UnixStream.makePair(), on: loop)
@@ -21,7 +21,7 @@ extension KernelTests {
       async throws
     {
       @Sendable func answer(_ request: Frame) async throws -> Response {
-        // Late ones first.
+        // Later requests are answered first.
         if request.payload.first! % 2 == 0 { for _ in 0..<20 { await Task.yield() } }
         return Response(Array(request.payload.reversed()), descriptors: request.takeDescriptors())
       }
@@ -81,7 +81,7 @@ extension KernelTests {
             return error?.code == code && error?.payload == payload
           }
         }
-        // The peer's handler is cancelled, and with a deadline, too; what follows is answered.
+        // The peer's handler is cancelled too, also by a deadline; later requests are answered.
         let waiting = Task(executorPreference: loop.taskExecutor) {
           try await client.request([2, 0])
         }
@@ -96,7 +96,7 @@ extension KernelTests {
         #expect((await expiring.failure as? SocketError)?.code == .deadlineExceeded)
         await cancelled.untilArrivals(are: 2)
         #expect(try await client.request([9]).payload == [9])
-        // One that serves nothing.
+        // A channel without a handler.
         await #expect { try await service.request([1]) } throws: {
           ($0 as? RequestFailure)?.code == .notServed
         }
@@ -106,7 +106,7 @@ extension KernelTests {
       }
     }
 
-    /// More than are handled at once wait; none is lost.
+    /// Requests beyond the number that is handled concurrently wait; none is lost.
     @Test func aBoundOnWhatIsHandledAtOnce() async throws {
       try await withDescriptorOracle { loop in
         let (ours, theirs) = try UnixStream.makePair()
@@ -135,8 +135,8 @@ extension KernelTests {
       }
     }
 
-    /// Each end has more requests, larger ones, than the sockets' buffers and the handlers take:
-    /// answers do not wait behind requests, and both go on.
+    /// Each end makes more and larger requests than the socket buffers and the handlers can take:
+    /// answers do not wait behind requests, and both ends continue.
     @Test func twoEndsThatFloodEachOther() async throws {
       try await withDescriptorOracle { loop in
         try await flood(UnixStream.makePair(), on: loop)
@@ -147,7 +147,7 @@ extension KernelTests {
     private func flood<Socket: UnixConnection>(_ pair: (Socket, Socket), on loop: IOLoop)
       async throws
     {
-      // Fewer handlers at one end than the other has requests.
+      // One end has fewer handlers than the other has requests.
       var limits = [RequestLimits(), RequestLimits()]
       limits[1].concurrentRequests = 3
       @Sendable func answer(_ request: Frame) -> Response { Response(Array(request.payload)) }
@@ -168,8 +168,8 @@ extension KernelTests {
       for channel in channels { await channel.close() }
     }
 
-    /// No more are sent than may be unanswered; an answer lets one more go, and the end all that
-    /// wait.
+    /// No more requests are sent than may be unanswered. An answer lets another one go; the end
+    /// releases all that wait.
     @Test func aBoundOnWhatIsUnanswered() async throws {
       try await withDescriptorOracle { loop in
         let (ours, theirs) = try UnixStream.makePair()
@@ -197,7 +197,7 @@ extension KernelTests {
       }
     }
 
-    /// A peer that makes more is closed.
+    /// The connection of a peer that makes more requests is closed.
     @Test func tooManyRequests() async throws {
       try await withDescriptorOracle { _ in
         let (ours, theirs) = try UnixStream.makePair()
@@ -220,8 +220,7 @@ extension KernelTests {
       }
     }
 
-    /// Handlers at the limit, and requests that wait: a cancellation reaches them, and so does the
-    /// end.
+    /// A cancellation reaches handlers at the limit and waiting requests, and so does the end.
     @Test(arguments: [false, true]) func theEndReachesHandlersAtTheLimit(drains: Bool) async throws
     {
       try await withDescriptorOracle { loop in
@@ -249,7 +248,7 @@ extension KernelTests {
         await untilTasksRest(on: loop)
         requests[0].cancel()
         await cancelled.untilArrivals(are: 1)
-        // Its place is free.
+        // Its place is free again.
         await started[2].untilArrivals(are: 1)
         // No answer is left unread, which would reset the connection.
         await untilTasksRest(on: loop)
@@ -261,7 +260,8 @@ extension KernelTests {
       }
     }
 
-    /// Where a socket drains, what was asked is answered, also by a handler that has to ask for it.
+    /// When a socket drains, pending requests are answered, even by a handler that must make a
+    /// request itself to do so.
     @Test func drainingAnswersWhatWasAsked() async throws {
       try await withDescriptorOracle { loop in
         let (ours, theirs) = try UnixStream.makePair()
@@ -280,7 +280,7 @@ extension KernelTests {
         let ending = Task(executorPreference: loop.taskExecutor) { try await service.untilEnded() }
         theirs.startDraining()
         await untilTasksRest(on: loop)
-        // What comes now is not handled.
+        // Later requests are not handled.
         let late = Task(executorPreference: loop.taskExecutor) { try await client.request([1]) }
         await untilTasksRest(on: loop)
         await gate.open()
@@ -293,7 +293,7 @@ extension KernelTests {
       }
     }
 
-    /// One that waits for the end, and is cancelled, cancels no request of another task.
+    /// A cancelled wait for the end cancels no request of another task.
     @Test func aWaitForTheEndThatIsCancelled() async throws {
       try await withDescriptorOracle { loop in
         let (ours, theirs) = try UnixStream.makePair()
@@ -335,7 +335,7 @@ extension KernelTests {
       }
     }
 
-    /// A handler may refer to its own channel, which is gone when it has ended all the same.
+    /// A handler may refer to its own channel, which is released nevertheless when it has ended.
     @Test(arguments: [false, true]) func aHandlerThatRefersToItsChannel(peerCloses: Bool)
       async throws
     {
@@ -363,7 +363,7 @@ extension KernelTests {
       }
     }
 
-    /// One that closes its own channel does not wait for itself.
+    /// A handler that closes its own channel does not wait for itself.
     @Test func aHandlerThatClosesItsChannel() async throws {
       try await withDescriptorOracle { loop in
         let (ours, theirs) = try UnixStream.makePair()
@@ -377,7 +377,7 @@ extension KernelTests {
         let client = RequestChannel(ours)
         let asked = Task(executorPreference: loop.taskExecutor) { try await client.request([1]) }
         await closed.untilArrivals(are: 1)
-        // Its answer, or the end.
+        // The answer or the end.
         _ = await asked.result
         await expectFailure(.connectionEnded) { try await service.untilEnded() }
         await service.close()
@@ -385,8 +385,8 @@ extension KernelTests {
       }
     }
 
-    /// By default those that are abandoned do not end the channel, and as many as may be unanswered
-    /// can be.
+    /// By default, abandoned requests do not end the channel, and the maximum number of unanswered
+    /// requests can be abandoned.
     @Test func allRequestsAreAbandoned() async throws {
       try await withDescriptorOracle { loop in
         let (ours, theirs) = try UnixStream.makePair()
@@ -398,7 +398,7 @@ extension KernelTests {
         for _ in requests { #expect(try await peer.receive()?.kind == .request) }
         for request in requests { request.cancel() }
         for request in requests { #expect(await request.failure is CancellationError) }
-        // One is answered, and makes room for another.
+        // One request is answered, which makes room for another.
         try await theirs.sendMessage([0, 0, 0, 0, 0x81, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0])
         let last = Task(executorPreference: loop.taskExecutor) {
           try await client.request([2]).payload.count
@@ -422,7 +422,7 @@ extension KernelTests {
           let request = Task(executorPreference: loop.taskExecutor) {
             try await client.request([1])
           }
-          // It was sent: behind what tells of the one before.
+          // The request was sent, after the frame that reports the previous cancellation.
           while let frame = try await peer.receive(), frame.kind != .request {}
           request.cancel()
           #expect(await request.failure is CancellationError)
@@ -433,8 +433,8 @@ extension KernelTests {
       }
     }
 
-    /// What a hostile peer sends, and what ends the channel: late replies are no requests, requests
-    /// no replies.
+    /// The bytes of a hostile peer, and the error that ends the channel: late replies do not count
+    /// as requests, nor requests as replies.
     @Test(
       arguments: [
         ([0x00], .malformedHeader), ([0x81], .replyWithoutRequest), ([0x82], .replyWithoutRequest),
@@ -450,7 +450,7 @@ extension KernelTests {
           return Response([])
         }
         for kind in kinds {
-          // A frame without a payload, of number 7.
+          // A frame without a payload, with number 7.
           try await ours.sendMessage(
             [0, 0, 0, 0, kind, 0, 0, 0] + (kind == 0 ? [] : [7, 0, 0, 0, 0, 0, 0, 0]))
         }
@@ -466,7 +466,7 @@ extension KernelTests {
   }
 }
 
-/// A handler's way to its own channel.
+/// How a handler refers to its own channel.
 private final class OwnChannel: Sendable {
   private let stored = Mutex<RequestChannel<UnixStream>?>(nil)
 

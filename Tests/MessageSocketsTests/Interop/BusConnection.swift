@@ -2,17 +2,17 @@
 import Glibc
 import MessageSockets
 
-/// A connection to a message bus, which passes descriptors.
+/// A connection to a message bus that passes descriptors.
 ///
-/// A stream tells neither where a message ends nor which of its bytes a descriptor came with: bytes
-/// and descriptors are gathered, and each message says how many of both are its own.
+/// A stream tells neither where a message ends nor to which bytes a descriptor belongs. Bytes and
+/// descriptors are collected, and each message states how many of both it has.
 final class BusConnection {
   private let socket: UnixStream
   private var bytes: [UInt8] = []
   private var descriptors = OwnedFds()
   private var serial: UInt32 = 0
 
-  /// Authenticates, and negotiates that descriptors may be passed.
+  /// Authenticates, and negotiates the passing of descriptors.
   init(to address: UnixAddress) async throws {
     socket = try await UnixStream.connect(to: address)
     let user = "\(getuid())".utf8.map { String($0, radix: 16) }.joined()
@@ -26,7 +26,7 @@ final class BusConnection {
 
   func close() async { await socket.close() }
 
-  /// Calls the bus itself, and waits for its answer.
+  /// Calls the bus itself, and waits for the answer.
   func callBus(_ member: String, _ signature: String, _ body: [UInt8]) async throws -> BusMessage {
     var call = BusMessage.call(member, of: "org.freedesktop.DBus", at: "/org/freedesktop/DBus")
     (call.signature, call.body) = (signature, body)
@@ -62,7 +62,7 @@ final class BusConnection {
     return (message, own)
   }
 
-  /// Those of one message, which a tuple cannot hold by itself.
+  /// The descriptors of one message; a tuple cannot hold them directly.
   final class Descriptors {
     var list = OwnedFds()
   }

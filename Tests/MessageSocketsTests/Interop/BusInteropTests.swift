@@ -4,8 +4,8 @@ import SystemPackage
 import Testing
 
 extension KernelTests {
-  /// A message bus between us and a process that uses GLib's implementation of D-Bus: we are the
-  /// service `test.MessageSockets`, and dbus-daemon passes the descriptors on
+  /// A message bus between this process and one that uses GLib's implementation of D-Bus. This
+  /// process is the service `test.MessageSockets`, and dbus-daemon forwards the descriptors
   /// (`NEGOTIATE_UNIX_FD`).
   @Suite(
     .enabled(
@@ -29,7 +29,7 @@ extension KernelTests {
           }
           try await daemon.expectGoodEnd(
             after: {
-              // It listens when it says where.
+              // The daemon listens once it prints its address.
               try #require(try output.readLine().hasPrefix(address))
               try await serve(UnixAddress(path: path), address, descriptors)
               daemon.terminate()

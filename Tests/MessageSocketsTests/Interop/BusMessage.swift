@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/// A message of the D-Bus protocol, as far as the tests need it: little-endian, with a body that
-/// its signature describes.
+/// A message of the D-Bus protocol, as far as the tests need it: little-endian, with a body
+/// described by its signature.
 struct BusMessage {
   enum Kind: UInt8 { case call = 1, reply, error, signal }
 
@@ -67,7 +67,7 @@ struct BusMessage {
     return writer.bytes + body
   }
 
-  /// How long the message is that starts with these bytes, 16 at least.
+  /// The length of the message that starts with these bytes, of which there must be at least 16.
   static func length(of start: [UInt8]) throws -> Int {
     var reader = BusReader(start)
     guard try reader.byte() == UInt8(ascii: "l") else { throw BusError() }
@@ -114,7 +114,7 @@ struct BusMessage {
 
 struct BusError: Error {}
 
-/// Marshals values; positions count from the start of its bytes.
+/// Marshals values; alignment is relative to the start of its bytes.
 struct BusWriter {
   var bytes: [UInt8] = []
 
@@ -134,7 +134,7 @@ struct BusWriter {
     bytes += [UInt8(signature.utf8.count)] + Array(signature.utf8) + [0]
   }
 
-  /// An array of values that are aligned to 4.
+  /// Appends an array of values with an alignment of 4.
   mutating func appendArray(_ values: (inout BusWriter) -> Void) {
     var content = BusWriter()
     values(&content)

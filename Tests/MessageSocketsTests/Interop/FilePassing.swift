@@ -3,15 +3,15 @@ import MessageSockets
 import SystemPackage
 import Testing
 
-/// Files that pass between a socket and a foreign program, over a path. Arguments, files and
-/// verdict: see `Tests/Interop/fd_peer.py`.
+/// Passes files between a socket and a foreign program, over a path. `Tests/Interop/fd_peer.py`
+/// documents arguments, files and verdict.
 struct FilePassing<Socket: UnixConnection> {
   let peer: ForeignPeer
-  /// What stands before the direction.
+  /// The arguments before the direction.
   let words: [String]
   let messages: Int
   let descriptors: Int
-  /// Of the message with a number.
+  /// The payload of the message with a number.
   let payload: (Int) -> [UInt8]
 
   init(
@@ -69,7 +69,7 @@ struct FilePassing<Socket: UnixConnection> {
     "message \(message) file \(file)\n"
   }
 
-  /// Listens, lets the program connect, and expects that it ends well.
+  /// Listens, lets the program connect, and expects that the program succeeds.
   private func withPeer(_ direction: String, _ body: (Socket) async throws -> Void) async throws {
     try await withTemporaryPath { path in
       try await withDescriptorOracle { _ in

@@ -3,20 +3,21 @@ import MessageSockets
 import SystemPackage
 import Testing
 
-/// How many messages, and how many descriptors in each.
+/// The number of messages, and of descriptors in each.
 private let amounts = [(1, 1), (1, 3), (1, 253), (5, 2)]
 
 extension KernelTests {
   @Suite struct ForeignPeers {
-    /// Says which peers are missing where all should be: their tests are skipped.
+    /// Reports missing peers where all should be installed; otherwise their tests would just be
+    /// skipped.
     @Test(arguments: ForeignPeer.required) func isInstalled(name: String) throws {
       let peer = try #require(
         ForeignPeer(rawValue: name), "MESSAGE_SOCKETS_PEERS names an unknown peer")
       #expect(peer.isAvailable)
     }
 
-    /// The thread of a loop blocks all signals: a program that is started there would never hear
-    /// that it should end.
+    /// The thread of a loop blocks all signals. A program started there would inherit that, and
+    /// could not be asked to end.
     @Test func aProgramThatIsStartedOnALoopBlocksNoSignal() async throws {
       try await withDescriptorOracle { _ in
         let output = try OwnedFd.memoryFile()
@@ -30,7 +31,8 @@ extension KernelTests {
     }
   }
 
-  /// Python's `socket.send_fds` and `recv_fds`, and what `multiprocessing` passes descriptors with.
+  /// Python's `socket.send_fds` and `recv_fds`, and the functions with which `multiprocessing`
+  /// passes descriptors.
   @Suite(
     .enabled(if: ForeignPeer.python.isAvailable, "python3 3.9 or newer is not installed"),
     .timeLimit(.minutes(1)))
@@ -63,8 +65,8 @@ extension KernelTests {
       .sendToPeer()
     }
 
-    /// `reduction.send_handle` sends the count of descriptors, 1, as the payload; and `recv_handle`
-    /// expects it.
+    /// `reduction.send_handle` sends the number of descriptors, 1, as the payload, and
+    /// `recv_handle` expects it.
     private let handles = FilePassing(
       UnixStream.self, .python, ["multiprocessing", "stream"], messages: 5, descriptors: 1,
       payload: { _ in [1] })
@@ -103,8 +105,8 @@ extension KernelTests {
     }
   }
 
-  /// GLib's `g_unix_connection_send_fd` and `g_unix_connection_receive_fd`: one descriptor with one
-  /// zero byte.
+  /// GLib's `g_unix_connection_send_fd` and `g_unix_connection_receive_fd`, which send one
+  /// descriptor with one zero byte.
   @Suite(
     .enabled(if: ForeignPeer.glib.isAvailable, "GLib for python3 (PyGObject) is not installed"),
     .timeLimit(.minutes(1)))

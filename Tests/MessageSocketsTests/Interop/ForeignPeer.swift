@@ -4,19 +4,19 @@ import MessageSockets
 import SystemPackage
 import Testing
 
-/// A program of another language or library that the tests talk to, in a process of its own.
-/// `make interop` installs all.
+/// A program of another language or library that the tests talk to, in a separate process.
+/// `make interop` installs all of them.
 enum ForeignPeer: String, CaseIterable, Sendable {
   case python, go, glib, node, dbus, libsystemd, memory, weston
   case socketActivation = "systemd-socket-activate"
   case asyncvarlink
-  /// The sd-varlink and the varlinkctl of systemd 257, and of the newest release that Debian has.
+  /// The sd-varlink and varlinkctl of systemd 257 and of the newest release in Debian.
   case sdVarlink257 = "sd-varlink-257"
   case sdVarlink = "sd-varlink"
   case systemdNotify = "systemd-notify"
   case systemdAnalyze = "systemd-analyze"
 
-  /// Those that must be there, by name: what could be installed.
+  /// The names of the peers that must be installed.
   static let required: [String] =
     getenv("MESSAGE_SOCKETS_PEERS").map {
       String(cString: $0).split(separator: " ").map(String.init)
@@ -26,10 +26,10 @@ enum ForeignPeer: String, CaseIterable, Sendable {
 
   var isAvailable: Bool { Self.available.contains(self) }
 
-  /// Starts the program with these arguments, after those that it always has.
+  /// Starts the program with its fixed arguments, followed by these.
   func start(_ arguments: [String]) throws -> ChildProcess { try ChildProcess(words + arguments) }
 
-  /// Runs the program beside `body`, with these arguments after those that it always has: see
+  /// Runs the program concurrently with `body`, with its fixed arguments followed by these; see
   /// ``ChildProcess/run(_:environment:descriptors:sourceLocation:_:)``.
   func run(
     _ arguments: [String], environment: [String: String?] = [:], descriptors: [Int32: Int32] = [:],
@@ -58,7 +58,7 @@ enum ForeignPeer: String, CaseIterable, Sendable {
     }
   }
 
-  /// What the peer needs: commands that succeed.
+  /// Commands that succeed if the peer can run.
   private var probes: [[String]] {
     let glib = [
       Self.systemPython, "-c",
@@ -84,8 +84,8 @@ enum ForeignPeer: String, CaseIterable, Sendable {
     }
   }
 
-  /// A program of a release of Debian's that is unpacked below `.build`, run by the C library that
-  /// came with it.
+  /// A program of a Debian release that is unpacked below `.build`, run with the C library of that
+  /// release.
   func words(program: String) -> [String] {
     let root = Self.varlinkPeers + (self == .sdVarlink257 ? "trixie" : "sid")
     let libraries = "\(root)/usr/lib/\(Self.architecture)-linux-gnu"
@@ -96,7 +96,7 @@ enum ForeignPeer: String, CaseIterable, Sendable {
     ]
   }
 
-  /// Where `Tests/Interop/varlink_peers` puts them.
+  /// The directory to which `Tests/Interop/varlink_peers` unpacks them.
   private static let varlinkPeers =
     String(script("").dropLast("Tests/Interop/".count)) + ".build/varlink-peers/"
 
@@ -120,8 +120,8 @@ enum ForeignPeer: String, CaseIterable, Sendable {
     }
   }
 
-  /// The system's packages for Python are for the system's Python, and not for one that may stand
-  /// before it in `PATH`.
+  /// The system's Python packages belong to the system's Python, not to another one that may come
+  /// first in `PATH`.
   private static let systemPython = "/usr/bin/python3"
 
   private static let goProgram = ChildProcess.directory + "/fd_peer_go"

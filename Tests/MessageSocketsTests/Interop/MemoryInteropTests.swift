@@ -5,7 +5,7 @@ import SystemPackage
 import Testing
 
 extension KernelTests {
-  /// Memory shared with other programs, in both directions: Python's mmap, and an X server's
+  /// Memory shared with other programs in both directions: Python's mmap, and an X server's
   /// MIT-SHM.
   @Suite(
     .enabled(if: ForeignPeer.memory.isAvailable, "python3 or Xvfb is not installed"),
@@ -40,8 +40,8 @@ extension KernelTests {
       }
     }
 
-    /// The server maps our sealed memory (ShmAttachFd), and draws from it; what it has drawn comes
-    /// back in a segment of its own (ShmCreateSegment), which is not sealed, and is copied.
+    /// The server maps our sealed memory (ShmAttachFd) and draws from it. The drawing comes back in
+    /// a segment of the server's (ShmCreateSegment), which is not sealed and is copied.
     @Test func anXServerDrawsFromOursAndAnswersInItsOwn() async throws {
       try await withMemoryOracle {
         try await withXServer { path in
@@ -72,7 +72,7 @@ extension KernelTests {
       }
     }
 
-    /// Runs a server with a screen in memory, on a display that it chooses.
+    /// Runs a server with an in-memory screen, on a display that it chooses.
     private func withXServer(_ body: (String) async throws -> Void) async throws {
       let output = try OutputPipe()
       let server = try output.feed {
@@ -95,12 +95,13 @@ extension KernelTests {
 }
 
 extension KernelTests {
-  /// Memory of a Wayland client (`wl_shm`): we are the compositor.
+  /// Memory of a Wayland client (`wl_shm`), for which the test is the compositor.
   @Suite(
     .enabled(if: ForeignPeer.weston.isAvailable, "weston-simple-shm is not installed"),
     .timeLimit(.minutes(1)))
   struct WaylandInterop {
-    /// It is sealed against shrinking at most, so that it is copied: the client goes on painting.
+    /// The memory is at most sealed against shrinking, so it is copied; the client continues to
+    /// paint.
     @Test func aWaylandClientsMemoryIsCopied() async throws {
       try await withMemoryOracle {
         try await withTemporaryPath { path in
@@ -119,7 +120,7 @@ extension KernelTests {
             let copy = try SealedMemory(adoptingOrCopying: file, atMost: 1 << 20)
             #expect(copy.byteCount == display.poolByteCount)
             #expect(copy.descriptor.identity != identity)
-            // A frame of one colour, and a picture in it.
+            // A frame in one colour with a picture inside.
             let pixels = try copy.elements(of: UInt32.self)
             let colours = Set(pixels.indices.map { pixels[$0] })
             #expect(pixels[0] == 0xFFFF_FFFF)

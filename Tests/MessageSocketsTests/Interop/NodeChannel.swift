@@ -2,11 +2,11 @@
 import Foundation
 import MessageSockets
 
-/// Our end of the channel that Node's child_process talks over: lines of JSON, and with some of
-/// them one descriptor.
+/// Our end of the channel that Node's child_process uses: lines of JSON, some of them with one
+/// descriptor.
 ///
-/// A message with a descriptor stands in an envelope, `{"cmd":"NODE_HANDLE","type":…,"msg":…}`, and
-/// is answered with `{"cmd":"NODE_HANDLE_ACK"}` before the next may follow.
+/// A message with a descriptor has an envelope, `{"cmd":"NODE_HANDLE","type":…,"msg":…}`, and must
+/// be answered with `{"cmd":"NODE_HANDLE_ACK"}` before the next one may follow.
 final class NodeChannel {
   struct Message: Codable, Equatable {
     var name: String?
@@ -39,7 +39,7 @@ final class NodeChannel {
     }
   }
 
-  /// Receives a message with a handle, and says that it has been taken.
+  /// Receives a message with a handle, and acknowledges it.
   func receive(_ type: String) async throws -> (Message, OwnedFdBox) {
     let envelope = try await receiveEnvelope()
     guard envelope?.cmd == "NODE_HANDLE", envelope?.type == type, let message = envelope?.msg,
@@ -58,7 +58,7 @@ final class NodeChannel {
 
   struct UnexpectedMessage: Error { let envelope: String }
 
-  /// A descriptor on its way through a tuple, which cannot hold one by itself.
+  /// Holds a descriptor in a tuple, which cannot hold one directly.
   final class OwnedFdBox {
     private var descriptor: OwnedFd?
     init(_ descriptor: consuming OwnedFd) { self.descriptor = consume descriptor }

@@ -4,7 +4,7 @@ import SystemPackage
 import Testing
 
 extension KernelTests {
-  /// Node's child_process, which passes handles over a descriptor that it inherits: we are the
+  /// Node's child_process, which passes handles over an inherited descriptor; the test is the
   /// parent process.
   @Suite(
     .enabled(if: ForeignPeer.node.isAvailable, "node is not installed"), .timeLimit(.minutes(1)))
@@ -22,7 +22,7 @@ extension KernelTests {
           await channel.close()
         }
 
-        // Nobody else listens there any more: it is ours that answers.
+        // No other process listens there, so our listener answers.
         for listener in listeners {
           let client = try await TCPStream.connect(to: listener.address)
           let server = try await listener.accept()
@@ -41,7 +41,7 @@ extension KernelTests {
       var channel = Optional(channel)
       let environment = ["NODE_CHANNEL_FD": "3", "NODE_CHANNEL_SERIALIZATION_MODE": "json"]
       try await ForeignPeer.node.run([], environment: environment, descriptors: [3: number]) { _ in
-        // It is the process's alone: the end of that is the end of the channel.
+        // The child alone has the other end now: when the child ends, so does the channel.
         channel = nil
         try await body()
       }
@@ -61,8 +61,8 @@ extension KernelTests {
       return listener
     }
 
-    /// The other end of the socket proves where it went: the answer comes from there, and its end
-    /// when Node, alone, closes it.
+    /// The other end of the socket proves where the socket went: Node answers on it, and closing it
+    /// in Node ends it.
     private func giveSocket(_ number: Int, to channel: NodeChannel) async throws {
       let (here, there) = try UnixStream.makePair()
       try await channel.send(

@@ -2,8 +2,8 @@
 import MessageSockets
 import SystemPackage
 
-/// As much of a Wayland compositor as a client needs until it shares memory: `wl_compositor`,
-/// `xdg_wm_base` and `wl_shm`, in the host's byte order, over a stream of ours.
+/// The part of a Wayland compositor that a client needs until it shares memory: `wl_compositor`,
+/// `xdg_wm_base` and `wl_shm`, in native byte order, over one of our streams.
 final class WaylandDisplay {
   struct Unexpected: Error, CustomStringConvertible {
     let description: String
@@ -15,25 +15,25 @@ final class WaylandDisplay {
     let body: [UInt8]
   }
 
-  /// What the client may have, in the order of their names from 0 on.
+  /// The client's globals, with names from 0 in this order.
   private static let globals: [(interface: String, version: UInt32)] = [
     ("wl_compositor", 4), ("xdg_wm_base", 1), ("wl_shm", 1),
   ]
 
-  /// How large the client says that its memory is.
+  /// The size of the memory as stated by the client.
   private(set) var poolByteCount = 0
   private let client: UnixStream
   private var unread: [UInt8] = []
   private var descriptors = OwnedFds()
-  /// The interfaces of the client's objects, as far as they matter.
+  /// The interfaces of those client objects that matter here.
   private var interfaces: [UInt32: String] = [1: "wl_display"]
 
   init(_ client: UnixStream) { self.client = client }
 
   func close() async { await client.close() }
 
-  /// Answers until the client has sent its memory (`wl_shm.create_pool`). The message that brings
-  /// it is sent when the client has painted.
+  /// Answers until the client has sent its memory (`wl_shm.create_pool`). The message with the
+  /// memory is sent when the client has painted.
   func pool() async throws -> OwnedFd {
     while let request = try await next() {
       switch (interfaces[request.object] ?? "", request.opcode) {
@@ -41,7 +41,7 @@ final class WaylandDisplay {
       case ("wl_display", 1): try await announce(to: word(request, 0))
       case ("wl_registry", 0): try await bind(request)
       case ("xdg_wm_base", 2): interfaces[word(request, 0)] = "xdg_surface"
-      // get_toplevel: it is configured at once, and the client paints.
+      // get_toplevel: configure it immediately, so that the client paints.
       case ("xdg_surface", 1): try await send(request.object, 0, words([1]))
       case ("wl_shm", 0):
         guard let file = descriptors.takeFirst() else { throw Unexpected(description: "no file") }

@@ -3,8 +3,8 @@ import MessageSockets
 import SystemPackage
 import Testing
 
-/// As much of an X client as sharing memory needs: the core protocol and MIT-SHM 1.2, in the host's
-/// byte order, over a stream of ours.
+/// The part of an X client that is needed for shared memory: the core protocol and MIT-SHM 1.2, in
+/// native byte order, over one of our streams.
 final class XDisplay {
   struct Unexpected: Error, CustomStringConvertible {
     let description: String
@@ -12,7 +12,7 @@ final class XDisplay {
 
   private let socket: UnixStream
   private var unread: ArraySlice<UInt8> = []
-  /// The message that has brought the last descriptor.
+  /// The message that brought the last descriptor.
   private var carrier: ReceivedMessage?
   private var root: UInt32 = 0
   private var nextID: UInt32 = 0
@@ -41,14 +41,14 @@ final class XDisplay {
 
   func close() async { await socket.close() }
 
-  /// ShmAttachFd: the server maps the file, for reading only.
+  /// Sends ShmAttachFd: the server maps the file read-only.
   func attach(_ file: borrowing OwnedFd) async throws -> UInt32 {
     let segment = newID()
     try await socket.sendMessage(request(6, words([segment]) + [1, 0, 0, 0]), descriptor: file)
     return segment
   }
 
-  /// ShmCreateSegment: a file of the server's, which the message brings.
+  /// Sends ShmCreateSegment: the reply brings a file of the server.
   func makeSegment(byteCount: Int) async throws -> (UInt32, ReceivedMessage) {
     let segment = newID()
     carrier = nil
@@ -66,7 +66,7 @@ final class XDisplay {
     return pixmap
   }
 
-  /// ShmPutImage.
+  /// Sends ShmPutImage.
   func put(_ segment: UInt32, into drawable: UInt32, width: UInt16, height: UInt16) async throws {
     let context = newID()
     try await socket.sendMessage([55, 0] + halves([4]) + words([context, drawable, 0]))
@@ -78,7 +78,7 @@ final class XDisplay {
     try await socket.sendMessage(request(3, body))
   }
 
-  /// ShmGetImage, into a segment.
+  /// Sends ShmGetImage, with the image in a segment.
   func get(_ drawable: UInt32, into segment: UInt32, width: UInt16, height: UInt16) async throws {
     let body =
       words([drawable]) + halves([0, 0, width, height]) + words([.max]) + [2, 0, 0, 0]
@@ -86,7 +86,7 @@ final class XDisplay {
     _ = try await ask(request(4, body))
   }
 
-  /// GetImage, through the socket: 24 bits of each pixel.
+  /// Sends GetImage, with the image in the socket: 24 bits of each pixel.
   func image(of drawable: UInt32, width: UInt16, height: UInt16) async throws -> [UInt32] {
     let reply = try await ask(
       [73, 2] + halves([5]) + words([drawable]) + halves([0, 0, width, height]) + words([.max]))
@@ -99,12 +99,13 @@ final class XDisplay {
     return nextID
   }
 
-  /// A request of the extension's; the length counts its header.
+  /// A request of the extension; the length includes its header.
   private func request(_ minor: UInt8, _ body: [UInt8]) -> [UInt8] {
     [extensionCode, minor] + halves([UInt16(1 + body.count / 4)]) + body
   }
 
-  /// The reply, with what follows its 32 bytes. Events do not come, because none were asked for.
+  /// Returns the reply with the data after its 32 bytes. There are no events, because none were
+  /// asked for.
   private func ask(_ request: [UInt8]) async throws -> [UInt8] {
     try await socket.sendMessage(request)
     let reply = try await read(32)

@@ -8,13 +8,13 @@ import Testing
 @testable import SocketEngine
 
 extension KernelTests {
-  /// A process that cuts, grows and writes the memory files that it has sent, while we map, copy
+  /// A process that shrinks, grows and writes the memory files that it has sent, while we map, copy
   /// and refuse them (`Tests/Interop/hostile_memory.py`): for a second, or for HOSTILE_SECONDS.
   @Suite(
     .enabled(if: ForeignPeer.python.isAvailable, "python3 3.9 or newer is not installed"),
     .timeLimit(.minutes(5)))
   struct HostileMemories {
-    /// A `SIGBUS` would end the tests.
+    /// A `SIGBUS` would end the test process.
     @Test func filesThatChangeUnderUs() async throws {
       var counts: [String: Int] = [:]
       try await withMemoryOracle {
@@ -38,11 +38,12 @@ extension KernelTests {
           }
         }
       }
-      // All ways were gone.
+      // All code paths were taken.
       let always = ["sealed: mapped", "holes: tooLarge", "empty: mapped", "pipe: notMemory"]
       let mostly = ["loose: copied", "future: copied", "shrinkable: copied", "writable: copied"]
       for outcome in always + mostly { #expect(counts[outcome, default: 0] > 0, "\(counts)") }
-      // What is not sealed at first may be when it is looked at. There is no other way.
+      // A file that is not sealed at first may be sealed when it is checked. There is no other
+      // outcome.
       let seldom = mostly.map { $0.replacing("copied", with: "mapped") }
       #expect(Set(counts.keys).subtracting(always + mostly + seldom) == [], "\(counts)")
       if getenv("HOSTILE_SECONDS") != nil {
@@ -51,7 +52,7 @@ extension KernelTests {
       }
     }
 
-    /// Maps or copies a file, lets the peer cut it, and looks at each page.
+    /// Maps or copies a file, lets the peer shrink it, and reads each page.
     private func take(
       _ file: consuming OwnedFd, of kind: String, filledWith byte: UInt8,
       from hostile: UnixSeqpacket
@@ -63,7 +64,7 @@ extension KernelTests {
         let first = look(at: memory.bytes)
         try await hostile.sendMessage([1])
         #expect(try await hostile.receiveMessage()?.payload == Array("cut".utf8))
-        // The bytes stay as they are, whatever the peer does.
+        // The bytes do not change, whatever the peer does.
         var changes = 0
         for _ in 0..<50 where look(at: memory.bytes) != first { changes += 1 }
         #expect(changes == 0)
@@ -83,7 +84,7 @@ extension KernelTests {
       }
     }
 
-    /// Touches every page.
+    /// Reads a byte of every page.
     private func look(at bytes: RawSpan) -> UInt64 {
       bytes.withUnsafeBytes { bytes in
         stride(from: 0, to: bytes.count, by: 4096).reduce(0) { ($0 &* 31) &+ UInt64(bytes[$1]) }

@@ -5,11 +5,11 @@ import SystemPackage
 import Testing
 
 extension KernelTests {
-  /// The compiler keeps memory from being used after its owner's end: programs that try do not
+  /// The compiler prevents memory from being used after its owner has ended: such programs do not
   /// compile.
   @Suite(.enabled(if: Compiler.isAvailable, "swiftc is not in PATH"), .timeLimit(.minutes(2)))
   struct MemoryLifetimes {
-    /// The control: with the flags of the others, a program that keeps to the rules compiles.
+    /// The control experiment: a correct program compiles with these flags.
     @Test func aSpanInsideTheLifeOfItsOwnerCompiles() throws {
       let errors = try Compiler.errors(
         """
@@ -30,9 +30,9 @@ extension KernelTests {
       #expect(isAboutLifetimes, "\(errors)")
     }
 
-    /// Each breaks one rule.
+    /// Each program breaks one rule.
     private static let programs = [
-      // The span is used after the owner has been given away.
+      // The span is used after its owner was consumed.
       """
       func late() throws -> Int {
         let memory = try MutableMemory(byteCount: 16).sealed()
@@ -41,7 +41,7 @@ extension KernelTests {
         return look(at: bytes)
       }
       """,
-      // So are elements.
+      // A span of elements is used after its owner was consumed.
       """
       func late() throws -> UInt32 {
         let memory = try MutableMemory(byteCount: 16).sealed()
@@ -61,7 +61,7 @@ extension KernelTests {
         return look(at: kept)
       }
       """,
-      // Memory is written after it has been sealed.
+      // Memory is written after it was sealed.
       """
       func late() throws -> Int {
         var memory = try MutableMemory(byteCount: 16)
@@ -71,7 +71,7 @@ extension KernelTests {
         return sealed.byteCount
       }
       """,
-      // Two writers of one memory.
+      // Two writers access one memory.
       """
       func both() throws {
         var memory = try MutableMemory(byteCount: 16)
@@ -81,7 +81,7 @@ extension KernelTests {
         two.storeBytes(of: 1, toByteOffset: 0, as: UInt8.self)
       }
       """,
-      // Memory is given away twice.
+      // Memory is consumed twice.
       """
       func twice() throws -> Int {
         let memory = try MutableMemory(byteCount: 16)
@@ -93,12 +93,12 @@ extension KernelTests {
   }
 }
 
-/// The toolchain's compiler, over the modules that the tests were built of.
+/// The toolchain's compiler, with the modules that the tests were built from.
 private enum Compiler {
   static let isAvailable = (try? run(["--version"]))?.contains("Swift version") == true
 
-  /// The errors of a program that imports `SharedMemory`. Lifetimes are checked behind the type
-  /// checker, in the intermediate language.
+  /// The errors of a program that imports `SharedMemory`. The compiler checks lifetimes after type
+  /// checking, in its intermediate language.
   static func errors(_ program: String) throws -> String {
     let source = try OwnedFd.memoryFile()
     let text =
@@ -121,7 +121,7 @@ private enum Compiler {
     }
   }
 
-  /// Runs it; what it prints, and nothing but a failure if it fails.
+  /// Runs the compiler. Returns its output; throws if it fails.
   private static func run(_ arguments: [String], input: Int32 = 0) throws -> String {
     let output = try OutputPipe()
     let child = try output.feed {

@@ -8,7 +8,7 @@ import Testing
 
 @testable import SocketEngine
 
-/// Runs `body`, and checks that afterwards the descriptors of before are open, and that no memory
+/// Runs `body`, and checks that afterwards the set of open descriptors is as before, and no memory
 /// file is mapped.
 func withMemoryOracle(
   sourceLocation: SourceLocation = #_sourceLocation, _ body: () async throws -> Void
@@ -18,7 +18,7 @@ func withMemoryOracle(
   #expect(mapped == [], "memory that is still mapped", sourceLocation: sourceLocation)
 }
 
-/// The lines of /proc/self/maps that tell of memory files.
+/// The lines of /proc/self/maps that describe memory files.
 func mappedMemoryFiles() throws -> [Substring] {
   let file = try OwnedFd.openFile("/proc/self/maps")
   var text: [UInt8] = []
@@ -30,7 +30,7 @@ func mappedMemoryFiles() throws -> [Substring] {
     if count == 0 { break }
     text += piece[..<count]
   }
-  // The driver's ring, and others that the runtime may map, have other names.
+  // The driver's ring, and other mappings of the runtime, have other names.
   return String(decoding: text, as: UTF8.self).split(separator: "\n").filter {
     $0.contains("/memfd:")
   }
@@ -46,7 +46,7 @@ func memoryError(_ body: () throws -> Void) -> MemoryError? {
   }
 }
 
-/// As above, for a body that takes a descriptor over.
+/// The error that a body throws that takes over a descriptor; nil if it throws none.
 func memoryError(_ file: consuming OwnedFd, _ body: (consuming OwnedFd) throws -> Void)
   -> MemoryError?
 {
@@ -68,7 +68,7 @@ extension MemoryError {
     }
   }
 
-  /// The error with which memory is not sealed.
+  /// The error with which sealing fails.
   static func ofSealing(_ memory: consuming MutableMemory) -> MemoryError? {
     do throws(MemoryError) {
       _ = try memory.sealed()
@@ -89,7 +89,7 @@ func isFilled(_ bytes: RawSpan, _ byte: (Int) -> UInt8) -> Bool {
 }
 
 extension OwnedFd {
-  /// A memory file of so many bytes.
+  /// A memory file of `size` bytes.
   static func memory(of size: Int64, sealed seals: Int32) throws -> OwnedFd {
     let file = try memoryFile()
     file.withUnsafeFileDescriptor {
@@ -99,7 +99,7 @@ extension OwnedFd {
     return file
   }
 
-  /// Another open file for the same memory.
+  /// Opens the memory again, as another open file.
   func reopened(_ flags: Int32) throws -> OwnedFd {
     try .openFile("/proc/self/fd/\(withUnsafeFileDescriptor { $0.rawValue })", flags)
   }
@@ -120,14 +120,14 @@ extension OwnedFd {
   }
 }
 
-/// The machine's pool of huge pages of 2 MiB.
+/// The machine's pool of 2 MiB huge pages.
 enum HugePages {
   private static let control = "/proc/sys/vm/nr_hugepages"
   private static let directory = "/sys/kernel/mm/hugepages/hugepages-2048kB"
 
   static var canBeHad: Bool { access(control, W_OK) == 0 && access(directory, F_OK) == 0 }
 
-  /// The size of a file for which the pool is too small, whatever else the machine keeps in it.
+  /// The size of a file that cannot fit into the pool, whatever else uses the pool.
   static var tooMany: Int {
     get throws {
       let pages =
@@ -137,8 +137,8 @@ enum HugePages {
     }
   }
 
-  /// Runs `body` with so many pages more in the pool. Other processes that do it wait, so that each
-  /// leaves the pool as it was.
+  /// Runs `body` with `count` more pages in the pool. Other processes that do this wait, so that
+  /// each restores the pool.
   static func withPool(of count: Int, _ body: () async throws -> Void) async throws {
     let lock = try OwnedFd.openFile(control)
     lock.withUnsafeFileDescriptor { while flock($0.rawValue, LOCK_EX) != 0 && errno == EINTR {} }

@@ -51,7 +51,7 @@ extension KernelTests {
       }
     }
 
-    /// `MFD_NOEXEC_SEAL` where the kernel has it (Linux 6.3): the seal tells.
+    /// The seal shows whether `MFD_NOEXEC_SEAL` was used, which Linux has since 6.3.
     @Test func memoryCannotBeExecuted() async throws {
       try await withMemoryOracle {
         let memory = try MutableMemory(byteCount: 1).sealed()
@@ -62,7 +62,8 @@ extension KernelTests {
       }
     }
 
-    /// A kernel that does not know the flag would, without it, also forbid sealing.
+    /// On a kernel that does not know the flag, omitting it without a replacement would also forbid
+    /// sealing.
     @Test func memoryIsSealedWhereTheFlagIsNotKnown() async {
       await #expect(processExitsWith: .exitCode(7)) {
         guard cpr_refuse_noexec_seal() == 0 else { exit(1) }
@@ -125,8 +126,8 @@ extension KernelTests {
       }
     }
 
-    /// A duplicate that is mapped for writing elsewhere keeps the file from being sealed: it is an
-    /// error, and the memory is freed.
+    /// A duplicate that is mapped for writing elsewhere prevents sealing: that is an error, and the
+    /// memory is freed.
     @Test func aFileThatIsWrittenElsewhereCannotBeSealed() async throws {
       try await withMemoryOracle {
         let memory = try MutableMemory(byteCount: 4096, name: "elsewhere")
@@ -166,7 +167,8 @@ extension KernelTests {
         #expect(try missing(0xA) == nil)
         #expect(try missing(0xA, requiring: [.grow, .seal]) == [.grow, .seal])
         #expect(try missing(0xF, requiring: [.grow, .seal]) == nil)
-        // Accepted while a writable mapping lives, which goes on writing: no replacement.
+        // The kernel adds this seal while a writable mapping exists, which can still write, so it
+        // is no replacement.
         #expect(try missing(0x16) == [.write])
         let error = MemoryError.of(try .memory(of: 10, sealed: 0))
         #expect("\(try #require(error))".contains("not sealed against shrink, write"))
@@ -182,7 +184,7 @@ extension KernelTests {
           { try OwnedFd.openFile("/proc/self/maps") },
         ] {
           let error = MemoryError.of(try make())
-          // A path of a file system in memory has F_SEAL_SEAL.
+          // A file of an in-memory file system has F_SEAL_SEAL.
           #expect(error?.code == .notMemory || error?.code == .missingSeals, "\(error as Any)")
           #expect(error?.facts != nil)
         }
@@ -203,8 +205,8 @@ extension KernelTests {
         #expect(error?.limit == 100)
         let exact = MemoryError.of(try .memory(of: 100, sealed: 0xF), atMost: 100)
         #expect(exact == nil)
-        // Holes cost the peer nothing. The address space of a process is smaller than a file may
-        // be.
+        // Holes cost the peer nothing. The address space of a process is smaller than the largest
+        // file.
         let most = Int64.max
         let huge = MemoryError.of(try .memory(of: most, sealed: 0xF), atMost: 1 << 40)
         #expect(huge?.code == .tooLarge)
@@ -214,7 +216,7 @@ extension KernelTests {
       }
     }
 
-    /// What is sealed after the check changes nothing: seals are only added.
+    /// Seals added after the check change nothing, because seals cannot be removed.
     @Test func sealsThatComeLaterAreNoHarm() async throws {
       try await withMemoryOracle {
         let file = try OwnedFd.memory(of: 5000, sealed: 0xA)
@@ -247,7 +249,7 @@ extension KernelTests {
           let copyIsWhole = isFilled(copied.bytes) { UInt8(truncatingIfNeeded: $0 >> 12) }
           let isWhole = isFilled(admitted.bytes) { UInt8(truncatingIfNeeded: $0 >> 12) }
           #expect(copyIsWhole && isWhole)
-          // The pool is used up by two of them and two that a third file would need.
+          // Two of them, and two that a third file would need, use up the pool.
           let crooked = memoryError { _ = try MutableMemory(byteCount: 4097, pages: .huge2MiB) }
           #expect(crooked?.errno == .invalidArgument)
           let excess = try HugePages.tooMany
@@ -267,7 +269,7 @@ extension KernelTests {
         }
         let peers = try file.duplicate()
         let copy = try SealedMemory(adoptingOrCopying: file, atMost: 5000)
-        // The peer may do now as it likes.
+        // From now on the peer can do anything.
         peers.withUnsafeFileDescriptor { #expect(ftruncate($0.rawValue, 0) == 0) }
         let isWhole = isFilled(copy.bytes) { _ in 9 }
         #expect(isWhole)
@@ -300,8 +302,8 @@ extension KernelTests {
       }
     }
 
-    /// A file that is shorter when it is read than it was when it was looked at, as one that its
-    /// owner cuts in between: the files of sysfs say 4,096 bytes, and have a few.
+    /// A file that is shorter when it is read than when its size was checked, as if its owner had
+    /// shrunk it in between: sysfs files report 4,096 bytes, but have only a few.
     @Test func aFileThatIsCutBetweenTheLookAndTheCopy() async throws {
       try await withMemoryOracle {
         let file = try OwnedFd.openFile("/sys/kernel/uevent_seqnum")
@@ -314,7 +316,7 @@ extension KernelTests {
       }
     }
 
-    /// Of a sealed file the size that was looked at is the size that is mapped, and the bytes stay,
+    /// A sealed file is mapped with the size that was checked, and its bytes do not change,
     /// whatever its sender tries in between.
     @Test(arguments: [0xA, 0xF] as [Int32])
     func aSealedFileCannotBeCutBetweenTheLookAndTheMapping(seals: Int32) async throws {
@@ -330,7 +332,7 @@ extension KernelTests {
               #expect(ftruncate($0.rawValue, off_t(size)) == -1 && errno == EPERM)
             }
             #expect(pwrite($0.rawValue, [9], 1, 0) == -1 && errno == EPERM)
-            // Growing, where it is not sealed, changes nothing of what was looked at.
+            // Growing an unsealed size does not change the checked part.
             #expect(ftruncate($0.rawValue, 20_000) == (seals == 0xA ? 0 : -1))
           }
         }
@@ -342,8 +344,8 @@ extension KernelTests {
       }
     }
 
-    /// Of a file that can be cut no byte is mapped: what is left of it at the time of the copy is
-    /// copied, and at most as much as there was at the look.
+    /// A file that can be shrunk is never mapped: the copy contains what is left of it then, and at
+    /// most the size that was checked.
     @Test(arguments: [0, 0x2, 0x8, 0x16] as [Int32], [0, 1, 4096, 20_000])
     func anUnsealedFileIsCutBetweenTheLookAndTheCopy(seals: Int32, size: Int) async throws {
       try await withMemoryOracle {
@@ -372,11 +374,11 @@ extension KernelTests {
       }
     }
 
-    /// Without seals the mapping of a file that its owner cuts ends the process. This is what the
-    /// checks are for.
+    /// Without seals, mapping a file that its owner shrinks ends the process. The checks prevent
+    /// this.
     @Test func touchingAMappingThatWasCutEndsTheProcess() async {
       await #expect(processExitsWith: .signal(SIGBUS)) {
-        // AddressSanitizer reports the signal, and exits with a status of its own.
+        // AddressSanitizer would report the signal, and exit with another status.
         signal(SIGBUS, SIG_DFL)
         let file = try OwnedFd.memory(of: 4096, sealed: 0)
         let number = file.release().rawValue
@@ -442,8 +444,8 @@ extension KernelTests {
     }
     private struct TupleGap: AnyBitPattern { var pair: (UInt8, UInt16) }
 
-    /// Types whose values a peer could make invalid, and types with padding, which would carry this
-    /// process's memory to a peer.
+    /// Types of which a peer could make invalid values, and types with padding, which would leak
+    /// this process's memory to a peer.
     @Test func typesThatBreakTheRules() {
       #expect(UInt8.keepsToTheRules && Int128.keepsToTheRules && Double.keepsToTheRules)
       #expect(Pixel.keepsToTheRules && Nested.keepsToTheRules)

@@ -8,7 +8,7 @@ import Testing
 @testable import SocketEngine
 
 extension KernelTests {
-  /// What is learnt about a descriptor without waiting.
+  /// What can be found out about a descriptor without waiting.
   @Suite struct Facts {
     @Test func eachKindIsTold() async throws {
       try await withDescriptorOracle { _ in
@@ -26,7 +26,7 @@ extension KernelTests {
         expect(try .pathOnly("/"), .directory, .pathOnly)
         expect(try .pathOnly("/etc/passwd"), .regularFile, .pathOnly)
         expect(try .openFile("/dev/null", O_WRONLY), .characterDevice(major: 1, minor: 3), .write)
-        // Neither to read nor to write, but for ioctl(2).
+        // Opened neither for reading nor for writing, but for ioctl(2).
         expect(try .openFile("/dev/null", O_ACCMODE), .characterDevice(major: 1, minor: 3), [])
         let file = try OwnedFd.numbered(2)
         let path = file.withUnsafeFileDescriptor { "/proc/self/fd/\($0.rawValue)" }

@@ -9,9 +9,9 @@ import Testing
 @testable import SocketEngine
 
 extension KernelTests {
-  /// What peers send to stop a server: the loop goes on.
+  /// Messages that try to stop a server; the loop keeps running.
   @Suite(.timeLimit(.minutes(1))) struct HostilePeers {
-    /// A loop whose thread waits in a system call would not get through this.
+    /// A loop whose thread waits in a system call would not complete this.
     private func expectThatTheLoopGoesOn() async throws {
       let (left, right) = try UnixSeqpacket.makePair()
       for byte in 0..<10 {
@@ -20,12 +20,12 @@ extension KernelTests {
       }
     }
 
-    /// How many of the socket's descriptors wait to be closed.
+    /// How many descriptors from the socket wait to be closed.
     private func unclosed(_ socket: UnixSeqpacket) -> Int {
       socket.channel.socket.policy?.closing.count ?? 0
     }
 
-    /// Whether so many threads wait in close(2), and go on waiting.
+    /// Whether this many threads are blocked in close(2), and stay blocked.
     private func areHeldUp(_ threads: Int = 1) async -> Bool {
       let limit = ContinuousClock.now + .seconds(10)
       var seen = 0
@@ -79,8 +79,8 @@ extension KernelTests {
       }
     }
 
-    /// The last descriptor of a TCP connection with SO_LINGER and unsent data: close(2) waits for
-    /// the other end to read, half a minute here.
+    /// The last descriptor of a TCP connection with SO_LINGER and unsent data: close(2) waits until
+    /// the other end reads, here for half a minute.
     @Test func aLingeringSocketDoesNotHoldUpTheLoop() async throws {
       try await withDescriptorOracle { _ in
         let lingering = try LingeringConnection()
@@ -110,7 +110,8 @@ extension KernelTests {
           try await left.sendMessage([1], descriptor: sent)
           try sent.close()
           if isClosed {
-            // Another task's: this one sees that the loop goes on.
+            // Another task closes the socket, so that this one can check that the loop keeps
+            // running.
             let closing = Task(executorPreference: loop.taskExecutor) { await right.close() }
             try await expectThatTheLoopGoesOn()
             #expect(await codeThrown { _ = try await left.receiveMessage() } == .connectionReset)
@@ -124,7 +125,7 @@ extension KernelTests {
       }
     }
 
-    /// The descriptor closes later than the close begins: when the kernel has let go of the send.
+    /// The descriptor closes later than the call begins: when the kernel has released the send.
     @Test(.timeLimit(.minutes(1))) func aCloseThatEndsASendWaitsNoLonger() async throws {
       try await withDescriptorOracle { loop in
         let lingering = try LingeringConnection()
@@ -157,7 +158,7 @@ extension KernelTests {
         }
         let hostile = try await UnixSeqpacket.connect(to: address)
         try await hostile.sendMessage([1], descriptor: lingering.takeSender())
-        // The only place comes back.
+        // The only place becomes free again.
         let other = try await UnixSeqpacket.connect(to: address)
         #expect(try await other.receiveMessage()?.payload == [1])
         #expect(await areHeldUp(), "the socket did not linger: the test proves nothing")
@@ -245,7 +246,7 @@ extension KernelTests {
       }
     }
 
-    /// While its authorization looks at it.
+    /// The accept is cancelled while the authorization examines the connection.
     @Test func cancellingAnAcceptDoesNotWaitForTheConnection() async throws {
       try await withDescriptorOracle { loop in
         let lingering = try LingeringConnection()
@@ -291,7 +292,7 @@ extension KernelTests {
           "python3", ForeignPeer.script("hostile_fuse.py"), directory, name, "3",
         ])
         let connection = try await listener.accept()
-        // Looking at it does not wait.
+        // Inspecting the file does not wait.
         do {
           _ = try await connection.receiveMessage()
           Issue.record("the file was admitted")
@@ -300,17 +301,18 @@ extension KernelTests {
             error.outcome?.refused.first?.facts
               == DescriptorFacts(kind: .regularFile, access: [.read, .write]))
         }
-        // Nor does closing it, if nobody has taken it ...
+        // Closing it does not wait either, whether it was not taken ...
         try await connection.setReceivePolicy(ReceivePolicy(maximumDescriptorsPerMessage: 1))
         do { #expect(try await connection.receiveMessage()?.descriptorCount == 1) }
-        // ... or if somebody has.
+        // ... or it was.
         let taken = try await connection.receiveMessage()?.takeDescriptor()
         taken?.closeInBackground()
         try await expectThatTheLoopGoesOn()
         #expect(unclosed(connection) == 2, "the file system answered: the test proves nothing")
         #expect(ClosingQueue.program.count == 1)
 
-        // What cannot be closed is bounded: the peer is not heard any more. Another one is.
+        // The number of descriptors that wait to be closed is bounded: receives from this peer then
+        // fail. Other peers are still served.
         let (left, right) = try UnixSeqpacket.makePair()
         try await right.setReceivePolicy(ReceivePolicy(maximumDescriptorsPerMessage: 0))
         // Without SO_PASSRIGHTS (before Linux 6.16) they arrive anyway.
@@ -327,7 +329,7 @@ extension KernelTests {
       }
     }
 
-    /// Also at the usual limit of open files.
+    /// Also with the usual limit of open files.
     @Test(arguments: [nil, 1024]) func aPeerWhoseDescriptorsCannotBeClosedIsNotHeardAnyMore(
       limit: Int?
     ) async throws {
@@ -360,7 +362,7 @@ extension KernelTests {
       }
     }
 
-    /// Received into memory of the caller's, and not taken.
+    /// Descriptors received into the caller's memory, and not taken.
     @Test(arguments: [false, true]) func whatIsLeftInPartsDoesNotHoldUpTheLoop(receivesAhead: Bool)
       async throws
     {
@@ -378,7 +380,8 @@ extension KernelTests {
         two.append(lingering.takeSender())
         two.append(pipe.takeWriter())
         try await left.sendMessage([1], descriptors: two.span)
-        // Now, while the message has the socket, too: the last to close it is the one that lingers.
+        // Released now, while the message also has the socket: the last to close it is the one that
+        // lingers.
         _ = consume two
         #expect(try await receiveBytes(upTo: 8, from: right) == [1])
         try await expectThatTheLoopGoesOn()
@@ -390,8 +393,8 @@ extension KernelTests {
       }
     }
 
-    /// What one listener's clients leave, again and again, holds up half of the threads, and
-    /// nothing of others.
+    /// Descriptors that one listener's clients leave repeatedly block half of the threads, and
+    /// delay no others.
     @Test func clientsThatComeAgainHoldUpNobodyElse() async throws {
       try await withDescriptorOracle { loop in
         let address = try UnixAddress(abstract: "message-sockets-again-\(getpid())")
@@ -403,7 +406,7 @@ extension KernelTests {
           lingering.append(try LingeringConnection())
           let hostile = try await UnixSeqpacket.connect(to: address)
           try await hostile.sendMessage([1], descriptor: lingering.last!.takeSender())
-          // Dropped with what is unread in it.
+          // Dropped with unread messages in it.
           _ = try await listener.accept()
         }
         try await expectThatTheLoopGoesOn()
@@ -415,7 +418,7 @@ extension KernelTests {
         try await left.sendMessage([1], descriptor: pipe.takeWriter())
         #expect(try await right.receiveMessage()?.outcome.surplus == 1)
         #expect(pipe.comesToAnEnd)
-        // The count follows the descriptor's end.
+        // The count follows the closing of the descriptor.
         while ClosingService.shared.beingClosed > half { await Task.yield() }
         #expect(ClosingService.shared.beingClosed == half)
         for connection in lingering { connection.abort() }
@@ -456,8 +459,8 @@ extension KernelTests {
       }
     }
 
-    /// Descriptors wait for a thread, and no loop closes them meanwhile; when there can be threads
-    /// again, they are closed.
+    /// While no thread can be started, descriptors wait, and no loop closes them; once threads are
+    /// available again, they are closed.
     @Test(
       .enabled(
         if: ProbeTool.isRoot, "only root can become another user, and is not bound by RLIMIT_NPROC")
@@ -471,7 +474,7 @@ extension KernelTests {
       #expect(found["closed with threads"] == "true", "\(found)")
     }
 
-    /// Thousands of connections end at once.
+    /// Thousands of connections end at one time.
     @Test func endingManyConnectionsStartsFewThreads() async throws {
       try await withDescriptorOracle { _ in
         try await withDescriptorLimit(4096) {
@@ -485,8 +488,7 @@ extension KernelTests {
           let before = ClosingService.shared.threadsStarted
           all = []
           while ClosingService.shared.count > 0 { await Task.yield() }
-          // A machine with much else to do may let one wait for so long that it seems to be held
-          // up.
+          // On a busy machine, a thread may wait so long that it seems to be blocked.
           #expect(ClosingService.shared.threadsStarted - before <= 16)
         }
       }
@@ -511,8 +513,8 @@ extension KernelTests {
   }
 }
 
-/// A TCP connection on the loopback, with more sent than the other end has room for, and half a
-/// minute to wait for it.
+/// A TCP connection on the loopback interface with more unsent data than the other end can take,
+/// and a linger time of half a minute.
 private final class LingeringConnection {
   private var sender: OwnedFd?
   private var receiver: OwnedFd?
@@ -549,6 +551,6 @@ private final class LingeringConnection {
 
   func takeSender() -> OwnedFd { sender.take()! }
 
-  /// The other end goes away with data unread: a reset, and nothing to linger for.
+  /// Closes the other end with unread data, which causes a reset and ends the lingering.
   func abort() { receiver = nil }
 }

@@ -8,7 +8,7 @@ import Testing
 @testable import MessageSockets
 
 extension KernelTests {
-  /// Who is at the other end, and who may connect.
+  /// The identity of peers, and which of them may connect.
   @Suite(.timeLimit(.minutes(1))) struct Peers {
     private func uniqueName() -> String {
       "message-sockets-peer-\(getpid())-\(UInt32.random(in: 0...UInt32.max))"
@@ -94,8 +94,8 @@ extension KernelTests {
       }
     }
 
-    /// Receives that wait: the kernel's vain tries leave credentials of zeros, which are root's, in
-    /// front of the message's own, and do not count the rest.
+    /// Receives that wait: the kernel's failed attempts leave zeroed credentials, which are root's,
+    /// before those of the message, and their length is not counted.
     @Test(arguments: Reception.unix) func aReceiveThatWaitsLearnsWhoSentAndGetsTheDescriptors(
       reception: Reception
     ) async throws {
@@ -127,7 +127,8 @@ extension KernelTests {
       #expect(!Authorization.isSameUser(nil, as: 1000))
     }
 
-    /// The numbers that stand for users and groups without one, while `body` runs.
+    /// Sets the overflow numbers, which stand for users and groups without a number, while `body`
+    /// runs.
     private func withOverflowNumber(_ number: Int, _ body: () async throws -> Void) async throws {
       let names = ["overflowuid", "overflowgid"]
       func write(_ text: String, to name: String) throws {
@@ -140,8 +141,9 @@ extension KernelTests {
       try await body()
     }
 
-    /// An administrator has made another number the one of users that have none: it may be
-    /// anybody's. No other test has a user of this number: the other driver's run at the same time.
+    /// An administrator has changed the overflow number: a user with this number may be any user.
+    /// No other test has a user with this number, because the tests of the other driver run
+    /// concurrently.
     @Test(
       .enabled(
         if: !testsRunOnEpoll,
@@ -175,7 +177,7 @@ extension KernelTests {
           #expect(seen.count == 1)
           #expect(seen.first?.peer.userID == nil)
           #expect(seen.first?.peer.groupID == nil)
-          // With the usual number they are what they are.
+          // With the usual number, users and groups are reported as they are.
           let known = try ChildProcess([
             "python3", ForeignPeer.script("other_user.py"), "23456", name,
           ])
@@ -199,8 +201,8 @@ extension KernelTests {
       }
     }
 
-    /// We are in a user namespace in which the peer, and with `isMapped` false we ourselves, have
-    /// no number.
+    /// This process is in a user namespace in which the peer has no number, and if `isMapped` is
+    /// false, this process has none either.
     @Test(
       .enabled(
         if: geteuid() == 0 && ForeignPeer.python.isAvailable && ProbeTool.canMakeUserNamespaces,
@@ -242,7 +244,7 @@ extension KernelTests {
         let stranger = try ChildProcess([
           "python3", ForeignPeer.script("other_user.py"), "12345", name,
         ])
-        // The stranger ends when it has been refused: not before somebody accepts.
+        // The other process ends when it has been refused, which needs an accept.
         let status = Task.detached { stranger.exitStatus() }
         let accepting = Task(executorPreference: loop.taskExecutor) { try await listener.accept() }
         #expect(await status.value == 0, "the stranger was heard")
@@ -345,7 +347,7 @@ extension KernelTests {
   }
 }
 
-/// Both drivers' tests run side by side, and a control of the whole machine is changed by one of
-/// them.
+/// The tests of both drivers run concurrently, and only one of them may change a setting of the
+/// whole machine.
 private let testsRunOnEpoll =
   getenv("MESSAGE_SOCKETS_DRIVER").map { String(cString: $0) } == "epoll"

@@ -10,8 +10,8 @@ import Testing
 enum Way: CaseIterable, Sendable {
   case single, ahead, batch, intoMemory, deadline
 
-  /// What arrived: the payload's first byte, how many descriptors, and the outcome. The descriptors
-  /// are dropped.
+  /// Receives a message: returns the payload's first byte, the number of descriptors, and the
+  /// outcome. The descriptors are dropped.
   func receive(from socket: some MessageSocket) async throws -> (
     byte: UInt8, descriptors: Int, outcome: DeliveryStatus
   ) {
@@ -57,8 +57,8 @@ enum Way: CaseIterable, Sendable {
 }
 
 extension KernelTests {
-  /// A policy holds for every way of receiving; what it closes is closed, what it throws loses
-  /// nothing else.
+  /// A policy applies to every way of receiving: refused descriptors are closed, and a thrown
+  /// message loses nothing else.
   @Suite struct Policies {
     /// Sends one message with `count` writing ends of `pipe`.
     private func send<Socket: UnixSocket>(
@@ -98,7 +98,7 @@ extension KernelTests {
       }
     }
 
-    /// While it waits to be thrown.
+    /// The process descriptor closes while the error waits to be thrown.
     @Test(
       .enabled(
         if: TestLoop.receivesAhead && KernelRelease.running >= KernelRelease(6, 5),
@@ -236,16 +236,17 @@ extension KernelTests {
         let second = try await next()
         #expect(second.descriptorCount == 1)
         #expect(second.outcome.surplus == 2)
-        // Taking one makes room for one, taking all for the rest of that message.
+        // Taking one descriptor makes room for one; taking all makes room for the rest of that
+        // message.
         _ = first.takeDescriptor()
         let third = try await next()
         #expect(third.descriptorCount == 1)
         _ = first.takeDescriptors()
-        // What was taken does not make room a second time.
+        // Taken descriptors do not make room a second time.
         do { _ = consume first }
         let fourth = try await next()
         #expect(fourth.descriptorCount == 2)
-        // Dropping the message does, too.
+        // Dropping the message makes room as well.
         do { _ = consume fourth }
         let fifth = try await next()
         #expect(fifth.descriptorCount == 2)
@@ -253,14 +254,15 @@ extension KernelTests {
         _ = consume second
         _ = consume third
         _ = consume fifth
-        // What goes into the caller's memory is taken at once.
+        // Descriptors received into the caller's memory count as taken immediately.
         let sixth = try await Way.intoMemory.receive(from: right)
         #expect(sixth.descriptors == 3)
         #expect(pipe.comesToAnEnd)
       }
     }
 
-    /// A limit that is set below what messages hold already: more is surplus, and nothing else.
+    /// A limit below the number of descriptors that messages already hold: further descriptors are
+    /// surplus, with no other effect.
     @Test func aLimitBelowWhatIsHeldAdmitsNothing() async throws {
       try await withDescriptorOracle { _ in
         let (left, right) = try UnixSeqpacket.makePair()
@@ -292,8 +294,8 @@ extension KernelTests {
           let pipe = try Pipe()
           let long = [UInt8](repeating: 7, count: 100)
           if receivesAhead {
-            // The first message arms the multishot receive, so that the second is received ahead,
-            // whole, and cut on its way to the caller.
+            // The first message arms the multishot receive, so the second one is received ahead
+            // completely, and truncated on its way to the caller.
             try await left.sendMessage([0])
             let first = try await Way.ahead.receive(from: right)
             #expect(first.byte == 0)
@@ -423,13 +425,13 @@ extension KernelTests {
           await codeThrown { _ = try await client.option(.passDescriptors) } == nil
         let pipe = try Pipe()
         let writer = pipe.takeWriter()
-        // Before it is accepted, too.
+        // Even before the connection is accepted.
         let code = await codeThrown { try await send(1, 1, of: writer, to: client) }
         #expect(code == (kernelRefuses ? .notPermitted : nil))
         let connection = try await listener.accept()
         let laterCode = await codeThrown { try await send(1, 1, of: writer, to: client) }
         #expect(laterCode == (kernelRefuses ? .notPermitted : nil))
-        // What a kernel without the option does: deliver.
+        // Simulate a kernel without the option, which delivers descriptors.
         if kernelRefuses { try await connection.setOption(.passDescriptors, to: true) }
         for _ in 0..<(kernelRefuses ? 2 : 0) { try await send(1, 1, of: writer, to: client) }
         _ = consume writer

@@ -4,7 +4,7 @@ import MessageSockets
 import SystemPackage
 import Testing
 
-/// A socket that says what kind it is, rightly or not.
+/// A socket whose declared kind may be wrong.
 actor DeclaredSocket: MessageSocket {
   nonisolated let channel: SocketChannel
   nonisolated var unownedExecutor: UnownedSerialExecutor { channel.unownedExecutor }
@@ -15,9 +15,9 @@ actor DeclaredSocket: MessageSocket {
 }
 
 extension KernelTests {
-  /// No receive counts or shows a byte that the kernel has not written.
+  /// No receive counts or reveals a byte that the kernel has not written.
   @Suite struct Counting {
-    /// `MSG_TRUNC` is 0x20; by its number too.
+    /// `MSG_TRUNC` is 0x20; also given by its number.
     static let options: [ReceiveOptions] = [
       .fullLength, [.fullLength, .doNotWait], [.fullLength, .waitForAll],
       ReceiveOptions(rawValue: 0x20), ReceiveOptions(rawValue: 0x20 | 0x40),
@@ -25,7 +25,8 @@ extension KernelTests {
     private static let secret = [UInt8](repeating: UInt8(ascii: "s"), count: 90)
     private static let sent = [UInt8](repeating: UInt8(ascii: "x"), count: 60)
 
-    /// The engine's memory has held the secret of another connection; the caller's holds a pattern.
+    /// The engine's memory has held the secret of another connection; the caller's memory holds a
+    /// pattern.
     private func expectExactly(
       from right: some MessageSocket, to left: some MessageSocket, _ options: ReceiveOptions,
       sourceLocation: SourceLocation = #_sourceLocation
@@ -35,7 +36,7 @@ extension KernelTests {
       #expect(try await to.receiveMessage()?.payload == Self.secret)
 
       for _ in 0..<2 { try await left.sendMessage(Self.sent) }
-      // They may be on their way.
+      // The bytes may still be on their way.
       var seen = 0
       while seen < 120 { seen = try await right.receiveMessage(options: .peek)?.payload.count ?? 0 }
       let copy = try await right.receiveMessage(options: options.union(.peek))
@@ -59,7 +60,7 @@ extension KernelTests {
       let rest = try await right.receiveMessage(options: options)
       #expect(rest?.payload == Array(Self.sent.prefix(20)), sourceLocation: sourceLocation)
       #expect(rest?.byteCount == 20, sourceLocation: sourceLocation)
-      // What is behind comes whole, ahead or not.
+      // The following message arrives complete, received ahead or not.
       try await left.sendMessage(Self.sent)
       var iterator = right.messages.makeAsyncIterator()
       #expect(try await iterator.next()?.payload == Self.sent, sourceLocation: sourceLocation)
@@ -80,7 +81,7 @@ extension KernelTests {
       }
     }
 
-    /// The kernel knows better than the caller.
+    /// The socket's actual type counts, not the caller's claim.
     @Test(arguments: [false, true], options)
     func aStreamThatIsSaidToKeepMessagesApart(isDatagram: Bool, options: ReceiveOptions)
       async throws
@@ -106,12 +107,12 @@ extension KernelTests {
       }
     }
 
-    /// Shared buffers have room for a name all the same, or their rest would be longer.
+    /// Shared buffers reserve room for a name even here; otherwise the payload could be longer.
     @Test func aConnectionsMessagesNameNobody() async throws {
       try await withDescriptorOracle { _ in
         let listener = try UnixListener<UnixSeqpacket>.bind(to: try .unused())
         let descriptor = try OwnedFd.socket(AF_UNIX, Int32(SOCK_SEQPACKET.rawValue))
-        // Bound to a name of its own.
+        // The client is bound to a name.
         let bound = descriptor.withUnsafeFileDescriptor { socket in
           var family = sa_family_t(AF_UNIX)
           return withUnsafeBytes(of: &family) {
@@ -151,11 +152,11 @@ extension KernelTests {
         let (left, right) = try await socket.makePair()
         try await left.sendMessage([1, 2])
         try await left.sendMessage([3], options: .outOfBand)
-        // Wait for what comes before it, and with it.
+        // Wait until the bytes before it, and the byte after it, have arrived.
         while try await right.receiveMessage(options: .peek)?.payload.count ?? 0 < 2 {}
         var urgent: [UInt8]?
         while urgent == nil {
-          // TCP may announce it later than it delivers what stands in front.
+          // TCP may announce the byte after it has delivered the bytes before it.
           urgent = try? await right.receiveMessage(options: [.outOfBand, .fullLength])?.payload
         }
         #expect(urgent == [3])
@@ -165,7 +166,7 @@ extension KernelTests {
       }
     }
 
-    /// Every form cuts a message where the configuration says, to the byte.
+    /// Every form truncates a message exactly where the configuration says.
     @Test(
       arguments: [1, 7, 100, 1024, 65_536],
       Reception.of([.unixSeqpacket, .unixDatagram, .unixStream]))

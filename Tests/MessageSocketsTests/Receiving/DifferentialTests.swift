@@ -4,7 +4,7 @@ import MessageSockets
 import SeededRandom
 import Testing
 
-/// What a peer does, at random.
+/// The random actions of a peer.
 struct PeerScript: Sendable {
   struct Sending: Sendable {
     var size: Int
@@ -16,14 +16,14 @@ struct PeerScript: Sendable {
   let seed: UInt64
   let socket: TestedSocket
   let bufferSize: Int
-  /// Shared buffers of the receiving loop.
+  /// The number of the receiving loop's shared buffers.
   let buffers: Int
-  /// Loss is told by the outcome, and not thrown.
+  /// Whether loss is reported in the outcome instead of thrown.
   let isReporting: Bool
-  /// The receiver is there first, and waits.
+  /// Whether the receiver waits before the peer sends.
   let waits: Bool
   let peeks: Bool
-  /// What is sent before the receiver takes all of it.
+  /// Each phase is sent completely before the receiver receives it.
   let phases: [[Sending]]
   let ending: Ending
 
@@ -38,7 +38,7 @@ struct PeerScript: Sendable {
     waits = random.oneIn(2)
     peeks = random.oneIn(2)
     ending = Ending.allCases.randomElement(using: &random)!
-    // An empty packet reads as the end, and so hides an error that comes behind it.
+    // An empty packet reads as the end, and so would hide an error after it.
     let mayBeEmpty = socket != .unixStream && !(socket == .unixSeqpacket && ending == .reset)
     var number = 0
     var phases: [[Sending]] = []
@@ -63,17 +63,17 @@ struct PeerScript: Sendable {
     self.phases = phases
   }
 
-  /// The bytes of the message with that place in the script.
+  /// The bytes of the message at this index of the script.
   func bytes(_ index: Int, _ sending: Sending) -> [UInt8] {
     (0..<sending.size).map { UInt8(truncatingIfNeeded: index &* 31 &+ $0) }
   }
 }
 
-/// Who receives: on which driver, in which form.
+/// A receiver: its driver and form.
 struct Observer: Sendable, CustomStringConvertible {
   let driver: IOLoop.DriverChoice
   let form: ReceivingForm
-  /// Leaves the shared buffers alone from time to time: a multishot receive is armed before.
+  /// Whether a multishot receive is armed first, so that it receives into the shared buffers.
   let isAhead: Bool
 
   var description: String { "\(driver), \(form)\(isAhead ? ", ahead" : "")" }
@@ -91,8 +91,8 @@ struct Observer: Sendable, CustomStringConvertible {
 }
 
 extension KernelTests {
-  /// One script of a peer's, every driver and every form of receiving: one course of events.
-  /// `SCRIPTS` says how many scripts (24), `SEED` which is the first.
+  /// Runs one peer's script with every driver and every form of receiving; all must observe
+  /// identical events. `SCRIPTS` is the number of scripts (24), `SEED` the first one.
   @Suite(.timeLimit(.minutes(5))) struct Differential {
     @Test func everyFormAndDriverSeesTheSame() async throws {
       let count = environment("SCRIPTS") ?? 24
@@ -160,7 +160,7 @@ extension KernelTests {
       }
     }
 
-    /// A stream has no boundaries: its bytes, its files, and how it ended.
+    /// A stream has no boundaries, so only its bytes, its files and its end are compared.
     private func flat(_ seen: [Observation]) -> [Observation] {
       let messages = seen.prefix { !$0.isLast }
       let all = Observation.Seen(bytes: messages.flatMap(\.bytes), files: messages.flatMap(\.files))
@@ -181,7 +181,7 @@ extension KernelTests {
         let first = try await Reception(socket: script.socket, isAhead: true).next(from: right)
         #expect(first?.payload == [0])
       }
-      // What its peer has not read when it leaves is what makes it a reset.
+      // Bytes that the peer has not read when it closes cause the reset.
       if script.ending == .reset { try await right.sendMessage([9]) }
       var index = 0
       for (number, phase) in script.phases.enumerated() {
@@ -213,7 +213,7 @@ extension KernelTests {
       guard isLast else { return }
       switch (script.socket, script.ending) {
       case (.unixDatagram, .reset):
-        // Whoever was its peer is told.
+        // The previous peer gets an error.
         let other = try UnixDatagram.bind(to: .autobind)
         try await (left as! UnixDatagram).connect(
           to: try #require(try await other.localAddress()?.unix))
@@ -224,7 +224,7 @@ extension KernelTests {
       }
     }
 
-    /// A look takes nothing away, and shows what comes next.
+    /// A peek takes nothing, and shows the next message.
     private func peek(
       _ script: PeerScript, _ first: PeerScript.Sending, _ index: Int, at right: any UnixSocket
     ) async throws {
@@ -238,7 +238,7 @@ extension KernelTests {
       if script.socket != .unixStream { #expect(message.descriptorCount == first.files.count) }
     }
 
-    /// All of a phase, and what comes at the end.
+    /// Receives everything of a phase, and what follows at the end.
     private func receive(
       _ script: PeerScript, _ phase: [PeerScript.Sending], _ wanted: Int, _ form: ReceivingForm,
       from right: any UnixSocket
@@ -260,8 +260,8 @@ extension KernelTests {
 
     // MARK: Bytes
 
-    /// Every byte is seen once, by `bytes` or by who receives after it; and every file from where
-    /// it leaves off.
+    /// Every byte is seen once, by `bytes` or by the receive after it, and so is every file from
+    /// that point on.
     private func observeBytes(_ script: PeerScript) async throws {
       for observer in Observer.all where observer.form == .message {
         try await withReceivingLoop(script, observer) { loop in

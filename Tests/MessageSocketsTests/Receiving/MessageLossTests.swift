@@ -7,7 +7,7 @@ import Testing
 @testable import SocketEngine
 
 extension KernelTests {
-  /// A message of which something is missing is thrown, with all that arrived.
+  /// An incomplete message is thrown, with everything that arrived.
   @Suite struct MessageLoss {
     private static let kinds = [TestedSocket.unixSeqpacket, .unixDatagram]
 
@@ -64,7 +64,7 @@ extension KernelTests {
       }
     }
 
-    /// An iteration ends with the error; a new one goes on, and a batch stops in front of it.
+    /// An iteration ends with the error, and a new one continues; a batch stops before the error.
     @Test func anIterationEndsAndABatchStopsInFront() async throws {
       try await withSmallBuffers { loop in
         let (left, right) = try UnixSeqpacket.makePair(on: loop)
@@ -84,7 +84,7 @@ extension KernelTests {
       }
     }
 
-    /// A look loses nothing, and whoever asks for the length learns it.
+    /// A peek loses nothing, and a receive with `fullLength` reports the length.
     @Test(arguments: [false, true])
     func whatIsNoLoss(receivesAhead: Bool) async throws {
       try await withSmallBuffers { loop in
@@ -106,7 +106,7 @@ extension KernelTests {
       }
     }
 
-    /// The caller's memory has room for a part of what was received ahead.
+    /// The caller's memory has room for only part of a prefetched message.
     @Test(arguments: [false, true])
     func aMessageThatTheCallersMemoryCuts(receivesAhead: Bool) async throws {
       try await withDescriptorOracle { _ in
@@ -136,7 +136,7 @@ extension KernelTests {
       }
     }
 
-    /// Descriptors that this process had no room for; on a stream too.
+    /// Descriptors for which this process had no room; on a stream too.
     @Test(arguments: TestedSocket.unix, [false, true])
     func missingDescriptorsAreThrown(socket: TestedSocket, receivesAhead: Bool) async throws {
       var configuration = IOLoop.Configuration()

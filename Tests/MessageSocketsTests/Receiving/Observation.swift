@@ -2,7 +2,7 @@
 import MessageSockets
 import Testing
 
-/// What one receive has brought.
+/// The result of one receive.
 enum Observation: Equatable, Sendable {
   case message(Seen)
   case end
@@ -12,17 +12,17 @@ enum Observation: Equatable, Sendable {
   /// A message as its receiver sees it.
   struct Seen: Equatable, Sendable {
     var bytes: [UInt8]
-    /// The numbers of its files (``OwnedFd/numbered(_:)``); those of others are -1.
+    /// The numbers of its files (``OwnedFd/numbered(_:)``); -1 for other files.
     var files: [Int] = []
-    /// Of a message that was cut.
+    /// The full length of a message that was truncated.
     var fullLength: Int?
-    /// It came in an error.
+    /// Whether the message came in an error.
     var isThrown = false
   }
 
   static func message(_ bytes: [UInt8]) -> Observation { .message(Seen(bytes: bytes)) }
 
-  /// Nothing comes behind it, for the test in question.
+  /// Whether nothing follows it in these tests.
   var isLast: Bool { if case .message = self { false } else { true } }
   var bytes: [UInt8] { if case .message(let seen) = self { seen.bytes } else { [] } }
   var files: [Int] { if case .message(let seen) = self { seen.files } else { [] } }
@@ -54,11 +54,12 @@ enum Observation: Equatable, Sendable {
   }
 }
 
-/// The forms of receiving. Bytes one by one are apart: they have no messages.
+/// The forms of receiving. Receiving bytes one by one is tested separately, because it has no
+/// messages.
 enum ReceivingForm: CaseIterable, Sendable {
   case message, span, batch, sequence
 
-  /// One receive: one observation, or as many as a batch has messages.
+  /// Receives once: gives one observation, or one for each message of a batch.
   func observe(_ socket: some MessageSocket, room: Int) async -> [Observation] {
     do {
       switch self {

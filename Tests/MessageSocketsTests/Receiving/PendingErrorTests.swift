@@ -7,7 +7,7 @@ import Testing
 @testable import SocketEngine
 
 extension KernelTests {
-  /// An error of the socket comes behind the messages that were queued before it, on every kind of
+  /// An error of the socket comes after the messages that were queued before it: on every kind of
   /// socket, in every form, on both drivers.
   @Suite(.timeLimit(.minutes(1))) struct PendingErrorsOfSockets {
     /// Receives in `form` until an error or the end.
@@ -35,7 +35,7 @@ extension KernelTests {
           for number in 1...5 {
             try await right.sendMessage([UInt8(number)], descriptor: try .numbered(number))
           }
-          // With the request unread.
+          // With an unread request, which causes a reset.
           await right.close()
           let seen = await tracing.value
           #expect(seen.flatMap(\.bytes) == [1, 2, 3, 4, 5])
@@ -82,7 +82,7 @@ extension KernelTests {
         var trace: [Observation] = []
         while trace.count < 3 { trace += await form.observe(socket, room: 16) }
         #expect(trace == [.message([1]), .message([2]), .failed(.connectionRefused)])
-        // Then it waits as before.
+        // After that, receives wait as before.
         let waiting = Task(executorPreference: loop.taskExecutor) {
           try await socket.receiveMessage()
         }
@@ -94,7 +94,7 @@ extension KernelTests {
       }
     }
 
-    /// An error that nobody has been told is told, whoever of several tasks it finds.
+    /// An error that has not been reported is reported, whichever of several tasks it reaches.
     @Test func aCancelledReceiveLeavesTheErrorToTheNext() async throws {
       try await withDescriptorOracle { loop in
         for round in 0..<200 {
@@ -119,7 +119,7 @@ extension KernelTests {
       }
     }
 
-    /// Others cannot keep an error back for ever.
+    /// Other peers cannot delay an error forever.
     @Test func theErrorsPatienceEnds() {
       var errors = PendingErrors()
       errors.keep(.connectionRefused)
@@ -132,7 +132,7 @@ extension KernelTests {
       #expect(errors.takeFirst() == .noBufferSpace)
       #expect(errors.isEmpty)
       #expect(errors.takeFirst() == nil)
-      // The end that was found meanwhile comes behind all of them.
+      // An end that was found in the meantime comes after all errors.
       errors.keep(.connectionReset)
       errors.noteEnd()
       #expect(errors.isDue)
@@ -141,7 +141,7 @@ extension KernelTests {
       #expect(!errors.isEmpty)
     }
 
-    /// An empty packet reads as the end. It hides neither the error nor what stands behind it.
+    /// An empty packet reads as the end. It hides neither the error nor the messages after it.
     @Test(arguments: ReceivingForm.allCases)
     func anEmptyPacketBeforeAReset(form: ReceivingForm) async throws {
       try await withDescriptorOracle { _ in
@@ -158,7 +158,7 @@ extension KernelTests {
       }
     }
 
-    /// `ENOBUFS` is the socket's own error here, and not a shortage of shared buffers.
+    /// Here `ENOBUFS` is the socket's own error, not a shortage of shared buffers.
     @Test(arguments: [ReceivingForm.message, .sequence, .batch, .span])
     func anOverrunOfNetlinkIsReported(form: ReceivingForm) async throws {
       try await withDescriptorOracle { loop in
@@ -176,7 +176,7 @@ extension KernelTests {
       }
     }
 
-    /// `NETLINK_USERSOCK`: messages of processes to each other.
+    /// `NETLINK_USERSOCK`: messages between processes.
     private static func netlink(groups: UInt32) throws -> OwnedFd {
       let socket = try OwnedFd.made(
         Glibc.socket(AF_NETLINK, Int32(SOCK_RAW.rawValue) | 0o2000000, 2))

@@ -5,12 +5,13 @@ import Testing
 @testable import SocketEngine
 
 extension KernelTests {
-  /// What an event costs does not depend on how many others there are: operations are counted, not
-  /// time.
+  /// The cost of an event does not depend on how many other operations there are. The tests count
+  /// operations, not time.
   @Suite(.timeLimit(.minutes(2))) struct Scaling {
     private enum End: CaseIterable { case close, cancel, shutdown }
 
-    /// Looks at entries, and jobs, that it takes to end so many receives that wait on one socket.
+    /// The number of examined entries and jobs that it takes to end `count` receives that wait on
+    /// one socket.
     private func costOfEnding(_ count: Int, _ end: End, isAhead: Bool) async throws -> Int {
       var cost = 0
       try await withOwnLoop { loop in
@@ -30,7 +31,7 @@ extension KernelTests {
           switch end {
           case .close: await right.close()
           case .shutdown: try await right.shutdown(.receiving)
-          // From the middle on, as no queue has them.
+          // From the middle on, an order that no queue has.
           case .cancel: for index in 0..<count { tasks[(index + count / 2) % count].cancel() }
           }
           for task in tasks { _ = await task.result }
@@ -51,7 +52,7 @@ extension KernelTests {
       }
     }
 
-    /// A task group looks for a child that has ended from the oldest on.
+    /// A task group searches for a child that has ended, starting from the oldest.
     @Test func tasksThatWaitEndInTheOrderInWhichTheyCame() async throws {
       try await withDescriptorOracle { loop in
         let (left, right) = try UnixSeqpacket.makePair()
@@ -66,14 +67,14 @@ extension KernelTests {
         await right.close()
         var order: [Int] = []
         for await index in ended.prefix(100) { order.append(index) }
-        // The first is in the kernel, and ends when that has let go of it.
+        // The first receive is in the kernel, and ends when the kernel has released it.
         #expect(order.filter { $0 != 0 } == Array(1..<100))
         await left.close()
       }
     }
 
-    /// A piece of a stream is shared out among tasks that have room for a byte each, without a
-    /// recursion over them.
+    /// A piece of a stream is distributed among tasks that each have room for one byte, without
+    /// recursion.
     @Test func aPieceForManyWaitingReceives() async throws {
       try await withDescriptorOracle { loop in
         let count = 20_000
@@ -101,7 +102,7 @@ extension KernelTests {
       }
     }
 
-    /// Requests for each message, where there are far fewer buffers than busy sockets.
+    /// The number of requests per message if there are far fewer buffers than busy sockets.
     private func requestsPerMessage(sockets: Int) async throws -> Double {
       var configuration = IOLoop.Configuration()
       configuration.receiveBuffers = 2
@@ -160,7 +161,7 @@ extension KernelTests {
       }
     }
 
-    /// Entries of operations that have ended do not pile up behind one that stays.
+    /// Entries of operations that have ended do not accumulate behind one that stays.
     @Test func aLineForgetsThoseThatHaveLeft() async throws {
       try await withOwnLoop { loop in
         await loop.run {
