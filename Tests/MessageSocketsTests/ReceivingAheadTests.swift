@@ -6,7 +6,8 @@ import Testing
 @testable import SocketEngine
 
 extension KernelTests {
-  /// Multishot receives: nothing lost, in order, within the window, however they end.
+  /// Multishot receives: messages are never lost, stay in order and within the window, however the
+  /// receives end.
   @Suite(.timeLimit(.minutes(1))) struct ReceivingAhead {
     @Test(arguments: TestedSocket.unix) func manyMessagesInOrderThroughASmallWindow(
       socket: TestedSocket
@@ -22,7 +23,7 @@ extension KernelTests {
             await left.close()
           }
           try await expectNumbers(upTo: 2000, from: right, window: ReceiveWindow(messages: 4)) {
-            // The kernel has no more room for what is sent: the window has long been full.
+            // The kernel has no room left for sends, so the window has long been full.
             await untilSendsStall(on: loop)
             let ends = await loop.statistics.multishotEnds
             let receivesAhead =
@@ -37,7 +38,7 @@ extension KernelTests {
       }
     }
 
-    /// Leaves after the last: a datagram socket has no end of its own.
+    /// Stops after the last number, because a datagram socket has no end of its own.
     private func expectNumbers(
       upTo count: Int, from socket: some MessageSocket, window: ReceiveWindow,
       afterTheFirst: () async throws -> Void = {}
@@ -93,7 +94,7 @@ extension KernelTests {
       configuration.receiveBuffers = 2
       try await withOwnLoop(configuration) { loop in
         let (left, right) = try socket.makeUnixPair(on: loop)
-        // The queue of a datagram socket holds about ten.
+        // The queue of a datagram socket holds about ten messages.
         let count = socket == .unixDatagram ? 10 : 100
         for number in 0..<count {
           try await left.sendMessage(bytes(of: number), descriptor: try .numbered(number))
@@ -136,7 +137,8 @@ extension KernelTests {
       }
     }
 
-    /// The iteration's multishot receive is behind a pending receive, and never reaches the kernel.
+    /// The iteration's multishot receive queues behind a pending receive, and never reaches the
+    /// kernel.
     @Test func closingWhileAnIterationIsQueued() async throws {
       try await withDescriptorOracle { loop in
         let (left, right) = try UnixSeqpacket.makePair()
@@ -152,8 +154,8 @@ extension KernelTests {
       }
     }
 
-    /// The multishot receive ends in the queue, before it has begun; what uses its slot next finds
-    /// nothing of it there.
+    /// The multishot receive ends in the queue, before it has begun; the next use of its slot finds
+    /// no trace of it.
     @Test func anIterationThatIsQueuedBecomesAReceive() async throws {
       try await withDescriptorOracle { loop in
         let (left, right) = try UnixSeqpacket.makePair()
@@ -198,7 +200,7 @@ extension KernelTests {
             #expect(try message.takeDescriptor()?.number == next)
             next += 1
           } catch is CancellationError { cancelled += 1 }
-          // Before they fill the socket.
+          // Received before they fill the socket.
           while round % 100 == 99, next <= round {
             let message = try #require(try await right.receiveMessage())
             #expect(number(in: message) == next)
@@ -265,7 +267,7 @@ extension KernelTests {
       }
     }
 
-    /// What the peer sends then waits in the kernel, and nothing of it is surplus.
+    /// Later messages from the peer wait in the kernel, and none of their descriptors is surplus.
     @Test func aLimitOfHeldDescriptorsEndsReceivingAhead() async throws {
       try await withDescriptorOracle { _ in
         let (left, right) = try UnixSeqpacket.makePair()
@@ -309,8 +311,8 @@ extension KernelTests {
       }
     }
 
-    /// Tasks that wait for what is received ahead go on waiting, in their order, each for a message
-    /// of its own.
+    /// Tasks that wait for prefetched messages continue to wait in order, each for a message of its
+    /// own.
     @Test func whoWaitsWhenReceivingAheadEndsIsServed() async throws {
       try await withDescriptorOracle { loop in
         let (left, right) = try UnixStream.makePair()
@@ -333,7 +335,7 @@ extension KernelTests {
         let peek = Task(executorPreference: loop.taskExecutor) {
           try await right.receiveMessage(options: .peek)?.payload
         }
-        // Behind the jobs of all of them.
+        // After the jobs of all of them.
         for _ in 0..<10 { await Task.yield() }
         try await right.setReceivePolicy(ReceivePolicy(maximumDescriptorsHeld: 4))
         #expect(await late.value == .deadlineExceeded)
@@ -354,7 +356,7 @@ extension KernelTests {
       message.payload.withUnsafeBytes { $0.loadUnaligned(as: Int.self) }
     }
 
-    /// However many messages the window has room for.
+    /// This applies even if the window has room for more messages.
     @Test(.enabled(if: TestLoop.receivesAhead, "nothing is received ahead"))
     func descriptorsFillTheWindowToo() async throws {
       try await withDescriptorOracle { loop in
@@ -370,13 +372,14 @@ extension KernelTests {
           for number in 0..<count {
             try await left.sendMessage([1], descriptors: descriptors.span)
             if number == 0 { received += try #require(try await iterator.next()).descriptorCount }
-            // A turn, in which it is received.
+            // A turn, in which the message is received.
             for _ in 0..<3 { await Task.yield() }
           }
         }
         let held = openDescriptors().count - before - 2
         #expect(held >= 253, "nothing was received ahead: the test proves nothing")
-        // The message that filled it, and those that came before the kernel saw the cancellation.
+        // The message that filled the window, and those that came before the kernel saw the
+        // cancellation.
         #expect(held < 253 + 15 + 10 * 15)
         for _ in 1..<count { received += try #require(try await iterator.next()).descriptorCount }
         #expect(received == count * 15)
@@ -385,7 +388,7 @@ extension KernelTests {
       }
     }
 
-    /// Nobody has closed it, and nobody can receive from it any more.
+    /// The socket was not closed, and no task can receive from it.
     @Test func aDroppedSocketEndsItsReceive() async throws {
       try await withDescriptorOracle { loop in
         let left = try await peerOfADroppedSocket(on: loop)
@@ -402,12 +405,12 @@ extension KernelTests {
       return left
     }
 
-    /// A try keeps an error for the next receive; one that waits behind it gets it.
+    /// A try leaves an error to the next receive; one that waits behind the try gets it.
     @Test(.enabled(if: TestLoop.receivesStreamsAhead, "nothing is received ahead"))
     func whoWaitsBehindATryGetsItsError() async throws {
       try await withDescriptorOracle { loop in
         let (left, right) = try UnixStream.makePair()
-        // Closed with data unread: a reset, which the kernel tells once.
+        // Closed with unread data, which causes a reset that the kernel reports once.
         try await right.sendMessage([1])
         await left.close()
         let trying = Task(executorPreference: loop.taskExecutor) {

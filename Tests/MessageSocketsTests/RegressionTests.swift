@@ -7,10 +7,9 @@ import Testing
 @testable import SocketEngine
 
 extension KernelTests {
-  /// Faults that were found, each with the test that would have caught it.
+  /// Former bugs, each with the test that would have found it.
   @Suite(.timeLimit(.minutes(1))) struct Regressions {
-    /// The runtime registers no handler for a task that is cancelled already, and says so with
-    /// NULL.
+    /// The runtime registers no handler for a task that is already cancelled, and returns NULL.
     @Test(arguments: [0, 3, 20])
     func aTaskCancelledBetweenItsStartAndItsWait(yields: Int) async throws {
       try await withDescriptorOracle { loop in
@@ -27,7 +26,8 @@ extension KernelTests {
       }
     }
 
-    /// A send that has to wait, in a task that is on the loop's thread but does not belong there.
+    /// A send that has to wait, in a task that runs on the loop's thread without preferring the
+    /// loop.
     @Test func aWaitingSendOfADefaultActor() async throws {
       try await withDescriptorOracle { loop in
         let (left, right) = try UnixStream.makePair()
@@ -58,13 +58,13 @@ extension KernelTests {
       }
     }
 
-    /// A send that was started before the end is not refused because the end made its peer close:
-    /// the kernel has it before anybody can tell that the loop ends.
+    /// A send that was started before the loop ends is not refused because the end has closed its
+    /// peer: the kernel has the send before any task can notice the end.
     @Test func aSendOfTheTurnInWhichTheLoopEnds() async throws {
       for _ in 0..<20 {
         try await withOwnLoop { loop in
           let (sender, receiver) = try UnixDatagram.makePair(on: loop)
-          // Made on the loop, so that they are jobs of one turn, in this order.
+          // Created on the loop, so that they are jobs of one turn, in this order.
           let (sent, ended, closed) = await loop.run {
             (
               Task(executorPreference: loop.taskExecutor) { try await sender.sendMessage([1]) },
@@ -82,8 +82,8 @@ extension KernelTests {
       }
     }
 
-    /// A receive that waited for a message received ahead, and waits for one of its own since
-    /// nothing is received ahead any more: it counts what it got, not how long the message was.
+    /// A receive that waited for a prefetched message, and receives by itself once receiving ahead
+    /// has stopped: it counts the bytes that it got, not the message's full length.
     @Test func aMessageThatIsLongerThanTheRoomAfterReceivingAhead() async throws {
       try await withDescriptorOracle { loop in
         let (left, right) = try UnixSeqpacket.makePair()
@@ -115,7 +115,7 @@ extension KernelTests {
       }
     }
 
-    /// The close of a socket waits for the kernel, not for the loop's shutdown.
+    /// Closing a socket waits for the kernel, not for the loop's shutdown.
     @Test func closingWhileTheLoopShutsDown() async throws {
       var configuration = IOLoop.Configuration()
       configuration.ringEntries = 1
@@ -139,8 +139,8 @@ extension KernelTests {
       }
     }
 
-    /// The request and its cancellation reach the kernel together, with messages queued: it
-    /// delivers all of them, to nobody.
+    /// The request and its cancellation reach the kernel together, while messages are queued: the
+    /// kernel delivers all of them, but no task receives them.
     @Test func aSocketDroppedInTheTurnThatArmsItsReceive() async throws {
       try await withDescriptorOracle { loop in
         for _ in 0..<20 {
@@ -148,8 +148,8 @@ extension KernelTests {
           for number in 0..<10 {
             try await left.sendMessage([UInt8(number)], descriptor: try .numbered(number))
           }
-          // Both tasks run in one turn: the first arms the receive, the second cancels it, and the
-          // first drops the last reference to the socket.
+          // Both tasks run in one turn: the first arms the receive and drops the last reference to
+          // the socket, the second cancels it.
           let executor = loop.taskExecutor
           let receiving = Task(executorPreference: executor) { [socket = right!] in
             do { for try await _ in socket.messages {} } catch {}
@@ -175,7 +175,7 @@ extension KernelTests {
       }
     }
 
-    /// The kernel attaches credentials, and `SCM_INQ`, to the end of a stream too.
+    /// The kernel attaches credentials and `SCM_INQ` to the end of a stream too.
     @Test(arguments: [false, true])
     func theEndOfAStreamWithControlMessages(receivesAhead: Bool) async throws {
       try await withDescriptorOracle { _ in

@@ -32,8 +32,8 @@ extension KernelTests {
       }
     }
 
-    /// What the system says of an open file: which one it is, its position and its status flags. A
-    /// sender's is the same afterwards.
+    /// Compares the kernel's description of an open file: its identity, position and status flags.
+    /// The sender's file does not change.
     @Test(arguments: Reception.unix)
     func openFilesOfEveryKindKeepTheirIdentityAndFlags(reception: Reception) async throws {
       try await withDescriptorOracle { _ in
@@ -191,7 +191,7 @@ extension KernelTests {
     @Test(arguments: Reception.messages) func boundariesAreKept(reception: Reception) async throws {
       try await withDescriptorOracle { _ in
         let (left, right) = try await reception.socket.makePair()
-        // As many as the default queue of a Unix datagram socket holds.
+        // As many as fit into the default queue of a Unix datagram socket.
         for length in 1...10 {
           try await left.sendMessage([UInt8](repeating: UInt8(length), count: length))
         }
@@ -229,7 +229,7 @@ extension KernelTests {
       }
     }
 
-    /// The largest set of control messages has room.
+    /// There is room for the largest set of control messages.
     @Test(arguments: Reception.unix.filter { $0.socket != .unixDatagram })
     func credentialsArriveBesideAllDescriptors(reception: Reception) async throws {
       try await withDescriptorOracle { _ in
@@ -248,17 +248,17 @@ extension KernelTests {
       }
     }
 
-    /// Close-on-exec: a process that is started finds none of our sockets, and none of the
-    /// descriptors that we have received.
+    /// Close-on-exec: a new process has none of our sockets, and none of the descriptors that we
+    /// received.
     @Test(arguments: Reception.unix) func aProcessThatIsStartedSeesNoneOfOurs(reception: Reception)
       async throws
     {
       try await withDescriptorOracle { _ in
-        // What the tests themselves were started with.
+        // The descriptors that the tests themselves inherited.
         let inherited = Set(openDescriptors().keys.filter { fcntl($0, F_GETFD) & FD_CLOEXEC == 0 })
         let (left, right) = try reception.socket.makeUnixPair()
         let sent = try OwnedFd.numbered(1)
-        // The sender's flag is the sender's own.
+        // The sender's flag stays with the sender.
         sent.withUnsafeFileDescriptor { #expect(fcntl($0.rawValue, F_SETFD, 0) == 0) }
         try await left.sendMessage([1], descriptor: sent)
         sent.withUnsafeFileDescriptor { #expect(fcntl($0.rawValue, F_SETFD, FD_CLOEXEC) == 0) }
@@ -271,7 +271,7 @@ extension KernelTests {
         let numbers = Set(try output.readToEnd().split(separator: "\n").compactMap { Int32($0) })
         #expect(child.exitStatus() == 0)
         #expect(numbers.isSuperset(of: inherited))
-        // And its output, where we have none, and the directory that it reads.
+        // The others are its output and the directory that it reads.
         #expect(
           numbers.subtracting(inherited).subtracting([1]).count == 1,
           "\(numbers.subtracting(inherited))")
@@ -283,8 +283,8 @@ extension KernelTests {
 }
 
 extension OwnedFd {
-  /// What proc(5) says of the open file: its name, and `fdinfo` with position, flags, inode, and
-  /// what its kind adds.
+  /// The description of the open file according to proc(5): its name, and `fdinfo` with position,
+  /// flags, inode, and the fields of its kind.
   fileprivate var systemDescription: String {
     get throws {
       try withUnsafeFileDescriptor { descriptor in

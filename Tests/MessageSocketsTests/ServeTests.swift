@@ -8,7 +8,7 @@ import Testing
 @testable import SocketEngine
 
 extension KernelTests {
-  /// `listener.serve`: who is served, and how it ends.
+  /// `listener.serve`: which clients are served, and how serving ends.
   @Suite struct Serving {
     @Test func clientsAreServedUntilTheTaskIsCancelled() async throws {
       try await withDescriptorOracle { _ in
@@ -83,9 +83,10 @@ extension KernelTests {
       await untilOpenDescriptors(are: before)
     }
 
-    /// Who names no loop gets all of them; who names one, by argument or by being on it, that one.
+    /// Without a loop, connections are spread over all loops; with a loop, by argument or by
+    /// running on it, they stay on it.
     @Test func connectionsAreSpreadWhereNoLoopIsNamed() async throws {
-      // Lives as long as the process, with its descriptors.
+      // It lives as long as the process, with its descriptors.
       _ = try IOLoopGroup.shared()
       try await withDescriptorOracle { loop in
         try await Task.detached {
@@ -104,7 +105,7 @@ extension KernelTests {
               == nil)
           var loops: Set<ObjectIdentifier> = []
           for _ in 0..<IOLoopGroup.defaultCount {
-            // On another loop, or clients would take every other turn.
+            // On a fixed loop, because otherwise clients would take every other turn.
             let client = try await UnixSeqpacket.connect(to: address, on: loop)
             let connection = try await listener.accept()
             loops.insert(ObjectIdentifier(connection.loop))
@@ -157,7 +158,7 @@ extension KernelTests {
         let handler: @Sendable (UnixStream) async throws -> Void = { connection in
           let message = try await connection.receiveMessage()
           if message?.payload == [0] { throw Rude() }
-          // Not because this server ends: so it is reported like any other.
+          // The error does not come from the end of this server, so it is reported like any other.
           if message?.payload == [1] { throw CancellationError() }
           try await connection.sendMessage([2])
         }
@@ -190,7 +191,7 @@ extension KernelTests {
           try await client.sendMessage([1])
           #expect(try await client.receiveMessage()?.payload == [1])
           server.cancel()
-          // It accepts no more at once.
+          // It accepts no more connections immediately.
           while await codeThrown(by: { _ = try await UnixStream.connect(to: address) })
             != .connectionRefused
           { await Task.yield() }
@@ -311,7 +312,7 @@ extension KernelTests {
       }
     }
 
-    /// Whatever line the cancellation hits, every descriptor that was on its way closes.
+    /// Wherever the cancellation strikes, every descriptor in flight closes.
     @Test func cancellationAtAnyMomentLeavesNothingOpen() async throws {
       try await withDescriptorOracle { loop in
         for round in 0..<150 {
@@ -337,7 +338,7 @@ extension KernelTests {
       }
     }
 
-    /// Serves while `body` runs, then cancels, and waits for the end, which is no error.
+    /// Serves while `body` runs, then cancels and waits for the end, which is no error.
     private func withServer<Listener: SocketListener, R: Sendable>(
       _ listener: Listener, _ limits: ServeLimits = ServeLimits(),
       onError: @escaping @Sendable (any Error) -> Void = { _ in },
@@ -358,7 +359,7 @@ extension KernelTests {
   }
 }
 
-/// Sends everything back, descriptors too.
+/// Sends every message back, with its descriptors.
 @Sendable private func echo(_ connection: UnixSeqpacket) async throws {
   for try await message in connection.messages {
     let descriptors = message.takeDescriptors()

@@ -6,7 +6,7 @@ import Testing
 
 @testable import SocketEngine
 
-/// What a loop says that it has done: each number in a situation in which it is known.
+/// The statistics of a loop: each number in a situation in which it is known.
 extension KernelTests {
   @Suite struct StatisticsTests {
     @Test func descriptorsAreReceivedClaimedRefusedOrClosed() async throws {
@@ -17,8 +17,8 @@ extension KernelTests {
           for index in 0..<3 { descriptors.append(try .numbered(number * 3 + index)) }
           try await left.sendMessage([UInt8(number)], descriptors: descriptors.span)
         }
-        // One is taken, and the rest closes with the message; all are taken, with a second call
-        // that gets none; the caller's memory; surplus.
+        // One is taken and the rest closes with the message; all are taken, and a second call gets
+        // none; received into the caller's memory; surplus.
         do {
           let message = try await right.receiveMessage()
           _ = message?.takeDescriptor()
@@ -49,8 +49,8 @@ extension KernelTests {
       }
     }
 
-    /// Where nothing is received in between, sends do without the ring, until the socket is full;
-    /// then, and behind others that wait, they go through it, in order.
+    /// If nothing is received in between, sends bypass the ring until the socket is full. Then, and
+    /// behind other waiting sends, they go through the ring, in order.
     @Test(arguments: [TestedSocket.unixStream, .unixSeqpacket])
     func sendsInARowShareTheTurn(socket: TestedSocket) async throws {
       let isOnRing = TestLoop.isOnRing
@@ -99,7 +99,7 @@ extension KernelTests {
 
     final class Order: Sendable { let senders = Mutex<[Int]>([]) }
 
-    /// None is passed over while the others send on.
+    /// No sender is passed over while the others send.
     @Test func severalSendersTakeTurns() async throws {
       try await withOwnLoop { loop in
         let (left, right) = try UnixSeqpacket.makePair(on: loop)
@@ -119,7 +119,7 @@ extension KernelTests {
             try await group.waitForAll()
           }
         }
-        // From when all have sent: each has nearly its share, which is 20.
+        // Counted once every sender has sent: each has nearly its share, which is 20.
         let sent = order.senders.withLock { $0 }
         let start = try #require((0..<4).compactMap { sent.firstIndex(of: $0) }.max())
         for sender in 0..<4 {
@@ -143,8 +143,8 @@ extension KernelTests {
       }
     }
 
-    /// Received ahead whole, and cut for the caller's memory under a policy that does not admit
-    /// that.
+    /// The message is received ahead completely, and truncated for the caller's memory under a
+    /// policy that does not allow it.
     @Test(.enabled(if: TestLoop.receivesAhead, "nothing is received ahead"))
     func aCutMessagesDescriptorIsTheErrors() async throws {
       try await withOwnLoop { loop in
@@ -178,7 +178,7 @@ extension KernelTests {
     @Test func cancellationsByOutcome() async throws {
       try await withOwnLoop { loop in
         let (left, right) = try UnixStream.makePair(on: loop)
-        // The second waits for its turn.
+        // The second receive waits for its turn.
         let first = Task(executorPreference: loop.taskExecutor) { try await right.receiveMessage() }
         await untilOperationsArePending(1, on: loop)
         let second = Task(executorPreference: loop.taskExecutor) {
@@ -221,7 +221,7 @@ extension KernelTests {
       }
     }
 
-    /// Each ends in one of three ways, and what was received was not cancelled.
+    /// Each receive ends in one of three ways, and a received message was not cancelled.
     @Test func cancellationsThatRaceMessagesAddUp() async throws {
       try await withOwnLoop { loop in
         let (left, right) = try UnixSeqpacket.makePair(on: loop)
@@ -266,8 +266,8 @@ extension KernelTests {
         let statistics = await loop.statistics
         #expect(statistics.multishotEnds == statistics.multishotStarts)
         #expect((statistics.multishotStarts > 0) == TestLoop.receivesAhead)
-        // Four messages do not fit into the window, so that the first was stopped; the last has met
-        // the end.
+        // Four messages do not fit into the window, so the first receive was stopped; the last one
+        // has found the end.
         #expect((statistics.multishotStops > 0) == TestLoop.receivesAhead)
         #expect(statistics.multishotStops < max(1, statistics.multishotEnds))
       }

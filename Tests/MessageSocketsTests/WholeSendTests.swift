@@ -8,11 +8,11 @@ import Testing
 @testable import SocketEngine
 
 extension KernelTests {
-  /// Sends that are cancelled, or run into a deadline, before their first byte only:
+  /// Sends that can be cancelled, or expire, only before their first byte:
   /// `SendOptions.finishOnceBegun`.
   @Suite(.timeLimit(.minutes(4))) struct WholeSends {
-    /// Frames of a length and as many bytes of one value, over a socket that takes a small part of
-    /// one at a time.
+    /// Frames of a length followed by as many bytes of one value, over a socket whose buffer takes
+    /// a small part of a frame at a time.
     struct Frames {
       var expected: UInt8?
       var left = 0
@@ -44,7 +44,7 @@ extension KernelTests {
       var isWhole: Bool { left == 0 && header.isEmpty }
     }
 
-    /// Several tasks share a connection; their sends are cancelled, or run into deadlines, at all
+    /// Several tasks share a connection; their sends are cancelled, or expire, at arbitrary
     /// moments.
     @Test(arguments: [TestedSocket.unixStream, .tcpStream])
     func aThousandCancellationsNeverBreakAFrame(socket: TestedSocket) async throws {
@@ -63,7 +63,7 @@ extension KernelTests {
         #expect(frames.isWhole)
         for value in 0..<256 { #expect(frames.counts[value] == outcomes.sent[value]) }
         #expect(outcomes.stopped + outcomes.sent.reduce(0, +) == 1000)
-        // Neither side of the race always wins.
+        // Each side of the race wins sometimes.
         #expect(outcomes.stopped > 0)
         #expect(outcomes.stopped < 1000)
       }
@@ -80,7 +80,7 @@ extension KernelTests {
         return Int(random >> 8 % 65_536 % bound)
       }
       for round in 0..<250 {
-        // One after the other in the socket's queue: the first has begun, or will soon.
+        // One after the other in the socket's queue: the first has begun or will begin soon.
         let tasks = (0..<4).map { index in
           let frame = Frames.frame(UInt8(truncatingIfNeeded: round * 4 + index), 1 + next(40_000))
           let deadline = index == 3 ? ContinuousClock.now + .microseconds(next(400) - 20) : nil
@@ -171,7 +171,8 @@ extension KernelTests {
       }
     }
 
-    /// No peer that does not read, and no cancellation before, keeps a socket from being closed.
+    /// Neither a peer that does not read nor an earlier cancellation prevents a socket from being
+    /// closed.
     @Test(arguments: [false, true]) func whatHasBegunEndsWithItsSocket(isCancelled: Bool)
       async throws
     {
@@ -225,7 +226,7 @@ extension KernelTests {
       }
     }
 
-    /// Not to wait is an offer for the time before the first byte.
+    /// `doNotWait` applies only before the first byte.
     @Test func doNotWaitIsForTheFirstByte() async throws {
       try await withDescriptorOracle { loop in
         let (left, right) = try UnixStream.makePair()
@@ -244,7 +245,7 @@ extension KernelTests {
     }
 
     /// Every form that takes a deadline: on a full socket of each kind nothing is sent, and later
-    /// sends come through.
+    /// sends succeed.
     @Test(arguments: [TestedSocket.unixStream, .unixSeqpacket, .unixDatagram])
     func everyFormGivesUpAtItsDeadline(socket: TestedSocket) async throws {
       try await withDescriptorOracle { loop in
@@ -277,7 +278,7 @@ extension KernelTests {
           _ = try await right.receiveMessage()
           if socket == .unixStream { break }
         }
-        // With room, a deadline that has passed does not matter.
+        // If there is room, an expired deadline does not matter.
         try await left.sendMessage([3], deadline: .now - .seconds(1))
         #expect(try await right.receiveMessage()?.payload.last == 3)
         await left.close()

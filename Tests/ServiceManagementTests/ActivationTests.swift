@@ -6,7 +6,7 @@ import Testing
 
 @testable import ServiceManagement
 
-/// What the environment says, without any descriptor.
+/// The contents of the environment, without any descriptor.
 @Suite struct PassedDescriptorsTests {
   private func read(_ environment: [String: String], identity: UInt64? = nil) throws(ServiceError)
     -> PassedDescriptors
@@ -89,7 +89,7 @@ import Testing
 }
 
 extension KernelTests {
-  /// A process that is given descriptors by us.
+  /// A process to which the test passes descriptors.
   @Suite(.timeLimit(.minutes(1))) struct ActivationTests {
     @Test func aServiceTakesWhatItIsPassed() async throws {
       try await withTemporaryPath { path in
@@ -115,15 +115,15 @@ extension KernelTests {
               "left: forgotten", "again: alreadyTaken",
               "LISTEN_FDS here: true, for children: false", "open: 0",
             ])
-          // Ours, and those of the command: all still there.
+          // Our descriptors, and those of the command, are still open.
           #expect(command.descriptors.count == 5)
           for socket in [web, control, log] as [any LoopSocket] { await socket.close() }
         }
       }
     }
 
-    /// Sockets that are no listeners: of UDP, and the connections of a service that is started for
-    /// each.
+    /// Sockets that are not listeners: UDP sockets, and connections of a service that is started
+    /// for each connection.
     @Test func otherSockets() async throws {
       try await withDescriptorOracle { _ in
         let loopback = InternetAddress(.loopback as IPv4Address, port: 0)
@@ -154,7 +154,7 @@ extension KernelTests {
       }
     }
 
-    /// The error says what the descriptor is.
+    /// The error describes the descriptor.
     @Test func anotherKind() async throws {
       try await withDescriptorOracle { _ in
         let web = try TCPListener.bind(to: InternetAddress(.loopback as IPv4Address, port: 0))
@@ -176,7 +176,7 @@ extension KernelTests {
       }
     }
 
-    /// The variables are wrong, and a shell has set them: nothing is taken, closed or changed.
+    /// A shell has set wrong variables: nothing is taken, closed or changed.
     @Test(arguments: [
       (
         "unset LISTEN_FDNAMES; LISTEN_PID=$$ LISTEN_FDS=2",
@@ -249,7 +249,7 @@ extension KernelTests {
 
         let sleeper = try ServiceCommand("/bin/sleep", arguments: ["1000"]).start()
         defer { try? sleeper.signal(SIGKILL) }
-        // Giving up waiting leaves the process as it is.
+        // Cancelling the wait does not affect the process.
         let waiting = Task { try await sleeper.end() }
         waiting.cancel()
         await #expect(throws: CancellationError.self) { try await waiting.value }

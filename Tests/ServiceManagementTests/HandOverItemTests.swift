@@ -8,11 +8,11 @@ import Testing
 @testable import ServiceManagement
 
 extension KernelTests {
-  /// What else goes to a successor: open connections, and state in sealed memory. Both generations
-  /// are in this process.
+  /// The other items for a successor: open connections, and state in sealed memory. Both
+  /// generations run in this process.
   @Suite(.timeLimit(.minutes(1))) struct HandOverItemTests {
-    /// A process that offers a session, and state in sealed memory. The session's client has asked
-    /// something, which is on its way while the connection changes hands.
+    /// A process that offers a session, and state in sealed memory. A request of the session's
+    /// client is in flight while the connection changes hands.
     private func withOffer(
       takingBack: @escaping @Sendable (consuming HandOverItems) async -> Void = { _ in },
       _ body: (UnixAddress, UnixStream, Task<HandOver.Ending, any Error>) async throws -> Void
@@ -43,7 +43,7 @@ extension KernelTests {
       }
     }
 
-    /// Answers one line of a client's.
+    /// Answers one line of a client.
     private static func answer(_ session: UnixStream, as name: String) async throws {
       let request = try await session.receiveMessage()?.payload ?? []
       try await session.sendMessage(Array("\(name): ".utf8) + request)
@@ -75,7 +75,7 @@ extension KernelTests {
         #expect(ending == .ended)
         #expect(try await text(client) == "second: hello")
         await taken.close()
-        // No duplicate of it is kept anywhere: the client finds the end.
+        // No duplicate of it is open: the client finds the end.
         #expect(try await client.receiveMessage() == nil)
       }
     }

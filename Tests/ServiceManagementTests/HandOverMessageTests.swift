@@ -17,7 +17,7 @@ import Testing
     #expect(try HandOverMessage(decoding: message.encoded) == message)
   }
 
-  /// As Docs/Wire.md shows them.
+  /// As documented in Docs/Wire.md.
   @Test func theDocumentedBytes() {
     #expect(
       HandOverMessage.hello(protocolVersion: 1, stateVersion: 7).encoded == [
@@ -39,7 +39,7 @@ import Testing
 
   @Test(arguments: messages) func whatIsCutOrLengthenedIsMalformed(message: HandOverMessage) {
     let bytes = message.encoded
-    // These have a text or bytes of any length at their end.
+    // These end with a text, or with bytes of any length.
     let isOpen = bytes[0] == 5 || bytes[0] == 15
     for length in 0..<bytes.count where !isOpen || length < 1 {
       #expect(throws: ServiceError.self) { try HandOverMessage(decoding: Array(bytes[..<length])) }
@@ -68,7 +68,7 @@ import Testing
         })
       if !bytes.isEmpty { bytes[0] = UInt8.random(in: 0...16, using: &random) }
       guard let message = try? HandOverMessage(decoding: bytes) else { continue }
-      // Text that is no UTF-8 is mended.
+      // Invalid UTF-8 is repaired.
       if bytes[0] != 15 { #expect(message.encoded == bytes) }
     }
   }

@@ -7,7 +7,7 @@ import Testing
 
 @testable import ServiceManagement
 
-/// What a hand-over tells its observer, to be waited for.
+/// The events that a hand-over reports to its observer; a test can wait for them.
 final class Events: Sendable {
   private let stream = AsyncStream.makeStream(of: String.self)
 
@@ -17,13 +17,13 @@ final class Events: Sendable {
 
   func add(_ event: String) { stream.continuation.yield(event) }
 
-  /// Waits for an event that begins like this. All before it is over then.
+  /// Waits for an event whose text begins with `name`; all events before it have then occurred.
   func wait(for name: String) async {
     for await event in stream.stream where event.hasPrefix(name) { return }
   }
 }
 
-/// A successor of which each step is the test's.
+/// A successor whose steps the test performs one by one.
 struct ManualSuccessor: ~Copyable {
   let link: HandOverLink
   var descriptors = OwnedFds()
@@ -43,7 +43,7 @@ struct ManualSuccessor: ~Copyable {
     self.wanted = wanted
   }
 
-  /// Takes the next batch, or piece of the state.
+  /// Receives the next batch, or the next piece of the state.
   mutating func receive() async throws {
     let arrival = try await link.next(within: .seconds(20), for: "more")
     if case .state(let bytes) = arrival.message {
@@ -58,7 +58,7 @@ struct ManualSuccessor: ~Copyable {
     try await link.send(.received(UInt32(descriptors.count)), within: .seconds(20))
   }
 
-  /// Everything, and "go".
+  /// Receives everything, and "go".
   mutating func takeOver() async throws {
     while descriptors.count < wanted.descriptors {
       try await receive()
@@ -72,16 +72,16 @@ struct ManualSuccessor: ~Copyable {
 }
 
 extension KernelTests {
-  /// Whose the sessions, listeners and files are at each moment of a hand-over that goes wrong. All
-  /// processes are this one, which lives: only what they say to each other decides.
+  /// Which process owns the sessions, listeners and files at each moment of a failed hand-over. All
+  /// of the roles run in this process, which lives on, so only the messages decide.
   @Suite(.timeLimit(.minutes(2))) struct HandOverOwnershipTests {
-    /// What a predecessor has: a session, and a listener at a path that it answers at.
+    /// A predecessor with a session, and with a listener at a path at which it answers.
     private struct Predecessor {
       let control: UnixAddress
       let path: UnixAddress
       let events: Events
       let client: UnixStream
-      /// The names of what came back; nil if nothing did.
+      /// The names of the items that came back; nil if none did.
       let takenBack: TakenBack
       let running: Task<HandOver.Ending, any Error>
 
@@ -135,7 +135,7 @@ extension KernelTests {
             try await handOver.run {
               var items = HandOverItems()
               try await items.descriptors.append(duplicateOf: local, named: "local")
-              // A second successor finds it gone.
+              // A second successor finds the session gone.
               if let session = try? await session.release() {
                 try items.descriptors.append(session, named: "session")
               }
@@ -164,9 +164,9 @@ extension KernelTests {
       }
     }
 
-    /// The client of the session hears this process only.
+    /// The client of the session gets answers only from this process.
     private func answer(_ descriptors: inout OwnedFds, _ predecessor: Predecessor) async throws {
-      // The control listener and the other one are before it.
+      // The control listener and the other listener come first.
       _ = descriptors.takeFirst()
       _ = descriptors.takeFirst()
       guard let descriptor = descriptors.takeFirst() else { throw Errno.badFileDescriptor }
@@ -179,7 +179,7 @@ extension KernelTests {
 
     // MARK: The predecessor is cancelled
 
-    /// What it has sent the successor may serve, which is told to; only the rest comes back.
+    /// The successor may serve what it was sent, and is told to do so; only the rest comes back.
     @Test(arguments: [(false, 49), (true, 0)])
     func beforeGoACancelledPredecessorGetsBackWhatItHasNotSent(isAcknowledged: Bool, left: Int)
       async throws
@@ -188,7 +188,7 @@ extension KernelTests {
         var successor = try await ManualSuccessor.connect(to: predecessor.control)
         try await successor.receive()
         try await successor.acknowledge()
-        // Listener, session and 251 files.
+        // A listener, a session and 251 files.
         try await successor.receive()
         if isAcknowledged {
           try await successor.acknowledge()
@@ -208,8 +208,8 @@ extension KernelTests {
       }
     }
 
-    /// It is cancelled where nothing more of its state has room: its word waits for that, and what
-    /// it has sent stays open until then.
+    /// The predecessor is cancelled when there is no room for more of its state: its message waits
+    /// for room, and what it has sent stays open until then.
     @Test func amidItsStateACancelledPredecessorSaysSo() async throws {
       try await withPredecessor(state: 4 << 20) { predecessor, loop in
         var successor = try await ManualSuccessor.connect(to: predecessor.control)
@@ -227,7 +227,8 @@ extension KernelTests {
       }
     }
 
-    /// Cancels the predecessor where nothing more of its state has room, and sees that it waits.
+    /// Cancels the predecessor when there is no room for more of its state, and checks that it
+    /// waits.
     private static func cancel(
       _ predecessor: Predecessor, amidItsStateFor successor: inout ManualSuccessor, on loop: IOLoop
     ) async throws {
@@ -238,12 +239,12 @@ extension KernelTests {
       for _ in 0..<5000 where !aQueueIsFull { try await loop.sleep(for: .milliseconds(2)) }
       #expect(aQueueIsFull)
       predecessor.running.cancel()
-      // One that did not wait would be through by then, and its word lost.
+      // If it did not wait, it would have finished by then, and its message would be lost.
       try await loop.sleep(for: .milliseconds(100 * slowness))
       #expect(predecessor.takenBack.names == nil)
     }
 
-    /// Whether a seqpacket socket of this process has sent as much as may wait for its peer.
+    /// Whether the queue of a seqpacket socket of this process is full.
     private static var aQueueIsFull: Bool {
       (0..<Int32(1024)).contains { descriptor in
         var type: Int32 = 0
@@ -257,13 +258,13 @@ extension KernelTests {
       }
     }
 
-    /// Only the control listener was sent: all else comes back, and the file goes with its
+    /// Only the control listener was sent: everything else comes back, and the file goes with its
     /// listener.
     @Test func atTheOfferACancelledPredecessorGetsBackAll() async throws {
       try await withPredecessor { predecessor, _ in
         let socket = try await UnixSeqpacket.connect(to: predecessor.control)
         let link = HandOverLink(socket: socket)
-        // The control listener is sent then, and no more until it is acknowledged.
+        // The control listener is sent now, and nothing more until it is acknowledged.
         try await link.send(.hello(protocolVersion: 1, stateVersion: 0), within: .seconds(20))
         await predecessor.events.wait(for: "batchSent(1)")
         predecessor.running.cancel()
@@ -274,7 +275,8 @@ extension KernelTests {
       }
     }
 
-    /// Its word waits for room when the successor's process ends: nobody else has what was sent.
+    /// The message waits for room when the successor's process ends, so no other process has the
+    /// items that were sent.
     @Test(
       .enabled(
         if: KernelRelease.running >= KernelRelease(6, 5) && ForeignPeer.python.isAvailable,
@@ -291,7 +293,7 @@ extension KernelTests {
         for _ in 0..<5000 where !Self.aQueueIsFull { try await loop.sleep(for: .milliseconds(2)) }
         #expect(Self.aQueueIsFull)
         predecessor.running.cancel()
-        // As above: until the word waits.
+        // As above: wait until the message waits for room.
         try await loop.sleep(for: .milliseconds(100 * slowness))
         #expect(predecessor.takenBack.names == nil)
         try successor.process.signal(SIGKILL)
@@ -305,7 +307,7 @@ extension KernelTests {
       }
     }
 
-    /// It refuses in that moment: it serves nothing of what it has.
+    /// The successor refuses at that moment, so it serves nothing of what it has.
     @Test func aCancelledPredecessorGetsBackWhatARefusingSuccessorHas() async throws {
       try await withPredecessor(state: 4 << 20) { predecessor, loop in
         var successor = try await ManualSuccessor.connect(to: predecessor.control)
@@ -318,7 +320,8 @@ extension KernelTests {
       }
     }
 
-    /// The successor may serve: it is replaced, and says so at its end.
+    /// The successor may serve, so the predecessor counts as replaced, and tells it that at the
+    /// end.
     @Test func afterGoACancelledPredecessorIsReplaced() async throws {
       try await withPredecessor { predecessor, _ in
         var successor = try await ManualSuccessor.connect(to: predecessor.control)
@@ -334,7 +337,7 @@ extension KernelTests {
       }
     }
 
-    // MARK: The successor says nothing, or something else
+    // MARK: The successor is silent, or sends something else
 
     /// As before Linux 6.5, where neither messages nor sockets have process descriptors.
     @Test func anotherProcessIsWatchedByItsNumber() async throws {
@@ -355,7 +358,7 @@ extension KernelTests {
 
     enum Silence: CaseIterable { case end, nothing, garbage }
 
-    /// After "go" the successor may serve as long as it lives, whatever it says.
+    /// After "go" the successor may serve as long as it lives, whatever it sends.
     @Test(arguments: Silence.allCases)
     func afterGoASuccessorThatLivesKeepsWhatItHas(silence: Silence) async throws {
       let limit = Duration.milliseconds(500 * slowness)
@@ -376,7 +379,7 @@ extension KernelTests {
       }
     }
 
-    /// It says that it serves nothing.
+    /// The successor reports that it serves nothing.
     @Test func afterGoARefusalBringsBackAll() async throws {
       try await withPredecessor { predecessor, _ in
         var successor = try await ManualSuccessor.connect(to: predecessor.control)
@@ -390,8 +393,8 @@ extension KernelTests {
       }
     }
 
-    /// It may serve connections in there, for as long as they live: the next one is let in, and
-    /// this process has drained when they have ended.
+    /// `takingBack` may serve connections as long as they live. Meanwhile the next successor may
+    /// connect, and this process has drained when the connections have ended.
     @Test func takingBackKeepsNoSuccessorWaiting() async throws {
       let (held, holding) = AsyncStream.makeStream(of: Never.self)
       try await withPredecessor(takingBackUntil: held) { predecessor, _ in
@@ -413,8 +416,8 @@ extension KernelTests {
 
     // MARK: The successor announces
 
-    /// Both have the listener; until the successor announces, the predecessor accepts, and the file
-    /// is its own.
+    /// Both processes have the listener. Until the successor announces, the predecessor accepts
+    /// connections and owns the file.
     @Test func thePredecessorServesUntilTheSuccessorAnnounces() async throws {
       try await withPredecessor { predecessor, _ in
         let events = Events()
@@ -432,7 +435,8 @@ extension KernelTests {
           await predecessor.events.wait(for: "successorServing")
           try await predecessor.ends(.replaced)
           await events.wait(for: "predecessorDrained")
-          // Its own now, and nobody's: it has closed the listener.
+          // The file belongs to the successor now, but it has closed the listener, so the file is
+          // gone.
           #expect(!predecessor.fileIsThere)
         }
         #expect(ending == .ended)
@@ -443,7 +447,7 @@ extension KernelTests {
     enum End: CaseIterable { case returns, throwsError, isCancelled }
     private struct Failure: Error {}
 
-    /// The predecessor serves on, with all that it had.
+    /// The predecessor continues to serve, with everything that it had.
     @Test(arguments: End.allCases) func aSuccessorThatEndsBeforeItAnnounces(end: End) async throws {
       try await withPredecessor { predecessor, loop in
         let successor = try await HandOver.begin(at: predecessor.control)
@@ -487,11 +491,12 @@ extension KernelTests {
       }
     }
 
-    // MARK: Nobody takes a listener
+    // MARK: A listener that is not taken
 
     enum Leaving: CaseIterable { case left, neverAsked, closed, anotherKind }
 
-    /// Its file is removed when the successor serves: no listener is left behind it then.
+    /// The file of a listener that is not taken is removed when the successor serves: no listener
+    /// is left.
     @Test(arguments: Leaving.allCases) func theFileOfAListenerThatNobodyTakes(leaving: Leaving)
       async throws
     {
@@ -525,7 +530,7 @@ extension KernelTests {
       }
     }
 
-    /// Whose listener is passed on as it came, unused, keeps its file through all generations.
+    /// A listener that is passed on unused keeps its file through all generations.
     @Test func aListenerThatIsPassedOnUnused() async throws {
       try await withPredecessor { predecessor, loop in
         let events = Events()
@@ -571,8 +576,8 @@ extension KernelTests {
 
     // MARK: The connection is reset
 
-    /// The other side has closed the connection without having read all: the kernel tells the reset
-    /// first, though what was said before it is there.
+    /// The other side has closed the connection without having read everything: the kernel reports
+    /// the reset first, although earlier messages are still queued.
     @Test(arguments: [[], [HandOverMessage.received(1)]] as [[HandOverMessage]])
     func aRefusalBehindAReset(before: [HandOverMessage]) async throws {
       try await withDescriptorOracle { _ in
@@ -600,7 +605,7 @@ extension KernelTests {
 
     // MARK: The successor is cancelled
 
-    /// It gives up: that its predecessor ends is not for it to say.
+    /// The successor gives up; only a predecessor may report that the predecessor ends.
     @Test func aCancelledSuccessorGivesUp() async throws {
       try await withTemporaryPath { path in
         try await withDescriptorOracle { loop in
@@ -628,8 +633,8 @@ extension KernelTests {
 
     // MARK: A process that cannot be watched
 
-    /// No descriptor was left for the predecessor's process. Its connection's end is not taken for
-    /// its own, later: the hand-over fails.
+    /// No descriptor was available for the predecessor's process. The end of the connection must
+    /// not count as the end of the process later, so the hand-over fails.
     @Test(
       .enabled(
         if: KernelRelease.running >= KernelRelease(6, 5),

@@ -7,7 +7,7 @@ import Testing
 
 @testable import ServiceManagement
 
-/// An echo server that can be replaced, and its successors: real processes.
+/// An echo server that can be replaced, and its successors, as real processes.
 struct Generations: Sendable {
   let control: UnixAddress
   let arguments: [String]
@@ -17,13 +17,13 @@ struct Generations: Sendable {
 
   var address: InternetAddress { InternetAddress(.loopback as IPv4Address, port: port) }
 
-  /// In the directory of a temporary path.
+  /// Uses the directory of a temporary path.
   init(_ path: FilePath) async throws {
     let directory = path.removingLastComponent()
     control = try UnixAddress(path: directory.appending("control"))
     local = try UnixAddress(path: directory.appending("local"))
     arguments = ["hand-over", "\(control)", "\(local)"]
-    // Free now, so that one that has not inherited it can bind it.
+    // The port is free now, so a process that has not inherited a listener can bind it.
     let reserved = try TCPListener.bind(to: InternetAddress(.loopback as IPv4Address, port: 0))
     port = reserved.address.port
     await reserved.close()
@@ -59,7 +59,7 @@ struct Generations: Sendable {
 
   func stopClients() async { await clients.stop() }
 
-  /// Asks at the path.
+  /// Asks the server at the path.
   func askLocally() async throws -> String {
     let socket = try await UnixStream.connect(to: local)
     try await socket.sendMessage(Array("here\n".utf8))
@@ -97,7 +97,7 @@ func withGenerations(_ body: (Generations, FilePath) async throws -> Void) async
 }
 
 enum TestedDrivers {
-  /// Whether a process that is left the choice gets a ring.
+  /// Whether a process that may choose gets a ring.
   static let areTwo: Bool = {
     guard
       let process = try? ChildProcess(
@@ -106,14 +106,14 @@ enum TestedDrivers {
     return process.exitStatus() == 0
   }()
 
-  /// What gives a process the driver that these tests do not run on.
+  /// Variables that give a process the driver that these tests do not run on.
   static var other: [String: String] {
     ["MESSAGE_SOCKETS_DRIVER": TestLoop.isOnRing ? "epoll" : "io_uring"]
   }
 }
 
 extension RunningTool {
-  /// SIGTERM, and a good end.
+  /// Sends SIGTERM, and expects that the process succeeds.
   func terminate(sourceLocation: SourceLocation = #_sourceLocation) async throws {
     try process.signal(SIGTERM)
     let lines = try await linesToEnd()
@@ -121,7 +121,7 @@ extension RunningTool {
     #expect(try await process.end() == .exited(0), sourceLocation: sourceLocation)
   }
 
-  /// What a policy closes, another thread closes.
+  /// Waits for the count, because another thread closes what a policy refuses.
   func untilDescriptorCount(
     _ count: Int, sourceLocation: SourceLocation = #_sourceLocation
   ) async throws {
@@ -141,8 +141,8 @@ extension RunningTool {
 }
 
 extension SessionLoad {
-  /// Ends the clients. No connection was lost, each question had its one answer, and so many
-  /// processes have answered.
+  /// Ends the clients. Expects that no connection was lost, that each question got exactly one
+  /// answer, and that `servers` processes have answered.
   func expectsNoLoss(and servers: Int, sourceLocation: SourceLocation = #_sourceLocation) async {
     let counts = await stop()
     #expect(
@@ -153,9 +153,9 @@ extension SessionLoad {
 
 extension KernelTests {
   @Suite(.timeLimit(.minutes(3))) struct HandOverTests {
-    /// Three generations under load: nothing is refused, lost or answered twice, all that the first
-    /// one had arrives, the files are there as long as one process serves, and are gone when the
-    /// last has ended.
+    /// Three generations under load: no connection is refused or lost, no question is answered
+    /// twice, everything from the first generation arrives, and the files exist until the last
+    /// process has ended.
     @Test func generationsFollowEachOther() async throws {
       try await withGenerations { generations, path in
         var server = try await generations.start()
@@ -177,7 +177,7 @@ extension KernelTests {
           try await load.answer(50)
           try await sessions.answer(50)
           #expect(try await generations.askLocally() == "\(server.process.processID) here\n")
-          // None has a descriptor twice; the connections of eight clients come and go.
+          // No process has a descriptor twice; the connections of eight clients come and go.
           if let second {
             try await server.untilDescriptorCount(second + 8)
           } else {
@@ -194,8 +194,8 @@ extension KernelTests {
       }
     }
 
-    /// Some generations on epoll, and some on io_uring: each takes over from one of the other kind,
-    /// while clients ask over TCP and at the path.
+    /// Generations on epoll and on io_uring take over from each other, while clients ask over TCP
+    /// and at the path.
     @Test(
       .enabled(if: TestedDrivers.areTwo, "io_uring is not to be had here"),
       arguments: [["epoll", "io_uring"], ["io_uring", "epoll"]])
@@ -231,7 +231,7 @@ extension KernelTests {
       }
     }
 
-    /// The steps at which the following tests kill are all that there are.
+    /// The steps at which the following tests kill a process are complete.
     @Test func everyStepIsAmongThoseThatAreKilledAt() async throws {
       try await withGenerations { generations, _ in
         let first = try await generations.start()
@@ -241,7 +241,7 @@ extension KernelTests {
           lines.filter { $0.hasPrefix("event: ") }.map { String($0.dropFirst("event: ".count)) }
         }
         let ofNext = events(try await next.lines(until: "event: predecessorDrained"))
-        // The last is no step any more: the process serves alone.
+        // The last one is no step of the hand-over: the process serves alone.
         #expect(ofNext == Self.stepsOfASuccessor + ["servingSent", "predecessorDrained"])
         #expect(events(try await first.linesToEnd()) == Self.stepsOfAPredecessor.map(\.0))
         _ = try await first.process.end()
@@ -249,8 +249,7 @@ extension KernelTests {
       }
     }
 
-    /// So many that there are 303 descriptors with 16 sessions, two listeners and the control
-    /// socket.
+    /// With 16 sessions, two listeners and the control socket, this makes 303 descriptors.
     private static let filesBesideSessions = 284
 
     static let stepsOfASuccessor = [
@@ -259,13 +258,13 @@ extension KernelTests {
       "everythingReceived", "readySent", "goReceived",
     ]
 
-    /// kill -9 of a successor, at each step before it accepts: the predecessor serves on as if
-    /// nothing had happened, has everything, its open connections too, and is replaced by the next.
+    /// kill -9 of a successor at each step before it accepts: the predecessor continues to serve
+    /// with everything, including its open connections, and the next process replaces it.
     @Test(arguments: stepsOfASuccessor) func aSuccessorDies(at step: String) async throws {
       try await killASuccessor(at: step)
     }
 
-    /// The same where it runs on the other driver.
+    /// A successor dies that runs on the other driver.
     @Test(
       .enabled(if: TestedDrivers.areTwo, "io_uring is not to be had here"),
       arguments: stepsOfASuccessor)
@@ -309,9 +308,9 @@ extension KernelTests {
       }
     }
 
-    /// kill -9 of a successor that serves: the predecessor is told. The open connections that it
-    /// has got are lost, each one; none of their questions is answered twice. The next process
-    /// begins anew.
+    /// kill -9 of a successor that serves: the predecessor is notified. All open connections that
+    /// were handed over are lost, and none of their questions is answered twice. The next process
+    /// starts from scratch.
     @Test func aSuccessorDiesWhenItServes() async throws {
       try await withGenerations { generations, _ in
         let first = try await generations.start()
@@ -341,7 +340,7 @@ extension KernelTests {
       }
     }
 
-    /// The step, and whether the successor has the listeners by then, and what comes behind them.
+    /// The steps, and whether the successor has the listeners, and the items after them, by then.
     static let stepsOfAPredecessor = [
       ("successorConnected", false), ("offerSent", false), ("batchSent(1)", false),
       ("batchAcknowledged(1)", false),
@@ -352,15 +351,15 @@ extension KernelTests {
     ]
 
     /// kill -9 of a predecessor at each step: the successor serves with what it has, and later the
-    /// next one takes over from it. Open connections are lost with a predecessor that has not sent
-    /// them, and only then.
+    /// next process takes over from it. Open connections are lost only if the predecessor had not
+    /// sent them.
     @Test(arguments: stepsOfAPredecessor) func aPredecessorDies(
       at step: String, successorHasListeners: Bool
     ) async throws {
       try await killAPredecessor(at: step, successorHasListeners)
     }
 
-    /// The same where its successor runs on the other driver.
+    /// A predecessor dies whose successor runs on the other driver.
     @Test(
       .enabled(if: TestedDrivers.areTwo, "io_uring is not to be had here"),
       arguments: stepsOfAPredecessor)
@@ -385,7 +384,7 @@ extension KernelTests {
         _ = try await dying.linesToEnd()
         #expect(try await dying.process.end() == .signalled(SIGKILL))
         let lines = try await next.lines(until: "pid")
-        // A state of which a part is missing is not whole: the process is told.
+        // A partial state is not complete, and the process is told that.
         #expect(
           lines.last!.contains("complete: true") || !successorHasListeners
             || step.hasPrefix("batch"), "\(lines)")
@@ -410,9 +409,9 @@ extension KernelTests {
           #expect(counts.servers == [dying.process.processID])
         }
         let counts = await load.stop()
-        // Each client loses the connection that the killed process was serving. Where no process
-        // has the listeners then, it can lose a second one, in the backlog: the kernel closes the
-        // connections of a killed process before its listeners.
+        // Each client loses the connection that the killed process was serving. If no process has
+        // the listeners at that moment, it can lose a second one, in the backlog: the kernel closes
+        // the connections of a killed process before its listeners.
         let mostLost = successorHasListeners ? clients : 2 * clients
         #expect(counts.lost <= mostLost && counts.wrong == 0, "\(counts)")
         #expect(counts.refused == 0 || !successorHasListeners, "\(counts)")
@@ -486,7 +485,7 @@ extension KernelTests {
       }
     }
 
-    /// SIGTERM while a successor is on its way: it is told, and serves with what it has.
+    /// SIGTERM during a hand-over: the successor is notified, and serves with what it has.
     @Test func aPredecessorIsStoppedMeanwhile() async throws {
       try await withGenerations { generations, _ in
         let first = try await generations.start()
@@ -501,13 +500,13 @@ extension KernelTests {
       }
     }
 
-    /// Those that begin at the same time agree on who is the first.
+    /// Processes that begin at the same time agree on which of them is the first.
     @Test func severalBeginAtTheSameTime() async throws {
       try await withGenerations { generations, _ in
         var all: [RunningTool] = []
         for _ in 0..<3 { all.append(try await generations.start(["EXTRA": "0", "STATE": "0"])) }
         // One is the first; each of the others takes over, or is refused because another one was
-        // quicker.
+        // faster.
         var beginnings: [String: Int] = [:]
         for tool in all {
           var last = "nothing"

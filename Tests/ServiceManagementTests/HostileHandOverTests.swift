@@ -8,8 +8,8 @@ import Testing
 
 extension KernelTests {
   @Suite(.timeLimit(.minutes(2))) struct HostileHandOverTests {
-    /// Control peers that do what they must not: each is refused, nothing of theirs stays open, and
-    /// the server serves.
+    /// Control peers that violate the protocol: each is refused, none of their descriptors stays
+    /// open, and the server continues to serve.
     @Test func hostileSuccessors() async throws {
       try await withGenerations { generations, _ in
         let server = try await generations.start(["STEP_LIMIT": "3000"])
@@ -28,10 +28,10 @@ extension KernelTests {
           }
           try await server.lines(until: "event: failed")
         }
-        // Nothing at all, and the end.
+        // No message, then the end.
         try await withPeer(generations) { _ in }
         try await server.lines(until: "event: failed")
-        // Nothing at all, for ever.
+        // No message, without an end.
         try await withPeer(generations) { peer in
           let answer = try await peer.receiveMessage()
           #expect(answer?.payload.first == 15)
@@ -39,8 +39,8 @@ extension KernelTests {
           #expect(end == nil)
         }
         try await server.lines(until: "event: failed")
-        // 253 descriptors that nobody has asked for. Where the kernel refuses them for the server,
-        // the sender is told.
+        // 253 descriptors that were not asked for. If the kernel refuses them on behalf of the
+        // server, the sender gets an error.
         let files = try numberedFiles(253)
         let peer = try await UnixSeqpacket.connect(to: generations.control)
         do {
@@ -49,14 +49,14 @@ extension KernelTests {
         } catch let error as SocketError { #expect(error.code == .notPermitted) }
         await peer.close()
         try await server.lines(until: "event: failed")
-        // Half-way, in every place.
+        // Stops half-way, in every position.
         for answers in [[], [.received(7)], [.received(1), .ready], [.serving]]
           as [[HandOverMessage]]
         {
           try await withPeer(generations) { peer in
             try await peer.sendMessage(hello)
             for answer in answers { try await peer.sendMessage(answer.encoded) }
-            // Until it refuses, or as far as it goes without us.
+            // Receives until the server refuses, or goes as far as it can without us.
             while let message = try await peer.receiveMessage(deadline: .now + .seconds(20)),
               message.payload.first != 15
             {
@@ -94,8 +94,8 @@ extension KernelTests {
       protocolVersion: 1, descriptors: 2, stateLength: 0)
     private static let control = HandOverMessage.batch(first: 0, [HandOverEntry(name: "")])
 
-    /// What a process at the control address answers, how many descriptors go with the last
-    /// message, and what becomes of it.
+    /// The answers of a process at the control address, the number of descriptors with the last
+    /// message, and the expected result.
     struct Lie: Sendable, CustomTestStringConvertible {
       var messages: [HandOverMessage]
       var descriptors = 0
@@ -157,7 +157,7 @@ extension KernelTests {
               }
               try await successor.sendMessage(message.encoded, descriptors: files.span)
             }
-            // Until it has gone.
+            // Wait until the successor has gone.
             do { while try await successor.receiveMessage() != nil {} } catch is SocketError {}
             await successor.close()
           }
@@ -175,7 +175,8 @@ extension KernelTests {
       }
     }
 
-    /// A process of another user's at the address, as in a directory that both may write to.
+    /// A process of another user listens at the address, as in a directory that both users may
+    /// write to.
     @Test(.enabled(if: geteuid() == 0, "only root can become another user"))
     func aPredecessorOfAnotherUser() async throws {
       try await withTemporaryPath { path in
@@ -199,7 +200,7 @@ extension KernelTests {
       }
     }
 
-    /// A process of another user's that asks for what we have: it gets nothing, we are told, and
+    /// A process of another user asks to take over: it gets nothing, the refusal is reported, and
     /// nothing is offered.
     @Test(.enabled(if: geteuid() == 0, "only root can become another user"))
     func aSuccessorOfAnotherUser() async throws {
@@ -236,7 +237,7 @@ extension KernelTests {
       }
     }
 
-    /// A process that fails before it serves leaves everything as it was.
+    /// A process that fails before it serves changes nothing.
     @Test func beginningWithoutRunning() async throws {
       try await withGenerations { generations, _ in
         let server = try await generations.start()

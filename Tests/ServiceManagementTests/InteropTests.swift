@@ -6,8 +6,8 @@ import SystemPackage
 import Testing
 
 extension KernelTests {
-  /// libsystemd's `sd_pid_notify_with_fds` and `sd_notify_barrier`, and the program systemd-notify:
-  /// we are the service manager.
+  /// libsystemd's `sd_pid_notify_with_fds` and `sd_notify_barrier`, and the program systemd-notify.
+  /// The test is the service manager.
   @Suite(.timeLimit(.minutes(1))) struct NotifyInterop {
     @Test(
       .enabled(
@@ -36,8 +36,8 @@ extension KernelTests {
                 #expect(try stored.takeFirst()?.text == "message \(number) file \(file)")
               }
             }
-            // The service waits until nobody has the descriptor of the barrier any more: dropping
-            // the message is what lets it end.
+            // The service waits until no process has the barrier's descriptor: dropping the message
+            // lets the service end.
             let barrier = try await manager.receive()
             #expect(barrier.isBarrier)
             withExtendedLifetime(barrier) { #expect(service.isRunning) }
@@ -73,8 +73,8 @@ extension KernelTests {
       }
     }
 
-    /// A listener survives its service: the first one stores it with us, and we pass it to the
-    /// next, which finds it by `sd_listen_fds_with_names`.
+    /// A listener outlives its service: the first service stores it with the test, which passes it
+    /// to the next one, which finds it with `sd_listen_fds_with_names`.
     @Test(
       .enabled(
         if: ForeignPeer.libsystemd.isAvailable,
@@ -113,8 +113,8 @@ extension KernelTests {
     }
   }
 
-  /// `systemd-socket-activate` listens, and at the first connection becomes our program, which
-  /// takes the listener from it.
+  /// `systemd-socket-activate` listens, and at the first connection executes our program, which
+  /// takes over the listener.
   @Suite(
     .enabled(
       if: ForeignPeer.socketActivation.isAvailable, "systemd-socket-activate is not installed"),
@@ -149,7 +149,7 @@ extension KernelTests {
 
     @Test func tcpListener() async throws {
       try await withDescriptorOracle { _ in
-        // A port that is free now; the activator cannot choose one.
+        // A port that is free now, because the activator cannot choose one.
         let reserved = try TCPListener.bind(to: InternetAddress(.loopback as IPv4Address, port: 0))
         let address = reserved.address
         await reserved.close()
@@ -164,11 +164,11 @@ extension KernelTests {
       }
     }
 
-    /// The activator, and then our program in its place.
+    /// Starts the activator, which our program then replaces.
     private func start(_ options: [String], _ request: String) async throws -> RunningTool {
       let words = ["systemd-socket-activate"] + options + [ServiceTool.path, "echo", request]
       var command = ServiceCommand("/usr/bin/env", arguments: words)
-      // The activator passes on no other variables.
+      // The activator passes no other variables on.
       if let driver = command.environment["MESSAGE_SOCKETS_DRIVER"] {
         command.arguments.insert("--setenv=MESSAGE_SOCKETS_DRIVER=\(driver)", at: 1)
       }
@@ -188,8 +188,8 @@ extension KernelTests {
     }
   }
 
-  /// A process in Python that takes over from one of ours, serves, and hands over to one of ours:
-  /// Docs/Wire.md says enough.
+  /// A Python process that takes over from one of our processes, serves, and hands over to another
+  /// one: Docs/Wire.md is a sufficient specification.
   @Suite(
     .enabled(if: ForeignPeer.python.isAvailable, "python3 is not installed"),
     .timeLimit(.minutes(1)))
@@ -229,7 +229,7 @@ extension KernelTests {
             first.process.processID, foreign.process.processID, last.process.processID,
           ])
         try await last.terminate()
-        // The files have come through both.
+        // The files have passed through both processes.
         #expect(access("\(path.removingLastComponent())/local", F_OK) != 0)
       }
     }

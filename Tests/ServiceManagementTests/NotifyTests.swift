@@ -53,7 +53,7 @@ import Testing
 
 extension KernelTests {
   @Suite(.timeLimit(.minutes(1))) struct NotifyTests {
-    /// A manager and a service that speaks to it, both in this process.
+    /// A manager, and a service that talks to it, both in this process.
     private func withManager(
       abstract: Bool = false,
       _ body: @escaping @Sendable (NotifySocket, ServiceNotifier) async throws -> Void
@@ -128,7 +128,7 @@ extension KernelTests {
       }
     }
 
-    /// A manager that does not read: the queue is full at some time, and the deadline passes.
+    /// A manager that does not read: at some point the queue is full, and the deadline passes.
     @Test func aFullQueue() async throws {
       try await withManager { manager, service in
         var sent = 0
@@ -141,7 +141,7 @@ extension KernelTests {
         } catch let error as SocketError {
           #expect(error.code == .deadlineExceeded)
         }
-        // What was sent is there, in order, and nothing else.
+        // Exactly the messages that were sent arrive, in order.
         for _ in 0..<sent { #expect(try await manager.receive().isWatchdog) }
         try await service.notify(.ready)
         #expect(try await manager.receive().isReady)
@@ -169,7 +169,7 @@ extension KernelTests {
           ($0 as? SocketError)?.code == .deadlineExceeded
         }
         let waiting = Task { try await service.barrier(deadline: .now + .seconds(30)) }
-        // The first one's message, and the second's: read, and held.
+        // The messages of the first and the second: received, and held.
         let held = [try await manager.receive(), try await manager.receive()]
         waiting.cancel()
         await #expect(throws: CancellationError.self) { try await waiting.value }
@@ -207,7 +207,7 @@ extension KernelTests {
       }
     }
 
-    /// Code that blocks the loop's thread keeps the pings back: that is what they are for.
+    /// Code that blocks the loop's thread suppresses the pings, which is their purpose.
     @Test func aLoopThatIsBlockedFeedsNoWatchdog() async throws {
       try await withManager { manager, _ in
         let environment = ["NOTIFY_SOCKET": manager.environmentValue, "WATCHDOG_USEC": "20000"]
@@ -216,7 +216,7 @@ extension KernelTests {
           try await ServiceNotifier(environment: environment, on: blocked).keepAlive()
         }
         for _ in 0..<3 { #expect(try await manager.receive().isWatchdog) }
-        // A thread of the loop's that turns would send 30 pings meanwhile.
+        // A loop whose thread is not blocked would send 30 pings in this time.
         await blocked.run { _ = usleep(300_000) }
         try await ServiceNotifier(environment: environment).notify(.stopping)
         var pings = 0
@@ -228,8 +228,8 @@ extension KernelTests {
       }
     }
 
-    /// A service leaves 300 files with us, and ends. The next process of the service, which we pass
-    /// them to, takes them under their name.
+    /// A service stores 300 files with the test, and ends. The test passes them to the service's
+    /// next process, which takes them under their name.
     @Test func whatAServiceHasStoredComesBack() async throws {
       try await withManager { manager, _ in
         let variables = ["NOTIFY_SOCKET": manager.environmentValue]
@@ -257,9 +257,9 @@ extension KernelTests {
       }
     }
 
-    /// 600 descriptors, of two names: four messages, each processed before the next is sent.
+    /// 600 descriptors with two names: four messages, each processed before the next is sent.
     @Test func theStore() async throws {
-      // Both ends have all of them.
+      // Both ends hold all of them.
       try await withDescriptorLimit(4096) {
         try await withManager { manager, service in
           let storing = Task {
@@ -297,7 +297,7 @@ extension KernelTests {
       }
     }
 
-    /// What is not admitted is dropped with its descriptors; the next is received.
+    /// A message that is not admitted is dropped with its descriptors; the next one is received.
     @Test func whatIsDropped() async throws {
       try await withManager { manager, service in
         let socket = try UnixDatagram()
@@ -339,8 +339,8 @@ extension KernelTests {
       }
     }
 
-    /// A sender as fast as it can be. What nobody asks for is not received, and what nobody takes
-    /// is closed.
+    /// A sender at maximum speed. Messages that are not asked for are not received, and descriptors
+    /// that are not taken are closed.
     @Test func aFlood() async throws {
       try await withManager { manager, service in
         let address = try #require(UnixAddress(manager.environmentValue))
@@ -359,7 +359,7 @@ extension KernelTests {
           await socket.close()
         }
         for _ in 0..<300 { #expect(try await manager.receive().descriptorCount == 200) }
-        // The sender's own ones, those on their way to be closed, and no more.
+        // Only the sender's own descriptors, and those waiting to be closed.
         #expect(openDescriptors().count < before + 2000)
         flood.cancel()
         try await flood.value

@@ -7,11 +7,11 @@ import Testing
 @testable import SocketEngine
 
 extension KernelTests {
-  /// A listener that is open several times, as in processes that hand over to each other.
+  /// A listener with several descriptors, as in processes that hand over to each other.
   @Suite(.timeLimit(.minutes(1))) struct AcceptersThatGiveUpTests {
-    /// A connection wakes one of those who wait. When that one gives up before it has looked, it
-    /// gets the connection all the same, or the other one does: it does not wait in the listener
-    /// until another connection comes.
+    /// A connection wakes one of the waiting accepts. If that accept is cancelled before it has
+    /// looked, either it still gets the connection or the other accept does. The connection does
+    /// not wait in the listener until another one comes.
     @Test(
       .enabled(
         if: !TestLoop.isOnRing || KernelRelease.running >= KernelRelease(6, 10),
@@ -23,12 +23,12 @@ extension KernelTests {
             let first = try TCPListener.bind(
               to: InternetAddress(.loopback as IPv4Address, port: 0), on: giving)
             let second = try TCPListener(adopting: try await first.duplicate(), on: staying)
-            // In this order: the kernel wakes the one that has waited longest.
+            // In this order, because the kernel wakes the accept that has waited longest.
             let one = Task(executorPreference: giving.taskExecutor) { try await first.accept() }
             await untilOperationIsInKernel(giving)
             let two = Task(executorPreference: staying.taskExecutor) { try await second.accept() }
             await untilOperationIsInKernel(staying)
-            // Within one turn of the first loop: the connection comes, and then the cancellation.
+            // Within one turn of the first loop: first the connection, then the cancellation.
             let client = try await giving.run {
               let client = try BlockingClient(port: first.address.port)
               one.cancel()
@@ -66,7 +66,7 @@ extension KernelTests {
   }
 }
 
-/// Connects in its initializer, and blocks the thread for that.
+/// Connects in its initializer, which blocks the thread.
 private struct BlockingClient {
   private let number: Int32
 

@@ -57,7 +57,7 @@ extension KernelTests {
           await codeThrown { _ = try UDPSocket(adopting: try .openFile("/")) } == .wrongSocketKind)
         _ = try TCPStream(adopting: try makeSocket(AF_INET6, stream))
         _ = try UDPSocket(adopting: try makeSocket(AF_INET, datagram))
-        // A listener is no connection.
+        // A listener is not a connection.
         let code = await codeThrown {
           let listening = try makeSocket(AF_INET, stream)
           let number = listening.withUnsafeFileDescriptor { $0.rawValue }
@@ -68,7 +68,7 @@ extension KernelTests {
       }
     }
 
-    /// SCTP, ICMP, UDP-Lite: which of them there are depends on the machine.
+    /// SCTP, ICMP and UDP-Lite; which of them exist depends on the machine.
     @Test func anotherProtocolIsTheWrongKind() async throws {
       try await withDescriptorOracle { _ in
         let stream = Int32(SOCK_STREAM.rawValue)
@@ -128,14 +128,14 @@ extension KernelTests {
         #expect(await codeThrown { _ = try await right.receiveMessage() } == .closed)
         #expect(await codeThrown { _ = try await right.release() } == .closed)
         await right.close()
-        // Nothing was taken from it.
+        // No message was taken from it.
         try await left.sendMessage([1], descriptor: try .numbered(3))
         let again = try UnixSeqpacket(adopting: descriptor)
         #expect(try await again.receiveMessage()?.descriptorCount == 1)
       }
     }
 
-    /// An iteration that waits has nothing in the kernel whose end would have to come first.
+    /// A waiting iteration has no request in the kernel that would have to end first.
     @Test func aSocketIsGivenAwayWhileAnIterationWaits() async throws {
       try await withDescriptorOracle { loop in
         let (left, right) = try UnixSeqpacket.makePair()
@@ -152,7 +152,8 @@ extension KernelTests {
       }
     }
 
-    /// What was received ahead cannot be put back: the socket stays until it has been asked for.
+    /// Prefetched messages cannot be put back, so the socket is not released until they have been
+    /// received.
     @Test func aSocketWithMessagesReceivedAheadIsNotGivenAway() async throws {
       try await withDescriptorOracle { loop in
         let (left, right) = try UnixSeqpacket.makePair()
@@ -175,7 +176,7 @@ extension KernelTests {
       }
     }
 
-    /// Where messages stand in the way nothing has happened: those that wait go on waiting.
+    /// If messages prevent the release, nothing has changed: waiting tasks continue to wait.
     @Test(.enabled(if: TestLoop.receivesAhead, "nothing is received ahead"))
     func aReleaseThatFailsEndsNoIteration() async throws {
       try await withDescriptorOracle { loop in
@@ -196,7 +197,7 @@ extension KernelTests {
         }
         #expect(results == [.messagesUnread, .messagesUnread, .messagesUnread])
         #expect(try await iterator.next()?.payload == [1])
-        // One that comes while the multishot receive ends is an iteration's that waits.
+        // A message that comes while the multishot receive ends goes to the waiting iteration.
         for round in 0..<100 {
           let waiting = Task(executorPreference: loop.taskExecutor) {
             var messages = right.messages.makeAsyncIterator()
@@ -207,7 +208,7 @@ extension KernelTests {
           try await left.sendMessage([200])
           let code = await codeThrown { _ = try await right.release() }
           guard code == .messagesUnread else {
-            // It was released before they came.
+            // The socket was released before the messages came.
             #expect(code == nil)
             await #expect(throws: SocketError.self) { _ = try await waiting.value }
             return
@@ -218,7 +219,8 @@ extension KernelTests {
       }
     }
 
-    /// The end can be found again, so that it is no message that would be lost. Nor is an error.
+    /// The next owner can find the end or the error again, so releasing the socket loses no
+    /// message.
     @Test(arguments: [false, true]) func aSocketWithItsEndReceivedAheadIsGivenAway(isReset: Bool)
       async throws
     {
@@ -228,7 +230,7 @@ extension KernelTests {
         try await left.sendMessage([0])
         #expect(try await iterator.next()?.payload == [0])
         let before = await loop.statistics.multishotEnds
-        // Closed with data unread: a reset.
+        // Closed with unread data, which causes a reset.
         if isReset { try await right.sendMessage([1]) }
         await left.close()
         while TestLoop.receivesStreamsAhead, await loop.statistics.multishotEnds == before {
@@ -271,7 +273,7 @@ extension KernelTests {
       }
     }
 
-    /// Its new owner may go on being found there.
+    /// The new owner may still be reachable at that path.
     @Test func theFileOfASocketThatIsGivenAwayStays() async throws {
       try await withTemporaryPath { path in
         try await withDescriptorOracle { _ in
@@ -285,13 +287,13 @@ extension KernelTests {
       }
     }
 
-    /// Also when the socket is gone altogether.
+    /// Even after the socket object is gone.
     private func givenAway(_ path: FilePath) async throws -> OwnedFd {
       try await UnixDatagram.bind(to: UnixAddress(path: path)).release()
     }
 
-    /// A message that is too long for the buffers is kept for the next receive, which throws it:
-    /// while the socket is about to be given away, too.
+    /// A message that is too long for the buffers is kept for the next receive, which throws it,
+    /// even if the socket is about to be released.
     @Test func aMessageThatATryHasKeptForbidsTheRelease() async throws {
       var configuration = IOLoop.Configuration()
       configuration.receiveBufferSize = 64

@@ -27,7 +27,7 @@ extension KernelTests {
         let number = copy.withUnsafeFileDescriptor { $0.rawValue }
         #expect(number != own)
         #expect(inode(own) == inode(number))
-        // Nothing of the socket has ended.
+        // No operation of the socket has ended.
         try await left.sendMessage([1])
         #expect(try await receiving.value == [1])
         await left.close()
@@ -36,8 +36,8 @@ extension KernelTests {
       }
     }
 
-    /// A successor takes the listener over while the old server still serves: no client finds
-    /// nobody.
+    /// A successor takes over the listener while the old server still serves: every client is
+    /// served.
     @Test func aListenerIsPassedOnWhileItServes() async throws {
       try await withDescriptorOracle { loop in
         let address = try UnixAddress(abstract: "message-sockets-duplicate-\(getpid())")
@@ -45,7 +45,7 @@ extension KernelTests {
         let oldServer = Task { try await old.serve { try await answer(1, $0) } }
         #expect(try await ask(address) == 1)
 
-        // As over a message to another process.
+        // As in a message to another process.
         let (control, successor) = try UnixSeqpacket.makePair()
         try await control.sendMessage([0], descriptor: try await old.duplicate())
         let message = try #require(try await successor.receiveMessage())
@@ -68,7 +68,7 @@ extension KernelTests {
       }
     }
 
-    /// What the documentation warns of.
+    /// The effect that the documentation warns about.
     @Test func aDuplicateHidesTheHangUp() async throws {
       try await withDescriptorOracle { loop in
         let (left, right) = try UnixStream.makePair()

@@ -5,7 +5,7 @@ import Testing
 
 @testable import SocketEngine
 
-/// TCP and UDP against the kernel, on the loopback interface.
+/// TCP and UDP with the real kernel, on the loopback interface.
 extension KernelTests {
   @Suite struct InternetSockets {
     static let loopbacks: [InternetAddress] = [
@@ -58,7 +58,7 @@ extension KernelTests {
       }
     }
 
-    /// A listener whose queue is full does not answer: the connection is under way until it is
+    /// A listener with a full queue does not answer, so the connection is pending until it is
     /// cancelled.
     @Test func aConnectionThatIsUnderWayIsCancelled() async throws {
       try await withDescriptorOracle { loop in
@@ -70,7 +70,7 @@ extension KernelTests {
           task = Task(executorPreference: loop.taskExecutor) {
             try await TCPStream.connect(to: address)
           }
-          // A connection to a queue with room is there within a few turns of the loop.
+          // A connection to a queue with room is established within a few turns of the loop.
           for _ in 0..<200 { await Task.yield(); _ = await loop.operationsInKernel }
           if await loop.operationsInKernel > 0 { break }
           established.append(try await task.value)
@@ -89,7 +89,7 @@ extension KernelTests {
         let client = try await TCPStream.connect(to: listener.address)
         let server = try await accepted
         try await client.sendMessage([1])
-        // Closed with data unread: TCP resets.
+        // Closed with unread data, so TCP resets the connection.
         #expect(try await server.receiveMessage(options: .peek)?.payload == [1])
         await server.close()
         #expect(await codeThrown { _ = try await client.receiveMessage() } == .connectionReset)
@@ -176,7 +176,7 @@ extension KernelTests {
       }
     }
 
-    /// One send is cut into segments (GSO), and several segments come glued together (GRO).
+    /// One send is split into segments (GSO), and several segments are received as one (GRO).
     @Test(
       .enabled(
         if: KernelRelease.running >= KernelRelease(5, 15),
@@ -203,8 +203,8 @@ extension KernelTests {
       }
     }
 
-    /// Nobody is bound there: the error stands in the error queue, with the message that caused it,
-    /// and who said so.
+    /// No socket is bound there: the error queue has the error, with the message that caused it and
+    /// the host that reported it.
     @Test(arguments: [false, true]) func anUnreachablePortIsInTheErrorQueue(waits: Bool)
       async throws
     {
@@ -214,7 +214,7 @@ extension KernelTests {
         await nobody.close()
         let client = try UDPSocket.bind(to: Self.loopbacks[0])
         try await client.setOption(.errorQueueV4, to: true)
-        // Messages that wait in the other queue are no reason to wake up.
+        // Messages in the other queue do not wake the receive.
         try await client.sendMessage(
           [8], to: try #require(try await client.localAddress()?.internet))
         let entry: ReceivedMessage?
@@ -238,8 +238,8 @@ extension KernelTests {
       }
     }
 
-    /// A client that has gone ends a server's iteration, if the server asks for errors; the other
-    /// clients' messages wait for the next iteration.
+    /// If a server asks for errors, a client that has gone ends its iteration; the other clients'
+    /// messages wait for the next iteration.
     @Test func anErrorEndsAnIterationAndTheNextGoesOn() async throws {
       try await withDescriptorOracle { loop in
         let server = try UDPSocket.bind(to: Self.loopbacks[0])

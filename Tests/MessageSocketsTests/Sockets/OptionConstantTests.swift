@@ -5,8 +5,8 @@ import SystemPackage
 import Testing
 
 extension KernelTests {
-  /// Every option that has a name here is set on a real socket and read back. The numbers
-  /// themselves are asserted against the system's headers in SocketOptions.c.
+  /// Sets every named option on a real socket, and reads it back. SocketOptions.c asserts the
+  /// numbers against the system's headers.
   @Suite(.timeLimit(.minutes(1))) struct OptionConstantTests {
     @Test(arguments: SwitchableOption.all) func aSwitchIsSetAndReadBack(_ option: SwitchableOption)
       async throws
@@ -81,7 +81,7 @@ struct SwitchableOption: Sendable, CustomStringConvertible {
   let kind: Kind
   let option: SocketOption<Bool>
 
-  /// Sets the option on a fresh socket, and reads it back; nil where the kernel does not have it.
+  /// Sets the option on a new socket, and reads it back; nil if the kernel does not support it.
   func set(_ value: Bool, _ loop: IOLoop) async throws -> Bool? {
     switch kind {
     case .unix: try await set(value, on: try UnixStream.makePair(on: loop).0)
@@ -107,7 +107,7 @@ struct SwitchableOption: Sendable, CustomStringConvertible {
       await socket.close()
       return nil
     }
-    // The kernel takes SO_INQ on Unix sockets but does not give it back (6.18).
+    // The kernel accepts SO_INQ on Unix sockets but does not return it (6.18).
     let read = description == "reportBytesLeft" ? value : try await socket.option(option)
     await socket.close()
     return read

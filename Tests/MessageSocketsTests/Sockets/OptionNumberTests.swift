@@ -3,8 +3,8 @@ import Glibc
 import MessageSockets
 import Testing
 
-/// Each constant of a socket option is the option that it is named after. The C target asserts its
-/// numbers against the headers; here the Swift names are.
+/// Each constant of a socket option has the number of the option that its name says. The C target
+/// asserts its numbers against the headers; this checks the Swift names.
 @Suite struct OptionNumberTests {
   private func expect<Value>(
     _ option: SocketOption<Value>, _ level: Int, _ name: Int32,
@@ -36,7 +36,7 @@ import Testing
     expect(.type, level, SO_TYPE)
     expect(.protocolNumber, level, SO_PROTOCOL)
     expect(.linger, level, SO_LINGER)
-    // Newer than the headers: the kernel's numbers, include/uapi/asm-generic/socket.h.
+    // Newer than the headers; these are the kernel's numbers in include/uapi/asm-generic/socket.h.
     expect(.passProcessDescriptor, level, 76)
     expect(.passDescriptors, level, 83)
     expect(.reportBytesLeft, level, 84)

@@ -7,7 +7,7 @@ import Testing
 
 extension KernelTests {
   @Suite struct ReceivingForms {
-    /// Each look has descriptors of its own, and all of them close.
+    /// Each peek has descriptors of its own, all of which close.
     @Test(arguments: Reception.unix) func peekingLeavesTheMessage(reception: Reception) async throws
     {
       try await withDescriptorOracle { _ in
@@ -36,7 +36,7 @@ extension KernelTests {
       }
     }
 
-    /// Somebody iterates, somebody else looks: both see the message.
+    /// One task iterates and another peeks: both get the message.
     @Test func aPeekThatWaitsSeesWhatAnIterationGets() async throws {
       try await withDescriptorOracle { loop in
         let (left, right) = try UnixSeqpacket.makePair()
@@ -48,11 +48,11 @@ extension KernelTests {
         let peek = Task(executorPreference: loop.taskExecutor) {
           try await right.receiveMessage(options: .peek)?.payload
         }
-        // The multishot receive, where there is one, and both tasks.
+        // Both tasks, and the multishot receive if there is one.
         await untilTasksWait(TestLoop.receivesAhead ? 3 : 2, on: loop)
         try await left.sendMessage([5], descriptor: try .numbered(1))
         #expect(try await iteration.value == [5])
-        // The peek came second: it looks at the message after that one.
+        // The peek came second, so it waits for the message after that one.
         try await left.sendMessage([6], descriptor: try .numbered(1))
         #expect(try await peek.value == [6])
         #expect(try await right.receiveMessage()?.payload == [6])
@@ -97,7 +97,7 @@ extension KernelTests {
     @Test func aBatchLeavesALaterErrorToTheNextReceive() async throws {
       try await withDescriptorOracle { _ in
         let (left, right) = try UnixStream.makePair()
-        // Closed with data unread: what came before is delivered, then the error.
+        // Closed with unread data: earlier messages are delivered, then the error.
         try await right.sendMessage([9])
         try await left.sendMessage([1])
         await left.close()
@@ -138,8 +138,8 @@ extension KernelTests {
       }
     }
 
-    /// The receive behind the batch's last look gets the error, and the one after it the end: not
-    /// the other way round.
+    /// The receive after the batch's last attempt gets the error, and the one after that the end,
+    /// not the other way round.
     @Test func anErrorThatABatchHasFoundIsForWhoWaits() async throws {
       try await withDescriptorOracle { loop in
         let (left, right) = try UnixStream.makePair()
@@ -151,11 +151,11 @@ extension KernelTests {
         await untilOperationsArePending(1, on: loop)
         let behind = Task(executorPreference: loop.taskExecutor) {
           while loop.core.statistics.messagesReceived == before { await Task.yield() }
-          // Behind the batch's job, which looks whether there is more.
+          // After the batch's job, which checks for more messages.
           await Task.yield()
           return await codeThrown { _ = try await right.receiveMessage() }
         }
-        // Closed with data unread: what came before is delivered, then the error.
+        // Closed with unread data: earlier messages are delivered, then the error.
         try await right.sendMessage([9])
         try await left.sendMessage([1])
         await left.close()
@@ -165,7 +165,7 @@ extension KernelTests {
       }
     }
 
-    /// Also when the message was cut before anybody asked how long it was.
+    /// Even if the message was truncated before the length was asked for.
     @Test(arguments: [false, true]) func theFullLengthIsToldOfAMessageThatWasCut(
       receivesAhead: Bool
     ) async throws {
@@ -235,8 +235,8 @@ extension KernelTests {
         try await left.sendMessage([1, 2])
         try await left.sendMessage([3], options: .outOfBand)
         if receivesAhead, TestLoop.receivesStreamsAhead {
-          // Where it has been read past, the kernel has dropped it, and the receive says so. It does
-          // not wait behind the others in any case.
+          // If the stream was read past the byte, the kernel has dropped it, and the receive
+          // reports that. In no case does it wait behind the others.
           let error = await errorThrown {
             let urgent = try await right.receiveMessage(
               options: .outOfBand, deadline: .now + .seconds(10))

@@ -22,7 +22,7 @@ extension KernelTests {
       }
     }
 
-    /// The kernel reads them in their places while the task waits for room.
+    /// The kernel reads the bytes in place while the task waits for room.
     @Test func everyKindOfPayloadStaysInPlaceWhileItIsSent() async throws {
       let bytes: [UInt8] = Array("hello".utf8)
       for _ in 0..<10 {
@@ -70,8 +70,8 @@ extension KernelTests {
       }
     }
 
-    /// More than the socket's buffer: the kernel takes it in parts, which do not end where the
-    /// pieces end.
+    /// The payload exceeds the socket's buffer: the kernel takes it in parts whose ends are not
+    /// those of the pieces.
     @Test func aLongStreamSendOfSeveralBuffersArrivesWhole() async throws {
       try await withDescriptorOracle { _ in
         let (left, right) = try UnixStream.makePair()
@@ -98,7 +98,7 @@ extension KernelTests {
       }
     }
 
-    /// Also if the caller closes its descriptor as soon as the call has begun.
+    /// Even if the caller closes its descriptor as soon as the call has begun.
     @Test func descriptorsOfOthersAreDuplicated() async throws {
       try await withDescriptorOracle { _ in
         let (left, right) = try UnixSeqpacket.makePair()
@@ -125,7 +125,7 @@ extension KernelTests {
       }
     }
 
-    /// The kernel looks a descriptor up when it sends, not when it is asked to: by then the
+    /// The kernel looks a descriptor up when it sends, not when it gets the request; by then the
     /// caller's number may be another file's.
     @Test(arguments: TestedSocket.unix) func theOriginalFileArrivesThoughItsNumberWasReused(
       socket: TestedSocket
@@ -160,7 +160,7 @@ extension KernelTests {
     @Test func optionsOfACallAreHeeded() async throws {
       try await withDescriptorOracle { loop in
         let (left, right) = try UnixSeqpacket.makePair()
-        // Without waiting: until the queue is full.
+        // Sends without waiting until the queue is full.
         var sent = 0
         let code = await codeThrown {
           while true {
@@ -175,7 +175,7 @@ extension KernelTests {
         #expect(
           await codeThrown { _ = try await right.receiveMessage(options: .doNotWait) }
             == .wouldBlock)
-        // The same where messages are received ahead.
+        // Also where messages are received ahead.
         var iterator = right.messages.makeAsyncIterator()
         try await left.sendMessage([3])
         #expect(try await iterator.next()?.payload == [3])

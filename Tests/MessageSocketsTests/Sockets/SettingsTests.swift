@@ -5,7 +5,7 @@ import SystemPackage
 import Testing
 
 extension KernelTests {
-  /// Options that count from before the socket is bound or connected, and those of listeners.
+  /// Options that must be set before a socket is bound or connected, and options of listeners.
   @Suite(.timeLimit(.minutes(1))) struct SettingsTests {
     @Test func anIPv6ListenerLeavesThePortToIPv4() async throws {
       try await withDescriptorOracle { _ in
@@ -93,7 +93,7 @@ extension KernelTests {
         try await sender.sendMessage([1, 2], to: InternetAddress(group, port: port))
         #expect(try await receiver.receiveMessage()?.payload == [1, 2])
         try await receiver.setOption(.leaveMulticastGroupV4, to: loopback)
-        // Whoever is no member cannot leave.
+        // A socket that is not a member cannot leave the group.
         await #expect(throws: SocketError.self) {
           try await receiver.setOption(.leaveMulticastGroupV4, to: loopback)
         }
@@ -109,7 +109,7 @@ extension KernelTests {
           let client = try await UnixStream.connect(to: first.address)
           let second = try UnixListener<UnixStream>(adopting: try await first.release())
           #expect(try await second.localAddress()?.unix == first.address)
-          // The connection waited in the socket, and the file is still there.
+          // The connection waited in the listener, whose file still exists.
           let connection = try await second.accept()
           let another = try await UnixStream.connect(to: first.address)
           #expect(await codeThrown { _ = try await first.accept() } == .closed)

@@ -20,7 +20,7 @@ extension KernelTests {
       }
     }
 
-    /// Also received ahead, where the name stands in a shared buffer.
+    /// Applies to prefetched messages too, whose name is in a shared buffer.
     @Test(arguments: [false, true]) func aMessageSaysWhereItCameFrom(receivesAhead: Bool)
       async throws
     {
@@ -40,7 +40,7 @@ extension KernelTests {
         #expect(first.descriptorCount == 1)
         let senderName = try await named.localAddress()
         #expect(first.sender == senderName)
-        // An answer goes there.
+        // An answer can be sent to that address.
         try await receiver.sendMessage([3], to: try #require(first.sender?.unix))
         #expect(try await named.receiveMessage()?.payload == [3])
         let second = try #require(
@@ -68,9 +68,9 @@ extension KernelTests {
       }
     }
 
-    /// The sender waits while the receiver's queue is full, and goes on when there is room; without
-    /// an event that tells, and without the loop turning meanwhile. Whether by address or
-    /// connected: the receiver does not know of the sender.
+    /// The sender waits while the receiver's queue is full, and continues when there is room. No
+    /// event reports the room, and the loop does not spin. The sender uses an address or is
+    /// connected; in both cases the receiver is not connected to the sender.
     @Test(.timeLimit(.minutes(1)), arguments: [false, true]) func aFullReceiverSuspendsTheSender(
       isConnected: Bool
     ) async throws {
@@ -102,8 +102,8 @@ extension KernelTests {
       }
     }
 
-    /// A send that was refused is told so, also on a socket that receives no more, and spoils
-    /// nothing for the next operation.
+    /// A refused send throws, even on a socket that is shut down for receiving, and does not affect
+    /// the next operation.
     @Test func aRefusedSendOfASocketThatReceivesNoMore() async throws {
       try await withDescriptorOracle { _ in
         let (left, right) = try UnixDatagram.makePair()

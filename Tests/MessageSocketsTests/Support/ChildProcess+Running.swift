@@ -5,14 +5,14 @@ import SystemPackage
 import Testing
 
 extension ChildProcess {
-  /// Runs a program beside `body`, and expects that it ends well after that. If it does not, or if
-  /// `body` throws, which stops it, the test reports what it has printed.
+  /// Runs a program concurrently with `body`, and expects that it then succeeds. If it does not, or
+  /// if `body` throws, which stops the program, the test reports its output.
   ///
   /// - Parameters:
   ///   - words: The program and its arguments.
   ///   - environment: Variables to change; nil removes one.
-  ///   - descriptors: What the process finds open, by number, besides its outputs 1 and 2. Stays
-  ///     the caller's.
+  ///   - descriptors: The descriptors that the process gets, by number, besides its outputs 1
+  ///     and 2. The caller keeps its own.
   static func run(
     _ words: [String], environment: [String: String?] = [:], descriptors: [Int32: Int32] = [:],
     sourceLocation: SourceLocation = #_sourceLocation, _ body: (ChildProcess) async throws -> Void
@@ -28,7 +28,7 @@ extension ChildProcess {
       after: { try await body(process) }, printingTo: output, sourceLocation: sourceLocation)
   }
 
-  /// The same for a process that has been started already, and prints to a file.
+  /// Expects that a running process, whose output goes to a file, succeeds.
   func expectGoodEnd(
     after body: () async throws -> Void, printingTo output: borrowing OwnedFd,
     sourceLocation: SourceLocation = #_sourceLocation
@@ -42,7 +42,7 @@ extension ChildProcess {
         "\(error); the other program printed: \(try output.text)", sourceLocation: sourceLocation)
       throw error
     }
-    // A program that does not end is stopped when the test's time is up.
+    // A program that does not end is stopped when the test runs out of time.
     let status = await withTaskCancellationHandler {
       await end()
     } onCancel: {

@@ -4,10 +4,10 @@ import MessageSockets
 import Synchronization
 import SystemPackage
 
-/// A process that a test has started. Its descriptors are 0 to 2, and those that it was given: all
-/// of ours are close-on-exec. No signal is blocked in it, though all are on the loop's thread,
-/// whose mask it would inherit: a daemon would not hear that it should end. A process that was not
-/// waited for is killed with this value: a test that throws leaves none behind.
+/// A process that a test has started. Its descriptors are 0 to 2 and those that were passed to it,
+/// because all of ours are close-on-exec. No signal is blocked in it, although the loop's thread
+/// blocks all and the process would inherit that mask: a daemon could not be asked to end. Dropping
+/// this value kills a process that was not waited for, so a test that throws leaves none behind.
 final class ChildProcess: Sendable {
   let id: pid_t
   private let hasBeenWaitedFor = Atomic(false)
@@ -17,15 +17,15 @@ final class ChildProcess: Sendable {
   /// - Parameters:
   ///   - words: The program and its arguments.
   ///   - environment: Variables to change; nil removes one.
-  ///   - descriptors: What the process finds open, by number. Stays the caller's.
-  /// - Throws: `Errno`, as `noSuchFileOrDirectory` when there is no such program.
+  ///   - descriptors: The descriptors that the process gets, by number. The caller keeps its own.
+  /// - Throws: `Errno`, such as `noSuchFileOrDirectory` if there is no such program.
   init(_ words: [String], environment: [String: String?] = [:], descriptors: [Int32: Int32] = [:])
     throws
   {
     var actions = posix_spawn_file_actions_t()
     posix_spawn_file_actions_init(&actions)
     defer { posix_spawn_file_actions_destroy(&actions) }
-    // In order: what is given as 3 may not be overwritten before it is copied to 1.
+    // In order, so that a descriptor 3 is not overwritten before it is copied to 1.
     for (number, ours) in descriptors.sorted(by: { $0.key < $1.key }) {
       posix_spawn_file_actions_adddup2(&actions, ours, number)
     }
@@ -52,7 +52,8 @@ final class ChildProcess: Sendable {
     _ = exitStatus()
   }
 
-  /// Waits for the end of the process; blocks the thread. Negative: it ended by that signal.
+  /// Waits until the process ends; blocks the thread. A negative result is a signal's number,
+  /// negated.
   func exitStatus() -> Int32 {
     var status: Int32 = 0
     while waitpid(id, &status, 0) < 0 { guard errno == EINTR else { return .min } }
@@ -60,19 +61,19 @@ final class ChildProcess: Sendable {
     return status & 0x7F == 0 ? status >> 8 & 0xFF : -(status & 0x7F)
   }
 
-  /// The same, while the loop goes on.
+  /// Waits until the process ends, without blocking the loop.
   func end() async -> Int32 { await Task.detached { self.exitStatus() }.value }
 
-  /// Whether it has not ended yet.
+  /// Whether the process has not ended.
   var isRunning: Bool {
     var found = siginfo_t()
     return waitid(P_PID, id_t(id), &found, WEXITED | WNOHANG | WNOWAIT) == 0 && found.si_signo == 0
   }
 
-  /// Asks a process that does not end by itself to end.
+  /// Asks a process to end that does not end by itself.
   func terminate() { kill(id, SIGTERM) }
 
-  /// The directory of the running test program, where the tools for tests are too.
+  /// The directory of the running test program, which also contains the tools for tests.
   static let directory: String = {
     var target = [UInt8](repeating: 0, count: 4096)
     let length = readlink("/proc/self/exe", &target, target.count)

@@ -6,8 +6,8 @@ import Testing
 
 @testable import SocketEngine
 
-/// All tests that open descriptors: one after the other, because the oracle looks at the whole
-/// process.
+/// All tests that open descriptors. They run one after the other, because the oracle inspects the
+/// whole process.
 @Suite(.serialized) enum KernelTests {}
 
 /// Runs `body` on a loop that all tests share, and checks that afterwards exactly the descriptors
@@ -18,16 +18,16 @@ func withDescriptorOracle(
   let loop = try TestLoop.shared.get()
   let before = allDescriptors()
   try await loop.run { try await body(loop) }
-  // A socket that was dropped while the kernel received ahead for it closes when the kernel has
-  // confirmed the end of that.
+  // A socket that was dropped during a multishot receive closes when the kernel has confirmed that
+  // receive's end.
   for _ in 0..<1000 where await loop.operationsInKernel > 0 {}
   let inUse = await loop.operationsInUse
   #expect(inUse == 0, "operations that nobody gave back", sourceLocation: sourceLocation)
-  // What a policy has closed, another thread closes.
+  // Another thread closes the descriptors that a policy refuses.
   await untilOpenDescriptors(are: before, sourceLocation: sourceLocation)
 }
 
-/// Runs `body` with another soft limit of open files; nil leaves it as it is.
+/// Runs `body` with another soft limit of open files; nil leaves the limit unchanged.
 func withDescriptorLimit(_ count: Int?, _ body: () async throws -> Void) async throws {
   var before = rlimit()
   getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &before)
@@ -38,7 +38,8 @@ func withDescriptorLimit(_ count: Int?, _ body: () async throws -> Void) async t
   try await body()
 }
 
-/// Runs `body` on a loop of its own, shuts that down, and checks that nothing of it stays open.
+/// Runs `body` on its own loop, shuts the loop down, and checks that none of its descriptors stays
+/// open.
 func withOwnLoop(
   _ configuration: IOLoop.Configuration = IOLoop.Configuration(),
   sourceLocation: SourceLocation = #_sourceLocation,
@@ -57,8 +58,8 @@ private func useLoop(_ configuration: IOLoop.Configuration, _ body: (IOLoop) asy
   await loop.shutdown()
 }
 
-/// A loop's thread ends, and closes its own descriptors, when nobody can reach the loop any more: a
-/// moment after the last reference went.
+/// Waits until exactly the expected descriptors are open. A loop's thread ends, and closes its own
+/// descriptors, shortly after the last reference to the loop was dropped.
 func untilOpenDescriptors(
   are expected: OpenDescriptors, sourceLocation: SourceLocation = #_sourceLocation
 ) async {
@@ -68,22 +69,22 @@ func untilOpenDescriptors(
 }
 
 enum TestLoop {
-  /// On the driver that `MESSAGE_SOCKETS_DRIVER` names, or that the machine allows: run the tests
-  /// with `MESSAGE_SOCKETS_DRIVER=epoll`, too.
+  /// Runs on the driver that `MESSAGE_SOCKETS_DRIVER` names, or else one that the machine allows:
+  /// run the tests with `MESSAGE_SOCKETS_DRIVER=epoll` as well.
   static let shared = Result { try IOLoop() }
 
   static var isOnRing: Bool { (try? shared.get())?.driver.kind == .ioUring }
-  /// Whether `messages` is a multishot receive, and a window used.
+  /// Whether `messages` uses a multishot receive with a window.
   static var receivesAhead: Bool { (try? shared.get())?.driver.receivesAhead ?? false }
   static var receivesStreamsAhead: Bool {
     (try? shared.get())?.driver.receivesStreamsAhead ?? false
   }
 
-  /// What the kernel can do, whichever driver the tests run on and whatever they are told to use of
-  /// it: by its number, and not by the library's own trial, which is to be checked.
+  /// What the kernel supports, whatever driver and limits the tests use. Determined by its version
+  /// and not by the library's own trial, which is under test.
   static let kernelReceivesAhead = KernelRelease.running >= KernelRelease(6, 0)
   static let unixStreamsHaveOutOfBandBytes = KernelRelease.running >= KernelRelease(5, 15)
-  /// Nil where that is not known: Linux 6.18 got the mend (a68ed2df7213) some time after 6.18.15.
+  /// Nil if unknown: Linux 6.18 got the fix (a68ed2df7213) some time after 6.18.15.
   static let kernelReportsEndsOfStreams: Bool? =
     switch KernelRelease.running {
     case KernelRelease(6, 17)..<KernelRelease(6, 18, 16): false
@@ -93,7 +94,7 @@ enum TestLoop {
     }
 }
 
-/// The number of a kernel, as `uname -r` shows it.
+/// A kernel's version, as `uname -r` shows it.
 struct KernelRelease: Comparable {
   let numbers: [Int]
 
@@ -119,8 +120,8 @@ struct KernelRelease: Comparable {
   }
 }
 
-/// The numbers of all open descriptors, and what they are.
+/// All open descriptors except timers, with what they are.
 func openDescriptors() -> [Int32: String] { allDescriptors().targets }
 
-/// All that is open, timers included.
+/// All open descriptors, including timers.
 func allDescriptors() -> OpenDescriptors { OpenDescriptors(ignoring: { _ in false }) }

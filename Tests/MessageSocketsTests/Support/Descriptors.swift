@@ -5,7 +5,7 @@ import MessageSockets
 import SystemPackage
 import Testing
 
-/// Descriptors of all kinds, as peers may send them.
+/// Descriptors of all kinds that peers may send.
 extension OwnedFd {
   static func made(_ number: Int32) throws -> OwnedFd {
     try #require(number >= 0, "errno \(errno)")
@@ -28,7 +28,7 @@ extension OwnedFd {
 
   static func pathOnly(_ path: String) throws -> OwnedFd { try openFile(path, 0x200000) }
 
-  /// A FIFO, open to read: nobody writes, and nobody ever will.
+  /// A FIFO that is open for reading and will never have a writer.
   static func fifo() throws -> OwnedFd {
     var template = Array("/tmp/message-sockets-XXXXXX".utf8CString)
     let made = template.withUnsafeMutableBufferPointer { mkdtemp($0.baseAddress!) != nil }

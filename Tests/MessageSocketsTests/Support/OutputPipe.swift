@@ -2,7 +2,7 @@
 import MessageSockets
 import SystemPackage
 
-/// What a process writes.
+/// The output of a process.
 final class OutputPipe {
   private let reader: OwnedFd
   private var writer: OwnedFd?
@@ -13,16 +13,17 @@ final class OutputPipe {
     writer = OwnedFd(adopting: ends.writeEnd)
   }
 
-  /// Starts a process that is given the writing end, of which none stays here.
+  /// Starts a process with the writing end, and closes our copy of that end.
   func feed(_ start: (Int32) throws -> ChildProcess) rethrows -> ChildProcess {
     defer { writer = nil }
     return try writer!.withUnsafeFileDescriptor { writer in try start(writer.rawValue) }
   }
 
-  /// All that is written until the process ends, or closes its end. Blocks the thread.
+  /// The complete output until the process ends or closes its end. Blocks the thread.
   func readToEnd() throws -> String { try read { _ in false } }
 
-  /// The next line, without its end; what there is, if the process ends before. Blocks the thread.
+  /// The next line without its end, or the rest of the output if the process ends before. Blocks
+  /// the thread.
   func readLine() throws -> String { try read { $0 == UInt8(ascii: "\n") } }
 
   private func read(until isLast: (UInt8) -> Bool) throws -> String {

@@ -4,9 +4,8 @@ import Testing
 
 @testable import SocketEngine
 
-/// Waits, turn by turn, until the kernel has at least `count` operations of the loop's in hand.
-/// Each look is a job on the loop, so that the loop goes through the kernel in between: no time
-/// passes by the clock.
+/// Waits, turn by turn, until the kernel has at least `count` operations of the loop. Each check is
+/// a job on the loop, so the loop enters the kernel in between; no clock is involved.
 func untilOperationsArePending(
   _ count: Int, on loop: IOLoop, sourceLocation: SourceLocation = #_sourceLocation
 ) async {
@@ -15,9 +14,8 @@ func untilOperationsArePending(
   }
 }
 
-/// Waits until the loop's senders wait for room: operations are in the kernel, and in many turns
-/// one after the other none has got anywhere. A send that has room ends in the turn that submits
-/// it.
+/// Waits until the loop's senders wait for room: operations are in the kernel, and for many
+/// consecutive turns none has made progress. A send that has room ends in the turn that submits it.
 func untilSendsStall(on loop: IOLoop, sourceLocation: SourceLocation = #_sourceLocation) async {
   var turnsWithoutProgress = 0
   var completions: UInt64 = 0
@@ -31,14 +29,14 @@ func untilSendsStall(on loop: IOLoop, sourceLocation: SourceLocation = #_sourceL
 }
 
 /// Waits until at least `count` tasks wait for an operation or a message, in the kernel or in a
-/// queue. To be called on the loop.
+/// queue. Call it on the loop.
 func untilTasksWait(
   _ count: Int, on loop: IOLoop, sourceLocation: SourceLocation = #_sourceLocation
 ) async {
   await turn("\(count) tasks wait", sourceLocation) { await loop.operationsInUse >= count }
 }
 
-/// Waits until nothing moves any more: in many turns one after the other nothing was submitted or
+/// Waits until there is no more activity: for many consecutive turns nothing was submitted or
 /// completed.
 func untilTasksRest(on loop: IOLoop, sourceLocation: SourceLocation = #_sourceLocation) async {
   var turns = 0
@@ -52,7 +50,7 @@ func untilTasksRest(on loop: IOLoop, sourceLocation: SourceLocation = #_sourceLo
   }
 }
 
-/// Turns until `condition` holds. What never comes about is a failure, and not a test without end.
+/// Takes turns until `condition` holds. If it never does, records a failure instead of hanging.
 private func turn(
   _ expectation: @autoclosure () -> String, _ sourceLocation: SourceLocation,
   until condition: () async -> Bool
@@ -67,8 +65,8 @@ private func turn(
   }
 }
 
-/// Expects that the loop sleeps where nothing can be done: its turns are counted for a tenth of a
-/// second; again if there were many, because TCP may still be moving what was sent.
+/// Expects that the loop sleeps while nothing can be done: counts its turns for a tenth of a
+/// second, and repeats that if there were many, because TCP may still be transferring data.
 func expectThatTheLoopRests(_ loop: IOLoop, sourceLocation: SourceLocation = #_sourceLocation)
   async throws
 {

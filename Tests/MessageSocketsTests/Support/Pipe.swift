@@ -4,8 +4,8 @@ import MessageSockets
 import SystemPackage
 import Testing
 
-/// A pipe, to prove who holds its ends: the reading end finds the end of the file when, and only
-/// when, every copy of the writing end is closed.
+/// A pipe that proves which copies of its ends are open: the reading end is at its end if and only
+/// if every copy of the writing end is closed.
 final class Pipe {
   private let reader: OwnedFd
   private var ownWriter: OwnedFd?
@@ -16,10 +16,10 @@ final class Pipe {
     ownWriter = OwnedFd(adopting: ends.writeEnd)
   }
 
-  /// The writing end, once; this object keeps none.
+  /// Takes the writing end, once; this object keeps no copy.
   func takeWriter() -> OwnedFd { ownWriter.take()! }
 
-  /// Lends the number of the reading end, for a process to inherit.
+  /// Passes the number of the reading end, for a process to inherit.
   func withReader<R>(_ body: (Int32) throws -> R) rethrows -> R {
     try reader.withUnsafeFileDescriptor { try body($0.rawValue) }
   }
@@ -27,10 +27,10 @@ final class Pipe {
   func duplicateWriter() throws -> OwnedFd { try ownWriter!.duplicate() }
   func closeWriter() { ownWriter = nil }
 
-  /// Whether all writing ends are closed.
+  /// Whether all writing ends are closed now.
   var isAtEnd: Bool { isAtEnd(waiting: 0) }
 
-  /// The same, where another thread closes them: false if they are not closed after ten seconds.
+  /// Whether all writing ends close within ten seconds; for ends that another thread closes.
   var comesToAnEnd: Bool { isAtEnd(waiting: 10_000) }
 
   private func isAtEnd(waiting milliseconds: Int32) -> Bool {
@@ -42,7 +42,7 @@ final class Pipe {
 }
 
 extension OwnedFd {
-  /// Which open file this is: device and inode.
+  /// The identity of the open file: device and inode.
   var identity: [UInt64] {
     withUnsafeFileDescriptor { descriptor in
       var status = stat()
@@ -51,7 +51,7 @@ extension OwnedFd {
     }
   }
 
-  /// The same as text.
+  /// The identity as text.
   var identityText: String { identity.map { "\($0)" }.joined(separator: ":") }
 
   var isCloseOnExec: Bool {
@@ -64,7 +64,7 @@ extension OwnedFd {
     return OwnedFd(adopting: FileDescriptor(rawValue: number))
   }
 
-  /// A file without a name.
+  /// A nameless file.
   private static func nameless() throws -> OwnedFd {
     var name = Array("/tmp/message-sockets-XXXXXX".utf8CString)
     let number = mkstemp(&name)
@@ -74,7 +74,7 @@ extension OwnedFd {
     return OwnedFd(adopting: FileDescriptor(rawValue: number))
   }
 
-  /// A file without a name that says which one it is.
+  /// A nameless file that contains its number.
   static func numbered(_ number: Int) throws -> OwnedFd {
     let file = try nameless()
     try file.withUnsafeFileDescriptor { descriptor in
@@ -83,14 +83,14 @@ extension OwnedFd {
     return file
   }
 
-  /// A file without a name that contains `text`.
+  /// A nameless file that contains `text`.
   static func temporary(_ text: String) throws -> OwnedFd {
     let file = try nameless()
     try file.withUnsafeFileDescriptor { _ = try $0.writeAll(toAbsoluteOffset: 0, Array(text.utf8)) }
     return file
   }
 
-  /// The first kilobyte, from the start.
+  /// The first kilobyte of the file.
   var text: String {
     get throws {
       try withUnsafeFileDescriptor { descriptor in
@@ -103,7 +103,7 @@ extension OwnedFd {
     }
   }
 
-  /// What ``numbered(_:)`` wrote.
+  /// The number that ``numbered(_:)`` wrote.
   var number: Int {
     get throws {
       try withUnsafeFileDescriptor { descriptor in

@@ -4,17 +4,17 @@ import Glibc
 import SystemPackage
 import Testing
 
-/// Runs `DriverProbeTool`, or another tool that stands beside the tests, in a process of its own.
+/// Runs `DriverProbeTool`, or another tool in the tests' directory, in a separate process.
 enum ProbeTool {
   static let path = ChildProcess.directory + "/DriverProbeTool"
 
-  /// What it printed, by name; `signal` if a signal has ended it.
+  /// The tool's output by name; `signal` if a signal has ended the tool.
   static func run(
     _ arguments: [String], environment: String? = nil, variables: [String: String?] = [:],
     tool: String = path
   ) throws -> [String: String] {
     let output = try OutputPipe()
-    // Without the variables under which the tests themselves run.
+    // Without the variables that control the tests themselves.
     let child = try output.feed {
       let own: [String: String?] = [
         "MESSAGE_SOCKETS_DRIVER": environment, "MESSAGE_SOCKETS_AHEAD": nil,
@@ -38,19 +38,18 @@ enum ProbeTool {
     return found
   }
 
-  /// Whether the kernel gives this process a ring, whichever driver the tests run on. Not asked of
-  /// the library: a probe of its that fails by mistake must not make the tests of the ring
-  /// disappear.
+  /// Whether the kernel gives this process a ring, whatever driver the tests use. Determined
+  /// without the library, because a faulty probe must not disable the tests of the ring.
   static let machineHasRing = cpr_kernel_has_ring() == 1
 
-  /// A user that nobody is, and that no other process of tests takes: what is counted for each user
-  /// is this one's alone.
+  /// An otherwise unused user, which no other test process takes either, so that per-user limits
+  /// count only this user's resources.
   static let ownUser = 60_000 + getpid() % 5000
 
-  /// Whether the tool can be run in a user namespace of its own (unshare(1)).
+  /// Whether the tool can be run in its own user namespace (unshare(1)).
   static let canMakeUserNamespaces =
     (try? ChildProcess(["unshare", "--user", "--map-root-user", "true"]).exitStatus()) == 0
 
-  /// Only a process of root's can become another user's, or set a system control.
+  /// Only a process of root can change its user or set a system control.
   static var isRoot: Bool { geteuid() == 0 }
 }

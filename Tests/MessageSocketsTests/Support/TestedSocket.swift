@@ -2,13 +2,13 @@
 import MessageSockets
 import Testing
 
-/// The kinds of socket, for cases that several of them have to pass. A pair of them is connected.
+/// The kinds of socket, for tests that apply to several of them. Pairs of them are connected.
 enum TestedSocket: CaseIterable, Sendable {
   case unixStream, unixSeqpacket, unixDatagram, tcpStream, udpSocket
 
-  /// Those that carry descriptors.
+  /// The kinds that carry descriptors.
   static let unix: [TestedSocket] = [.unixStream, .unixSeqpacket, .unixDatagram]
-  /// Those that have an end.
+  /// The kinds that have an end.
   static let connections: [TestedSocket] = [.unixStream, .unixSeqpacket, .tcpStream]
 
   func makeUnixPair(on loop: IOLoop? = nil) throws -> (any UnixSocket, any UnixSocket) {
@@ -40,7 +40,7 @@ enum TestedSocket: CaseIterable, Sendable {
   }
 }
 
-/// A kind of socket, and how its messages are asked for: one by one, or received ahead.
+/// A kind of socket, and how its messages are received: one by one, or ahead.
 struct Reception: Sendable, CustomTestStringConvertible {
   let socket: TestedSocket
   let isAhead: Bool
@@ -48,7 +48,7 @@ struct Reception: Sendable, CustomTestStringConvertible {
   static let all = of(TestedSocket.allCases)
   static let unix = of(TestedSocket.unix)
   static let connections = of(TestedSocket.connections)
-  /// Sockets that keep the boundaries of messages.
+  /// Sockets that preserve message boundaries.
   static let messages = of([.unixSeqpacket, .unixDatagram, .udpSocket])
 
   static func of(_ sockets: [TestedSocket]) -> [Reception] {

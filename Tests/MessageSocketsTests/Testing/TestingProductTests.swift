@@ -4,9 +4,10 @@ import MessageSocketsTesting
 import Testing
 
 extension KernelTests {
-  /// The product for the tests of others: its helpers find what they are to find.
+  /// The testing product: its helpers find what they must find.
   @Suite struct TestingProduct {
-    /// What the check itself starts, and what stays then: loops, and the timer of Swift's threads.
+    /// Starts what the check itself needs, and what then stays: loops, and the timer of Swift's
+    /// threads.
     init() async throws {
       _ = try IOLoopGroup.shared()
       try await Task.sleep(for: .milliseconds(1))
@@ -14,7 +15,7 @@ extension KernelTests {
 
     // MARK: Made messages
 
-    /// A made message has what one has that was received.
+    /// A made message has all properties of a received one.
     @Test func aMadeMessageIsAsAReceivedOne() async throws {
       try await withDescriptorOracle { _ in
         let (left, right) = try UnixSeqpacket.makePair()

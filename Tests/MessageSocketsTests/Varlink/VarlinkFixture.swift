@@ -23,7 +23,7 @@ enum Fixture {
     error TooLarge(number: int)
     """
 
-  /// Opened in Open, read in Read: files that say which one they are.
+  /// A service whose Open returns files that contain their number, and whose Read reads such files.
   static func service(limits: VarlinkLimits = VarlinkLimits(), waiting: Gate = Gate())
     -> VarlinkService
   {
@@ -52,7 +52,7 @@ enum Fixture {
       return Number(number: number.number)
     }
     test.method("Fail") { (number: Number, call) -> VarlinkEmpty in
-      // Pushed for nothing.
+      // Pushed in vain, because the error drops it.
       _ = try call.push(try OwnedFd.numbered(1))
       if number.number > 0 {
         throw try VarlinkError("com.example.Test.TooLarge", parameters: number)
@@ -69,7 +69,7 @@ enum Fixture {
     return service
   }
 
-  /// Runs `body` with a client whose peer is the service.
+  /// Runs `body` with a client of the service.
   static func run(
     _ service: VarlinkService = service(), limits: VarlinkLimits = VarlinkLimits(),
     _ body: (VarlinkClient) async throws -> Void
@@ -93,7 +93,8 @@ enum Fixture {
     }
   }
 
-  /// Runs `body` as a client that sends what it likes; what the service ends with, is returned.
+  /// Runs `body` as a client that sends raw bytes. Returns the error with which the service ends
+  /// the connection.
   static func runRaw(
     _ service: VarlinkService = service(), _ body: (UnixStream) async throws -> Void
   ) async throws -> (any Error)? {
@@ -119,14 +120,14 @@ enum Fixture {
   }
 }
 
-/// Opens once.
+/// A gate that opens once.
 actor Gate {
   private var isOpen = false
   private var waiters: [CheckedContinuation<Void, Never>] = []
   private var arrivals = 0
   private var arrivalWaiters: [(Int, CheckedContinuation<Void, Never>)] = []
 
-  /// Ends when the gate is open, or the task is cancelled.
+  /// Returns when the gate is open or the task is cancelled.
   func wait() async throws {
     arrivals += 1
     for (count, waiter) in arrivalWaiters where arrivals >= count { waiter.resume() }
@@ -151,7 +152,7 @@ actor Gate {
     waiters = []
   }
 
-  /// Waits until so many have come to the gate.
+  /// Waits until `count` tasks have arrived at the gate.
   func untilArrivals(are count: Int) async {
     if arrivals >= count { return }
     await withCheckedContinuation { arrivalWaiters.append((count, $0)) }

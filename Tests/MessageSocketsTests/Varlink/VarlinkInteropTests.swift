@@ -8,8 +8,8 @@ import Varlink
 private typealias Number = Fixture.Number
 
 extension KernelTests {
-  /// asyncvarlink of Python, and the sd-varlink of systemd with its varlinkctl: calls and
-  /// descriptors both ways.
+  /// Python's asyncvarlink, and systemd's sd-varlink with varlinkctl: calls and descriptors in both
+  /// directions.
   @Suite(.timeLimit(.minutes(2))) struct VarlinkInterop {
     // MARK: Their services
 
@@ -72,8 +72,8 @@ extension KernelTests {
         return error?.name == "com.example.Peer.TooLarge"
           && (try? error?.parameters(as: Number.self).number) == 9
       }
-      // A, then B with a descriptor, pipelined as far as the client lets them: libsystemd 257 would
-      // give it to A.
+      // A, then B with a descriptor, pipelined as far as the client allows: libsystemd 257 would
+      // give the descriptor to A.
       try await withThrowingTaskGroup(of: Int.self) { group in
         for number in 0..<20 {
           group.addTask {
@@ -155,7 +155,8 @@ extension KernelTests {
             #"{"number":9}"#,
           ])
         #expect(failed.contains(#"{"number":9}"#))
-        // `--push-fd` and the descriptors of a reply for a command came with 258 and later.
+        // `--push-fd`, and passing a reply's descriptors to a command, require version 258 or
+        // newer.
         guard peer == .sdVarlink else { return }
         let file = try OwnedFd.numbered(5)
         let number = file.withUnsafeFileDescriptor { $0.rawValue }
@@ -166,7 +167,7 @@ extension KernelTests {
       }
     }
 
-    /// Runs `body` while the service of the tests listens at a path.
+    /// Runs `body` while the test service listens at a path.
     private func serve(_ body: (String) async throws -> Void) async throws {
       try await withDescriptorOracle { loop in
         let path = "/tmp/varlink-test-\(getpid())"
@@ -187,7 +188,7 @@ extension KernelTests {
 }
 
 extension ForeignPeer {
-  /// The output of varlinkctl.
+  /// Runs varlinkctl, and returns its output.
   fileprivate func varlinkctl(_ words: [String], descriptors: [Int32: Int32] = [:]) async throws
     -> String
   {

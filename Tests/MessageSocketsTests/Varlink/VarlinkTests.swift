@@ -75,7 +75,7 @@ extension KernelTests {
         try await Fixture.run { client in
           let replies = try await client.callMore(
             "com.example.Test.Count", Number(number: 100), returning: Number.self)
-          // Behind it in the same connection.
+          // After it on the same connection.
           let behind = Task(executorPreference: loop.taskExecutor) {
             try await client.call("com.example.Test.Add", json: #"{"number":1}"#)
           }
@@ -90,7 +90,7 @@ extension KernelTests {
           }
           #expect(next == 101)
           #expect(try await behind.value.parameters == #"{"number":2}"#)
-          // Left early: the rest is dropped.
+          // The iteration is left early, and the rest is dropped.
           for try await _ in try await client.callMore(
             "com.example.Test.Count", Number(number: 100), returning: Number.self)
           { break }
@@ -136,13 +136,13 @@ extension KernelTests {
               try await call("com.example.Test.Add", json)
             }
           }
-          // Foundation does not say which parameter is out of range.
+          // Foundation does not report which parameter is out of range.
           for number in ["1.5", "99999999999999999999"] {
             await expectError("org.varlink.service.InvalidParameter") {
               try await call("com.example.Test.Add", #"{"number":\#(number)}"#)
             }
           }
-          // A descriptor that is not there, in every way.
+          // Various indices of a descriptor that does not exist.
           for index in ["0", "-1", "9223372036854775807"] {
             await expectError("org.varlink.service.InvalidParameter", #"{"parameter":"file"}"#) {
               try await call("com.example.Test.Read", #"{"file":\#(index)}"#)
@@ -186,8 +186,8 @@ extension KernelTests {
       }
     }
 
-    /// An error that is too long for a message, by the name of a method or by its parameters, is an
-    /// error all the same.
+    /// An error that is too long for a message, because of a method's name or its parameters, is
+    /// still an error.
     @Test func errorsThatAreTooLong() async throws {
       try await withDescriptorOracle { _ in
         try await Fixture.run(Fixture.service(limits: VarlinkLimits(messageSize: 200))) { client in
@@ -219,7 +219,7 @@ extension KernelTests {
       }
     }
 
-    /// What a handler pushes for replies that nobody gets is closed with each of them.
+    /// Descriptors that a handler pushes for replies that are not sent close with each of them.
     @Test func onewayWithMore() async throws {
       try await withDescriptorOracle { loop in
         let (ours, theirs) = try UnixStream.makePair()
@@ -230,7 +230,7 @@ extension KernelTests {
         let serving = Task(executorPreference: loop.taskExecutor) {
           try await Fixture.service().handle(theirs) { Issue.record($0) }
         }
-        // The next one is answered, and nothing before.
+        // Only the next call is answered.
         let answer = try await ours.receiveMessage().map {
           String(decoding: $0.payload, as: UTF8.self)
         }
@@ -241,7 +241,7 @@ extension KernelTests {
       }
     }
 
-    /// Calls of many tasks are pipelined, those with descriptors among them; each gets its own
+    /// Calls of many tasks are pipelined, including those with descriptors; each gets its own
     /// reply.
     @Test(arguments: [false, true]) func manyTasksCallAtOnce(pipelines: Bool) async throws {
       try await withDescriptorOracle { loop in
@@ -274,8 +274,8 @@ extension KernelTests {
       }
     }
 
-    /// Before it was sent, a cancelled call is not sent; afterwards its reply is drained, and its
-    /// descriptor closed.
+    /// A call that is cancelled before it was sent is not sent; if it is cancelled later, its reply
+    /// is received and dropped with its descriptor.
     @Test func cancelledCallsAndDeadlines() async throws {
       try await withDescriptorOracle { loop in
         let gate = Gate()
@@ -287,7 +287,8 @@ extension KernelTests {
           let opening = Task(executorPreference: loop.taskExecutor) {
             try await client.call("com.example.Test.Open", json: #"{"number":1}"#)
           }
-          // With a descriptor: waits until all is answered, and was not sent when it is cancelled.
+          // With a descriptor, the call waits until all others are answered, so it has not been
+          // sent when it is cancelled.
           let pipe = try Pipe()
           let reading = Task(executorPreference: loop.taskExecutor) {
             [box = DescriptorBox(pipe.takeWriter())] in
@@ -338,8 +339,8 @@ extension KernelTests {
       }
     }
 
-    /// What is dropped is not waited for: an iteration that was cancelled, or has found what it did
-    /// not expect, is at its end, and holds nobody up.
+    /// A call does not wait for dropped replies: an iteration that was cancelled, or that received
+    /// unexpected parameters, is at its end and delays no other call.
     @Test func anIterationThatHasEndedEarly() async throws {
       try await withDescriptorOracle { loop in
         let gate = Gate()
@@ -371,7 +372,7 @@ extension KernelTests {
       }
     }
 
-    /// A client whose service is hostile: what it sends, and what the call throws.
+    /// The messages of a hostile service, and the error that the call throws.
     @Test(
       arguments: [
         ("{}", nil), (#"{"parameters":{"number":1}}"#, nil), ("{", .malformedMessage),
@@ -427,7 +428,7 @@ extension KernelTests {
       }
     }
 
-    /// A client that is hostile: what it sends, and what the service ends the connection with;
+    /// The messages of a hostile client, and the error with which the service ends the connection;
     /// nothing stays open.
     @Test func aHostileClient() async throws {
       func call(_ parameters: String) -> String {
@@ -460,7 +461,7 @@ extension KernelTests {
               (failure != nil) == isFatal, "\(text.prefix(80)): \(String(describing: failure))")
           }
         }
-        // Above the limits.
+        // Messages above the limits.
         let limits = VarlinkLimits(messageSize: 1000, maximumDescriptorsPerMessage: 2)
         let large = try await Fixture.runRaw(Fixture.service(limits: limits)) {
           try? await $0.sendMessage([UInt8](repeating: 0x20, count: 1001))
@@ -475,7 +476,7 @@ extension KernelTests {
       }
     }
 
-    /// Nothing comes behind the last reply, however long a handler keeps its call.
+    /// Nothing follows the last reply, however long a handler keeps its call.
     @Test func aCallThatIsKept() async throws {
       try await withDescriptorOracle { _ in
         let kept = Mutex<VarlinkCall?>(nil)
@@ -501,8 +502,9 @@ extension KernelTests {
       }
     }
 
-    /// A client that leaves without its replies is no error, and is not told of; also where the
-    /// handler is not cancelled, because more calls stand behind its own than are received ahead.
+    /// A client that leaves without its replies is no error and is not reported; not even if the
+    /// handler is not cancelled because more calls are queued behind its own than are received
+    /// ahead.
     @Test(arguments: [false, true]) func aClientThatLeavesIsNoError(wantsMore: Bool) async throws {
       try await withDescriptorOracle { loop in
         let gate = Gate()
@@ -530,12 +532,13 @@ extension KernelTests {
       }
     }
 
-    /// The handler of a call with `more` learns that its client has gone.
+    /// The handler of a call with `more` notices that its client has gone.
     @Test func aClientThatGoesCancelsTheHandlerOfMore() async throws {
       try await goAmidMore { _ in }
     }
 
-    /// Also where it has pipelined other calls before: they are received, and the end behind them.
+    /// True even if the client has pipelined other calls: they are received, and the end after
+    /// them.
     @Test func aClientThatPipelinesAndGoesCancelsTheHandlerOfMore() async throws {
       try await goAmidMore { ours in
         var files = OwnedFds()
@@ -548,7 +551,8 @@ extension KernelTests {
       }
     }
 
-    /// A client whose call with `more` has reached a handler that waits does `last`, and goes.
+    /// A client whose call with `more` has reached a waiting handler performs `last` and then
+    /// leaves.
     private func goAmidMore(last: (UnixStream) async throws -> Void) async throws {
       try await withDescriptorOracle { loop in
         let gate = Gate()
@@ -568,8 +572,8 @@ extension KernelTests {
       }
     }
 
-    /// Calls behind one with `more` are answered in order, however many were received ahead, with
-    /// their own descriptors; also of a client that sends no more.
+    /// Calls behind one with `more` are answered in order and with their own descriptors, however
+    /// many were received ahead, even if the client has shut down its sending side.
     @Test func callsBehindOneWithMore() async throws {
       try await withDescriptorOracle { loop in
         let gate = Gate()
@@ -612,7 +616,7 @@ extension KernelTests {
       }
     }
 
-    /// A server that stops answers the call that it handles, and ends without waiting for idle
+    /// A server that stops answers the call that it is handling, and ends without waiting for idle
     /// clients.
     @Test func servedByAListener() async throws {
       try await withDescriptorOracle { loop in
@@ -645,7 +649,8 @@ extension KernelTests {
       }
     }
 
-    /// A listener's authorization and policy hold for a service, and a handler can ask who calls.
+    /// A listener's authorization and policy apply to a service, and a handler can ask for the
+    /// caller's identity.
     @Test(arguments: [true, false]) func theListenersRulesHold(isAllowed: Bool) async throws {
       try await withDescriptorOracle { loop in
         let address = try UnixAddress(abstract: "varlink-test-\(getpid())")
@@ -738,8 +743,7 @@ private func expectError(
     }
   }
 
-  /// The scanner accepts what Foundation's parser accepts, up to its limit of levels, and nothing
-  /// else.
+  /// The scanner accepts exactly what Foundation's parser accepts, up to its nesting limit.
   @Test func theScannerAgreesWithFoundation() {
     let values = [
       "1", "-0", "0.5e+3", "01", "-", "1.", ".5", "1e", "+1", "true", "tru", "null", "nul", #""a""#,
@@ -758,7 +762,7 @@ private func expectError(
     for value in values {
       let text = #"{"v":\#(value)}"#
       let isValid = (try? JSONSerialization.jsonObject(with: Data(text.utf8), options: [])) != nil
-      // A comma behind the last is Foundation's indulgence.
+      // Foundation tolerates a comma after the last element.
       if value.contains(",]") || value.contains(",}") { continue }
       let isAccepted = (try? JSONScanner.members(of: Array(text.utf8)[...])) != nil
       #expect(isAccepted == isValid, "\(text)")
