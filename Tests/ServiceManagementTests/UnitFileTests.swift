@@ -4,7 +4,7 @@ import SystemPackage
 import Testing
 
 @Suite struct UnitFileTests {
-  /// The article shows the example's unit.
+  /// The article contains the example's unit.
   @Test func theExample() throws {
     let example = try text("Examples/hot-restart/hot-restart.service")
     #expect(try article("ReplaceARunningServer").contains("```ini\n\(example)```"))
@@ -13,7 +13,7 @@ import Testing
 
 @Suite(.enabled(if: ForeignPeer.systemdAnalyze.isAvailable, "systemd-analyze is not installed"))
 struct UnitFileInterop {
-  /// systemd understands each line of the articles' units.
+  /// systemd accepts each line of the articles' units.
   @Test(arguments: [("app", "RunUnderSystemd"), ("hot-restart", "ReplaceARunningServer")])
   func theUnits(name: String, page: String) throws {
     let units = try article(page).split(separator: "```ini\n").dropFirst().map {
@@ -33,7 +33,7 @@ struct UnitFileInterop {
       for path in paths { unlink(path) }
       rmdir(directory)
     }
-    // A program that is there.
+    // With a program that exists.
     for (path, text) in zip(
       paths, [socket, service.replacing("/usr/local/bin/\(name)", with: "/bin/true")])
     {

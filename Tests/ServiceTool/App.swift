@@ -6,8 +6,9 @@ import ServiceManagement
 import Synchronization
 import SystemPackage
 
-/// What the article "Run under systemd" shows, in one program: listener, readiness, watchdog, and
-/// sessions that outlive a restart in the manager's store. It answers each line with its number.
+/// The features of the article "Run under systemd" in one program: a listener, readiness, a
+/// watchdog, and sessions that outlive a restart in the manager's store. It answers each line with
+/// its number.
 final class App: Sendable {
   private let manager = ServiceNotifier()
   private let number = Atomic(0)
@@ -47,8 +48,8 @@ final class App: Sendable {
     try await serve(connection, named: name)
   }
 
-  /// Until the client ends; then the manager is to forget the connection. When the service is
-  /// stopped, it keeps it.
+  /// Serves until the client ends, and then tells the manager to forget the connection. If the
+  /// service is stopped, the manager keeps the connection.
   private func serve(_ connection: TCPStream, named name: String) async throws {
     do {
       for try await message in connection.messages.untilDraining() {

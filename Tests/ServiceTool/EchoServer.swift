@@ -6,12 +6,12 @@ import SocketEngine
 import Synchronization
 import SystemPackage
 
-/// An echo server that can be replaced. It says what happens, one event a line; at the event that
-/// `KILL_AT` names, it kills itself; at that of `STOP_AT` it stops, until it is told to go on.
+/// An echo server that can be replaced. It prints its events, one per line. At the event named by
+/// `KILL_AT` it kills itself; at the one named by `STOP_AT` it stops until it gets SIGCONT.
 ///
-/// A client whose first line is "stay" keeps its connection, and may go on asking. `EXTRA` files
-/// and `STATE` bytes go to each successor, besides the listeners, and behind these the connections
-/// that stay. `VERSION` is that of the state. SIGTERM ends it.
+/// A client whose first line is "stay" keeps its connection, and may continue to ask. Each
+/// successor gets the listeners, `EXTRA` files and `STATE` bytes, and after them the connections
+/// that stay. `VERSION` is the version of the state. SIGTERM ends the server.
 final class EchoServer: Sendable {
   private let control: UnixAddress
   private let path: UnixAddress
@@ -58,7 +58,7 @@ final class EchoServer: Sendable {
           for session in inherited { group.addTask { await self.sessions.serve(session) } }
           announce()
         }
-        // Those that were taken back.
+        // The sessions that were taken back.
         await self.sessions.end()
       }
     }
@@ -79,7 +79,7 @@ final class EchoServer: Sendable {
     TCPListener, UnixListener<UnixStream>, [Sessions.Inherited]
   ) {
     var inherited = handOver.takeInherited()
-    // A predecessor that has ended in between may have left any part.
+    // A predecessor that ended during the hand-over may have left out any part.
     let web: TCPListener
     do { web = try inherited.descriptors.takeListener(named: "web") } catch is ServiceError {
       let address = InternetAddress(
@@ -109,8 +109,8 @@ final class EchoServer: Sendable {
     return (web, local, inheritedSessions)
   }
 
-  /// The kernel lets go of a dead process's ring, and of the listener in it, some time after the
-  /// process's end.
+  /// The kernel releases a dead process's ring, and the listener in it, some time after the process
+  /// has ended.
   private func retrying<Listener>(_ bind: () throws(SocketError) -> Listener) async throws
     -> Listener
   {
@@ -142,7 +142,7 @@ final class EchoServer: Sendable {
     return true
   }
 
-  /// The files go away with the offer, and come back if it fails.
+  /// The files go with the offer, and come back if it fails.
   private func offer(_ web: TCPListener, _ local: UnixListener<UnixStream>) async throws
     -> HandOverItems
   {
@@ -175,7 +175,7 @@ final class EchoServer: Sendable {
     }
   }
 
-  /// - Parameter name: What the connection is called, if it stays.
+  /// - Parameter name: The name of the connection, if it stays.
   private func answer(_ connection: some StreamSocket, _ name: String) async throws {
     var line: [UInt8] = []
     for try await byte in connection.bytes {
@@ -193,7 +193,7 @@ final class EchoServer: Sendable {
 
 func variable(_ name: String) -> String? { getenv(name).map { String(cString: $0) } }
 
-/// A thread that waits for what the handler writes into the pipe.
+/// A thread that waits until the signal handler writes to the pipe.
 private func endAtSignal(_ task: Task<HandOver.Ending, any Error>) {
   var thread = pthread_t()
   pthread_create(
@@ -204,7 +204,7 @@ private func endAtSignal(_ task: Task<HandOver.Ending, any Error>) {
       Unmanaged<Canceller>.fromOpaque(context!).takeRetainedValue().task.cancel()
       return nil
     }, Unmanaged.passRetained(Canceller(task)).toOpaque())
-  // Nobody waits for it.
+  // The thread is never joined.
   pthread_detach(thread)
 }
 

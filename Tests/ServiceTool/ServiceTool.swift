@@ -16,7 +16,7 @@ import SystemPackage
 @main
 struct ServiceTool {
   static func main() async {
-    // Whatever goes wrong, it ends.
+    // The process ends even if something hangs.
     alarm(150)
     let arguments = Array(CommandLine.arguments.dropFirst(2))
     do {
@@ -36,7 +36,7 @@ struct ServiceTool {
   }
 }
 
-/// One line on standard output, immediately.
+/// Prints one line to standard output, unbuffered.
 func say(_ line: String) { _ = try? FileDescriptor.standardOutput.writeAll((line + "\n").utf8) }
 
 private func showDescriptors() {
@@ -77,7 +77,7 @@ private func takeActivation(_ wanted: [String]) {
   say(
     "LISTEN_FDS here: \(getenv("LISTEN_FDS") != nil), for children: \(ServiceEnvironment.forChildren()["LISTEN_FDS"] != nil)"
   )
-  // All of those that were passed have closed by now.
+  // All descriptors that were passed are closed by now.
   say(
     "open: \((3..<Int32(64)).filter { fcntl($0, F_GETFD) >= 0 && fcntl($0, F_GETFD) & FD_CLOEXEC == 0 }.count)"
   )

@@ -4,10 +4,10 @@ import ServiceManagement
 import SocketEngine
 import SystemPackage
 
-/// Connections that stay: each line is answered, and between two of them the connection can go to
-/// another process. A line of a client's has to arrive in one piece.
+/// Lasting connections: each line is answered, and between two lines the connection can move to
+/// another process. A client's line must arrive in one piece.
 final class Sessions: Sendable {
-  /// One that has come from another process.
+  /// A session that has come from another process.
   struct Inherited: Sendable {
     var socket: any StreamSocket
     var name: String
@@ -22,7 +22,7 @@ final class Sessions: Sendable {
 
   private let state = TSanVisibleMutex(State())
 
-  /// Takes the sessions out of what was handed over.
+  /// Takes the sessions from the items that were handed over.
   static func take(from descriptors: inout NamedDescriptors) throws -> [Inherited] {
     var sessions: [Inherited] = []
     for name in descriptors.names {
@@ -37,8 +37,7 @@ final class Sessions: Sendable {
     return sessions
   }
 
-  /// Returns when the client has ended, when the session was given away, or when the task is
-  /// cancelled.
+  /// Returns when the client has ended, the session was given away, or the task is cancelled.
   func serve(_ socket: some StreamSocket, named name: String) async {
     let (number, task) = state.withLock { state in
       let task = Task(executorPreference: socket.loop.taskExecutor) {
@@ -58,7 +57,7 @@ final class Sessions: Sendable {
 
   func serve(_ session: Inherited) async { await serve(session.socket, named: session.name) }
 
-  /// Stops all, each behind the answer that it gives, and returns what is open then.
+  /// Stops all sessions, each after its current answer, and returns those that are still open.
   func giveAway() async -> NamedDescriptors {
     state.withLock { $0.areGivenAway = true }
     await end()
@@ -70,7 +69,7 @@ final class Sessions: Sendable {
     }
   }
 
-  /// Closes all.
+  /// Closes all sessions.
   func end() async {
     let tasks = state.withLock { Array($0.tasks.values) }
     for task in tasks { task.cancel() }
@@ -82,7 +81,7 @@ final class Sessions: Sendable {
       try await answer(socket)
     } catch is CancellationError {
       if state.withLock({ $0.areGivenAway }) {
-        // Not in this task, which was cancelled.
+        // In a separate task, because this one was cancelled.
         await Task(executorPreference: socket.loop.taskExecutor) {
           await self.release(socket, name)
         }.value
@@ -91,7 +90,7 @@ final class Sessions: Sendable {
     await socket.close()
   }
 
-  /// What has been received ahead is answered first: the next process would not find it.
+  /// Answers prefetched lines first, because the next process would not get them.
   private func release(_ socket: some StreamSocket, _ name: String) async {
     var bytes: [UInt8] = []
     while true {
@@ -121,7 +120,7 @@ final class Sessions: Sendable {
     while let end = bytes.firstIndex(of: UInt8(ascii: "\n")) {
       let answer = EchoServer.answer(to: bytes[..<end])
       bytes.removeFirst(end + 1)
-      // What was asked is answered, also when the session is to be given away.
+      // A request is answered even if the session is about to be given away.
       try await Task(executorPreference: socket.loop.taskExecutor) {
         try await socket.sendMessage(answer)
       }.value

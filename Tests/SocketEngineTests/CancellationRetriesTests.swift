@@ -3,12 +3,12 @@ import Testing
 
 @testable import SocketEngine
 
-/// When the kernel is asked again to cancel what it did not find.
+/// When the kernel is asked again to cancel an operation that it did not find.
 @Suite struct CancellationRetriesTests {
   private let first = OperationID(index: 1, generation: 1)
   private let second = OperationID(index: 2, generation: 1)
 
-  /// What is to be cancelled again, when its time has come.
+  /// Waits until it is time to cancel again; returns the operations to cancel.
   private func waitForDue(_ retries: inout CancellationRetries) -> Set<OperationID> {
     let limit = ContinuousClock.now + .seconds(10)
     while ContinuousClock.now < limit {

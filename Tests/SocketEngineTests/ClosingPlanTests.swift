@@ -4,13 +4,13 @@ import Testing
 
 @testable import SocketEngine
 
-/// What is closed next, decided without a thread and without a descriptor.
+/// Decides what is closed next, without a thread and without a descriptor.
 @Suite struct ClosingPlanTests {
   private func entry(_ number: Int32 = 0) -> ClosingPlan.Entry {
     ClosingPlan.Entry(number: number, whenClosed: nil)
   }
 
-  /// As many steps as threads can be had, none of which ends.
+  /// Starts as many steps as there are threads, none of which ends.
   private func startAll(_ plan: inout ClosingPlan) -> [ClosingPlan.Step] {
     var steps: [ClosingPlan.Step] = []
     while let step = plan.next() { steps.append(step) }
@@ -26,7 +26,7 @@ import Testing
     #expect(steps.map(\.entry.number) == [0, 10])
     let hasMore = plan.hasWork
     #expect(!hasMore)
-    // The other's go on, whatever becomes of the first.
+    // The other queue continues, whatever happens to the first.
     plan.finish(steps.removeLast())
     #expect(startAll(&plan).map(\.entry.number) == [11])
   }
@@ -60,8 +60,8 @@ import Testing
     #expect(plan.beingClosed == 64)
   }
 
-  /// Whatever happens: nothing is lost, nothing comes twice, each peer's own come in order, and the
-  /// bounds hold.
+  /// Whatever happens, nothing is lost or closed twice, each peer's descriptors are closed in
+  /// order, and the bounds hold.
   @Test(arguments: 0..<20 as Range<UInt64>) func nothingIsLostWhateverHappens(seed: UInt64) {
     var random = SeededGenerator(seed: seed)
     var plan = ClosingPlan(maximumThreads: Int.random(in: 1...8, using: &random))
@@ -116,19 +116,19 @@ import Testing
     #expect([16, 256, 1024, 4096, 1 << 20].map(ClosingLimits.forRefused) == [2, 32, 64, 64, 64])
     #expect([0, 1, 16].map(ClosingLimits.forPeer) == [1, 1, 4])
     for limit in [0, 1, 2, 64, 1024, Int.max] {
-      // A peer that has left nothing is heard for as long as the process has room, and no peer is
-      // when it has none.
+      // A peer without pending descriptors may send as long as the process has room; without room,
+      // no peer may.
       #expect(
         !ClosingLimits.isFull(0, bound: ClosingLimits.forPeer(of: limit), total: 0, limit: limit))
       #expect(
         ClosingLimits.isFull(
           0, bound: ClosingLimits.forPeer(of: limit), total: ClosingLimits.forProcess(of: limit),
           limit: limit))
-      // One alone is kept from going on before half of the descriptors are used up.
+      // A single peer is stopped before half of the descriptors are used up.
       let bound = ClosingLimits.forPeer(of: limit)
       #expect(ClosingLimits.isFull(bound, bound: bound, total: bound, limit: limit))
     }
-    // Many that each leave as many as they may still leave room for one more.
+    // Many peers at their bound still leave room for another.
     var counts = [Int](repeating: 0, count: 20)
     for index in counts.indices {
       while !ClosingLimits.isFull(

@@ -30,7 +30,7 @@ import Testing
     #expect(count == 33)
   }
 
-  /// Durations around all of the boundaries that a conversion might trip over.
+  /// Durations near every boundary at which a conversion might fail.
   static let extremes: [Duration] = {
     let second: Int128 = 1_000_000_000_000_000_000
     let nanosecond: Int128 = 1_000_000_000
@@ -48,7 +48,7 @@ import Testing
   func everyDurationHasADeadlineAndAWait(_ duration: Duration, _ start: LoopTime) {
     let deadline = LoopTime(after: duration, from: start)
     #expect(deadline.nanoseconds >= 0)
-    // What the definition says, in attoseconds.
+    // The definition, computed in attoseconds.
     let sum = (Int128(start.nanoseconds) * 1_000_000_000).addingReportingOverflow(
       duration.attoseconds)
     let exact = sum.overflow ? (duration > .zero ? .max : .min) : sum.partialValue
@@ -66,7 +66,7 @@ import Testing
 
   @Test func theClockCountsTheTimeInSuspend() {
     let (before, now, after) = (ContinuousClock.now, LoopTime.now, ContinuousClock.now)
-    // A `timespec`: seconds, nanoseconds.
+    // A `timespec`: seconds, then nanoseconds.
     var time: [Int64] = [0, 0]
     time.withUnsafeMutableBytes {
       _ = clock_gettime(CLOCK_BOOTTIME, $0.baseAddress!.assumingMemoryBound(to: timespec.self))
@@ -90,8 +90,8 @@ import Testing
   }
 
   @Test(arguments: extremes) func whatIsLeftUntilAnInstantIsNeverNegative(_ duration: Duration) {
-    // An instant is as far from the clock's start as a duration can say; sums beyond that trap in
-    // the standard library.
+    // An instant can be as far from the clock's start as a duration can express; sums beyond that
+    // trap in the standard library.
     let start = ContinuousClock.now
     let distance = Duration(attoseconds: duration.attoseconds / 2)
     let left = Duration(until: start.advanced(by: distance))

@@ -4,7 +4,7 @@ import Testing
 
 @testable import SocketEngine
 
-/// The edge at which a loop's sleep and another thread's request meet.
+/// The moment at which a loop falls asleep and another thread sends a request.
 @Suite struct InboxTests {
   private func isSignalled(_ inbox: Inbox) -> Bool { cms_is_readable(inbox.wakeDescriptor.number) }
 

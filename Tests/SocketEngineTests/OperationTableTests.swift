@@ -4,8 +4,8 @@ import Testing
 @testable import SocketEngine
 
 @Suite struct OperationTableTests {
-  /// A late completion, or a late cancellation from another thread, must not find the next use of a
-  /// slot.
+  /// A late completion, or a late cancellation from another thread, must not find the slot's next
+  /// use.
   @Test func anIdentifierNamesOneUseOfASlot() async throws {
     let loop = try IOLoop()
     await loop.run {

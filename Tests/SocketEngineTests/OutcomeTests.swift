@@ -6,9 +6,9 @@ import Testing
 @testable import Ancillary
 @testable import SocketEngine
 
-/// What a received message is said to be, from bytes that no kernel of today delivers, too.
+/// How received messages are classified, also for bytes that no current kernel delivers.
 @Suite struct OutcomeTests {
-  /// An outcome as the completion of a receive makes it.
+  /// An outcome as a receive's completion creates it.
   private func outcome(control: [UInt8] = [], byteCount: Int = 0, flags: Int32 = 0)
     -> OperationOutcome
   {
@@ -72,7 +72,7 @@ import Testing
     #expect(isEnd(.seqpacket))
     #expect(
       !isEnd(.seqpacket, control: SimulatedControl.credentials(process: 1, user: 2, group: 3)))
-    // Nobody's: the kernel attaches them to the end.
+    // Credentials of no process, which the kernel attaches to the end.
     #expect(
       isEnd(
         .seqpacket, control: SimulatedControl.credentials(process: 0, user: 65534, group: 65534)))
@@ -122,7 +122,8 @@ import Testing
     }
   }
 
-  /// Also while the error waits to be asked for, as one that was received ahead may for long.
+  /// This also holds while the error waits to be thrown, which may take long if it was received
+  /// ahead.
   @Test func anErrorOfThePolicyKeepsNeitherDescriptorsNorTheProcess() throws {
     var policy = ReceivePolicy(maximumDescriptorsPerMessage: 0)
     policy.onSurplus = .throwError

@@ -3,7 +3,7 @@ import Testing
 
 @testable import SocketEngine
 
-/// The loops of the process are configured once, before their first use.
+/// The process's loops are configured once, before they are first used.
 @Suite struct SharedLoopsTests {
   private func configuration(_ size: Int) -> IOLoop.Configuration {
     var configuration = IOLoop.Configuration()
@@ -43,7 +43,7 @@ import Testing
     await group.shutdown()
   }
 
-  /// A mistake changes nothing.
+  /// An invalid configuration changes nothing.
   @Test func whatIsOutOfRangeIsThrownThere() async throws {
     let loops = SharedLoops()
     #expect(

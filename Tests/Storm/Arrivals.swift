@@ -10,9 +10,9 @@ final class Arrivals: @unchecked Sendable {
   /// The number of the next message.
   private(set) var next: UInt64 = 0
   private(set) var isComplete = false
-  /// Of a stream: what is not a whole message yet.
+  /// For a stream, the bytes of an incomplete message.
   private var bytes: [UInt8] = []
-  /// Numbers of descriptors whose message has not been read yet.
+  /// The numbers of descriptors whose message has not been read yet.
   private var files: [UInt64] = []
 
   init(_ plan: Plan, _ tally: Tally) {
@@ -20,7 +20,7 @@ final class Arrivals: @unchecked Sendable {
     self.tally = tally
   }
 
-  /// Whether nothing but whole messages has arrived.
+  /// Whether only complete messages have arrived.
   var isAtBoundary: Bool { bytes.isEmpty && files.isEmpty }
 
   func take(_ message: ReceivedMessage) {

@@ -3,19 +3,19 @@ import MessageSockets
 import SeededRandom
 import Synchronization
 
-/// What all connections of a run share.
+/// State that all connections of a run share.
 final class Circumstances: Sendable {
   let tally: Tally
   private let over = Atomic(false)
 
   init(tally: Tally) { self.tally = tally }
 
-  /// No further message is begun.
+  /// Whether no further message may be started.
   var isOver: Bool { over.load(ordering: .relaxed) }
   func end() { over.store(true, ordering: .relaxed) }
 }
 
-/// Runs `body` in a task of its own, and cancels that after a random moment.
+/// Runs `body` in a separate task, and cancels that task after a random delay.
 func cancelled<R: Sendable>(
   _ random: inout SeededGenerator, on executor: (any TaskExecutor)?, loop: IOLoop,
   _ body: @escaping @Sendable () async -> R

@@ -2,7 +2,7 @@
 import Glibc
 
 enum DescriptorLimit {
-  /// Allows as many descriptors as the system lets this user have. Returns how many that are.
+  /// Raises the limit to the maximum that the system allows this user. Returns that maximum.
   static func raise() -> Int {
     var limit = rlimit()
     getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)

@@ -2,8 +2,8 @@
 import MessageSockets
 import Synchronization
 
-/// Two connected sockets, each of which is given away once: then its task is the only one to hold
-/// it, and drops it by returning.
+/// Two connected sockets, each of which can be taken once: its task is then the only holder, and
+/// drops the socket by returning.
 final class Ends<Socket: UnixSocket>: Sendable {
   private let sockets: Mutex<(sender: Socket?, receiver: Socket?)>
 

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-/// A numbered message: a header of 13 bytes (number, length of what follows, flags), and bytes that
-/// follow from the number.
+/// A numbered message: a header of 13 bytes (number, length of the rest, flags), and bytes that are
+/// determined by the number.
 struct Frame {
   static let headerLength = 13
 
   let number: UInt64
   let length: Int
   let hasFile: Bool
-  /// Nothing comes after this one.
+  /// Whether this is the last message.
   let isLast: Bool
 
   var bytes: [UInt8] {
@@ -27,7 +27,7 @@ struct Frame {
     self.isLast = isLast
   }
 
-  /// Reads a header; nil if there are not enough bytes.
+  /// Decodes a header; nil if there are not enough bytes.
   init?(header bytes: ArraySlice<UInt8>) {
     guard bytes.count >= Self.headerLength else { return nil }
     let start = bytes.startIndex

@@ -2,14 +2,14 @@
 import Glibc
 import MessageSockets
 
-/// One connection, from its making to the comparison of what was sent with what was received.
+/// One connection, from its creation to the comparison of the sent and the received messages.
 struct Line {
   let plan: Plan
   let circumstances: Circumstances
-  /// The loop is shut down meanwhile.
+  /// Whether the loop is shut down during the run.
   let isMortal: Bool
 
-  /// The sockets live on `loop` and `other`, if they can live on two.
+  /// Runs the connection. Its sockets live on `loop` and `other` if they can live on two loops.
   func run(on loop: IOLoop, and other: IOLoop) async {
     do {
       switch plan.kind {
@@ -69,7 +69,7 @@ struct Line {
         "\(plan.kind) \(plan.line), fate \(plan.fate): \(sent) messages were sent, \(arrivals.next) received"
       )
     }
-    // A send that the end of the loop overtook may have gone out.
+    // A send during which the loop has ended may have gone out.
     if !mustBeAll, arrivals.next > sent, !isMortal || arrivals.next > sent + 1 {
       circumstances.tally.violate(
         "\(plan.kind) \(plan.line), fate \(plan.fate): \(sent) messages were sent, \(arrivals.next) received"

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 import MessageSockets
 
-/// What the command line says.
+/// The options of the command line.
 struct Options {
-  /// Of all drivers together.
+  /// The duration for all drivers together.
   var duration = Duration.seconds(60)
   var seed = UInt64.random(in: 1...UInt64(Int64.max))
-  /// How many connections there are at a time; two sockets each.
+  /// The number of concurrent connections, each with two sockets.
   var lines = 1000
-  /// Whether everything that can happen must have happened, or the storm has proved too little.
+  /// Whether every kind of event must have occurred; if not, the storm has proved too little.
   var isThorough = true
   var drivers: [IOLoop.DriverChoice] = [.ioUring, .epoll]
 
@@ -25,7 +25,7 @@ struct Options {
     if something that can happen has not, as on a slow machine.
     """
 
-  /// Nil: help was asked for, or something was not understood.
+  /// Nil if help was asked for, or an option is invalid.
   init?(_ arguments: some Sequence<String>) {
     var arguments = Array(arguments)[...]
     while let name = arguments.popFirst() {

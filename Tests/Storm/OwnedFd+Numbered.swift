@@ -4,8 +4,8 @@ import MessageSockets
 import SystemPackage
 
 extension OwnedFd {
-  /// The reading end of a pipe that holds a line's and a message's number. Nobody has the other
-  /// end.
+  /// The reading end of a pipe that contains the numbers of a line and a message. The other end is
+  /// closed.
   static func numbered(_ line: UInt64, _ number: UInt64) throws -> OwnedFd {
     let ends = try FileDescriptor.pipe(options: .closeOnExec)
     defer { try? ends.writeEnd.close() }
@@ -14,8 +14,8 @@ extension OwnedFd {
     return reader
   }
 
-  /// What ``numbered(_:_:)`` wrote; nil if it is not such a pipe, if it was asked before, or if it
-  /// is not close-on-exec.
+  /// The numbers that ``numbered(_:_:)`` wrote; nil if it is not such a pipe, if they were taken
+  /// before, or if it is not close-on-exec.
   func takeNumbers() -> (line: UInt64, number: UInt64)? {
     withUnsafeFileDescriptor { descriptor in
       var numbers: (UInt64, UInt64) = (0, 0)

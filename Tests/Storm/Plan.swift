@@ -2,29 +2,29 @@
 import MessageSockets
 import SeededRandom
 
-/// What one connection does, all of it decided by the seed.
+/// The actions of one connection, determined by the seed.
 struct Plan {
   enum Kind: CaseIterable { case stream, seqpacket, datagram }
 
-  /// How it ends.
+  /// How the connection ends.
   enum Fate {
-    /// The sender says what its last message is, and both close.
+    /// The sender marks its last message, and both sides close.
     case complete
-    /// The sender closes, or drops its socket, after some messages: the receiver gets all of them,
+    /// The sender closes or drops its socket after some messages: the receiver gets all of them,
     /// and finds the end.
     case senderCloses, senderDrops
-    /// The receiver does, while a receive may be under way: what has been received is a beginning
-    /// of what was sent.
+    /// The receiver closes or drops its socket, perhaps during a receive: the received messages are
+    /// a prefix of those that were sent.
     case receiverCloses, receiverDrops
   }
 
   let line: UInt64
   let kind: Kind
   let fate: Fate
-  /// A listener's connection instead of a pair.
+  /// Whether it is a connection of a listener and not a socket pair.
   let isConnected: Bool
   let messages: Int
-  /// The socket's send buffer, in bytes; nil: as it is.
+  /// The size of the socket's send buffer in bytes; nil for the default.
   let sendBuffer: Int?
   let sendsOnLoop: Bool
   let receivesOnLoop: Bool
@@ -47,7 +47,7 @@ struct Plan {
       }
     isConnected = kind != .datagram && random.oneIn(3)
     messages = random.number(1...100)
-    // So that most senders wait for room.
+    // Makes most senders wait for room.
     sendBuffer = random.oneIn(4) ? nil : 4608
     sendsOnLoop = random.oneIn(2)
     receivesOnLoop = random.oneIn(2)

@@ -2,7 +2,8 @@
 import MessageSockets
 import SeededRandom
 
-/// Receives the messages of one connection, a few in this way, then a few in another.
+/// Receives the messages of one connection, switching between the ways of receiving every few
+/// messages.
 struct Receiver<Socket: UnixSocket> {
   enum Way: CaseIterable { case await, deadline, sequence, memory, batch }
 
@@ -37,7 +38,7 @@ struct Receiver<Socket: UnixSocket> {
       if arrivals.next >= end {
         if plan.fate == .receiverDrops { return circumstances.tally.add(.dropped) }
         circumstances.tally.add(.closed)
-        // Once with nothing under way, once with a receive.
+        // Close with or without a receive in progress.
         return random.oneIn(2) ? await socket.close() : await closeDuringReceive()
       }
       switch await episode() {
@@ -79,8 +80,8 @@ struct Receiver<Socket: UnixSocket> {
     }.value
   }
 
-  /// Receives at most `count` messages. `detail` is what else there is to choose: a time, a window,
-  /// a size.
+  /// Receives at most `count` messages. `detail` is the further choice of each way: a time, a
+  /// window or a size.
   private static func receive(
     _ count: Int, in way: Way, _ socket: Socket, _ arrivals: Arrivals, _ tally: Tally, _ detail: Int
   ) async -> Episode {
@@ -127,7 +128,7 @@ struct Receiver<Socket: UnixSocket> {
       tally.add(.batches)
       return !messages.isEmpty
     case .memory:
-      // Of a stream a part; of the others all.
+      // Part of a stream, but a whole message on other sockets.
       return try await receive(
         intoBytes: Socket.self == UnixStream.self ? detail : 1000, socket, arrivals)
     }

@@ -10,7 +10,7 @@ struct Run {
   let options: Options
   let duration: Duration
 
-  /// What was wrong.
+  /// Runs the storm, and returns the violations.
   func run() async throws -> [String] {
     let before = OpenDescriptors()
     let tally = Tally()
@@ -52,7 +52,7 @@ struct Run {
     tally.finish()
   }
 
-  /// What waits for ever has lost something: the process ends, and says so.
+  /// If something waits forever, it was lost: the process ends, and reports it.
   private func watch(_ tally: Tally) {
     let seed = options.seed
     Task {
@@ -74,7 +74,7 @@ struct Run {
     } while !circumstances.isOver
   }
 
-  /// One loop after the other, shut down with connections in every state.
+  /// Shuts down one loop after the other, with connections in every state.
   private func shutDownLoops(_ configuration: IOLoop.Configuration, _ circumstances: Circumstances)
     async
   {
@@ -111,7 +111,8 @@ struct Run {
     }
   }
 
-  /// Loops' threads close what is theirs when nobody refers to them any more: a moment later.
+  /// Waits for the descriptors: a loop's thread closes its own shortly after the last reference to
+  /// the loop was dropped.
   private func untilDescriptors(are expected: OpenDescriptors, _ tally: Tally) async {
     let difference = await OpenDescriptors.difference(from: expected, waiting: .seconds(10))
     if let difference { tally.violate("\(difference)") }

@@ -2,12 +2,12 @@
 import MessageSockets
 import SeededRandom
 
-/// Sends the messages of one connection, in order; what was cancelled before it went out is sent
-/// again, what was cut short is completed.
+/// Sends the messages of one connection in order. A send that was cancelled before it began is
+/// repeated; one that was cut short is completed.
 struct Sender<Socket: UnixSocket> {
   enum Attempt: Sendable {
     case sent, cancelled
-    /// So many bytes went out, and the descriptor with them.
+    /// This many bytes went out, with the descriptor.
     case partly(Int)
     case failed(SocketError.Code)
   }
@@ -27,11 +27,11 @@ struct Sender<Socket: UnixSocket> {
     random = SeededGenerator(seed: plan.senderSeed)
   }
 
-  /// How many messages went out whole.
+  /// Returns how many messages went out completely.
   mutating func run() async -> UInt64 {
     var number: UInt64 = 0
     while number < plan.messages, !circumstances.isOver {
-      // Long ones on streams, so that sends go out in parts.
+      // Long messages on streams, so that sends go out in parts.
       let longest = plan.kind == .stream && random.oneIn(12) ? 16_000 : 800
       let frame = Frame(
         number: number, length: random.number(0...random.number(0...longest)),
@@ -55,7 +55,7 @@ struct Sender<Socket: UnixSocket> {
     return number
   }
 
-  /// False: the connection is over.
+  /// Sends a frame; returns false if the connection is over.
   private mutating func send(_ frame: Frame, mayCancel: Bool) async -> Bool {
     let bytes = frame.bytes
     var offset = 0
@@ -76,7 +76,7 @@ struct Sender<Socket: UnixSocket> {
           violate("\(count) bytes of \(rest.count) were sent")
         }
         offset += count
-        // What would have gone out is not known after that.
+        // It is then unknown how much went out.
         if isMortal { return false }
       case .failed(let code):
         if !isExpected(code) { violate("a send failed: \(code)") }
@@ -85,7 +85,8 @@ struct Sender<Socket: UnixSocket> {
     }
   }
 
-  /// The descriptor goes with the first byte; every attempt has one of its own.
+  /// Tries to send the rest of a frame. The descriptor goes with the first byte; every attempt has
+  /// its own.
   private static func attempt(
     _ frame: Frame, _ bytes: [UInt8], _ start: Int, _ line: UInt64, _ socket: Socket
   ) async -> Attempt {

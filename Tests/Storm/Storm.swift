@@ -2,7 +2,7 @@
 import Glibc
 import MessageSockets
 
-/// `make storm`: many sockets, and everything that can be cancelled, closed or shut down. See
+/// `make storm`: many sockets, and all ways to cancel, close and shut them down. See
 /// ``Options/help``.
 @main
 enum Storm {
@@ -11,10 +11,10 @@ enum Storm {
       print(Options.help)
       exit(CommandLine.arguments.dropFirst() == ["--help"] ? 0 : 2)
     }
-    // For each connection two sockets, the files that are being sent, and those that are on their
-    // way in and out.
+    // Each connection needs two sockets, the files that are being sent, and those in flight in both
+    // directions.
     options.lines = min(options.lines, DescriptorLimit.raise() / 16)
-    // The runtime's own event descriptors, which stay.
+    // Lets the runtime open its own event descriptors, which stay.
     try? await Task.sleep(for: .milliseconds(1))
     report("Seed \(options.seed)")
     var violations: [String] = []
@@ -38,7 +38,7 @@ enum Storm {
   }
 }
 
-/// Prints a line at once, also into a pipe.
+/// Prints a line without buffering, even to a pipe.
 func report(_ line: String) {
   print(line)
   fflush(nil)

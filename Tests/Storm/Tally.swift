@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import Synchronization
 
-/// What has happened so far, and what should not have.
+/// The events so far, and the violations.
 final class Tally: Sendable {
   enum Event: String, CaseIterable {
     case messages, descriptors, connections
@@ -31,18 +31,18 @@ final class Tally: Sendable {
     }
   }
 
-  /// A connection begins, or has ended: those that never end are named.
+  /// Records that a connection begins or has ended, so that those that never end can be reported.
   func begin(_ line: UInt64, _ name: String) { state.withLock { $0.underWay[line] = name } }
   func end(_ line: UInt64) { state.withLock { $0.underWay[line] = nil } }
   var underWay: [String] { state.withLock { $0.underWay.values.sorted() } }
 
-  /// All loops have been shut down.
+  /// Records that all loops have been shut down.
   func finish() { state.withLock { $0.hasEnded = true } }
   var hasEnded: Bool { state.withLock { $0.hasEnded } }
 
   var violations: [String] { state.withLock { $0.violations } }
 
-  /// What has never happened.
+  /// The events that have never occurred.
   var missing: [Event] {
     state.withLock { state in Event.allCases.filter { state.counts[$0] == nil } }
   }

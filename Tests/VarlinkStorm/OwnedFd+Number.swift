@@ -4,6 +4,6 @@ import MessageSockets
 extension OwnedFd {
   static func numbered(_ number: Int) throws -> OwnedFd { try numbered(0, UInt64(number)) }
 
-  /// Once.
+  /// The file's number; it can be read once.
   var number: Int { Int(takeNumbers()?.number ?? 0) }
 }

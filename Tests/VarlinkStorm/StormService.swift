@@ -5,7 +5,7 @@ import Synchronization
 import SystemPackage
 import Varlink
 
-/// The service of the storm, and the calls that are made of it.
+/// The service of the storm, and the calls to it.
 enum StormService {
   struct Number: Codable, Sendable { var number: Int }
   struct File: Codable, Sendable { var file: Int }
@@ -41,7 +41,7 @@ enum StormService {
     return service
   }
 
-  /// Makes one call, and compares what comes back.
+  /// Makes one call, and compares the reply.
   static func call(
     _ client: VarlinkClient, _ kind: Int, _ number: Int, _ deadline: ContinuousClock.Instant?,
     _ tally: Tally
@@ -86,7 +86,7 @@ enum StormService {
   }
 }
 
-/// What has happened.
+/// Counts of the events.
 final class Tally: Sendable {
   struct Counts: Sendable {
     var replies = 0
@@ -112,13 +112,13 @@ final class Tally: Sendable {
     counts.withLock { $0[keyPath: path] += 1 }
   }
 
-  /// A call whose connection has ended. Any other error is wrong.
+  /// Counts a call whose connection has ended. Any other error is a violation.
   func countEnd(_ error: any Error) {
     if Self.isEnd(error) { count(\.ended) } else { violate("a call: \(error)") }
   }
 
-  /// What the service is told of a connection: that a call was stopped in the middle, or the
-  /// service. Any other error is wrong.
+  /// Checks an error that the service reports: a call or the service may have been stopped. Any
+  /// other error is a violation.
   func checkService(_ error: any Error) {
     let isInterrupted = (error as? FramingError)?.code == .endInsideFrame
     if !isInterrupted, !(error is CancellationError), !Self.isEnd(error) {
@@ -126,7 +126,8 @@ final class Tally: Sendable {
     }
   }
 
-  /// A send that was cancelled in the middle ends its connection, and all calls on it.
+  /// Whether the error is an end of the connection, which a send that is cancelled half-way causes
+  /// for all calls on it.
   private static func isEnd(_ error: any Error) -> Bool {
     switch error {
     case let error as FramingError: error.code == .sendInterrupted
@@ -136,7 +137,7 @@ final class Tally: Sendable {
     }
   }
 
-  /// One that hardly got anywhere has shown nothing.
+  /// Checks that there were enough replies: a run with hardly any progress proves nothing.
   func expectReplies(atLeast least: Int) {
     let replies = counts.withLock { $0.replies }
     if replies < least {

@@ -7,8 +7,8 @@ import Synchronization
 import SystemPackage
 import Varlink
 
-/// `make storm-varlink`: calls from many tasks over few connections, cancelled, expired and left at
-/// random.
+/// `make storm-varlink`: calls from many tasks on few connections, cancelled, expired and abandoned
+/// at random.
 ///
 /// Each reply is compared with its call, each descriptor with its reply, and at the end the open
 /// descriptors with those that were open before.
@@ -88,7 +88,7 @@ enum VarlinkStorm {
   }
 }
 
-/// One connection, on which many tasks call.
+/// One connection on which many tasks make calls.
 struct Caller {
   let address: UnixAddress
   let loop: IOLoop
@@ -104,7 +104,7 @@ struct Caller {
         to: VarlinkAddress(address), limits: limits, on: loop)
       await withTaskGroup(of: Void.self) { group in
         for task in 0..<32 {
-          // Some prefer the loop, the others come from the pool.
+          // Half of the tasks prefer the loop, the others run in the pool.
           let executor: (any TaskExecutor)? = task % 2 == 0 ? loop.taskExecutor : nil
           group.addTask(executorPreference: executor) {
             var random = SeededGenerator(seed: seed &+ UInt64(task) << 16)
@@ -139,13 +139,13 @@ struct Caller {
     } catch let error as SocketError where error.code == .deadlineExceeded {
       tally.count(\.expired)
     } catch {
-      // A call that was stopped while its bytes went out ends its connection, and those behind it.
+      // A call that was stopped during its send ends its connection, and all calls behind it.
       tally.countEnd(error)
     }
   }
 }
 
-/// Prints a line at once, also into a pipe.
+/// Prints a line without buffering, even to a pipe.
 func report(_ line: String) {
   print(line)
   fflush(nil)

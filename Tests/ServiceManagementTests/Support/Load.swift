@@ -5,17 +5,17 @@ import SocketEngine
 import SystemPackage
 import Testing
 
-/// Clients that connect, ask, and read the answer to its end, one connection after the other.
+/// Clients that connect, ask, and read the answer to its end, on one connection after the other.
 final class Load: Sendable {
   struct Counts: Equatable, Sendable {
     var answered = 0
-    /// Nobody listened.
+    /// No process listened.
     var refused = 0
-    /// The connection was made, and ended without the whole answer.
+    /// The connection was established, but ended before the complete answer.
     var lost = 0
-    /// An answer that is not one answer to this question.
+    /// An answer that is not exactly one answer to this question.
     var wrong = 0
-    /// By process.
+    /// The processes that have answered.
     var servers: Set<Int32> = []
     var slowest = Duration.zero
   }
@@ -50,7 +50,7 @@ final class Load: Sendable {
 
   var current: Counts { counts.withLock { $0 } }
 
-  /// Waits until so many more questions have been answered.
+  /// Waits until `more` further questions have been answered.
   func answer(_ more: Int, sourceLocation: SourceLocation = #_sourceLocation) async throws {
     let wanted = current.answered + more
     let limit = ContinuousClock.now + .seconds(40)
@@ -63,7 +63,7 @@ final class Load: Sendable {
     }
   }
 
-  /// Ends the clients when their present question is answered.
+  /// Ends the clients after the answer to their current question.
   func stop() async -> Counts {
     let running = task.withLock { $0 }
     running?.cancel()
@@ -77,7 +77,7 @@ final class Load: Sendable {
       number += 1
       let question = "\(client)-\(number)"
       let start = ContinuousClock.now
-      // Goes on when the clients are told to end.
+      // In a separate task, which continues when the clients are cancelled.
       let outcome = await Task(executorPreference: loop.taskExecutor) {
         try await self.ask(question, loop)
       }.result
@@ -117,7 +117,7 @@ final class Load: Sendable {
     }
   }
 
-  /// The process that has answered; nil if what came is not the answer.
+  /// Returns the process that has answered; nil if the bytes are not the expected answer.
   private static func ask(_ question: String, _ socket: some StreamSocket) async throws -> Int32? {
     var answer: [UInt8] = []
     do {

@@ -7,11 +7,11 @@ import ServiceManagement
 import SystemPackage
 import Testing
 
-/// By how much longer everything may take: with a sanitizer, which has taken the place of malloc,
-/// processes are slow to start and to answer.
+/// The factor by which everything may take longer. A sanitizer, which replaces malloc, makes
+/// processes slow to start and to answer.
 let slowness = cac_allocations() < 0 ? 10 : 1
 
-/// The program that stands beside the tests.
+/// The program in the tests' directory.
 enum ServiceTool {
   static let path = ChildProcess.directory + "/ServiceTool"
 
@@ -22,7 +22,7 @@ enum ServiceTool {
       environment: ServiceEnvironment.forChildren().merging(variables) { _, new in new })
   }
 
-  /// Runs it to its end, which has to be good, and returns what it has printed.
+  /// Runs the program until it ends, which must be successfully, and returns its output.
   static func run(_ command: inout ServiceCommand) async throws -> [String] {
     try await runProcess(&command).1
   }
@@ -35,8 +35,8 @@ enum ServiceTool {
   }
 }
 
-/// A process whose output is read as it comes. It is killed with this value, if it has not ended:
-/// a test that throws leaves none behind.
+/// A process whose output is read as it comes. Dropping this value kills the process if it has not
+/// ended, so a test that throws leaves none behind.
 final class RunningTool: Sendable {
   let process: ServiceProcess
   private let output: UnixStream
@@ -61,7 +61,7 @@ final class RunningTool: Sendable {
   }
 
   deinit {
-    // Fails when it was waited for: the number is not its own any more then.
+    // Fails if the process was waited for; its number may then belong to another process.
     guard (try? process.signal(SIGKILL)) != nil else { return }
     waitpid(process.processID, nil, 0)
   }
@@ -71,7 +71,7 @@ final class RunningTool: Sendable {
     try await self.init(&command)
   }
 
-  /// Nil at the end.
+  /// The next line; nil at the end.
   func line() async throws -> String? {
     while true {
       if let line = await unread.takeLine() { return line }
@@ -82,7 +82,7 @@ final class RunningTool: Sendable {
     }
   }
 
-  /// Waits for a line that begins like this; returns all until there, with it.
+  /// Waits for a line that begins with `prefix`; returns all lines up to and including it.
   @discardableResult
   func lines(until prefix: String, sourceLocation: SourceLocation = #_sourceLocation) async throws
     -> [String]
@@ -104,7 +104,7 @@ final class RunningTool: Sendable {
     return lines
   }
 
-  /// How many descriptors the process has open.
+  /// The number of descriptors that the process has open.
   var descriptorCount: Int {
     var count = 0
     guard let directory = opendir("/proc/\(process.processID)/fd") else { return -1 }
@@ -124,7 +124,7 @@ extension OwnedFd {
   }
 }
 
-/// A path in a directory of its own, which is removed with all that it has.
+/// Passes a path in a new directory, which is removed afterwards with its contents.
 func withTemporaryPath(_ body: (FilePath) async throws -> Void) async throws {
   var template = Array("/tmp/service-tests-XXXXXX".utf8CString)
   let made = template.withUnsafeMutableBufferPointer { mkdtemp($0.baseAddress!) != nil }

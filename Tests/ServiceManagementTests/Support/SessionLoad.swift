@@ -4,14 +4,16 @@ import MessageSockets
 import SocketEngine
 import Testing
 
-/// Clients that stay: each asks again and again over one connection, whichever process has that.
+/// Clients with lasting connections: each asks repeatedly on one connection, whichever process has
+/// the other end.
 final class SessionLoad: Sendable {
   struct Counts: Equatable, Sendable {
     var begun = 0
     var answered = 0
-    /// Connections that have ended, and not by their client.
+    /// Connections that ended without their client's doing.
     var lost = 0
-    /// Answers that are not one answer to this question, as a second one to the question before.
+    /// Answers that are not exactly one answer to this question, such as a second answer to the
+    /// previous one.
     var wrong = 0
     /// The processes that have answered.
     var servers: Set<Int32> = []
@@ -24,7 +26,7 @@ final class SessionLoad: Sendable {
   private let task = TSanVisibleMutex<Task<Void, Never>?>(nil)
   let count: Int
 
-  /// Starts as many sessions at each of the two addresses.
+  /// Starts `each` sessions at each of the two addresses.
   init(_ address: InternetAddress, _ path: UnixAddress, each: Int = 8) throws {
     count = 2 * each
     let loop = try IOLoop.currentOrShared()
@@ -48,7 +50,7 @@ final class SessionLoad: Sendable {
 
   var current: Counts { counts.withLock { $0 } }
 
-  /// Waits until so many more questions have been answered.
+  /// Waits until `more` further questions have been answered.
   func answer(_ more: Int, sourceLocation: SourceLocation = #_sourceLocation) async throws {
     let wanted = current.answered + more
     try await until(sourceLocation) { $0.answered >= wanted }
@@ -72,7 +74,7 @@ final class SessionLoad: Sendable {
     }
   }
 
-  /// Ends the clients behind their present question. Nothing may come after its answer.
+  /// Ends the clients after their current question. Nothing may follow its answer.
   func stop() async -> Counts {
     let running = task.withLock { $0 }
     running?.cancel()
@@ -107,7 +109,7 @@ final class SessionLoad: Sendable {
   }
 
   private func ask(_ question: String, _ socket: some StreamSocket) async throws {
-    // Goes on when the clients are told to end.
+    // In a separate task, which continues when the clients are cancelled.
     let server = try await Task(executorPreference: socket.loop.taskExecutor) {
       try await socket.sendMessage(Array((question + "\n").utf8))
       var answer: [UInt8] = []

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 @testable import SocketEngine
 
-/// One socket of a schedule, as its tasks see it.
+/// One socket of a schedule, as its tasks use it.
 final class Endpoint: @unchecked Sendable {
-  /// Nil when the schedule has dropped it; tasks that use it hold it.
+  /// Nil when the schedule has dropped it; tasks that use the channel hold it.
   var channel: SocketChannel?
   let number: Int32
   let kind: SocketKind

@@ -3,8 +3,8 @@ import Glibc
 import Synchronization
 import Testing
 
-/// The engine over a kernel that does everything a kernel may do. `SCHEDULES` says how many
-/// schedules (2,000), `SEED` which is the first (1): the same seed is the same schedule.
+/// Runs the engine on a simulated kernel that does everything a kernel may do. `SCHEDULES` is the
+/// number of schedules (2,000), `SEED` the first one (1): equal seeds give equal schedules.
 @Suite(.serialized) struct FaultInjectionTests {
   @Test func theContractHoldsWhateverTheKernelDoes() {
     let count = environment("SCHEDULES") ?? 2000

@@ -3,19 +3,19 @@ import SystemPackage
 
 @testable import SocketEngine
 
-/// What happened in a schedule, as the simulated kernel saw it and as the tasks saw it, and the
-/// comparison of the two: the contract.
+/// The events of a schedule, as the simulated kernel and as the tasks saw them, and the comparison
+/// of the two, which checks the contract.
 final class Ledger {
-  /// A message, on one side or the other.
+  /// A message as seen by one of the two sides.
   struct Received {
     var bytes: [UInt8]
     var ids: [UInt64]
-    /// `MSG_TRUNC`, `MSG_CTRUNC`.
+    /// `MSG_TRUNC`; below, `MSG_CTRUNC`.
     var isTruncated = false
     var lacksFiles = false
-    /// Received into memory of the task's with so much room.
+    /// The size of the task's own memory, if it was received there.
     var room: Int?
-    /// When the task asked for it.
+    /// The order in which the task asked for it.
     var ticket = 0
   }
 
@@ -23,7 +23,7 @@ final class Ledger {
   struct Direction {
     var kind: SocketKind
     var isStream: Bool { kind == .stream }
-    /// How much the kernel has accepted.
+    /// The bytes that the kernel has accepted.
     var sentBytes = 0
     var sentMessages = 0
     var delivered: [Received] = []
@@ -32,10 +32,10 @@ final class Ledger {
     var ends: [Int] = []
     /// Tasks that wait for a message.
     var waiting = 0
-    /// Errors that the kernel gave to receives, and no task has seen yet.
+    /// Errors that the kernel has reported to receives and that no task has seen yet.
     var errors: [Int32] = []
-    /// The receiving socket was closed, dropped or shut down with its loop: what it had received
-    /// ahead is gone.
+    /// Whether the receiving socket was closed, dropped, or shut down with its loop, so that its
+    /// prefetched messages are gone.
     var mayHaveDropped = false
   }
 
@@ -51,18 +51,18 @@ final class Ledger {
 
   var directions: [Direction] = []
   var sendings: [UInt64: Sending] = [:]
-  /// The numbers of the descriptors that tasks are sending, and keep open meanwhile.
+  /// The descriptors that tasks are sending, and keep open during the send.
   var lent: [Int32: UInt64] = [:]
   /// Connections that the kernel has given to accepts are numbered; these are the numbers that
-  /// tasks got.
+  /// tasks have received.
   var connectionsMade: UInt64 = 0
   var connectionsAccepted: [UInt64] = []
-  /// No window of a schedule is larger, in messages.
+  /// The largest window of any schedule, in messages.
   static let largestWindow = 4
   private(set) var violations: [String] = []
   private var tickets = 0
 
-  /// For the summary: how often what was seen.
+  /// How often each event occurred, for the summary.
   var counts: [String: Int] = [:]
 
   func violate(_ text: String) {
@@ -78,7 +78,7 @@ final class Ledger {
 
   // MARK: Comparing
 
-  /// A send has returned, with `error` or without.
+  /// Records that a send has returned, with or without an error.
   func sendEnded(_ number: UInt64, isStream: Bool, error: (any Error)?, stoppedBytes: Int) {
     guard let sending = sendings.removeValue(forKey: number) else {
       return violate("send \(number) returned twice")
@@ -99,7 +99,7 @@ final class Ledger {
     }
   }
 
-  /// An error of a receive: one that the kernel gave to this direction.
+  /// Checks an error of a receive: the kernel must have reported it to this direction.
   func receiveFailed(_ index: Int, _ errno: Errno) {
     guard let place = directions[index].errors.firstIndex(of: errno.rawValue) else {
       return violate(
@@ -108,7 +108,7 @@ final class Ledger {
     directions[index].errors.remove(at: place)
   }
 
-  /// Everything has ended.
+  /// Checks the contract after everything has ended.
   func close() {
     for index in directions.indices { check(directions[index], "direction \(index)") }
     if connectionsMade > 0, connectionsAccepted.sorted() != Array(1...connectionsMade) {
@@ -120,7 +120,7 @@ final class Ledger {
 
   private func check(_ direction: Direction, _ name: String) {
     let received = direction.received.sorted { $0.ticket < $1.ticket }
-    // A datagram socket's end is its shutdown, behind which messages may still be had.
+    // The end of a datagram socket is its shutdown, after which messages may still be received.
     if direction.kind != .datagram, let end = direction.ends.min(), let last = received.last,
       last.ticket > end
     {
@@ -142,7 +142,7 @@ final class Ledger {
     if bytes.count < delivered.count, !direction.mayHaveDropped {
       violate("\(name): \(delivered.count - bytes.count) bytes were lost")
     }
-    // Descriptors come with the receive in which their delivery begins.
+    // Descriptors belong to the receive in which their delivery begins.
     var starts: [Int: [UInt64]] = [:]
     var offset = 0
     for message in direction.delivered {

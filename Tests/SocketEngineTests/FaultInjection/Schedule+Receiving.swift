@@ -23,7 +23,7 @@ extension Schedule {
     }
   }
 
-  /// Receives one message, and enters it. False: there was none.
+  /// Receives one message, and records it. Returns false if there was none.
   func receiveOne(at endpoint: Endpoint, in way: Way) async -> Bool {
     guard let channel = endpoint.channel else { return false }
     let index = endpoint.incoming
@@ -40,21 +40,21 @@ extension Schedule {
           try await channel.receive(into: nil, flags: 0, timeout: .zero).takeOutcome(), ticket,
           at: index)
       case .ahead:
-        // With room for few descriptors nothing is received ahead, also where a multishot receive
-        // was under way.
+        // With room for few descriptors, nothing is received ahead, even if a multishot receive was
+        // in progress.
         let descriptors = random.oneIn(4) ? random.number(1...252) : random.number(253...300)
         let window = ReceiveWindow(
           messages: random.number(1...Ledger.largestWindow), descriptors: descriptors)
         return enter(
           try await channel.receiveAhead(window: window).takeOutcome(), ticket, at: index)
       case .peeking:
-        // The copy's descriptors close here. They are not asked who they are: only the first may
-        // answer that.
+        // The copy's descriptors close here. Their identity is not checked, because only the first
+        // check can determine it.
         let copy = try await channel.receive(into: nil, flags: cms_msg_peek).takeOutcome()
         ledger.count("peeks")
         return !copy.isEnd
       case .errors:
-        // The queue is empty, always: only a stop ends the wait.
+        // The queue is always empty, so only a stop ends the wait.
         _ = try await channel.receive(into: nil, flags: cms_msg_errqueue, timeout: .zero)
           .takeOutcome()
         if driver.sockets[endpoint.number]?.isShutDownForReceiving != true {
@@ -79,7 +79,8 @@ extension Schedule {
     }
   }
 
-  /// As `receiveMessages(upTo:)` does: what has arrived belongs to whoever waited for the first.
+  /// Receives a batch as `receiveMessages(upTo:)` does: messages that have arrived go to the task
+  /// that waited for the first one.
   private func receiveBatch(_ channel: SocketChannel, _ ticket: Int, at index: Int) async throws
     -> Bool
   {

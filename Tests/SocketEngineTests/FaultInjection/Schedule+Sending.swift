@@ -18,7 +18,8 @@ extension Schedule {
 
   private func send(on channel: SocketChannel, from endpoint: Endpoint) async {
     let message = nextMessageNumber()
-    // The bytes begin with the number; a message that has none carries a descriptor that tells it.
+    // The bytes begin with the message's number; an empty message carries a descriptor with its
+    // number.
     let isEmpty = !endpoint.isStream && random.oneIn(10)
     var bytes = withUnsafeBytes(of: message) { Array($0) }
     for _ in 0..<random.number(0...random.number(1...80)) {

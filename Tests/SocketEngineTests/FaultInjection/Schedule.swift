@@ -6,9 +6,9 @@ import SeededRandom
 
 @testable import SocketEngine
 
-/// A random course of events on one loop: tasks that send, receive, accept and connect in every way
-/// that channels offer, and are cancelled, run out of time, find their socket closed or their loop
-/// shut down, while the kernel does what it likes.
+/// A random sequence of events on one loop: tasks send, receive, accept and connect in every way
+/// that channels offer, and are cancelled, expire, or find their socket closed or their loop shut
+/// down, while the kernel acts at random.
 ///
 /// `@unchecked Sendable`: all of it runs on the loop's thread.
 final class Schedule: @unchecked Sendable {
@@ -50,7 +50,7 @@ final class Schedule: @unchecked Sendable {
     }
   }
 
-  // MARK: What happens
+  // MARK: Events
 
   private func act() {
     let endpoint = endpoints.randomElement(using: &random)!
@@ -80,11 +80,11 @@ final class Schedule: @unchecked Sendable {
     if random.oneIn(4) { task.cancel() }
   }
 
-  /// A cancellation or a deadline that comes too late, as from another thread: its operation's slot
-  /// may be in another use by now.
+  /// A cancellation or a deadline that comes too late, as from another thread: the operation's slot
+  /// may have been reused.
   private func stopWhatHasEnded() {
     guard let id = driver.ended.suffix(20).randomElement(using: &random) else { return }
-    // After a short send, or a receive that found nothing, the same use of the slot goes on: that
+    // After a short send, or a receive that found nothing, the slot is still in this use, so a stop
     // would not be too late.
     if let operation = loop.core.operations.find(id), operation.life.state != .done { return }
     ledger.count("late stops")
@@ -95,7 +95,7 @@ final class Schedule: @unchecked Sendable {
     switch random.number(0...3) {
     case 0: start { await self.close(endpoint) }
     case 1:
-      // The last task that uses it, or this, ends it.
+      // The last task that uses the channel, or this statement, releases it.
       ledger.directions[endpoint.incoming].mayHaveDropped = true
       endpoint.channel = nil
     case 2: shutdown(endpoint, read: false, write: true)
@@ -140,7 +140,7 @@ final class Schedule: @unchecked Sendable {
 
   // MARK: The end
 
-  /// Stops everything, receives what is left, and closes in one way or another.
+  /// Stops everything, receives the remaining messages, and closes in one of several ways.
   private func finish() async {
     driver.isCalm = random.oneIn(2)
     for task in tasks.shuffled(using: &random) { task.cancel() }
@@ -160,19 +160,19 @@ final class Schedule: @unchecked Sendable {
     endpoints = []
   }
 
-  /// What was sent and not yet received is in the socket: it is received now.
+  /// Receives the messages that were sent and are still in the socket.
   private func drain(_ endpoint: Endpoint) async {
     guard endpoint.channel != nil, !endpoint.isClosing, !isShuttingDown, !driver.refuses else {
       return
     }
-    // Errors that multishot receives have met stand in line, too.
+    // Errors of multishot receives are in the queue, too.
     var failures = 0
     while isUnread(endpoint.incoming), failures < 20 {
       let way = Way.allCases.randomElement(using: &random)!
       if !(await receiveOne(at: endpoint, in: way)), way != .errors { failures += 1 }
     }
-    // An empty datagram that comes as its receive is stopped by the shutdown cannot be told from
-    // the end.
+    // If the shutdown stops a receive just as an empty datagram arrives, the datagram is
+    // indistinguishable from the end.
     let mayHideEmptyMessages =
       endpoint.kind == .datagram && driver.sockets[endpoint.number]?.isShutDownForReceiving == true
     if failures >= 20, !mayHideEmptyMessages { ledger.violate("what was sent cannot be received") }
@@ -187,13 +187,13 @@ final class Schedule: @unchecked Sendable {
       : direction.delivered.count > direction.received.count
   }
 
-  /// The next message's number, and with it that of its first descriptor.
+  /// Returns the next message's number, which is also that of its first descriptor.
   func nextMessageNumber() -> UInt64 {
     nextMessage += 1
     return nextMessage
   }
 
-  /// Whether an error is one that the schedule or the kernel has brought about.
+  /// Whether the schedule or the kernel has caused an error.
   func isJustified(_ error: any Error, at endpoint: Endpoint, mayExpire: Bool) -> Bool {
     guard let error = error as? SocketError else {
       return error is CancellationError && Task.isCancelled

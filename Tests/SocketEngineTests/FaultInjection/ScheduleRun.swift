@@ -5,15 +5,15 @@ import SeededRandom
 
 @testable import SocketEngine
 
-/// Runs schedules, one after the other, each with a loop of its own, on the calling thread: no
-/// other thread has a part in them, so that a seed says all.
+/// Runs schedules one after the other, each with its own loop, on the calling thread. No other
+/// thread takes part, so the seed determines everything.
 enum ScheduleRun {
   struct Result {
     var violations: [String] = []
     var counts: [String: Int] = [:]
   }
 
-  /// The seed under way, for the message of a process that ends by a trap.
+  /// The current seed, reported if the process ends by a trap.
   private static let current = Atomic<UInt64>(0)
 
   static func run(seed: UInt64) -> Result {
@@ -63,7 +63,7 @@ enum ScheduleRun {
     }
   }
 
-  /// Runs `body` on a thread of its own, which tasks of the test's cannot touch, and names the seed
+  /// Runs `body` on a separate thread, on which none of the test's tasks run, and reports the seed
   /// if it traps.
   static func onOwnThread(_ body: @escaping @Sendable () -> Void) {
     var thread = pthread_t()
@@ -81,7 +81,7 @@ enum ScheduleRun {
   }
 
   private static let nameSeed: @convention(c) (Int32) -> Void = { signal in
-    // Only what a signal handler may call.
+    // Only async-signal-safe calls.
     var digits = InlineArray<20, UInt8>(repeating: 0)
     var rest = current.load(ordering: .relaxed)
     var first = 20

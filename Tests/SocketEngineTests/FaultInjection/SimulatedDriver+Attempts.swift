@@ -5,21 +5,20 @@ import SeededRandom
 
 @testable import SocketEngine
 
-// What the simulated kernel does with one request.
+// How the simulated kernel processes one request.
 
 extension SimulatedDriver {
-  /// Fails with an errno of any kind. Nothing was transferred.
+  /// Fails the request with any errno. Nothing was transferred.
   func fail(_ operation: SubmittedOperation) {
     var errno = Int32(random.number(1...133))
-    // Cancelled is only what was asked to be; connecting waits, on the clock, where there is no
-    // room.
+    // ECANCELED needs a cancellation; on EAGAIN, connecting would wait on the clock.
     if errno == ECANCELED || errno == EAGAIN { errno = ENOBUFS }
     ledger.count("errors")
     note(errno, for: operation)
     complete(operation, -errno)
   }
 
-  /// Does what can be done; leaves the request waiting if nothing can.
+  /// Performs as much of the request as possible; leaves it waiting if nothing is possible.
   func attempt(_ operation: SubmittedOperation) {
     switch operation.request {
     case .send: send(operation)
@@ -27,14 +26,14 @@ extension SimulatedDriver {
     case .receiveWhenReadable:
       let socket = sockets[operation.number]!
       let queue = queues[socket.incoming]
-      // Readiness may also come to nothing: somebody else was faster.
+      // Readiness may also turn out to be false, because another process was faster.
       if !queue.messages.isEmpty || queue.isClosed || !isCalm && random.oneIn(20) {
         complete(operation, 1)
       }
     case .receiveAhead: receiveAhead(operation)
     case .accept:
       guard let socket = sockets[operation.number], socket.connections > 0 else {
-        // As an old kernel where the listener is `O_NONBLOCK`.
+        // As an old kernel does if the listener is `O_NONBLOCK`.
         if !isCalm, random.oneIn(8) { complete(operation, -EAGAIN) }
         return
       }
@@ -54,7 +53,7 @@ extension SimulatedDriver {
   private func note(_ errno: Int32, for operation: SubmittedOperation) {
     guard let socket = sockets[operation.number] else { return }
     switch operation.request {
-    // After a signal the engine tries again.
+    // The engine tries again after a signal.
     case .send where errno != EINTR: withSending(of: operation) { $0.errno = errno }
     case .receive where errno != EINTR, .receiveWhenReadable where errno != EINTR:
       ledger.directions[socket.incoming].errors.append(errno)
@@ -94,7 +93,7 @@ extension SimulatedDriver {
     complete(operation, Int32(count))
   }
 
-  /// References to the open files that the control bytes name at this moment.
+  /// Duplicates of the files in the control bytes at this moment.
   private func heldFiles(of operation: SubmittedOperation) -> [SimulatedQueue.File] {
     SimulatedControl.numbers(in: operation.control).map { number in
       let held = SimulatedFiles.duplicate(number)
@@ -105,8 +104,9 @@ extension SimulatedDriver {
     }
   }
 
-  /// Which message it is: its bytes begin with its number, or if it has none its first descriptor
-  /// tells. Found again by the operation when it continues.
+  /// Passes the message of a send to `body`. Its bytes begin with its number; if it has no bytes,
+  /// its first descriptor has the number. When the operation continues, its message is looked up by
+  /// the operation.
   private func withSending(of operation: SubmittedOperation, _ body: (inout Ledger.Sending) -> Void)
   {
     let number = sendings[operation.id] ?? firstNumber(in: operation)
@@ -146,7 +146,7 @@ extension SimulatedDriver {
     complete(operation, Int32(message.bytes.count), written: true)
   }
 
-  /// Looks at the next message, with descriptors of its own; the message stays.
+  /// Peeks at the next message, with descriptors of its own; the message stays.
   private func peek(_ operation: SubmittedOperation, at socket: SimulatedSocket) {
     var copy = queues[socket.incoming]
     let next = copy.pop(limit: operation.payloadRoom)
@@ -161,7 +161,8 @@ extension SimulatedDriver {
     complete(operation, Int32(next?.bytes.count ?? 0), written: true)
   }
 
-  /// A round of a multishot receive: some messages, and at any of them the kernel may have enough.
+  /// One round of a multishot receive: some messages, and the kernel may end the receive after any
+  /// of them.
   private func receiveAhead(_ operation: SubmittedOperation) {
     let socket = sockets[operation.number]!
     let buffers = simulatedBuffers!
@@ -188,8 +189,8 @@ extension SimulatedDriver {
       UnsafeMutableRawBufferPointer(rebasing: buffer[controlStart...]).copyBytes(
         from: delivery.control)
       UnsafeMutableRawBufferPointer(rebasing: buffer[start...]).copyBytes(from: message.bytes)
-      // An empty message ends it, as the end of the stream does; so may anything else, above all an
-      // overflowed completion queue.
+      // An empty message ends the receive, as the end of the stream does. Other causes may do so
+      // too, above all an overflowed completion queue.
       let isLast = message.bytes.isEmpty || random.oneIn(8)
       let more: UInt32 = isLast ? 0 : cms_completion_more
       complete(
@@ -199,8 +200,8 @@ extension SimulatedDriver {
     }
   }
 
-  /// Installs the files of a message, or loses some as a kernel without free descriptors does, and
-  /// writes its control bytes.
+  /// Installs the files of a message, or loses some like a kernel without free descriptors, and
+  /// writes the control bytes.
   private func deliver(
     _ message: SimulatedQueue.Message, to socket: SimulatedSocket, closeOnExec: Bool
   ) -> (control: [UInt8], flags: Int32) {
@@ -225,9 +226,9 @@ extension SimulatedDriver {
     return (control, flags)
   }
 
-  /// Beyond the window there are at most as many messages as buffers, or twice as many if they may
-  /// be filled once more before the kernel looks at the cancellation; and those whose tasks have
-  /// not run yet.
+  /// Checks the window. It may be exceeded by as many messages as there are buffers, or twice as
+  /// many if the buffers may be filled once more before the kernel sees the cancellation, plus
+  /// those whose tasks have not run yet.
   private func checkWindow(_ index: Int) {
     let direction = ledger.directions[index]
     let ahead = direction.delivered.count - direction.received.count

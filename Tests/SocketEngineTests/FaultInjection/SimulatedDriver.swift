@@ -6,14 +6,14 @@ import SystemPackage
 
 @testable import SocketEngine
 
-/// A driver over a kernel that is simulated: it does, at random, everything that a kernel may do,
-/// and looks after what the engine promises.
+/// A driver on a simulated kernel, which does, at random, everything that a kernel may do, and
+/// checks the engine's promises.
 ///
-/// Random are: when a request is attempted, in which order requests complete, how much of a stream
-/// send goes out, whether a request fails and with which errno, when and how a multishot receive
-/// ends, who wins against a cancellation, when a completion becomes visible (an overflowed
-/// completion queue). All of it follows from the seed. A schedule in which nothing can move any
-/// more has lost something: the process ends, and names the seed.
+/// The following is random: when a request is attempted, the order in which requests complete, how
+/// much of a stream send goes out, whether a request fails and with which errno, when and how a
+/// multishot receive ends, whether an operation wins over its cancellation, and when a completion
+/// becomes visible (an overflowed completion queue). The seed determines all of it. If a schedule
+/// can no longer make progress, something was lost: the process ends, and reports the seed.
 ///
 /// `@unchecked Sendable`: all of it runs on the loop's thread.
 final class SimulatedDriver: Driver, @unchecked Sendable {
@@ -23,12 +23,12 @@ final class SimulatedDriver: Driver, @unchecked Sendable {
   var receiveBuffers: ReceiveBuffers? { simulatedBuffers }
   var counters = DriverCounters()
   var random: SeededGenerator
-  /// No request fails any more unless it has to.
+  /// Whether requests fail only if they have to.
   var isCalm = false
-  /// The kernel lets the loop submit and wait no more.
+  /// Whether the kernel refuses further submissions and waits of the loop.
   var refuses = false
-  /// With deferred task work (Linux 6.1) a cancellation that is submitted comes before anything
-  /// else that the same enter does.
+  /// Whether a submitted cancellation is performed before anything else in that enter, as with
+  /// deferred task work (Linux 6.1).
   let cancelsFirst: Bool
 
   private var submitted: [Operation] = []
@@ -40,9 +40,9 @@ final class SimulatedDriver: Driver, @unchecked Sendable {
 
   var queues: [SimulatedQueue] = []
   var sockets: [Int32: SimulatedSocket] = [:]
-  /// Operations whose last completion the loop has seen.
+  /// Operations whose final completion the loop has seen.
   private(set) var ended: [OperationID] = []
-  /// Which message a send carries.
+  /// The message that each send carries.
   var sendings: [OperationID: UInt64] = [:]
 
   init(seed: UInt64, ledger: Ledger, buffers: SimulatedBuffers?) {
@@ -82,7 +82,7 @@ final class SimulatedDriver: Driver, @unchecked Sendable {
       rounds += 1
       if rounds > 500 { stop("everything waits for ever: something was lost") }
     } while wait == .indefinitely && completions.isEmpty
-    // At least one if the loop has been promised to wait for it.
+    // At least one, if the loop was promised to wait for it.
     visible =
       completions.isEmpty
       ? 0
@@ -106,7 +106,7 @@ final class SimulatedDriver: Driver, @unchecked Sendable {
 
   func close() {
     if refuses {
-      // The ring ends, and with it what is in it.
+      // The ring ends, and so do its requests.
       inFlight = []
       submitted = []
     }
@@ -163,15 +163,15 @@ final class SimulatedDriver: Driver, @unchecked Sendable {
     }
   }
 
-  /// The kernel looks for the operations that it was asked to cancel. Whether there is one of that
-  /// name or not, and in which order: both are for the operations' own completions to tell.
+  /// Looks for the operations that the kernel was asked to cancel. The cancellations have no
+  /// results of their own: only the operations' completions tell what happened, in any order.
   private func cancelSome() {
     let asked = cancelled.shuffled(using: &random)
     cancelled = []
     for id in asked {
       guard let operation = inFlight.first(where: { $0.id == id }) else { continue }
-      // A receive that waits for readiness is found at once. Others may be on their way from one of
-      // the kernel's queues to another.
+      // A receive that waits for readiness is always found. Others may be moving between two of the
+      // kernel's queues.
       if !operation.isMultishot, random.oneIn(3) {
         cancelled.append(id)
         continue
@@ -181,14 +181,14 @@ final class SimulatedDriver: Driver, @unchecked Sendable {
         operation.fill([], [], flags: 0)
         complete(operation, 0, written: true)
       }
-      // A kernel thread is interrupted, everything else is cancelled.
+      // A kernel thread is interrupted; everything else is cancelled.
       let errno = operation.isMultishot || random.oneIn(2) ? ECANCELED : EINTR
       if inFlight.contains(where: { $0 === operation }) { complete(operation, -errno) }
     }
   }
 
-  /// A kernel thread that waits on a datagram socket that was shut down for receiving may come back
-  /// with nothing.
+  /// Whether a kernel thread that waits on a datagram socket returns with nothing, as may happen if
+  /// the socket was shut down for receiving.
   private func isWoken(_ operation: SubmittedOperation) -> Bool {
     guard case .receive = operation.request, let socket = sockets[operation.number],
       socket.kind == .datagram
@@ -198,8 +198,8 @@ final class SimulatedDriver: Driver, @unchecked Sendable {
       && random.oneIn(3)
   }
 
-  /// A completion, after which the kernel does not touch the operation's memory any more unless
-  /// there are `more`.
+  /// Completes a request. Unless `more` follow, the kernel no longer touches the operation's
+  /// memory.
   func complete(
     _ operation: SubmittedOperation, _ result: Int32, flags: UInt32 = 0, written: Bool = false
   ) {
@@ -214,7 +214,7 @@ final class SimulatedDriver: Driver, @unchecked Sendable {
 
   // MARK: Sockets
 
-  /// The numbers of two connected sockets.
+  /// Makes two connected sockets, and returns their numbers.
   func makePair(_ kind: SocketKind) -> (Int32, Int32) {
     noticeClosedSockets()
     var numbers: (Int32, Int32) = (-1, -1)
@@ -232,8 +232,8 @@ final class SimulatedDriver: Driver, @unchecked Sendable {
     return numbers
   }
 
-  /// A descriptor that is not open any more, or another file's, was closed by the engine: its
-  /// socket's queues end as unix(7) says.
+  /// Notices descriptors that are closed or belong to another file: the engine has closed them, so
+  /// their sockets' queues end according to unix(7).
   func noticeClosedSockets() {
     for socket in sockets.values.sorted(by: { $0.number < $1.number })
     where SimulatedFiles.inode(socket.number) != socket.inode {

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-/// One direction of a simulated Unix socket: what has been sent and not received, with the rules of
-/// unix(7) for what one receive returns. Pure: it knows no system call.
+/// One direction of a simulated Unix socket: the messages that were sent and not received, with the
+/// rules of unix(7) about what one receive returns. Makes no system calls.
 struct SimulatedQueue {
-  /// An open file in a message: the number that the simulated kernel holds it by.
+  /// An open file in a message, with the descriptor through which the simulated kernel holds it.
   struct File: Equatable {
     let id: UInt64
     let number: Int32
   }
 
-  /// What one receive returns.
+  /// The result of one receive.
   struct Message: Equatable {
     var bytes: [UInt8] = []
     var files: [File] = []
@@ -16,11 +16,12 @@ struct SimulatedQueue {
   }
 
   let isStream: Bool
-  /// Bytes that fit; a message always fits into an empty queue.
+  /// How many bytes fit; a message always fits into an empty queue.
   let capacity: Int
   private(set) var messages: [Message] = []
   private var used = 0
-  /// Nothing more can be sent: one of the ends is closed, or shut down in this direction.
+  /// Whether nothing more can be sent, because one of the ends is closed or shut down in this
+  /// direction.
   var isClosed = false
 
   init(isStream: Bool, capacity: Int) {
@@ -28,7 +29,7 @@ struct SimulatedQueue {
     self.capacity = capacity
   }
 
-  /// How many of so many bytes could be sent at once; nil if the sender has to wait.
+  /// How many of `count` bytes can be sent now; nil if the sender has to wait.
   func room(for count: Int) -> Int? {
     if isStream { return used < capacity ? min(count, capacity - used) : nil }
     return used == 0 || used + count <= capacity ? count : nil
@@ -39,10 +40,12 @@ struct SimulatedQueue {
     used += bytes.count
   }
 
-  /// Takes what a receive with room for `limit` bytes returns; nil if there is nothing.
+  /// Removes and returns the result of a receive with room for `limit` bytes; nil if there is
+  /// nothing.
   ///
-  /// A stream stops after a send that carried files, or at the next one; bytes sent before such a
-  /// send stand in front of its own. A receive that takes a part of a send takes its files.
+  /// A stream stops after a send that carried files, and before the next such send; bytes that were
+  /// sent before such a send come before its own. A receive that takes part of a send takes all of
+  /// its files.
   mutating func pop(limit: Int) -> Message? {
     guard let first = messages.first else { return nil }
     guard isStream else {
@@ -65,7 +68,7 @@ struct SimulatedQueue {
     return taken
   }
 
-  /// Both ends are closed.
+  /// Drops all messages, because both ends are closed.
   mutating func drop() -> [File] {
     defer {
       messages = []

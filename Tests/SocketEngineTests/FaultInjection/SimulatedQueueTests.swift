@@ -2,7 +2,8 @@
 import Testing
 
 @Suite struct SimulatedQueueTests {
-  /// As Linux does: sends A, B with a file, C, D with a file, E read as (AB,1) (CD,1) (E,0).
+  /// Like Linux: after sends of A, B with a file, C, D with a file, and E, the receives return
+  /// (AB,1) (CD,1) (E,0).
   @Test func aStreamStopsAfterASendWithFiles() {
     var queue = SimulatedQueue(isStream: true, capacity: 100)
     let files = [SimulatedQueue.File(id: 1, number: -1), SimulatedQueue.File(id: 2, number: -1)]

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 @testable import SocketEngine
 
-/// The buffers of multishot receives, as the simulated kernel sees them: which of them are its own
-/// at the moment.
+/// The buffers for multishot receives, as the simulated kernel uses them: records which ones the
+/// kernel has.
 final class SimulatedBuffers: ReceiveBuffers {
   private var free: [UInt16] = []
   private var isFree: [Bool]
@@ -20,11 +20,11 @@ final class SimulatedBuffers: ReceiveBuffers {
     if isFree[Int(id)] { violations.append("buffer \(id) was given back twice") }
     isFree[Int(id)] = true
     free.append(id)
-    // What is read after it was given back is not what was received.
+    // Overwritten, so that reading it after it was provided again gives wrong data.
     bytes(of: id).initializeMemory(as: UInt8.self, repeating: 0xDD)
   }
 
-  /// First given, first used, as in a buffer ring.
+  /// Takes the buffer that was provided first, as in a buffer ring.
   func take() -> UInt16? {
     guard !free.isEmpty else { return nil }
     isFree[Int(free[0])] = false

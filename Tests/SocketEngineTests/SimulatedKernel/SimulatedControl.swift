@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import CMessageSockets
 
-/// Control bytes as a kernel writes and reads them. By hand, so that it does not share a fault with
-/// the code under test.
+/// Encodes and decodes control bytes as a kernel does. Written separately, so that it does not
+/// share a bug with the code under test.
 enum SimulatedControl {
   private static let header = 16
 
@@ -10,7 +10,7 @@ enum SimulatedControl {
     message(type: 1, numbers.flatMap { bytes($0) })
   }
 
-  /// `SCM_INQ`, which some kernels attach without being asked (and which nobody knows here).
+  /// `SCM_INQ`, which some kernels attach without a request, and which the engine does not know.
   static var inquiry: [UInt8] { message(type: 84, bytes(Int32(7))) }
 
   /// `SCM_PIDFD`: a descriptor of the sender's process, or an error.
@@ -26,7 +26,7 @@ enum SimulatedControl {
       + Array(repeating: 0, count: (8 - length % 8) % 8)
   }
 
-  /// The numbers in control bytes that are sent: one `SCM_RIGHTS` at most.
+  /// The descriptors in the control bytes of a send, which have at most one `SCM_RIGHTS`.
   static func numbers(in control: [UInt8]) -> [Int32] {
     if control.isEmpty { return [] }
     return control.withUnsafeBytes { bytes in

@@ -2,8 +2,8 @@
 import CMessageSockets
 import Glibc
 
-/// Real descriptors, each of which can tell which one it is: an eventfd's count is the number,
-/// until it is read for the first time.
+/// Real descriptors that identify themselves: an eventfd whose count is its number, until it is
+/// first read.
 enum SimulatedFiles {
   static func make(_ id: UInt64) -> Int32 {
     let number = cms_eventfd()
@@ -13,19 +13,19 @@ enum SimulatedFiles {
     return number
   }
 
-  /// Which one it is; nil if it is none of these, or if that was asked before: the message was
-  /// delivered twice.
+  /// The identity of a descriptor. Nil if it is none of these, or if it was asked for before, which
+  /// means that the message was delivered twice.
   static func identify(_ number: Int32) -> UInt64? {
     var id: UInt64 = 0
     return read(number, &id, 8) == 8 ? id : nil
   }
 
-  /// As the kernel holds a file in a message.
+  /// Duplicates a descriptor, as the kernel holds a file in a message.
   static func duplicate(_ number: Int32) -> Int32 { fcntl(number, F_DUPFD_CLOEXEC, 0) }
 
   static func isCloseOnExec(_ number: Int32) -> Bool { fcntl(number, F_GETFD) & FD_CLOEXEC != 0 }
 
-  /// What distinguishes open sockets; 0 if the number is not open.
+  /// The identity of an open socket; 0 if the number is not open.
   static func inode(_ number: Int32) -> UInt64 {
     var status = stat()
     return fstat(number, &status) == 0 ? UInt64(status.st_ino) : 0

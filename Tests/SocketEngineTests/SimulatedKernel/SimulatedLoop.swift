@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 @testable import SocketEngine
 
-/// A loop over a simulated kernel, on the calling thread: no other thread has a part in it, so that
-/// the same decisions lead to the same course.
+/// A loop on a simulated kernel, on the calling thread. No other thread takes part, so equal
+/// decisions lead to equal sequences of events.
 enum SimulatedLoop {
-  /// Runs `body` on a new loop until it has ended and nothing refers to the loop any more. Returns
-  /// what is left of the loop.
+  /// Runs `body` on a new loop until it has ended and there is no reference to the loop. Returns
+  /// what remains of the loop.
   static func run(
     _ configuration: IOLoop.Configuration, _ driver: any Driver,
     _ body: @escaping @Sendable (IOLoop) async -> Void
@@ -15,8 +15,7 @@ enum SimulatedLoop {
     return core
   }
 
-  /// The loop ends, and ``LoopCore/run()`` returns, when nothing refers to it any more: only the
-  /// task does.
+  /// Starts `body`. Only its task refers to the loop, so ``LoopCore/run()`` returns when it ends.
   private static func begin(
     _ configuration: IOLoop.Configuration, _ driver: any Driver,
     _ body: @escaping @Sendable (IOLoop) async -> Void

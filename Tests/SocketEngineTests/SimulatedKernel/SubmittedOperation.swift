@@ -4,8 +4,8 @@ import Glibc
 
 @testable import SocketEngine
 
-/// A request as a kernel holds it: header and vectors copied when it was submitted, everything else
-/// looked at again at each attempt.
+/// A request as a kernel holds it: header and vectors are copied when it is submitted, everything
+/// else is read again at each attempt.
 final class SubmittedOperation {
   let operation: Operation
   let id: OperationID
@@ -15,10 +15,10 @@ final class SubmittedOperation {
   private let vectors: [cms_iovec]
   private let payloadThen: [UInt8]
   private let controlThen: [UInt8]
-  /// What the kernel may write until the final completion.
+  /// The memory that the kernel may write until the final completion.
   private let written: [Range<UInt>]
   private let read: [Range<UInt>]
-  /// The filling of memory that is to be received into.
+  /// The byte with which receive memory is filled.
   private static let pattern: UInt8 = 0xEE
 
   init(_ operation: Operation) {
@@ -66,7 +66,7 @@ final class SubmittedOperation {
 
   // MARK: Memory
 
-  /// The payload of a send, or the room for that of a receive.
+  /// The payload of a send, or the receive memory.
   var payload: [UInt8] {
     vectors.flatMap { Array(UnsafeMutableRawBufferPointer(start: $0.base, count: $0.length)) }
   }
@@ -77,10 +77,10 @@ final class SubmittedOperation {
     Array(UnsafeMutableRawBufferPointer(start: header.control, count: header.control_length))
   }
 
-  /// Whether all memory is as it was when the request was submitted.
+  /// Whether all memory is unchanged since the request was submitted.
   var isStable: Bool { payload == payloadThen && control == controlThen }
 
-  /// Whether one of the two would be written to while the other uses it.
+  /// Whether one of the two operations would write memory that the other uses.
   func collides(with other: SubmittedOperation) -> Bool {
     written.contains { range in (other.written + other.read).contains { $0.overlaps(range) } }
       || other.written.contains { range in read.contains { $0.overlaps(range) } }
@@ -91,9 +91,9 @@ final class SubmittedOperation {
     return UInt(bitPattern: base)..<UInt(bitPattern: base) + UInt(memory.count)
   }
 
-  /// Writes a received message, as recvmsg(2) does.
+  /// Writes a received message as recvmsg(2) does.
   ///
-  /// - Parameter nameLength: how long the sender's name was before it was cut to the room for it.
+  /// - Parameter nameLength: The length of the sender's name before it was truncated.
   func fill(
     _ bytes: [UInt8], _ control: [UInt8], flags: Int32, name: [UInt8] = [], nameLength: Int = 0
   ) {
