@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import PackageDescription
 
-// Built by `Fuzz/run`, which adds the sanitizer's flags for this package and for the one under
+// Built by `Fuzz/run`, which adds the sanitizer's flags for this package and the package under
 // test.
 let package = Package(
   name: "fuzz",

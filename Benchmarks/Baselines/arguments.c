@@ -93,7 +93,7 @@ static void parse_option(struct options *options, int letter) {
   }
 }
 
-// As far as it may go, beyond the hard limit too if that is permitted.
+// Raises the limit as far as possible, beyond the hard limit too if that is permitted.
 static rlim_t raise_descriptor_limit(void) {
   struct rlimit limit;
   check(getrlimit(RLIMIT_NOFILE, &limit), "getrlimit");
@@ -106,8 +106,8 @@ static rlim_t raise_descriptor_limit(void) {
   return wanted.rlim_cur;
 }
 
-// 10,000, unless both ends of so many pairs and the received descriptors of a wave exceed the
-// limit.
+// 10,000, unless both ends of so many pairs, with the received descriptors of a wave, would exceed
+// the limit.
 static unsigned idle_pairs(const struct options *options) {
   rlim_t limit = raise_descriptor_limit();
   rlim_t others = IDLE_WAVE + IDLE_WAVE * options->fds;

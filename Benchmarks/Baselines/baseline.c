@@ -13,7 +13,7 @@
 
 static const char *program_name = "baseline";
 
-// MARK: Failing
+// MARK: Failures
 
 _Noreturn void fail(const char *format, ...) {
   va_list arguments;
@@ -96,7 +96,7 @@ static void run_threads(struct thread *threads, const struct options *options, w
       check_ring(-pthread_create(&threads[i].handle, NULL, thread_main, &threads[i]),
                  "pthread_create");
   }
-  // The first share runs here: a single-threaded baseline is a single-threaded process.
+  // The first share runs here, so a single-threaded baseline is a single-threaded process.
   thread_main(&threads[0]);
   for (unsigned i = 1; i < options->threads; i++)
     check_ring(-pthread_join(threads[i].handle, NULL), "pthread_join");

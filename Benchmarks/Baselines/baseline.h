@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// What every C baseline shares: arguments, sockets, message checks, timing and the one line of
-// output.
+// The code that all C baselines share: arguments, sockets, message checks, timing, and the one line
+// of output.
 //
-// A program supplies one function per mode that it supports; `run` splits the pairs over the
+// A program supplies one function for each mode that it supports; `run` splits the pairs over the
 // threads and calls it. Every failed check ends the process through `fail`: a baseline that does
-// less work than it claims is worth nothing.
+// less work than it claims is worthless.
 #ifndef BASELINE_H
 #define BASELINE_H
 
@@ -17,10 +17,10 @@
 enum {
   // The kernel delivers at most 253 descriptors with one message.
   MAX_FDS = 253,
-  // Room for every control message that Linux can attach to one message, and a multiple of 8.
+  // Room for every control message that Linux can attach to one message; a multiple of 8.
   CONTROL_BYTES = 2048,
   MAX_BYTES = 65536,
-  // Messages on their way at once in idle mode.
+  // The number of messages in flight in idle mode.
   IDLE_WAVE = 64,
 };
 
@@ -40,8 +40,8 @@ struct options {
   uint64_t messages; // if not 0, measure this many messages per thread instead of `seconds`
 };
 
-// The message that every end sends: one /dev/null descriptor, `fds` times. Only read by the kernel,
-// so that all the sends of a thread share it.
+// The message that every end sends: one /dev/null descriptor, `fds` times. The kernel only reads
+// it, so all sends of a thread share it.
 struct outgoing {
   struct msghdr header;
   struct iovec payload;
@@ -54,12 +54,12 @@ struct outgoing {
 void outgoing_open(struct outgoing *message, const struct options *options);
 void outgoing_close(struct outgoing *message);
 
-// What one end has received so far of a message that a stream delivered in pieces.
+// The part that one end has received of a message that a stream delivers in pieces.
 struct inbox {
   unsigned partial;
 };
 
-// One successful receive, wherever its bytes lie.
+// One successful receive, wherever its bytes are.
 struct received {
   const char *payload;
   size_t length;
@@ -68,11 +68,11 @@ struct received {
   int flags;
 };
 
-// Checks a receive, closes the descriptors it brought and returns how many messages it completed.
+// Checks a receive, closes its descriptors, and returns how many messages it completed.
 unsigned inbox_take(struct inbox *inbox, const struct options *options,
                     const struct received *received);
 
-// Counts messages, and decides when a thread's warm-up and measurement are over.
+// Counts messages, and decides when a thread's warm-up and measurement end.
 struct meter {
   const struct options *options;
   uint64_t sent, received; // messages
@@ -90,13 +90,14 @@ struct meter {
 void meters_expect(unsigned threads);
 // Waits until every thread is set up, then starts the warm-up.
 void meter_start(struct meter *meter);
-// False once the measurement is over: send nothing new, and drain until `received == sent`.
+// Returns false once the measurement is over; then send nothing new, and drain until
+// `received == sent`.
 bool meter_running(struct meter *meter);
-// For work that is done once: both ends of the measurement by hand.
+// For work that is done once: begin and end the measurement explicitly.
 void meter_begin(struct meter *meter);
 void meter_end(struct meter *meter);
 
-// One thread's work: `pairs` is this thread's share.
+// The work of one thread; `pairs` is the thread's share.
 typedef void (*worker)(struct meter *meter, const struct options *options, unsigned pairs);
 
 struct program {
@@ -105,16 +106,17 @@ struct program {
   worker modes[MODE_COUNT]; // NULL: not supported
 };
 
-// Also raises the limit of open descriptors as far as it may go.
+// Parses the arguments. Also raises the descriptor limit as far as possible.
 struct options parse(const struct program *program, int argc, char **argv);
 extern const char *const mode_names[MODE_COUNT];
 const char *kind_name(int kind);
 
-// Parses the arguments, runs the mode, checks that no descriptor leaked, prints the JSON line.
+// Parses the arguments, runs the mode, checks that no descriptor has leaked, and prints the JSON
+// line.
 int run(const struct program *program, int argc, char **argv);
 
 _Noreturn void fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
-// Fails with errno's text if `result` is negative; returns it otherwise.
+// Fails with errno's text if `result` is negative; otherwise returns it.
 int check(int result, const char *what);
 // Fails with the text of the negative errno that io_uring returns.
 int check_ring(int result, const char *what);
@@ -123,7 +125,7 @@ void open_pair(const struct options *options, int ends[2]);
 void *allocate(size_t count, size_t size);
 size_t resident_bytes(void);
 
-// A listener on an unused abstract address (the kernel picks the name), and what is needed to
+// A listener on an unused abstract address (chosen by the kernel), with the information needed to
 // connect to it.
 struct listener {
   int fd;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Plain sendmsg and recvmsg. In one thread nothing ever waits, which is the cost of the system
+// Plain sendmsg and recvmsg. In one thread no call ever waits, so this shows the cost of the system
 // calls alone; with a thread for each end (perside mode), every message wakes a thread.
 #include <pthread.h>
 #include <stdlib.h>
@@ -58,8 +58,8 @@ static void pingpong(struct meter *meter, const struct options *options, unsigne
   plain_close(&plain);
 }
 
-// A burst must fit into the socket, overhead included: if it were full, the only thread would wait
-// for itself.
+// A burst must fit into the socket, including overhead: if the socket were full, the only thread
+// would wait for itself.
 static unsigned burst_for(const struct options *options) {
   unsigned fit = MAX_BYTES / options->bytes;
   return options->burst < fit ? options->burst : fit;
@@ -109,7 +109,7 @@ struct echo {
   struct meter meter;
 };
 
-// The far end of one pair: answers every message, until its socket is shut down.
+// The far end of one pair: answers every message until its socket is shut down.
 static void *echo_main(void *argument) {
   struct echo *echo = argument;
   struct plain plain;
@@ -135,11 +135,11 @@ static void perside(struct meter *meter, const struct options *options, unsigned
     send_message(&plain, &pair->ends[0]);
     receive_message(&plain, &pair->ends[0]);
   }
-  // Unlike the near end's close, this ends a datagram socket's receive, too.
+  // Unlike closing the near end, this also ends the receive of a datagram socket.
   check(shutdown(pair->ends[1].fd, SHUT_RD), "shutdown");
   check_ring(-pthread_join(thread, NULL), "pthread_join");
   if (echo.meter.received != meter->sent) fail("the far end missed messages");
-  // The far end did as much again as the near end's meter counted.
+  // The far end did the work that the near end's meter counted a second time.
   meter->messages *= 2;
   meter->enters_measured *= 2;
   close_pairs(pair, count);

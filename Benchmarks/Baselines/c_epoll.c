@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Level-triggered epoll with sendmsg and recvmsg that never block (MSG_DONTWAIT): the way of
-// readiness.
+// Level-triggered epoll with non-blocking sendmsg and recvmsg (MSG_DONTWAIT): the readiness model.
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
@@ -75,7 +74,7 @@ static void run_until_drained(struct bench *bench, handler handle) {
 
 // MARK: Ping-pong: every message is answered by the end that received it
 
-// Writability is of interest only while a message is half sent.
+// Writability only matters while a message is partly sent.
 static void send_or_wait(struct bench *bench, struct plain_end *end, bool was_waiting) {
   bool done = plain_send(&bench->plain, end, MSG_DONTWAIT);
   if (done && was_waiting) watch(bench, EPOLL_CTL_MOD, end, EPOLLIN);
@@ -85,8 +84,8 @@ static void send_or_wait(struct bench *bench, struct plain_end *end, bool was_wa
 static void pingpong_handle(struct bench *bench, struct plain_end *end, uint32_t events) {
   if (events & EPOLLOUT) send_or_wait(bench, end, true);
   if (!(events & EPOLLIN)) return;
-  // One receive for each event: there is one message, and a level-triggered event comes again if
-  // there is more.
+  // One receive per event: there is one message, and if there were more, the level-triggered event
+  // would be repeated.
   if (receive(bench, end) != MESSAGE) return;
   if (meter_running(bench->plain.meter)) send_or_wait(bench, end, false);
 }
@@ -102,7 +101,7 @@ static void pingpong(struct meter *meter, const struct options *options, unsigne
   bench_close(&bench);
 }
 
-// MARK: One way: up to a burst for each event, in both directions
+// MARK: One way: up to a burst per event, in both directions
 
 static void oneway_handle(struct bench *bench, struct plain_end *end, uint32_t events) {
   struct plain *plain = &bench->plain;
@@ -111,7 +110,7 @@ static void oneway_handle(struct bench *bench, struct plain_end *end, uint32_t e
     while (budget-- > 0 && receive(bench, end) != NOTHING) continue;
     return;
   }
-  // A message that a stream has begun to take is finished even when the time is over.
+  // A message that a stream has begun to take is completed even if the time is over.
   while (budget-- > 0 && (end->sent > 0 || meter_running(plain->meter)) &&
          plain_send(plain, end, MSG_DONTWAIT))
     continue;
@@ -137,7 +136,7 @@ static void oneway(struct meter *meter, const struct options *options, unsigned 
   bench_close(&bench);
 }
 
-// MARK: Idle: what a watched connection costs in memory, then one message to each
+// MARK: Idle: the memory of a watched connection, then one message to each
 
 static void idle_handle(struct bench *bench, struct plain_end *end, uint32_t events) {
   (void)events;

@@ -20,8 +20,8 @@ enum {
 struct receiver {
   struct ring *ring;
   const struct options *options;
-  // Lengths of the name and control areas in every buffer; the kernel copies it when a receive is
-  // submitted.
+  // The sizes of the name and control areas in every buffer; the kernel copies the header when a
+  // receive is submitted.
   struct msghdr layout;
   struct io_uring_buf_ring *buffers;
   char *memory;
@@ -51,7 +51,7 @@ static size_t buffer_ring_bytes(const struct receiver *receiver) {
 }
 
 static void provide_buffers(struct receiver *receiver) {
-  // The kernel wants whole pages, which malloc does not promise.
+  // The kernel requires whole pages, which malloc does not guarantee.
   receiver->buffers = mmap(NULL, buffer_ring_bytes(receiver), PROT_READ | PROT_WRITE,
                            MAP_ANONYMOUS | MAP_PRIVATE, -1, 0);
   if (receiver->buffers == MAP_FAILED) fail("mmap of the buffer ring failed");
@@ -85,7 +85,7 @@ struct receiver *receiver_open(struct ring *ring, const struct options *options,
   return receiver;
 }
 
-// The ring is closed already, and with it the registration.
+// The ring has been closed already, which ended the registration.
 void receiver_close(struct receiver *receiver) {
   munmap(receiver->buffers, buffer_ring_bytes(receiver));
   free(receiver->memory);

@@ -7,7 +7,7 @@
 
 const bool ring_multishot = false;
 
-// What the kernel writes into while an end's receive is pending.
+// The memory that the kernel writes while an end's receive is pending.
 struct slot {
   struct msghdr header;
   struct iovec payload;
@@ -41,7 +41,7 @@ void receiver_close(struct receiver *receiver) {
 void receiver_arm(struct receiver *receiver, struct end *end) {
   const struct options *options = receiver->options;
   struct slot *slot = &receiver->slots[end->index];
-  // A stream may have delivered the message's beginning already.
+  // A stream may already have delivered the beginning of the message.
   slot->payload = (struct iovec){
       .iov_base = receiver->bytes + (size_t)end->index * options->bytes + end->inbox.partial,
       .iov_len = options->bytes - end->inbox.partial,

@@ -32,7 +32,7 @@ void outgoing_open(struct outgoing *message, const struct options *options) {
   message->header.msg_iovlen = 1;
   message->descriptor = check(open("/dev/null", O_RDONLY | O_CLOEXEC), "/dev/null");
   if (options->fds > 0) attach_descriptors(message, options->fds);
-  // On a stream the kernel itself sends the rest after a short send, without repeating the
+  // On a stream, the kernel itself sends the rest after a short send, without repeating the
   // descriptors.
   message->flags = MSG_NOSIGNAL | (options->kind == SOCK_STREAM ? MSG_WAITALL : 0);
 }
@@ -74,15 +74,15 @@ static void check_payload(const struct received *received) {
 
 unsigned inbox_take(struct inbox *inbox, const struct options *options,
                     const struct received *received) {
-  // Adopt the descriptors first, judge later. Without room for control, CTRUNC says nothing about
-  // descriptors of ours.
+  // Take the descriptors first, check later. Without a control buffer, CTRUNC says nothing about
+  // our descriptors.
   unsigned descriptors = received->control_length > 0 ? close_descriptors(received) : 0;
   if (options->fds > 0 && (received->flags & MSG_CTRUNC)) fail("truncated control data");
   if (received->flags & MSG_TRUNC) fail("truncated payload");
   check_payload(received);
 
-  // Descriptors come with the first byte of their own send: count the messages that begin in this
-  // receive.
+  // Descriptors come with the first byte of their own send, so count the messages that begin in
+  // this receive.
   unsigned size = options->bytes;
   unsigned reach = inbox->partial + (unsigned)received->length;
   unsigned begun = (reach + size - 1) / size - (inbox->partial > 0);

@@ -46,7 +46,7 @@ static bool measured_enough(const struct meter *meter, uint64_t elapsed) {
 
 bool meter_running(struct meter *meter) {
   if (meter->phase == DONE) return false;
-  // Reading the clock costs as much as a hundredth of a message: do it now and then.
+  // Reading the clock costs up to a hundredth of a message, so do it only occasionally.
   if (meter->received < meter->check_at) return true;
   meter->check_at = meter->received + 64;
   uint64_t elapsed = now() - meter->phase_start;

@@ -20,7 +20,7 @@ static bool would_block(ssize_t result) {
   return result < 0 && (errno == EAGAIN || errno == EWOULDBLOCK);
 }
 
-// The rest of a message: its descriptors went out with the first piece.
+// The rest of a message whose descriptors went out with the first piece.
 static struct msghdr rest_of_message(const struct plain *plain, const struct plain_end *end,
                                      struct iovec *rest) {
   *rest = (struct iovec){.iov_base = plain->message.bytes + end->sent,

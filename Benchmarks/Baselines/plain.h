@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the baselines without io_uring share: one checked sendmsg, and one checked recvmsg.
+// The code that the baselines without io_uring share: one checked sendmsg, and one checked recvmsg.
 #ifndef PLAIN_H
 #define PLAIN_H
 
 #include "baseline.h"
 
-// A thread's work, and the receive buffers that all its sockets use in turn.
+// The work of one thread, and the receive buffers that all of its sockets use in turn.
 struct plain {
   const struct options *options;
   struct meter *meter;
@@ -23,13 +23,13 @@ struct plain_end {
 void plain_open(struct plain *plain, struct meter *meter, const struct options *options);
 void plain_close(struct plain *plain);
 
-// True once the message is sent whole; false if the socket is full, which a blocking send never
-// reports.
+// Returns true once the message is sent completely; false if the socket is full, which a blocking
+// send never reports.
 bool plain_send(struct plain *plain, struct plain_end *end, int flags);
 
 enum receipt { NOTHING, PIECE, MESSAGE, CLOSED };
 // NOTHING if there is nothing to receive, which a blocking receive never reports; CLOSED if nothing
-// will come any more.
+// more will come.
 enum receipt plain_receive(struct plain *plain, struct plain_end *end, int flags);
 
 #endif

@@ -6,7 +6,7 @@
 
 enum {
   MIN_ENTRIES = 64,
-  // More operations than this are submitted in several enters.
+  // A larger number of operations is submitted in several enters.
   MAX_ENTRIES = 4096,
 };
 
@@ -43,8 +43,8 @@ struct io_uring_sqe *ring_entry(struct ring *ring) {
 void ring_turn(struct ring *ring, completion complete, void *context) {
   ring->meter->enters++;
   int result = io_uring_submit_and_wait(&ring->io, 1);
-  // Interrupted, or completions overflowed: what is in the queue is handled, the rest comes next
-  // turn.
+  // Interrupted, or completions overflowed: the queued completions are handled, the rest comes in
+  // the next turn.
   if (result != -EINTR && result != -EBUSY && result != -EAGAIN)
     check_ring(result, "io_uring_enter");
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the io_uring baselines share: the ring, its one system call per turn, and sending.
+// The code that the io_uring baselines share: the ring, its one system call per turn, and sending.
 #ifndef RING_H
 #define RING_H
 
@@ -7,7 +7,7 @@
 
 #include "baseline.h"
 
-// What a completion is for, in the low bits of its user_data; the rest is a pointer or a number.
+// The purpose of a completion, in the low bits of its user_data; the rest is a pointer or a number.
 enum operation { SENT, RECEIVED, ACCEPTED, CONNECTED, CANCELLED, OPERATION_MASK = 7 };
 
 struct ring {
@@ -15,15 +15,15 @@ struct ring {
   struct meter *meter;
 };
 
-// Opens a ring that is used by the calling thread only. `operations` is how many may be submitted
-// in one turn.
+// Opens a ring for the calling thread only. At most `operations` may be submitted in one turn.
 void ring_open(struct ring *ring, struct meter *meter, unsigned operations);
 void ring_close(struct ring *ring);
 
-// The next free submission entry. Submits first if there is none.
+// Returns the next free submission entry. Submits first if there is none.
 struct io_uring_sqe *ring_entry(struct ring *ring);
 
-// Submits everything, waits for a completion, and passes all of them to `complete`. One enter.
+// Submits everything, waits for a completion, and passes all completions to `complete`, with one
+// enter.
 typedef void (*completion)(void *context, struct io_uring_cqe *cqe);
 void ring_turn(struct ring *ring, completion complete, void *context);
 

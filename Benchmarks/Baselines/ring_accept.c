@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Accept mode: connect, accept, one message, close both ends. All but the closes go through the
-// ring.
+// Accept mode: connect, accept, one message, close both ends. Everything except the closes goes
+// through the ring.
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -31,7 +31,8 @@ static void connect_and_send(struct accept_bench *accept) {
                         accept->listener.address_length);
   entry_tag(sqe, NULL, CONNECTED);
   io_uring_sqe_set_flags(sqe, IOSQE_IO_LINK);
-  // The client has no state but its descriptor: shifted, it leaves the low bits to the operation.
+  // The client has no state except its descriptor, which is shifted to leave the low bits to the
+  // operation.
   const void *subject = (void *)((uintptr_t)fd << 3);
   ring_send(&accept->bench.ring, fd, &accept->bench.message, subject);
 }
@@ -49,7 +50,7 @@ static void connection_received(struct accept_bench *accept, struct end *end,
                                 const struct io_uring_cqe *cqe) {
   struct bench *bench = &accept->bench;
   unsigned messages = bench_take(bench, end, cqe);
-  // A multishot receive holds on to the socket until it has seen the peer close.
+  // A multishot receive holds the socket until it has seen the peer close.
   if (end->armed) return;
   if (messages == 0 && !end->closed) {
     receiver_arm(bench->receiver, end);
@@ -82,7 +83,7 @@ static bool all_closed(const struct accept_bench *accept) {
 
 void ring_accept(struct meter *meter, const struct options *options, unsigned pairs) {
   struct accept_bench accept;
-  // In one turn, for each connection: connect, send and receive; and one accept.
+  // In one turn: connect, send and receive for each connection, and one accept.
   bench_open(&accept.bench, meter, options, pairs, 3 * pairs + 1);
   listener_open(&accept.listener, options);
   accept.free_ends = allocate(pairs, sizeof *accept.free_ends);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Cancel mode: receives that find nothing are submitted, cancelled, and their ends awaited.
+// Cancel mode: submits receives that find nothing, cancels them, and waits until they have ended.
 #include <errno.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -38,7 +38,7 @@ void ring_cancel(struct meter *meter, const struct options *options, unsigned pa
   meter_start(meter);
   while (meter_running(meter)) {
     for (unsigned i = 0; i < pairs; i++) receiver_arm(bench->receiver, &bench->ends[i]);
-    // They are pending in the kernel when they are cancelled.
+    // The receives are pending in the kernel when they are cancelled.
     meter->enters++;
     check_ring(io_uring_submit(&bench->ring.io), "io_uring_enter");
     for (unsigned i = 0; i < pairs; i++) cancel_receive(bench, &bench->ends[i]);

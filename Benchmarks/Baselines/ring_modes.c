@@ -15,7 +15,8 @@ void bench_open(struct bench *bench, struct meter *meter, const struct options *
 }
 
 void bench_close(struct bench *bench) {
-  // The ring first: that ends the receives which are still pending. The sockets are empty by now.
+  // Close the ring first, which ends the receives that are still pending. The sockets are empty by
+  // now.
   ring_close(&bench->ring);
   for (unsigned i = 0; i < bench->count; i++) {
     if (bench->ends[i].fd >= 0) check(close(bench->ends[i].fd), "close");
@@ -83,7 +84,7 @@ static void pingpong_complete(void *context, struct io_uring_cqe *cqe) {
 
 void ring_pingpong(struct meter *meter, const struct options *options, unsigned pairs) {
   struct bench bench;
-  // In one turn, a receive and a send for each pair.
+  // In one turn: a receive and a send for each pair.
   bench_open(&bench, meter, options, 2 * pairs, 2 * pairs);
   bench_open_pairs(&bench);
   meter_start(meter);
@@ -95,7 +96,7 @@ void ring_pingpong(struct meter *meter, const struct options *options, unsigned 
   bench_close(&bench);
 }
 
-// MARK: Idle: what a pending receive costs in memory, then one message to each
+// MARK: Idle: the memory of a pending receive, then one message to each
 
 static void idle_complete(void *context, struct io_uring_cqe *cqe) {
   struct bench *bench = context;
@@ -109,7 +110,7 @@ static void idle_complete(void *context, struct io_uring_cqe *cqe) {
 }
 
 void ring_idle(struct meter *meter, const struct options *options, unsigned pairs) {
-  // Everything counts: the ring, shared buffers, and each connection's own. What the kernel keeps
+  // Counts everything: the ring, shared buffers, and the memory of each connection. Kernel memory
   // does not show here.
   size_t before = resident_bytes();
   struct bench bench;
@@ -120,7 +121,7 @@ void ring_idle(struct meter *meter, const struct options *options, unsigned pair
   meter->resident_bytes = (double)(resident_bytes() - before) / pairs;
 
   meter_begin(meter);
-  // In waves, so that the received descriptors of one turn stay few.
+  // In waves, so that there are few received descriptors in one turn.
   for (unsigned next = 0; meter->received < pairs;) {
     for (; next < pairs && meter->sent - meter->received < IDLE_WAVE; next++) {
       ring_send(&bench.ring, senders[next], &bench.message, NULL);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The modes of the io_uring baselines. They differ in how they receive: each program supplies the
+// The modes of the io_uring baselines. The programs differ in how they receive: each supplies the
 // functions below.
 #ifndef RING_MODES_H
 #define RING_MODES_H
@@ -8,7 +8,7 @@
 
 // One end of a pair.
 struct end {
-  // Aligned, because the low bits of its address carry the operation.
+  // Aligned, because the low bits of its address hold the operation.
   _Alignas(8) int fd;
   unsigned index;
   struct inbox inbox;
@@ -17,18 +17,19 @@ struct end {
 };
 
 extern const struct program ring_program;
-// Whether accepting, too, is multishot.
+// Whether accepts are multishot too.
 extern const bool ring_multishot;
 
 struct receiver;
 struct receiver *receiver_open(struct ring *ring, const struct options *options, unsigned ends);
 void receiver_close(struct receiver *receiver);
-// Submits a receive for this end, which has none pending.
+// Submits a receive for an end that has none pending.
 void receiver_arm(struct receiver *receiver, struct end *end);
-// Takes the result of a receive: how many messages it completed. Updates `armed` and `closed`.
+// Processes the result of a receive; returns how many messages it completed. Updates `armed` and
+// `closed`.
 unsigned receiver_take(struct receiver *receiver, struct end *end, const struct io_uring_cqe *cqe);
 
-// What the modes share. The ends of pair i are 2i and 2i + 1.
+// The state that the modes share. The ends of pair i are 2i and 2i + 1.
 struct bench {
   const struct options *options;
   struct meter *meter;
@@ -39,17 +40,18 @@ struct bench {
   unsigned count;
 };
 
-// `operations` is how many may be submitted in one turn. No more than needed: the ring should stay
-// in the cache.
+// At most `operations` may be submitted in one turn. Pass no more than necessary, so that the ring
+// stays in the cache.
 void bench_open(struct bench *bench, struct meter *meter, const struct options *options,
                 unsigned ends, unsigned operations);
 void bench_open_pairs(struct bench *bench);
-// Pairs of which only one end receives: returns the others, to be closed and freed by the caller.
+// Opens pairs of which only one end receives. Returns the other ends, which the caller closes and
+// frees.
 int *bench_open_receivers(struct bench *bench);
 void bench_close(struct bench *bench);
-// Fails unless the whole message was sent: a peer would wait for the missing bytes forever.
+// Fails unless the whole message was sent: a peer would wait forever for the missing bytes.
 void bench_check_sent(const struct bench *bench, const struct io_uring_cqe *cqe);
-// How many messages a receive completed.
+// Returns how many messages a receive completed.
 unsigned bench_take(struct bench *bench, struct end *end, const struct io_uring_cqe *cqe);
 void bench_keep_armed(struct bench *bench, struct end *end);
 

@@ -1,21 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
-// One-way mode: a sender hands over a burst, and the next one when the kernel is through with it.
+// One-way mode: a sender submits a burst, and the next one when the kernel has finished it.
 //
-// Unlinked sends that wait for room complete in any order, and the steps of a linked chain take an
-// enter each. So a burst does not wait: the sends run in order as they are submitted, until the
-// socket is full. Then one send waits.
+// Unlinked sends that wait for room complete in any order, and each step of a linked chain takes an
+// enter. So a burst does not wait: its sends run in order as they are submitted, until the socket
+// is full. Then one send waits.
 #include <errno.h>
 #include <stdlib.h>
 
 #include "ring_modes.h"
 
 struct sender {
-  // Aligned, because the low bits of its address carry the operation.
+  // Aligned, because the low bits of its address hold the operation.
   _Alignas(8) int fd;
   unsigned under_way; // sends whose completion is to come
   unsigned missing; // bytes of a message that a full stream took only in part
   bool full;
-  // The rest of such a message. Its descriptors went out with its beginning.
+  // The rest of such a message, whose descriptors went out with its beginning.
   struct iovec payload;
   struct msghdr rest;
 };
@@ -89,8 +89,8 @@ void ring_oneway(struct meter *meter, const struct options *options, unsigned pa
   struct oneway_bench oneway = {
       .senders = allocate(pairs, sizeof *oneway.senders),
       .sending = pairs,
-      // A single-shot receive takes one message a turn: all but one send of each burst would find
-      // the socket full.
+      // A single-shot receive takes one message per turn, so all sends of a burst except one would
+      // find the socket full.
       .burst = ring_multishot ? options->burst : 1,
   };
   struct bench *bench = &oneway.bench;

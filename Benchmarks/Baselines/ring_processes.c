@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Ping-pong between two processes, each with a ring: the far ends are in a child.
+// Ping-pong between two processes, each with a ring: the far ends are in a child process.
 #include <stdlib.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -79,7 +79,7 @@ void ring_twoprocesses(struct meter *meter, const struct options *options, unsig
   int status;
   check(waitpid(child, &status, 0), "waitpid");
   if (status != 0) fail("the other process failed");
-  // It did as much again as this one's meter counted.
+  // The child did the work that this process's meter counted a second time.
   meter->messages *= 2;
   meter->enters_measured *= 2;
   free(near);

@@ -2,7 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import PackageDescription
 
-// What the Swift benchmark programs share: arguments, checks, timing and the one line of output.
+// The code that the Swift benchmark programs share: arguments, checks, timing, and the one line of
+// output.
 let package = Package(
   name: "harness",
   products: [.library(name: "Harness", targets: ["Harness"])],

@@ -19,7 +19,7 @@ let package = Package(
     .package(url: "https://github.com/apple/swift-system", from: "1.8.1"),
   ],
   targets: [
-    // Ours: actors on a loop.
+    // The package under test: actors on a loop.
     .executableTarget(
       name: "message-sockets",
       dependencies: [
@@ -29,7 +29,7 @@ let package = Package(
         .product(name: "SystemPackage", package: "swift-system"),
       ],
       swiftSettings: swiftSettings),
-    // What a program's first lines cost, on Swift's thread pool and on the loops.
+    // The cost of a program's first lines, on Swift's thread pool and on the loops.
     .executableTarget(
       name: "first-steps",
       dependencies: [
@@ -38,7 +38,7 @@ let package = Package(
         .product(name: "MessageSocketsExecutor", package: "swift-message-sockets"),
       ],
       swiftSettings: swiftSettings),
-    // The blocking form of Ancillary, with a thread for each end.
+    // Ancillary's blocking form, with a thread for each end.
     .executableTarget(
       name: "swift-blocking",
       dependencies: [

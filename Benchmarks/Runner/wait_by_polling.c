@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Stands in front of liburing for callgrind, which runs one thread at a time and does not know that
-// io_uring_enter waits: a loop that waits in it would stop all other threads for good.
+// Intercepts liburing for callgrind, which runs one thread at a time and does not know that
+// io_uring_enter waits: a loop that waits there would stop all other threads permanently.
 #include <liburing.h>
 #include <unistd.h>
 

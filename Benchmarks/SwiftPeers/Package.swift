@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import PackageDescription
 
-// Other libraries for sockets in Swift. A package of their own, so that they may be missing.
+// Other socket libraries in Swift. A separate package, so that they may be missing.
 let swiftSettings: [SwiftSetting] = [
   .enableUpcomingFeature("ExistentialAny"),
   .enableUpcomingFeature("InternalImportsByDefault"),

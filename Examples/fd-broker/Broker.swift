@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import ArgumentParser
 
-/// A broker of open files: a server opens what its clients name, and sends back the open
-/// descriptors.
+/// A broker of open files: a server opens the files that its clients name, and sends the open
+/// descriptors back.
 @main
 struct Broker: AsyncParsableCommand {
   static let configuration = CommandConfiguration(

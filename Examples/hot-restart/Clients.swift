@@ -2,17 +2,17 @@
 import MessageSockets
 import Synchronization
 
-/// What clients have got.
+/// The clients' results.
 struct Counts: Sendable {
   var answered = 0
   /// No process listened.
   var refused = 0
   /// The connection ended before the answer.
   var lost = 0
-  /// Not one answer to this question: none of it, or more than one.
+  /// Not exactly one answer to this question.
   var wrong = 0
   var slowest = Duration.zero
-  /// The longest time in which no connection was made, and in which none was answered.
+  /// The longest times without a new connection, and without an answer.
   var connecting = Pauses()
   var answering = Pauses()
   /// The processes that have answered.
@@ -34,7 +34,7 @@ struct Counts: Sendable {
   }
 }
 
-/// The longest pauses between events, apart for the times in which the server was being replaced.
+/// The longest pauses between events, separately for the times when the server was being replaced.
 struct Pauses: Sendable, CustomStringConvertible {
   private var last: ContinuousClock.Instant?
   private var isReplacing = false
@@ -51,7 +51,8 @@ struct Pauses: Sendable, CustomStringConvertible {
     }
   }
 
-  /// A pause that has begun before counts for the time of a replacement, also at its end.
+  /// Notes the beginning or end of a replacement. A pause that extends into a replacement counts
+  /// for the replacement.
   mutating func replace(_ begins: Bool, at now: ContinuousClock.Instant) {
     if !begins, let last { replacing = max(replacing, now - last) }
     isReplacing = begins
@@ -66,7 +67,7 @@ struct Pauses: Sendable, CustomStringConvertible {
   }
 }
 
-/// Clients that connect, ask, and read the answer to the end of the connection, again and again.
+/// Clients that connect, ask, and read the answer until the connection ends, repeatedly.
 final class Clients: Sendable {
   private let state = Mutex((counts: Counts(), task: Task<Void, Never>?.none))
   private let address: InternetAddress
@@ -82,7 +83,7 @@ final class Clients: Sendable {
     state.withLock { $0.task = task }
   }
 
-  /// Waits until so many more questions were answered; fails after 30 seconds.
+  /// Waits until `more` further questions were answered; fails after 30 seconds.
   func answer(_ more: Int) async throws {
     let wanted = state.withLock { $0.counts.answered } + more
     let deadline = ContinuousClock.now + .seconds(30)
@@ -94,7 +95,7 @@ final class Clients: Sendable {
     }
   }
 
-  /// Says that a replacement begins, or has ended.
+  /// Notes that a replacement begins or has ended.
   func replace(_ begins: Bool) {
     state.withLock { state in
       let now = ContinuousClock.now
@@ -103,7 +104,7 @@ final class Clients: Sendable {
     }
   }
 
-  /// Ends the clients when their last questions were answered.
+  /// Ends the clients after the answers to their last questions.
   func stop() async -> Counts {
     let task = state.withLock { $0.task }
     task?.cancel()
@@ -117,7 +118,7 @@ final class Clients: Sendable {
       number += 1
       let question = "\(client)-\(number)"
       let start = ContinuousClock.now
-      // A task of its own, which the end of the clients does not cancel.
+      // A separate task, which is not cancelled when the clients end.
       let outcome = await Task(executorPreference: loop.taskExecutor) {
         try await self.ask(question, loop)
       }.result

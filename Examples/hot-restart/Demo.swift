@@ -20,14 +20,14 @@ struct Demo: AsyncParsableCommand {
       "hot-restart-\(getpid())")
     try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
     defer { try? FileManager.default.removeItem(at: directory) }
-    // A port that is free now. The server has it as long as one of its processes lives.
+    // A port that is free now. The server keeps it as long as one of its processes is alive.
     let reserved = try TCPListener.bind(to: InternetAddress(.loopback as IPv4Address, port: 0))
     let port = reserved.address.port
     await reserved.close()
 
     let control = directory.appendingPathComponent("control").path
     var server = try await start(control, port)
-    // None goes on when something has failed.
+    // No process continues after a failure.
     defer { try? server.signal(SIGKILL) }
     try await untilSomebodyListens(at: InternetAddress(.loopback as IPv4Address, port: port))
     let load = try Clients(
@@ -60,7 +60,8 @@ struct Demo: AsyncParsableCommand {
     ).start()
   }
 
-  /// A successor that fails leaves the server as it was, which would never end then.
+  /// Waits for the replacement. If the successor fails, the server stays as it was and would never
+  /// end.
   private func untilReplaced(_ server: ServiceProcess, by successor: ServiceProcess) async throws {
     try await withThrowingTaskGroup { group in
       group.addTask {

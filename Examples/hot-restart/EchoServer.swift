@@ -5,15 +5,15 @@ import MessageSockets
 import ServiceLifecycle
 import ServiceManagement
 
-/// Answers each connection's line with the process's number and the line, until a successor does.
+/// Answers each connection's line with the process ID and the line, until a successor takes over.
 struct EchoServer: Service {
   let handOver: HandOver
   let listener: TCPListener
   let manager: ServiceNotifier
   let logger: Logger
 
-  /// When the program is asked to stop, or a successor serves, the server accepts no more; what was
-  /// asked is answered.
+  /// When the program is asked to stop, or a successor serves, the server accepts no more
+  /// connections; questions that have arrived are answered.
   func run() async throws {
     try await cancelWhenGracefulShutdown {
       _ = try await handOver.run {
@@ -24,8 +24,8 @@ struct EchoServer: Service {
         try await withThrowingDiscardingTaskGroup { group in
           group.addTask { try await manager.keepAlive() }
           await tellManager()
-          // The process before this one accepts no more then, and ends: nothing that fails or waits
-          // may come between this and the call that accepts.
+          // The previous process then accepts no more connections, and ends: no call that may fail
+          // or wait may come between this one and the call that accepts.
           announce()
           try await listener.serve(ServeLimits(maximumConnections: 1024), handler: answer)
           group.cancelAll()
@@ -34,8 +34,8 @@ struct EchoServer: Service {
     }
   }
 
-  /// From now on this is the service's process. The manager has to know before the main process
-  /// that it knows ends; if it cannot be told, the server serves nevertheless.
+  /// Announces that this is now the service's process. The manager has to know before the previous
+  /// main process ends; if it cannot be told, the server serves nevertheless.
   private func tellManager() async {
     let deadline = ContinuousClock.now + .seconds(2)
     do {
@@ -50,8 +50,8 @@ struct EchoServer: Service {
 
   private func answer(_ connection: TCPStream) async throws {
     var line: [UInt8] = []
-    // Not `untilDraining()`: the question of a connection that was just accepted is still on its
-    // way.
+    // Not `untilDraining()`, because the question of a connection that was just accepted may still
+    // be in flight.
     for try await byte in connection.bytes {
       if byte == UInt8(ascii: "\n") {
         try await connection.sendMessage(

@@ -28,7 +28,7 @@ struct Serve: AsyncParsableCommand {
   var port: UInt16 = 7000
 
   func run() async throws {
-    // Until it is waited for, it would end the process.
+    // Until the program waits for it, the signal would end the process.
     signal(SIGHUP, SIG_IGN)
     let loop = try IOLoop()
     try await loop.run(serve)
@@ -51,14 +51,14 @@ struct Serve: AsyncParsableCommand {
 
     let configuration = ServiceGroupConfiguration(
       services: [
-        // When a successor serves, the process has nothing left to do.
+        // Once a successor serves, the process has nothing left to do.
         .init(service: server, successTerminationBehavior: .gracefullyShutdownGroup),
         .init(service: Reloader(arguments: ["serve", "--control", control], logger: logger)),
       ], gracefulShutdownSignals: [.sigterm, .sigint], logger: logger)
     try await ServiceGroup(configuration: configuration).run()
   }
 
-  /// From the predecessor, from the service manager, or a new one.
+  /// The listener from the predecessor, from the service manager, or a new one.
   private func listener(_ handOver: HandOver, _ logger: Logger) throws -> TCPListener {
     var inherited = handOver.takeInherited()
     if handOver.isSuccessor { return try inherited.descriptors.takeListener(named: "echo") }

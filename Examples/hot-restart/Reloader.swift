@@ -6,7 +6,7 @@ import ServiceManagement
 import UnixSignals
 import SystemPackage
 
-/// Starts a successor of this process when SIGHUP comes: `systemctl reload`.
+/// Starts a successor of this process on SIGHUP: `systemctl reload`.
 struct Reloader: Service {
   let arguments: [String]
   let logger: Logger
@@ -17,13 +17,13 @@ struct Reloader: Service {
     for await _ in signals.cancelOnGracefulShutdown() {
       do {
         var command = ServiceCommand(try program(), arguments: arguments)
-        // The successor tells our manager that it is ready.
+        // The successor tells our manager that it is ready,
         command.environment["NOTIFY_SOCKET"] = ProcessInfo.processInfo.environment["NOTIFY_SOCKET"]
-        // And that it is alive, if the unit has WatchdogSec=.
+        // and that it is alive, if the unit has WatchdogSec=.
         command.environment["WATCHDOG_USEC"] = ProcessInfo.processInfo.environment["WATCHDOG_USEC"]
         let successor = try command.start()
         logger.info("started \(successor.processID)")
-        // Whether it fails, or serves and outlives us.
+        // Reports its end, whether it fails now or serves until later.
         Task {
           let ending = try await successor.end()
           logger.info("\(successor.processID) has \(ending)")
@@ -34,10 +34,10 @@ struct Reloader: Service {
     }
   }
 
-  /// What stands at the path of this program now.
+  /// The program that is now at this program's path.
   private func program() throws -> FilePath {
     let path = try FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")
-    // So the kernel marks a file that was replaced.
+    // This is how the kernel marks a file that was replaced.
     return FilePath(path.hasSuffix(" (deleted)") ? String(path.dropLast(" (deleted)".count)) : path)
   }
 }

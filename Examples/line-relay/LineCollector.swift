@@ -3,15 +3,15 @@ import AsyncAlgorithms
 import MessageSockets
 import ServiceLifecycle
 
-/// Takes lines, one a message, from a Unix and from a UDP socket, and prints them in batches: every
-/// 100, and what there is every 50 ms.
+/// Receives lines, one per message, from a Unix and a UDP socket, and prints them in batches: every
+/// 100 lines, and the remainder every 50 ms.
 struct LineCollector: Service {
   let local: UnixDatagram
   let remote: UDPSocket
   let tally: Tally
 
-  /// The sequences of both sockets are like any others. When the program is asked to stop the
-  /// merged sequence ends, the last batch is printed, and the sockets are closed.
+  /// The sequences of both sockets can be used like any other. When the program is asked to stop,
+  /// the merged sequence ends, the last batch is printed, and the sockets are closed.
   func run() async throws {
     let lines = merge(local.messages, remote.messages).cancelOnGracefulShutdown().map {
       String(decoding: $0.payload, as: UTF8.self)

@@ -2,13 +2,13 @@
 import MessageSockets
 import ServiceLifecycle
 
-/// Tells each client how many lines have come.
+/// Tells each client how many lines have been received.
 struct StatusServer: Service {
   let listener: UnixListener<UnixSeqpacket>
   let tally: Tally
 
-  /// When the program is asked to stop, the server accepts no more; a question that has arrived is
-  /// answered. Idle clients are not waited for: their sequences end.
+  /// When the program is asked to stop, the server accepts no more connections; a question that has
+  /// arrived is answered. It does not wait for idle clients: their sequences end.
   func run() async throws {
     try await cancelWhenGracefulShutdown {
       try await listener.serve(

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import Synchronization
 
-/// How many lines have come.
+/// The number of received lines.
 final class Tally: Sendable {
   private let count = Atomic(0)
 

@@ -42,7 +42,7 @@ struct BrokerServerTests {
     var left: BrokerClient?
     try await withServer { connect in
       let client = try await connect()
-      // A reply shows that the connection is being served.
+      // The reply shows that the connection is being served.
       try await client.send(Request(number: 0, name: "missing"))
       _ = try await client.receive()
       left = client
@@ -52,7 +52,7 @@ struct BrokerServerTests {
     await left?.socket.close()
   }
 
-  /// Serves a sample directory while `body` runs, then stops as the program does: by cancelling.
+  /// Serves a sample directory while `body` runs, then stops as the program does: by cancellation.
   private func withServer(_ body: (_ connect: () async throws -> BrokerClient) async throws -> Void)
     async throws
   {

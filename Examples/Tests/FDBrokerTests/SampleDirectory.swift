@@ -5,7 +5,8 @@ import SystemPackage
 
 @testable import fd_broker
 
-/// A served directory with one of each: `root/file`, `root/sub/file`, and what must not be served.
+/// A served directory with one of each: `root/file`, `root/sub/file`, and things that must not be
+/// served.
 struct SampleDirectory {
   private let directory: TemporaryDirectory
   let root: FilePath

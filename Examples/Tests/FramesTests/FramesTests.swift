@@ -5,7 +5,7 @@ import Testing
 @testable import frames
 
 @Suite(.timeLimit(.minutes(2))) struct FramesTests {
-  /// Two processes of good clients and one of each hostile kind.
+  /// Two processes of well-behaved clients, and one of each hostile kind.
   @Test func picturesAreWrittenAndHostileClientsRefused() throws {
     let directory = FileManager.default.temporaryDirectory.appendingPathComponent(
       "frames-test-\(UUID().uuidString)")
@@ -26,7 +26,7 @@ import Testing
     #expect(files.count >= 6)
   }
 
-  /// What python3's zlib finds in it is what was put in.
+  /// Python's zlib decodes the file to the original pixels.
   @Test func aPictureIsAPNG() throws {
     let header = PictureHeader(width: 300, height: 100)
     let pixels = (0..<header.pixelsByteCount).map { UInt8(truncatingIfNeeded: $0 &* 7) }

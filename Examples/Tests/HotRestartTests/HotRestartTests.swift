@@ -4,7 +4,7 @@ import MessageSockets
 import SystemPackage
 import Testing
 
-/// The program as its page shows it, a bit shorter.
+/// The program as its page shows it, in a shorter run.
 @Suite(.timeLimit(.minutes(3))) struct HotRestartTests {
   @Test func tenReplacementsUnderLoad() throws {
     let output = Pipe()
@@ -20,7 +20,7 @@ import Testing
     #expect(printed.contains("11 processes"), "\(printed)")
   }
 
-  /// As `systemctl reload` does it: the process starts its successor itself.
+  /// As with `systemctl reload`, the process starts its successor itself.
   @Test func aSignalReplacesTheProcess() throws {
     let directory = FileManager.default.temporaryDirectory
       .appendingPathComponent("hot-restart-tests-\(UUID().uuidString)")
@@ -32,7 +32,7 @@ import Testing
     server.standardError = log
     try server.run()
     var lines = Lines(log.fileHandleForReading)
-    // What was started is `timeout`: the program's own number is in its label.
+    // The process that was started is `timeout`; the program's own process ID is in its label.
     let ready = lines.next(with: "SIGHUP starts a successor") ?? ""
     let label = try #require(ready.range(of: "hot-restart "))
     let number = try #require(Int32(ready[label.upperBound...].prefix { $0.isNumber }))
@@ -44,9 +44,9 @@ import Testing
     #expect(found["instead of another process"] != nil)
     server.waitUntilExit()
     #expect(server.terminationReason == .exit && server.terminationStatus == 0)
-    // It goes on without its parent, and ends when it is asked to.
+    // The successor continues without its parent, and ends when asked to.
     #expect(kill(successor, SIGTERM) == 0)
-    // `timeout` has ended with the first.
+    // `timeout` has ended with the first process.
     let last = DispatchWorkItem { kill(successor, SIGKILL) }
     DispatchQueue.global().asyncAfter(deadline: .now() + 60, execute: last)
     defer { last.cancel() }
@@ -55,15 +55,15 @@ import Testing
 
   enum Manager: CaseIterable { case isNotThere, neverAnswers }
 
-  /// A manager that cannot be told, or does not say that it has heard: the process serves
-  /// nevertheless, and says so.
+  /// The manager cannot be reached or does not acknowledge: the process serves nevertheless, and
+  /// reports it.
   @Test(arguments: Manager.allCases) func aManagerThatFails(manager: Manager) async throws {
     let directory = FileManager.default.temporaryDirectory
       .appendingPathComponent("hot-restart-tests-\(UUID().uuidString)")
     try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
     defer { try? FileManager.default.removeItem(at: directory) }
     let notify = directory.appendingPathComponent("notify").path
-    // Nobody reads from it.
+    // No process reads from it.
     let deaf =
       manager == .neverAnswers
       ? try UnixDatagram.bind(to: UnixAddress(path: FilePath(notify))) : nil
@@ -100,18 +100,17 @@ import Testing
     return String(decoding: answer, as: UTF8.self)
   }
 
-  /// What processes write to a pipe, until the last of them has ended.
+  /// The output of all processes that write to a pipe, until the last of them has ended.
   private struct Lines {
     private let output: FileHandle
     private var bytes = Data()
 
     init(_ output: FileHandle) { self.output = output }
 
-    /// The next line that has these words; nil at the end.
+    /// The next line that contains these words; nil at the end.
     mutating func next(with words: String) -> String? { next(with: [words])[words] }
 
-    /// The next line that has each of these words, whichever comes first; at the end those that
-    /// came.
+    /// The next line for each of these words, in any order; at the end, the lines found so far.
     mutating func next(with words: [String]) -> [String: String] {
       var found: [String: String] = [:]
       while true {
@@ -128,11 +127,11 @@ import Testing
     }
   }
 
-  /// The program is built beside the tests.
+  /// The program, which is in the tests' directory.
   private func program(_ arguments: [String]) throws -> Process {
     let tests = URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath()
     let process = Process()
-    // One that hangs ends, and so do the processes that it has started: the pipe ends then.
+    // A program that hangs is ended, with the processes that it has started; that ends the pipe.
     process.executableURL = URL(fileURLWithPath: "/usr/bin/timeout")
     process.arguments =
       [

@@ -29,7 +29,7 @@ struct LineRelayTests {
     while printed.count < sent.count, let line = relay.readLine() { printed.insert(line) }
     #expect(printed == sent)
 
-    // A client that stays, and asks for nothing more, holds nothing up.
+    // A client that stays connected without further requests does not delay the end.
     let client = try await UnixSeqpacket.connect(
       to: UnixAddress(path: FilePath("\(directory)/status.sock")))
     try await client.sendMessage([1])

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import Foundation
 
-/// The program, which is built beside the tests, as another process. Its standard output is read
-/// here.
+/// The program, which is in the tests' directory, as another process. This object reads its
+/// standard output.
 final class RelayProcess {
   private let process = Process()
   private let output = Pipe()
@@ -29,10 +29,10 @@ final class RelayProcess {
     }
   }
 
-  /// SIGTERM.
+  /// Sends SIGTERM.
   func terminate() { process.terminate() }
 
-  /// For a test that has failed.
+  /// Kills the process after a failed test.
   func kill() { if process.isRunning { Foundation.kill(process.processIdentifier, SIGKILL) } }
 
   func exitStatus() -> Int32 {

@@ -2,8 +2,8 @@
 import MessageSockets
 
 extension BrokerClient {
-  /// Iterates until the task is cancelled. Returns what came until then: a message that won the
-  /// race is among it.
+  /// Iterates until the task is cancelled. Returns all messages received by then, including one
+  /// that won the race.
   func messagesUntilCancelled() async throws -> [ReceivedMessage] {
     var received: [ReceivedMessage] = []
     do {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import MessageSockets
 
-/// Cancels receives and iterations at awkward moments, and shows after each that every reply still
-/// comes, once, in order.
+/// Cancels receives and iterations at awkward moments, and checks after each that every reply still
+/// comes, once and in order.
 struct CancellationCheck {
   let client: BrokerClient
   let files: FileList
@@ -21,7 +21,7 @@ struct CancellationCheck {
     ledger = ReplyLedger(root: root)
   }
 
-  /// - Throws: ``Failure`` when a reply was lost, doubled or overtaken, or when receives cannot be
+  /// - Throws: ``Failure`` if a reply was lost, duplicated or overtaken, or if receives cannot be
   ///   cancelled at all.
   mutating func run() async throws {
     while cancelled < target {
@@ -44,20 +44,20 @@ struct CancellationCheck {
 
   // MARK: Awkward moments
 
-  /// Nothing is on its way: the receive must end, and take nothing along of what comes later.
+  /// No message is in flight: the receive must end, and must not take a later message.
   private mutating func cancelBeforeTheRequest() async throws {
     let message = try await receiveAndCancel()
     guard message == nil else { throw Failure("a message came before the request") }
     try await request(1)
   }
 
-  /// The reply may win or not; whichever it is, it must not get lost.
+  /// The reply may or may not win; in either case it must not be lost.
   private mutating func cancelRacingTheReply() async throws {
     try await request(1)
     if let message = try await receiveAndCancel() { try settle(message) }
   }
 
-  /// What an iteration left by `break` has not asked for stays in the socket.
+  /// Replies that an iteration left by `break` has not asked for stay in the socket.
   private mutating func leaveInMidIteration() async throws {
     try await request(3)
     for try await message in client.socket.messages {
@@ -66,7 +66,7 @@ struct CancellationCheck {
     }
   }
 
-  /// A task that is cancelled before it starts gets nothing, though a reply may be there.
+  /// A task that is cancelled before it starts gets nothing, although a reply may have arrived.
   private mutating func receiveInACancelledTask() async throws {
     try await request(1)
     let client = client
@@ -90,7 +90,8 @@ struct CancellationCheck {
     try await iterateAndCancel(tasks: 3, requests: 6)
   }
 
-  /// A cancelled send was sent whole, and is answered; or not at all, and is not.
+  /// A cancelled send was either sent completely, and is answered, or not sent at all, and is not
+  /// answered.
   private mutating func cancelASend() async throws {
     let request = ledger.makeRequest(for: nextName)
     let client = client
@@ -120,18 +121,18 @@ struct CancellationCheck {
     replies += 1
   }
 
-  /// All that was requested and not received yet must be there.
+  /// Receives all outstanding replies, which must be there.
   private mutating func takeOutstanding() async throws {
     while ledger.count > 0 { try settle(try await client.receive()) }
   }
 
-  /// Each visit gives the loop's thread a turn, so that the cancellation that follows meets the
-  /// operation at another point of its life.
+  /// Visits the loop's thread a varying number of times, so that the following cancellation meets
+  /// the operation at another point of its life.
   private func visitLoop() async {
     for _ in 0..<round / 7 % 5 { _ = await client.socket.loop.statistics }
   }
 
-  /// Nil if the receive was cancelled.
+  /// Returns the received message; nil if the receive was cancelled.
   private mutating func receiveAndCancel() async throws -> ReceivedMessage? {
     let client = client
     let message = try await withThrowingTaskGroup(of: ReceivedMessage.self) { group in
@@ -157,7 +158,7 @@ struct CancellationCheck {
       for try await messages in group { received += messages }
     }
     cancelled += tasks
-    // Between several tasks there is no order but that of the messages themselves.
+    // Several tasks receive in no particular order, so the order of the messages is compared.
     for message in received.sorted(by: {
       $0.payload.dropFirst().lexicographicallyPrecedes($1.payload.dropFirst())
     }) { try settle(message) }

@@ -5,7 +5,7 @@ import Foundation
 struct FileList {
   let names: [String]
 
-  /// - Parameter limit: how many files are enough.
+  /// - Parameter limit: The number of files that is sufficient.
   init(below root: String, limit: Int) throws {
     guard let enumerator = FileManager.default.enumerator(atPath: root) else {
       throw Failure("the directory '\(root)' cannot be read")
@@ -22,6 +22,6 @@ struct FileList {
     names = found.sorted()
   }
 
-  /// Begins again when the list is at its end.
+  /// Starts again at the end of the list.
   subscript(wrapping index: Int) -> String { names[index % names.count] }
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import MessageSockets
 
-/// Asks for many files, iterates the replies, and compares what the descriptors lead to with the
-/// files.
+/// Requests many files, iterates over the replies, and compares the contents of the descriptors
+/// with the files.
 struct PassingCheck {
   let client: BrokerClient
   let files: FileList
@@ -15,7 +15,7 @@ struct PassingCheck {
     for request in requests { ledger.add(request) }
 
     return try await withThrowingTaskGroup(of: Void.self) { group in
-      // Sending is a task of its own: a broker whose replies are not read takes no more requests.
+      // Sends in a separate task: a broker whose replies are not read takes no more requests.
       group.addTask {
         for request in requests { try await client.send(request) }
       }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import MessageSockets
 
-/// Asks for what a broker must refuse. Each refusal is a message, and the connection goes on.
+/// Makes requests that a broker must refuse. Each refusal is a message, after which the connection
+/// continues.
 struct RefusalCheck {
   let client: BrokerClient
   let root: FilePath

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import MessageSockets
 
-/// The requests whose replies are still to come, in order. Each reply is checked against the first
-/// of them, so that a reply lost, doubled or overtaken shows immediately.
+/// The requests with outstanding replies, in order. Each reply is checked against the first of
+/// them, so that a lost, duplicated or overtaken reply is noticed immediately.
 struct ReplyLedger {
   private let root: FilePath
   private var outstanding: [Request] = []
@@ -18,10 +18,10 @@ struct ReplyLedger {
     return Request(number: nextNumber, name: name)
   }
 
-  /// The request has gone out.
+  /// Records that the request was sent.
   mutating func add(_ request: Request) { outstanding.append(request) }
 
-  /// Takes the reply that is due: its descriptor must lead to the same bytes as the file.
+  /// Checks the next reply: its descriptor must have the contents of the file.
   mutating func settle(_ message: ReceivedMessage) throws {
     let request = try settle(message, expecting: .opened)
     guard message.descriptorCount == 1, let received = message.takeDescriptor() else {
@@ -34,7 +34,7 @@ struct ReplyLedger {
     }
   }
 
-  /// Takes the reply that is due, which must have this status.
+  /// Checks the next reply, which must have this status.
   @discardableResult
   mutating func settle(_ message: ReceivedMessage, expecting status: Status) throws -> Request {
     guard let reply = Reply(decoding: message.payload) else {

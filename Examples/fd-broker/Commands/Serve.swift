@@ -32,7 +32,7 @@ struct Serve: AsyncParsableCommand {
     defer { signals.cancel() }
     let loop = try IOLoop()
 
-    // Whatever is opened from here on has an owner that ends before the second count.
+    // Everything that is opened from here on has an owner that ends before the second count.
     let before = try await OpenDescriptors.baseline()
     try await loop.run { try await serve(at: address, until: signals.arrivals) }
     let after = try OpenDescriptors.current()
@@ -53,7 +53,7 @@ struct Serve: AsyncParsableCommand {
     let varlinkBroker = VarlinkBroker(directory: try ServedDirectory(existing: root))
     Console.say("listening on \(address)")
 
-    // Whichever ends first, the signal or the server, ends the other.
+    // The first to end, the signal or the server, ends the other.
     try await withThrowingTaskGroup { group in
       group.addTask { try await server.run() }
       if let varlinkListener { group.addTask { try await varlinkBroker.run(on: varlinkListener) } }

@@ -64,7 +64,7 @@ struct Verify: AsyncParsableCommand {
       \(statistics.wonAgainstCancellation) finished first); all \(cancelling.replies) replies came once, in order
       """)
 
-    // Nothing may be left: after our last request the broker has nothing to say but the end.
+    // After our last request, the broker sends nothing but the end.
     try await connection.shutdown(.sending)
     guard try await connection.receiveMessage() == nil else { throw Failure("a reply came twice") }
     await connection.close()

@@ -5,8 +5,8 @@ import MessageSockets
 final class BrokerServer: Sendable {
   private let listener: UnixListener<UnixSeqpacket>
   private let directory: ServedDirectory
-  /// An element when a connection has ended, and its descriptor is free again. One is enough to
-  /// remember.
+  /// Yields an element when a connection has ended and its descriptor is free again. One pending
+  /// element suffices.
   private let ends: AsyncStream<Void>
   private let ended: AsyncStream<Void>.Continuation
 
@@ -16,8 +16,8 @@ final class BrokerServer: Sendable {
     (ends, ended) = AsyncStream.makeStream(bufferingPolicy: .bufferingNewest(1))
   }
 
-  /// Serves each connection in a child task. Cancellation reaches them all: a reply on its way goes
-  /// out whole or not at all, and every connection is closed before this returns.
+  /// Serves each connection in a child task. Cancellation reaches all of them: a reply in progress
+  /// is sent completely or not at all, and every connection is closed before this returns.
   func run() async throws {
     try await withThrowingDiscardingTaskGroup { group in
       while !Task.isCancelled {
@@ -37,22 +37,21 @@ final class BrokerServer: Sendable {
 
   private func serve(_ connection: UnixSeqpacket) async {
     do {
-      // A request that is too long gets an answer, and no error.
+      // A request that is too long gets an answer and is no error.
       for try await message in connection.messages(policy: .reportingLoss) {
         try await answer(message, on: connection)
       }
     } catch is CancellationError {
       // The broker stops.
     } catch {
-      // A client that went away is no fault of the broker's.
+      // A client that disappears is not the broker's fault.
       Console.note("a connection ended: \(error)")
     }
     await connection.close()
     ended.yield()
   }
 
-  /// Descriptors that a client sends along are closed with its message, because the broker does not
-  /// take them.
+  /// Descriptors from a client close with its message, because the broker does not take them.
   private func answer(_ message: ReceivedMessage, on connection: UnixSeqpacket) async throws {
     guard let request = Request(decoding: message.payload), !message.outcome.isPayloadTruncated
     else {
@@ -62,7 +61,7 @@ final class BrokerServer: Sendable {
     }
     do {
       // Opening a local file takes microseconds, so it may run on the loop's thread. A slow file
-      // system would call for a thread of its own.
+      // system would require a separate thread.
       let file = try directory.open(request.name)
       try await connection.sendMessage(
         Reply(status: .opened, request: request).encoded, descriptor: file)

@@ -3,15 +3,14 @@ import Glibc
 import MessageSockets
 import SystemPackage
 
-/// A directory whose files may be opened by name, and nothing outside it.
+/// A directory whose files, and no others, may be opened by name.
 ///
-/// Names are walked component by component, each opened relative to the one before and none through
-/// a symbolic link, so that no name leads out of the directory, even if files are renamed
-/// meanwhile.
+/// Names are resolved component by component, each relative to the previous one and none through a
+/// symbolic link. So no name leads out of the directory, even if files are renamed in the meantime.
 struct ServedDirectory: ~Copyable, Sendable {
   private let root: OwnedFd
 
-  /// - Throws: `Errno` when there is no such directory.
+  /// - Throws: `Errno` if there is no such directory.
   init(_ path: FilePath) throws {
     root = OwnedFd(
       adopting: try FileDescriptor.open(path, .readOnly, options: [.directory, .closeOnExec]))
@@ -19,9 +18,9 @@ struct ServedDirectory: ~Copyable, Sendable {
 
   /// Opens a regular file for reading.
   ///
-  /// - Throws: the ``Status`` to refuse the request with.
+  /// - Throws: The ``Status`` with which to refuse the request.
   borrowing func open(_ name: String) throws(Status) -> OwnedFd {
-    // PATH_MAX; a client decides how long its names are, and we how long we read them.
+    // PATH_MAX. Clients choose the length of their names, so it must be limited.
     guard name.utf8.count < 4096, !name.utf8.contains(0) else { throw .malformedRequest }
     let components = name.split(separator: "/")
     guard !name.hasPrefix("/"), !components.contains("..") else { throw .outsideRoot }
@@ -38,11 +37,11 @@ struct ServedDirectory: ~Copyable, Sendable {
   private static func open(_ component: String, in directory: borrowing OwnedFd) throws(Status)
     -> OwnedFd
   {
-    // Not blocking: the open of a FIFO would wait for a writer. For regular files the flag means
-    // nothing.
+    // Non-blocking, because opening a FIFO would wait for a writer. The flag does not affect
+    // regular files.
     let flags = O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC
-    // SAFETY: the name is a string of ours, which lives until the call returns. Nobody else owns
-    // the new descriptor.
+    // SAFETY: the name is our own string, which lives until the call returns. Nothing else owns the
+    // new descriptor.
     let number = directory.withUnsafeFileDescriptor { directory in
       unsafe openat(directory.rawValue, component, flags)
     }
@@ -60,7 +59,7 @@ struct ServedDirectory: ~Copyable, Sendable {
 }
 
 extension Status {
-  /// What to tell a client whose file could not be opened.
+  /// The status for a file that could not be opened.
   fileprivate init(_ errno: Errno) {
     switch errno {
     case .noSuchFileOrDirectory, .notDirectory: self = .notFound

@@ -9,13 +9,14 @@ struct StopSignals {
   let arrivals: AsyncStream<Void>
   private let sources: [any DispatchSourceSignal]
 
-  /// Returns when the signals are being watched: what Dispatch opens for that is open then.
+  /// Returns once the signals are being watched; any descriptors that Dispatch needs for that are
+  /// then open.
   init() async {
     let (arrivals, arrived) = AsyncStream.makeStream(of: Void.self)
     let (registrations, registered) = AsyncStream.makeStream(of: Void.self)
     self.arrivals = arrivals
     sources = [SIGTERM, SIGINT].map { number in
-      // Without this the signal would also do what it does by default.
+      // Otherwise the signal would also have its default effect.
       _ = signal(number, SIG_IGN)
       let source = DispatchSource.makeSignalSource(signal: number)
       source.setRegistrationHandler { registered.yield() }

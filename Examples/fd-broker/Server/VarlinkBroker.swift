@@ -2,9 +2,7 @@
 import MessageSockets
 import Varlink
 
-/// The broker's other face: Varlink, which shells (`varlinkctl`), Python, Go and Rust speak.
-///
-///     varlinkctl call --exec unix:broker.varlink com.example.Broker.Open '{"path":"notes.txt"}' -- cat
+/// The broker's second interface: Varlink, for shells (`varlinkctl`), Python, Go and Rust.
 struct VarlinkBroker: Sendable {
   private struct OpenArguments: Decodable { var path: String }
   private struct OpenReply: Encodable { var file: Int }
@@ -52,7 +50,7 @@ struct VarlinkBroker: Sendable {
       listener, onError: { Console.note("a Varlink connection ended: \($0)") })
   }
 
-  /// A place for the directory, which handlers share.
+  /// Holds the directory, which handlers share.
   private final class Served: Sendable {
     let directory: ServedDirectory
     init(_ directory: consuming ServedDirectory) { self.directory = directory }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import Foundation
 
-/// This program once more, as another process. Its standard output is read here; its standard error
-/// is ours.
+/// Another instance of this program. This object reads its standard output; it shares our standard
+/// error.
 final class ChildProcess {
   private let process = Process()
   private let output = Pipe()
@@ -29,7 +29,7 @@ final class ChildProcess {
     }
   }
 
-  /// Asks the process to end (SIGTERM). Nothing happens if it has ended already.
+  /// Asks the process to end (SIGTERM). Does nothing if it has already ended.
   func stop() {
     if process.isRunning { process.terminate() }
   }
@@ -40,7 +40,7 @@ final class ChildProcess {
     return process.terminationStatus
   }
 
-  /// Waits until the process has ended well, and returns its report.
+  /// Waits until the process has ended successfully, and returns its report.
   func finalReport(of name: String) throws -> Report {
     var last: String?
     while let line = readLine() { last = line }

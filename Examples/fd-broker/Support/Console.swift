@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 import Foundation
 
-/// Lines for people and for the process that started this one, written immediately: a pipe's reader
+/// Lines for people and for the parent process, written immediately, because the reader of a pipe
 /// waits for them.
 enum Console {
-  /// To standard output.
+  /// Writes a line to standard output.
   static func say(_ line: String) { FileHandle.standardOutput.write(Data((line + "\n").utf8)) }
 
-  /// To standard error.
+  /// Writes a line to standard error.
   static func note(_ line: String) {
     FileHandle.standardError.write(Data(("fd-broker: " + line + "\n").utf8))
   }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/// Something that should not have happened, in words.
+/// A description of an unexpected event.
 struct Failure: Error, CustomStringConvertible {
   let description: String
 

@@ -2,15 +2,15 @@
 import Dispatch
 import Foundation
 
-/// The descriptors that this process has open, by number, with what they lead to.
+/// The descriptors that this process has open, by number, with their targets.
 struct OpenDescriptors: Sendable {
   private let targets: [String: String]
 
-  /// What is open before any work.
+  /// The open descriptors before any work.
   ///
-  /// Dispatch, on which Swift's tasks run, opens descriptors of its own (an epoll, an eventfd, a
-  /// timerfd) when it first needs them and from a thread of its own. A timer makes it open them
-  /// now, so that they are not taken for leaks later.
+  /// Dispatch, on which Swift's tasks run, opens its own descriptors (an epoll, an eventfd, a
+  /// timerfd) when it first needs them, on one of its threads. A timer makes it open them now, so
+  /// that they are not mistaken for leaks later.
   static func baseline() async throws -> OpenDescriptors {
     let timer = DispatchSource.makeTimerSource()
     await withCheckedContinuation { fired in
@@ -22,12 +22,12 @@ struct OpenDescriptors: Sendable {
     return try current()
   }
 
-  /// - Throws: when /proc is not mounted.
+  /// - Throws: If /proc is not mounted.
   static func current() throws -> OpenDescriptors {
     let directory = "/proc/self/fd"
     var targets: [String: String] = [:]
     for number in try FileManager.default.contentsOfDirectory(atPath: directory) {
-      // The one that read the list is closed by now, and has no target.
+      // The descriptor with which the list was read is closed by now, and has no target.
       targets[number] = try? FileManager.default.destinationOfSymbolicLink(
         atPath: directory + "/" + number)
     }
@@ -36,7 +36,8 @@ struct OpenDescriptors: Sendable {
 
   var count: Int { targets.count }
 
-  /// Those that were not open, or led elsewhere, at an earlier time: `["7 socket:[123]"]`.
+  /// The descriptors that were not open, or had another target, at an earlier time:
+  /// `["7 socket:[123]"]`.
   func added(since earlier: OpenDescriptors) -> [String] {
     targets.filter { earlier.targets[$0.key] != $0.value }.map { "\($0.key) \($0.value)" }.sorted()
   }

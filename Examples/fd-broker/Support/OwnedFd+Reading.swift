@@ -2,12 +2,12 @@
 import MessageSockets
 
 extension OwnedFd {
-  /// Up to `count` bytes at `offset`, wherever the file's own offset stands. The C name is
+  /// Reads up to `count` bytes at `offset`, whatever the file's own offset is. The C name is
   /// pread(2). Empty at the end of the file.
   borrowing func read(at offset: Int64, count: Int) throws(Errno) -> [UInt8] {
     try withUnsafeFileDescriptor { (descriptor) throws(Errno) in
       do {
-        // SAFETY: the buffer is the new array's own, and as many of its bytes are initialised as
+        // SAFETY: the buffer belongs to the new array, and as many of its bytes are initialized as
         // were read.
         return try unsafe [UInt8](unsafeUninitializedCapacity: count) { buffer, filled in
           filled = try unsafe descriptor.read(
@@ -30,7 +30,7 @@ extension OwnedFd {
     }
   }
 
-  /// Whether both files have the same bytes, from the start to the end.
+  /// Whether both files have equal contents.
   borrowing func hasSameBytes(as other: borrowing OwnedFd) throws -> Bool {
     var offset: Int64 = 0
     while true {

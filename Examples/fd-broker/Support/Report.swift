@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-/// What a process has measured, as a line on its standard output:
+/// The results of a process, as a line on its standard output:
 /// `report: received=1000 open-before=9`.
 struct Report: Equatable {
   var counts: [String: Int]
 
   init(_ counts: [String: Int]) { self.counts = counts }
 
-  /// A report of a process that had these descriptors open before its work and after it. Tells of
-  /// those that are new.
+  /// Creates the report of a process that had these descriptors open before and after its work.
+  /// Prints those that are new.
   init(_ counts: [String: Int], before: OpenDescriptors, after: OpenDescriptors) {
     self.counts = counts
     self.counts["open-before"] = before.count
@@ -19,8 +19,7 @@ struct Report: Equatable {
 
   subscript(_ key: String) -> Int? { counts[key] }
 
-  /// Descriptors that are open at the end and were not at the start; nil if the process did not
-  /// say.
+  /// The number of descriptors that are open at the end but were not at the start; nil if unknown.
   var leaked: Int? {
     guard let before = self["open-before"], let after = self["open-after"] else { return nil }
     return after - before
@@ -35,7 +34,7 @@ extension Report: LosslessStringConvertible {
       + counts.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value)" }.joined(separator: " ")
   }
 
-  /// Nil when the line is no report.
+  /// Nil if the line is no report.
   init?(_ line: String) {
     guard line.hasPrefix(Self.prefix) else { return nil }
     var counts: [String: Int] = [:]

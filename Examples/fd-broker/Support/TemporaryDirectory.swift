@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import Foundation
 
-/// A directory of this process's own, readable by this user only.
+/// A directory for this process only, readable by this user only.
 struct TemporaryDirectory {
   private let url: URL
 

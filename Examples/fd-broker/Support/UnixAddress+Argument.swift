@@ -3,7 +3,7 @@ import ArgumentParser
 import MessageSockets
 
 extension UnixAddress {
-  /// The address that a user typed: a path, or `@NAME`.
+  /// The address that the user entered: a path, or `@NAME`.
   init(argument: String) throws {
     do {
       self =
@@ -17,7 +17,7 @@ extension UnixAddress {
 }
 
 extension ServedDirectory {
-  /// The directory that a user typed.
+  /// The directory that the user entered.
   init(existing path: String) throws {
     do { try self.init(FilePath(path)) } catch {
       throw ValidationError("the directory '\(path)' cannot be opened: \(error)")

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/// The broker's answer: a status byte, and the request as it came. If the status is `opened`, one
-/// descriptor comes along.
+/// The broker's answer: a status byte, followed by the unchanged request. If the status is
+/// `opened`, one descriptor comes with it.
 struct Reply: Equatable, Sendable {
   var status: Status
   var request: Request
@@ -9,7 +9,7 @@ struct Reply: Equatable, Sendable {
 extension Reply {
   var encoded: [UInt8] { [status.rawValue] + request.encoded }
 
-  /// Nil when the bytes are no reply.
+  /// Nil if the bytes are no reply.
   init?(decoding bytes: [UInt8]) {
     guard let first = bytes.first, let status = Status(rawValue: first),
       let request = Request(decoding: Array(bytes.dropFirst()))

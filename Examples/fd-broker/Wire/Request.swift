@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-/// A client's wish: four bytes of number, most significant first, and the name of a file, relative
-/// to the served directory, in UTF-8.
+/// A client's request: a four-byte number, most significant byte first, and the name of a file
+/// relative to the served directory, in UTF-8.
 ///
-/// No length is needed: a seqpacket socket keeps the boundaries of messages. The number comes back
-/// in the reply.
+/// No length is needed, because a seqpacket socket preserves message boundaries. The reply contains
+/// the number.
 struct Request: Equatable, Sendable {
   var number: UInt32
   var name: String
@@ -12,7 +12,7 @@ struct Request: Equatable, Sendable {
 extension Request {
   var encoded: [UInt8] { number.bigEndianBytes + Array(name.utf8) }
 
-  /// Nil when the bytes are no request.
+  /// Nil if the bytes are no request.
   init?(decoding bytes: [UInt8]) {
     guard let number = UInt32(bigEndianBytes: bytes.prefix(4)),
       let name = String(validating: bytes.dropFirst(4), as: UTF8.self), !name.isEmpty

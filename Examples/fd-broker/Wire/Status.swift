@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/// What became of a request. Everything but `opened` is a refusal: a message like any other, after
-/// which the connection goes on.
+/// The result of a request. Everything except `opened` is a refusal: an ordinary message, after
+/// which the connection continues.
 enum Status: UInt8, Error, Sendable {
   case opened = 0
   case notFound = 1

@@ -19,7 +19,7 @@ int32_t cmf_half_sealed(int64_t size) {
   void *pixels = mmap(NULL, (size_t)size, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
   if (pixels == MAP_FAILED) return -1;
   (void)fcntl(file, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_FUTURE_WRITE);
-  // The mapping stays, and writes in spite of the seal.
+  // The mapping remains, and writes in spite of the seal.
   memset(pixels, 0x80, (size_t)size);
   return file;
 }

@@ -4,7 +4,7 @@ import Foundation
 import MessageSockets
 
 extension UnixAddress {
-  /// The address that a user typed: a path, or `@NAME`.
+  /// The address that the user entered: a path, or `@NAME`.
   init(argument: String) throws {
     do {
       self =

@@ -43,7 +43,7 @@ struct Demo: AsyncParsableCommand {
     try conclude(service.counts, failures: failures, leaked: leaked, written: output)
   }
 
-  /// All at the same time; those that did not end well.
+  /// Runs all clients concurrently; returns those that failed.
   private func runClients(_ socket: String) async throws -> [String] {
     var processes: [(name: String, process: Process)] = []
     for number in 0..<clients {
@@ -88,8 +88,8 @@ struct Demo: AsyncParsableCommand {
     if !isGood { throw ExitCode.failure }
   }
 
-  /// How many descriptors are open here that clients have sent. (Foundation keeps some of its own
-  /// for each process that it has started.)
+  /// How many descriptors from clients are open here. (Foundation keeps some of its own for each
+  /// process that it has started.)
   private static func openFilesOfClients() throws -> Int {
     let directory = "/proc/self/fd"
     return try FileManager.default.contentsOfDirectory(atPath: directory).count { number in
@@ -104,7 +104,7 @@ struct Demo: AsyncParsableCommand {
   }
 }
 
-/// `@unchecked Sendable`: processes that are given to one task, which waits for them.
+/// `@unchecked Sendable`: the processes are passed to one task, which waits for them.
 private struct UncheckedBox<Value>: @unchecked Sendable {
   let value: Value
   init(_ value: Value) { self.value = value }

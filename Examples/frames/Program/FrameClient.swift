@@ -2,7 +2,7 @@
 import MessageSockets
 import SharedMemory
 
-/// Renders pictures into memory that is sent without a copy.
+/// Renders pictures into memory, which is sent without a copy.
 struct FrameClient {
   let service: UnixSeqpacket
 
@@ -10,7 +10,7 @@ struct FrameClient {
     FrameClient(service: try await .connect(to: try UnixAddress(argument: path), on: loop))
   }
 
-  /// Sends one picture; the service's answer.
+  /// Sends one picture; returns the service's answer.
   func send(_ header: PictureHeader, frame: Int) async throws -> String {
     var memory = try MutableMemory(byteCount: header.pixelsByteCount, name: "frame")
     var pixels = try memory.elements(of: Pixel.self)

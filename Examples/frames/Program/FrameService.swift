@@ -3,9 +3,9 @@ import MessageSockets
 import SharedMemory
 import Synchronization
 
-/// Takes pictures from clients that it does not trust, and writes each as a PNG.
+/// Receives pictures from untrusted clients, and writes each as a PNG.
 final class FrameService: Sendable {
-  /// What became of the pictures.
+  /// The number of pictures by outcome.
   struct Counts: Sendable, Equatable {
     var mapped = 0
     var copied = 0
@@ -19,8 +19,8 @@ final class FrameService: Sendable {
 
   var counts: Counts { state.withLock { $0 } }
 
-  /// Memory files only, one with each message: anything else is closed before it is looked at.
-  /// Seals are not required here, because memory of clients that cannot seal is copied.
+  /// Admits only memory files, one per message: other descriptors are closed before they are used.
+  /// Seals are not required here, because the memory of clients that cannot seal is copied.
   static var policy: ReceivePolicy {
     var policy = ReceivePolicy(
       maximumDescriptorsPerMessage: 1, maximumDescriptorsHeld: 4, allowed: [.memoryFile()])
@@ -30,7 +30,7 @@ final class FrameService: Sendable {
     return policy
   }
 
-  /// Answers a client until it goes, or has been refused three times.
+  /// Answers a client until it leaves or has been refused three times.
   func handle(_ client: UnixSeqpacket) async throws {
     var refusals = 0
     while refusals < 3 {
@@ -47,7 +47,7 @@ final class FrameService: Sendable {
     }
   }
 
-  /// Why a message was refused; nil for errors that are not the client's.
+  /// The reason to refuse a message; nil for errors that are not the client's fault.
   private static func reason(_ error: any Error) -> String? {
     switch error {
     case let error as Refusal: error.description
@@ -58,7 +58,7 @@ final class FrameService: Sendable {
     }
   }
 
-  /// Away from the loop: reading pixels and writing files takes time.
+  /// Runs off the loop, because reading pixels and writing files takes time.
   @concurrent private func take(_ message: ReceivedMessage) async throws -> String {
     let header = try PictureHeader(decoding: message.payload)
     guard let file = message.takeDescriptor() else { throw Refusal("no pixels") }

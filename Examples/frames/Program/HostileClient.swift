@@ -3,21 +3,21 @@ import CMemoryFile
 import MessageSockets
 import SharedMemory
 
-/// Clients that mean harm, or do not know better.
+/// Clients that are malicious or faulty.
 enum Harms: String, CaseIterable {
-  /// A memory file without seals, which is cut and grown for as long as the service may look.
+  /// A memory file without seals, which shrinks and grows while the service may read it.
   case cut
-  /// Sealed against future writes only: an old mapping goes on writing.
+  /// Sealed against future writes only: an old mapping continues to write.
   case rewritten
   /// Fewer pixels than announced.
   case short
   /// More pixels than any picture has.
   case large
-  /// Numbers whose product does not fit.
+  /// Numbers whose product overflows.
   case overflow
   /// A terabyte of holes.
   case holes
-  /// A device, which never ends.
+  /// A device, which is endless.
   case device
   /// Several descriptors.
   case several
@@ -26,10 +26,10 @@ enum Harms: String, CaseIterable {
   /// No header.
   case garbage
 
-  /// Whether the service takes it: what is not sealed is copied.
+  /// Whether the service may accept the picture: unsealed memory is copied.
   var mayBeTaken: Bool { self == .cut || self == .rewritten }
 
-  /// Does its worst; the service's answer.
+  /// Performs the attack; returns the service's answer.
   func run(_ client: FrameClient) async throws -> String {
     let header = PictureHeader(width: 64, height: 64)
     let size = Int64(header.pixelsByteCount)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/// A PNG file in its simplest form: eight bits for each of red, green, blue and alpha, and a zlib
-/// stream of stored blocks, which compresses nothing (RFC 1950, RFC 1951).
+/// A PNG file in its simplest form: eight bits each for red, green, blue and alpha, and a zlib
+/// stream of stored blocks without compression (RFC 1950, RFC 1951).
 enum PNG {
   static func encode(_ header: PictureHeader, pixels: Span<UInt8>) -> [UInt8] {
     precondition(pixels.count == header.pixelsByteCount, "The pixels are not those of the picture")
@@ -13,7 +13,7 @@ enum PNG {
     return file
   }
 
-  /// Each row with the filter 0, "none", before it.
+  /// Each row, preceded by the filter type 0, "none".
   private static func rows(_ header: PictureHeader, _ pixels: Span<UInt8>) -> [UInt8] {
     var rows: [UInt8] = []
     rows.reserveCapacity(pixels.count + header.height)
@@ -25,7 +25,7 @@ enum PNG {
     return rows
   }
 
-  /// A zlib stream of blocks that are not compressed, at most 65,535 bytes each.
+  /// A zlib stream of uncompressed blocks of at most 65,535 bytes each.
   private static func stored(_ bytes: [UInt8]) -> [UInt8] {
     var stream: [UInt8] = [0x78, 0x01]
     var start = 0

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import MessageSockets
 
-/// The bytes of a message: width and height of the picture whose pixels are in the descriptor, four
-/// bytes each, the least significant first. A pixel is red, green, blue and alpha, a byte each.
+/// The bytes of a message: the width and height of the picture in the descriptor, four bytes each,
+/// least significant byte first. A pixel is one byte each of red, green, blue and alpha.
 struct PictureHeader: Equatable {
   static let byteCount = 8
   /// A picture of 16 megapixels.
@@ -16,8 +16,8 @@ struct PictureHeader: Equatable {
     self.height = height
   }
 
-  /// - Throws: ``Refusal`` when the bytes are no header, or the picture is empty or too large.
-  ///   Whatever a client claims, the product of both numbers fits.
+  /// - Throws: ``Refusal`` if the bytes are no header, or the picture is empty or too large.
+  ///   Whatever a client claims, the product of both numbers does not overflow.
   init(decoding bytes: [UInt8]) throws(Refusal) {
     guard bytes.count == Self.byteCount else { throw Refusal("no header") }
     let width = Int(UInt32(littleEndianBytes: bytes[0..<4]))
@@ -39,7 +39,7 @@ struct PictureHeader: Equatable {
   var pixelsByteCount: Int { width * height * 4 }
 }
 
-/// The reason why the service does not take a picture.
+/// The reason for which the service refuses a picture.
 struct Refusal: Error, CustomStringConvertible {
   let description: String
   init(_ description: String) { self.description = description }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import Ancillary
 
-/// Reads the bytes as a socket address of each family; what can be read, survives bytes and text.
+/// Decodes the bytes as a socket address of each family; a decoded address survives conversion to
+/// bytes and text.
 func decodeAddresses(_ bytes: RawSpan) {
   if let address = try? UnixAddress(decoding: bytes) {
     address.withSocketAddressBytes {
@@ -21,7 +22,7 @@ func decodeAddresses(_ bytes: RawSpan) {
   }
 }
 
-/// Reads the text as an address of each family; what can be read, survives being written.
+/// Parses the text as an address of each family; a parsed address survives being written.
 func parseText(_ text: String) {
   if let address = UnixAddress(text) {
     check(UnixAddress(address.description) == address, "a Unix address changed in text")
@@ -30,7 +31,7 @@ func parseText(_ text: String) {
 }
 
 private func checkText(of address: InternetAddress) {
-  // The flow label has no text form, nor has a scope that is 0.
+  // The text has no flow label, nor a scope of 0.
   var plain = address
   plain.flowInfo = 0
   check(InternetAddress(address.description) == plain, "an internet address changed in text")

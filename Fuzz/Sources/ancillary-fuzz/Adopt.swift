@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 import Ancillary
 
-/// Takes ownership of everything in the bytes, and compares with a count of its own.
+/// Takes ownership of everything in the bytes, and compares that with a separate count.
 ///
-/// The numbers are made so large first that none can be open: closing one closes nothing.
+/// The numbers are first made so large that none can be open, so closing one closes nothing.
 func adopt(_ control: UnsafeMutableRawBufferPointer) {
   var slots = 0
   var negative = 0
@@ -33,8 +33,8 @@ func adopt(_ control: UnsafeMutableRawBufferPointer) {
   check(again.isEmpty, "a descriptor was taken twice")
 }
 
-/// The same walk, written as plainly as possible: all slots of SCM_RIGHTS, and the first of each
-/// SCM_PIDFD.
+/// A second walk, written as simply as possible: all slots of SCM_RIGHTS, and the first slot of
+/// each SCM_PIDFD.
 private func forEachSlot(
   in control: UnsafeMutableRawBufferPointer, _ body: (inout Int32, _ isProcess: Bool) -> Void
 ) {

@@ -2,9 +2,10 @@
 import Ancillary
 import SystemPackage
 
-/// Copies the messages of the bytes into memory that is too small for some of them: by the builder,
-/// as ancillary data, and as what a receive left. All fit or fail alike, and a failure writes
-/// nothing. The memory is exactly as large as it says, so that the sanitizer sees a byte beyond.
+/// Copies the messages of the bytes into memory that is too small for some of them: with the
+/// builder, as ancillary data, and as the contents of a receive. All three fit or fail alike, and a
+/// failure writes nothing. The memory has exactly the stated size, so that the sanitizer detects a
+/// byte beyond.
 func build(_ bytes: RawSpan) {
   let capacity = bytes.byteCount / 2
   let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: capacity, alignment: 1)
@@ -49,8 +50,8 @@ func build(_ bytes: RawSpan) {
   check(kinds.next() == nil, "the buffer's own walk is shorter")
 }
 
-/// What a receive of these bytes makes of them, after all descriptors were taken out of them: no
-/// descriptor, all bytes.
+/// Simulates a receive of these bytes after all descriptors were taken from them: it brings no
+/// descriptor, and all bytes.
 func receiveAgain(_ bytes: RawSpan) {
   var buffer = AncillaryDataBuffer(capacity: bytes.byteCount)
   var data = buffer.ancillaryData()
@@ -63,8 +64,7 @@ func receiveAgain(_ bytes: RawSpan) {
   check(outgoing == 0, "what was received would be sent")
 }
 
-/// The bytes as numbers of descriptors, written into memory of a length that they choose, and read
-/// again.
+/// Writes the bytes as descriptor numbers to memory whose length they choose, and reads them again.
 func encodeRights(_ bytes: RawSpan) {
   guard let first = bytes.byteCount > 0 ? bytes.load(UInt8.self, at: 0) : nil else { return }
   let numbers = (0..<bytes.byteCount / 4).map { FileDescriptor(rawValue: bytes.load(at: 4 * $0)) }

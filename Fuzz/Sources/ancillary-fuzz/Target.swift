@@ -12,10 +12,10 @@ enum Fuzz {
   }
 }
 
-/// What libFuzzer calls with each input. A trap, a sanitizer's report or a broken promise (`check`)
-/// ends the run.
+/// The function that libFuzzer calls with each input. A trap, a sanitizer's report or a broken
+/// promise (`check`) ends the run.
 ///
-/// The first byte shifts the rest, so that every alignment is met.
+/// The first byte shifts the rest, so that every alignment is tested.
 @_cdecl("LLVMFuzzerTestOneInput")
 func fuzz(_ start: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
   guard let start = unsafe start, count > 0 else { return 0 }
@@ -35,7 +35,7 @@ func fuzz(_ start: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
   return 0
 }
 
-/// Stops the fuzzer when the module breaks a promise.
+/// Stops the fuzzer if the module breaks a promise.
 func check(_ condition: Bool, _ promise: StaticString) {
   if !condition { fatalError("\(promise)") }
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import Ancillary
 
-/// Walks the bytes, decodes every message as every kind, and writes them again.
+/// Walks the bytes, decodes every message as every kind, and encodes them again.
 func walk(_ bytes: RawSpan) {
   let messages = ControlMessages(bytes)
   var iterator = messages.makeIterator()
@@ -32,7 +32,7 @@ func walk(_ bytes: RawSpan) {
   check(first.next() == nil && again.remainder.isEmpty, "a message was lost")
 }
 
-/// Decodes a message as every kind, and encodes what came out.
+/// Decodes a message as every kind, and encodes the result.
 func decode(_ message: borrowing ControlMessage) {
   roundTrip(Credentials.self, message)
   roundTrip(PacketInfoV4.self, message)
@@ -56,7 +56,7 @@ func decode(_ message: borrowing ControlMessage) {
   _ = try? message.decode(as: ExtendedError.self)?.offender?.description
 }
 
-/// A kind that is only sent has the length that it says.
+/// Checks that a send-only kind has its stated length.
 private func encode(_ value: some EncodableControlMessage, _ byteCount: Int) {
   var buffer = ControlMessageBuffer()
   buffer.append(value)
@@ -66,7 +66,7 @@ private func encode(_ value: some EncodableControlMessage, _ byteCount: Int) {
     "a value has another length than it says")
 }
 
-/// A value that was read is the same after it is written and read again.
+/// Checks that a decoded value is unchanged after it is encoded and decoded again.
 private func roundTrip<T: DecodableControlMessage & EncodableControlMessage & Equatable>(
   _ type: T.Type, _ message: borrowing ControlMessage
 ) {

@@ -2,9 +2,9 @@
 import CFuzzDriver
 import Glibc
 
-/// Targets, of which the first argument names one: `kernel`, the engine over a hostile kernel;
-/// `peer`, a real socket with a hostile peer; `framing`, the decoder of frames; `requests`, a
-/// channel of requests, and `varlink`, a service or a client, with a hostile peer.
+/// The targets, selected by the first argument: `kernel`, the engine on a hostile kernel; `peer`, a
+/// real socket with a hostile peer; `framing`, the decoder of frames; `requests`, a request
+/// channel, and `varlink`, a service or a client, with a hostile peer.
 @main
 enum Fuzz {
   static func main() {
@@ -15,7 +15,7 @@ enum Fuzz {
       print("usage: receive-fuzz kernel|peer|framing|requests|varlink [libFuzzer's options]")
       exit(2)
     }
-    // libFuzzer takes the first for the program's name.
+    // libFuzzer takes the first argument for the program's name.
     var count = CommandLine.argc - 1
     var arguments: UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>? = CommandLine.unsafeArgv + 1
     _ = LLVMFuzzerRunDriver(&count, &arguments) { fuzz($0, $1) }
@@ -24,8 +24,8 @@ enum Fuzz {
   static let target = CommandLine.arguments[1]
 }
 
-/// What libFuzzer calls with each input. A trap, a sanitizer's report or a broken promise (`check`)
-/// ends the run.
+/// The function that libFuzzer calls with each input. A trap, a sanitizer's report or a broken
+/// promise (`check`) ends the run.
 @_cdecl("LLVMFuzzerTestOneInput")
 func fuzz(_ start: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
   let input = Input(start, count)
@@ -39,7 +39,7 @@ func fuzz(_ start: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
   return 0
 }
 
-/// Stops the fuzzer when the library breaks a promise.
+/// Stops the fuzzer if the library breaks a promise.
 func check(_ condition: Bool, _ promise: @autoclosure () -> String) {
   if !condition { fatalError(promise()) }
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Apart from the codec, so that it is called and not inlined: as from another module.
+// In a separate file from the codec, so that the codec is called and not inlined, as from another
+// module.
 #define _GNU_SOURCE
 #include "CCodec.h"
 #include <stdlib.h>

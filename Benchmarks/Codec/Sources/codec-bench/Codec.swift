@@ -3,14 +3,14 @@ import Ancillary
 import CCodec
 import SystemPackage
 
-/// The two sides of one comparison, over the same memory. The descriptors are numbers that can
-/// never be open.
+/// The two sides of a comparison, using the same memory. The descriptors are numbers that can never
+/// be open.
 @safe
 final class Codec {
   let count: Int
-  // As a cache line, so that where the allocator happens to put it does not count.
+  // Aligned like a cache line, so that the allocator's choice of address does not matter.
   private let control = UnsafeMutableRawBufferPointer.allocate(byteCount: 2048, alignment: 64)
-  /// The message, as C wrote it.
+  /// The message as C wrote it.
   private var original: [UInt8] = []
   private var descriptors = OwnedFds()
   private var out = [Int32](repeating: 0, count: 253)
@@ -29,7 +29,7 @@ final class Codec {
     unsafe Self.timeCEncode(descriptors, into: control, rounds)
   }
 
-  /// From the very memory that the other side reads: an ``OwnedFd`` is one `int`.
+  /// Reads the very memory that the other side reads: an ``OwnedFd`` is one `int`.
   private static func timeCEncode(
     _ descriptors: borrowing OwnedFds, into control: UnsafeMutableRawBufferPointer, _ rounds: Int
   ) -> UInt64 {
@@ -63,7 +63,7 @@ final class Codec {
     unsafe codec_time_decode(control.baseAddress, original, original.count, &out, 253, rounds)
   }
 
-  /// Into a collection that is kept from one message to the next: no allocation.
+  /// Decodes into a collection that is kept between messages: no allocation.
   func swiftDecode(_ rounds: Int) -> UInt64 {
     var received = OwnedFds()
     received.reserveCapacity(count)
@@ -83,7 +83,8 @@ final class Codec {
     unsafe codec_time_decode_allocating(control.baseAddress, original, original.count, rounds)
   }
 
-  /// Everything a receive may bring, into a fresh value: one allocation above four descriptors.
+  /// Decodes everything that a receive may bring into a new value: one allocation for more than
+  /// four descriptors.
   func swiftDecodeFresh(_ rounds: Int) -> UInt64 {
     let length = original.count
     return unsafe original.withUnsafeBytes { original in

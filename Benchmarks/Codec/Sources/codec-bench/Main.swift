@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 import Glibc
 
-/// Nanoseconds to encode and to decode one message with descriptors, beside the same loop in C with
-/// the CMSG macros.
+/// Nanoseconds to encode and to decode one message with descriptors, compared with an equal loop in
+/// C with the CMSG macros.
 ///
-/// The two sides take turns, so that whatever else runs hits both; the best turn of each counts. A
-/// decode overwrites its input, which is copied back each time: that copy is measured alone and
+/// The two sides take turns, so that other load affects both; the best turn of each counts. A
+/// decode overwrites its input, which is restored each time; that copy is measured separately and
 /// subtracted from both sides.
 @main
 struct CodecBench {
@@ -17,7 +17,7 @@ struct CodecBench {
     var ratio: Double { swift / c }
   }
 
-  /// What `--check` allows: times C.
+  /// The limit of `--check`, as a multiple of C's time.
   static let limit = 1.5
   static let turns = 40
   static let nanosecondsPerTurn = 4_000_000.0

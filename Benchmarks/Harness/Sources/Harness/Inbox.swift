@@ -33,8 +33,8 @@ public struct Inbox: Sendable {
     guard payload[0] == Self.pattern, payload[payload.count - 1] == Self.pattern else {
       throw Failure("a received payload has the wrong bytes")
     }
-    // Descriptors come with the first byte of their own send: count the messages that begin in this
-    // receive.
+    // Descriptors come with the first byte of their own send, so count the messages that begin in
+    // this receive.
     let reach = partial + payload.count
     let begun = (reach + bytes - 1) / bytes - (partial > 0 ? 1 : 0)
     guard descriptors == begun * fds else {

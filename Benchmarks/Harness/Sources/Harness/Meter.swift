@@ -37,7 +37,7 @@ public final class Meter: Sendable {
     try await Task.sleep(for: .seconds(options.seconds))
     phase.store(.coolingDown, ordering: .relaxed)
     let elapsed = ContinuousClock.now - start
-    // While messages still flow, so that it sees nothing of how the tasks end.
+    // Called while messages still flow, so that the end of the tasks is not measured.
     try await atEnd()
     end()
     return elapsed

@@ -3,15 +3,15 @@ public import ArgumentParser
 
 /// What a program does; not every program has every mode.
 public enum Mode: String, CaseIterable, ExpressibleByArgument, Sendable {
-  /// Each pair has one message on its way; whoever receives it answers.
+  /// Each pair has one message in flight; the end that receives it answers.
   case pingpong
-  /// The same, the pairs split over two threads.
+  /// Ping-pong with the pairs split over two threads.
   case twothreads
-  /// The same with a thread for each end.
+  /// Ping-pong with a thread for each end.
   case perside
-  /// The same, the far ends in a process of their own.
+  /// Ping-pong with the far ends in a separate process.
   case twoprocesses
-  /// One end sends as fast as the socket takes it, the other receives.
+  /// One end sends as fast as the socket allows, the other receives.
   case oneway
   /// Connections with a receive pending; then one message to each.
   case idle
@@ -20,7 +20,7 @@ public enum Mode: String, CaseIterable, ExpressibleByArgument, Sendable {
   /// A pending receive is cancelled, and its end awaited.
   case cancel
 
-  /// Whether a round trip, two messages, is what the mode counts.
+  /// Whether the mode counts round trips of two messages.
   var countsRoundTrips: Bool {
     switch self {
     case .pingpong, .twothreads, .perside, .twoprocesses: true

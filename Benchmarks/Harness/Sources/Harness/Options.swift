@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 public import ArgumentParser
 
-/// The arguments of the baselines, with the same meaning and limits.
+/// The arguments of the baselines, with the baselines' meaning and limits.
 public struct Options: ParsableArguments, Sendable {
   @Option(help: "What happens: \(Mode.allCases.map(\.rawValue).joined(separator: ", ")).")
   public var mode = Mode.pingpong

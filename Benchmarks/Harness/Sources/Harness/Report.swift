@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/// The line of JSON that every program prints, with `null` for what does not apply or is not known.
+/// The line of JSON that every program prints, with `null` for values that do not apply or are
+/// unknown.
 public struct Report {
   private let program: String
   private let options: Options

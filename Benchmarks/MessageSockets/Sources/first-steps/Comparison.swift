@@ -5,7 +5,7 @@ internal import Harness
 extension FirstSteps {
   private static let rounds = 7
 
-  /// All forms in turn, several times, so that what else the machine does falls on all of them.
+  /// Runs all forms in turn, several times, so that other load on the machine affects all of them.
   static func compare() throws {
     var wall: [Form: [Double]] = [:]
     var processor: [Form: [Double]] = [:]
@@ -35,7 +35,7 @@ extension FirstSteps {
     return "\(hundredths / 100).\(hundredths % 100 < 10 ? "0" : "")\(hundredths % 100)"
   }
 
-  /// This program once more, in one form.
+  /// Runs this program again, in one form.
   private static func run(_ form: Form) throws -> (wall: Double, processor: Double) {
     guard let output = popen("exec /proc/\(getpid())/exe \(form.rawValue)", "r") else {
       throw Failure("popen: \(errno)")

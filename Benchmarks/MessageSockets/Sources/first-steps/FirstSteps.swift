@@ -39,7 +39,7 @@ struct FirstSteps {
     case .line: try LoopExecutor.main { try await talk(count) }
     case .lineMain: try LoopExecutor.main { try await talkOnMainActor(count) }
     case .naive, .naiveMain, .installed, .run:
-      // What an async main() comes down to.
+      // The equivalent of an async main().
       Task { @MainActor in
         do { try await start(form, count) } catch { fatalError("\(error)") }
         exit(0)

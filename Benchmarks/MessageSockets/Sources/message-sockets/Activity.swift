@@ -3,7 +3,7 @@ internal import Harness
 internal import MessageSockets
 internal import Synchronization
 
-/// What the loops do between the beginning and the end of the measurement.
+/// The activity of the loops between the beginning and the end of the measurement.
 final class Activity: Sendable {
   private let loops: IOLoopGroup
   private let atBegin = Mutex(Counts())
@@ -30,12 +30,12 @@ final class Activity: Sendable {
     atEnd.withLock { $0 = counts }
   }
 
-  /// What the tasks of idle mode take, and what they take when each has a connection.
+  /// Records the memory of the tasks in idle mode, and their memory once each has a connection.
   func note(residentBytesOfTasks tasks: Int, ofConnections connections: Int) {
     resident.withLock { $0 = (tasks, connections) }
   }
 
-  /// Fills in the figures of a run, for each message, or each cancelled receive.
+  /// Adds the figures of a run to the report, per message or per cancelled receive.
   func describe(in report: inout Report, isCancelling: Bool, onPool: Bool, connections: Double) {
     if let resident = resident.withLock({ $0 }) {
       report.residentBytesPerTask = Double(resident.tasks) / connections
@@ -46,7 +46,7 @@ final class Activity: Sendable {
     guard units > 0 else { return }
     report.entersPerMessage = (end.enters - begin.enters) / units
     report.hopsPerMessage = (end.hops - begin.hops) / units
-    // The allocations of the pool's threads are not known.
+    // The allocations of the pool's threads are unknown.
     guard !onPool, let first = begin.allocations, let last = end.allocations else { return }
     report.allocationsPerMessage = (last - first) / units
   }

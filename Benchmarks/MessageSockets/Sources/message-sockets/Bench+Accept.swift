@@ -4,12 +4,12 @@ internal import Harness
 internal import MessageSockets
 
 extension Bench where Socket: UnixConnection {
-  /// An address that ends with the process.
+  /// An address that is freed when the process ends.
   static func address(of process: Int32) throws -> UnixAddress {
     try UnixAddress(abstract: "message-sockets-benchmark-\(process)")
   }
 
-  /// Connect, accept, one message, close both ends; `--pairs` connections at a time.
+  /// Connect, accept, one message, close both ends; with `--pairs` concurrent connections.
   func accept() async throws -> Duration {
     let listener = try UnixListener<Socket>.bind(to: Self.address(of: getpid()), on: loop(0))
     let slots = Slots(options.pairCount)
@@ -25,13 +25,13 @@ extension Bench where Socket: UnixConnection {
     }
   }
 
-  /// As many clients at a time as there are slots.
+  /// Connects as many concurrent clients as there are slots.
   private func connect(to listener: UnixListener<Socket>, _ slots: Slots) async throws {
     try await withThrowingDiscardingTaskGroup { group in
       for _ in 0..<options.pairCount {
         group.addTask {
           while meter.isRunning {
-            // Given back when the server has closed its end.
+            // The slot is freed when the server has closed its end.
             await slots.acquire()
             let client = try await Socket.connect(to: listener.address, on: listener.loop)
             try await outgoing.send(on: client)

@@ -29,7 +29,7 @@ extension Bench {
       var receiver = receiver(on: socket)
       return try await receiver.receive()
     }
-    // One turn for the task to start, one for the loop to hand its receive to the kernel.
+    // One turn for the task to start, and one for the loop to submit its receive.
     await Task.yield()
     await Task.yield()
     receive.cancel()

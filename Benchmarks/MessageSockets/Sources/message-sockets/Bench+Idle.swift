@@ -5,13 +5,13 @@ internal import MessageSockets
 internal import Synchronization
 
 extension Bench where Socket: UnixConnection {
-  /// Messages on their way at once.
+  /// The number of messages in flight.
   private static var wave: Int { 64 }
 
-  /// Connections of which one end has a receive pending, a task each; then one message to each. The
-  /// other ends are plain descriptors, so that only one end's memory counts; they send by
-  /// sendmsg(2), on the loop's thread. The tasks are there before the connections, so that the
-  /// memory of both is known.
+  /// Connections with a receive pending on one end, each in its own task; then one message to each.
+  /// The other ends are plain descriptors, so that only one end's memory counts; they send with
+  /// sendmsg(2), on the loop's thread. The tasks exist before the connections, so the memory of
+  /// both can be measured.
   func idle() async throws -> Duration {
     let loop = loop(0)
     let listener = try UnixListener<Socket>.bind(to: Self.address(of: getpid()), on: loop)
@@ -29,7 +29,7 @@ extension Bench where Socket: UnixConnection {
         }
       }
       await waiting.acquire(options.pairCount)
-      // Behind all of them on the loop: they wait.
+      // Runs after all of them on the loop, so they wait.
       await loop.run {}
       let ofTasks = ProcessState.residentBytes - before
       for _ in 0..<options.pairCount {
@@ -50,7 +50,8 @@ extension Bench where Socket: UnixConnection {
     }
   }
 
-  /// Not by a ``Receiver``, which would keep in the task's memory what any of its ways needs.
+  /// Does not use a ``Receiver``, with which the task would hold the memory of all ways of
+  /// receiving.
   private func receiveOne(on connection: Socket, _ wave: Slots) async throws {
     var count = 0
     if setting.shape == .messages {

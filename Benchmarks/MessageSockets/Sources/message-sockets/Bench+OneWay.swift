@@ -3,7 +3,7 @@ internal import Harness
 internal import MessageSockets
 
 extension Bench {
-  /// One end sends as fast as the socket takes it, the other receives.
+  /// One end sends as fast as the socket allows, the other receives.
   func oneway() async throws -> Duration {
     try await withThrowingTaskGroup { group in
       for index in 0..<options.pairCount {

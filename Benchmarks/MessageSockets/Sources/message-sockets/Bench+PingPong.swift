@@ -3,7 +3,7 @@ internal import Harness
 internal import MessageSockets
 
 extension Bench {
-  /// Every message is answered by the end that received it. Each pair is entirely on one loop.
+  /// The end that receives a message answers it. Both ends of a pair are on one loop.
   func pingpong() async throws -> Duration {
     try await withThrowingTaskGroup { group in
       for index in 0..<options.pairCount {
@@ -11,7 +11,7 @@ extension Bench {
         let (near, far) = try Socket.makePair(on: loop)
         addTask(to: &group, on: loop) {
           try await ask(near, messagesPerAnswer: 2)
-          // A datagram socket does not learn that its peer has closed.
+          // A datagram socket does not notice that its peer has closed.
           await far.close()
         }
         addTask(to: &group, on: loop) { try await answer(far) }
@@ -20,7 +20,7 @@ extension Bench {
     }
   }
 
-  /// Asks, and waits for the answer, until the time is over.
+  /// Sends and waits for the answer, until the time is over.
   func ask(_ socket: Socket, messagesPerAnswer: Int) async throws {
     var receiver = receiver(on: socket)
     var counter = Meter.Counter(meter)

@@ -4,7 +4,8 @@ internal import Harness
 internal import MessageSockets
 
 extension Bench where Socket: UnixConnection {
-  /// Ping-pong, the far ends in a child process: this program again, which connects to this one.
+  /// Ping-pong with the far ends in a child process: another instance of this program, which
+  /// connects to this one.
   func acrossProcesses() async throws -> Duration {
     if let parent { return try await answer(to: parent) }
     let listener = try UnixListener<Socket>.bind(
@@ -14,7 +15,7 @@ extension Bench where Socket: UnixConnection {
     let elapsed = try await withThrowingTaskGroup { group in
       for _ in 0..<options.pairCount {
         let socket = try await listener.accept()
-        // The child receives and sends as much as this process: this one's messages are both.
+        // The child receives and sends as much as this process, so each message here counts twice.
         addTask(to: &group, on: socket.loop) { try await ask(socket, messagesPerAnswer: 2) }
       }
       return try await measure(&group)
@@ -24,7 +25,7 @@ extension Bench where Socket: UnixConnection {
     return elapsed
   }
 
-  /// The child's part. How long it takes is of no interest.
+  /// The child's part. Its duration does not matter.
   private func answer(to parent: Int32) async throws -> Duration {
     try await withThrowingTaskGroup { group in
       for index in 0..<options.pairCount {

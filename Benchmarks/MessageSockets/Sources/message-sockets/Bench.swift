@@ -2,8 +2,8 @@
 internal import Harness
 internal import MessageSockets
 
-/// One run: loops, what is sent, and the count of what is received. A single reference: every task
-/// has a copy.
+/// One run: the loops, the message to send, and the count of received messages. A single reference,
+/// because every task has a copy.
 struct Bench<Socket: BenchSocket>: Sendable {
   let setting: Setting
 
@@ -25,7 +25,7 @@ struct Bench<Socket: BenchSocket>: Sendable {
       self.messages = messages
       self.parent = parent
       var configuration = IOLoop.Configuration()
-      // As in the baselines, a stream does not deliver several messages in one receive.
+      // As in the baselines, one receive on a stream delivers at most one message.
       configuration.receiveBufferSize = options.bytes
       loops = try IOLoopGroup(
         count: min(options.threads, options.pairCount), configuration: configuration)
@@ -39,16 +39,16 @@ struct Bench<Socket: BenchSocket>: Sendable {
   }
 
   var options: Options { setting.options }
-  /// How many messages a pair exchanges, if it is not for a time.
+  /// How many messages a pair exchanges; nil if the run is limited by time.
   var messages: Int? { setting.messages }
-  /// In the second of two processes, the first.
+  /// In the second of two processes, the process ID of the first.
   var parent: Int32? { setting.parent }
   var loops: IOLoopGroup { setting.loops }
   var outgoing: Outgoing { setting.outgoing }
   var meter: Meter { setting.meter }
   var activity: Activity { setting.activity }
 
-  /// Never inlined, so that its values are not in the frame that a task keeps as long as it waits.
+  /// Never inlined, so that its values are not in the frame that a task keeps while it waits.
   @inline(never)
   func receiver(on socket: Socket) -> Receiver<Socket> { Receiver(socket, setting.shape, options) }
 
@@ -64,7 +64,7 @@ struct Bench<Socket: BenchSocket>: Sendable {
     return report
   }
 
-  /// Measures while the group's tasks work, and waits for their end.
+  /// Measures while the group's tasks work, and waits until they have ended.
   func measure(_ group: inout ThrowingTaskGroup<Void, any Error>) async throws -> Duration {
     guard messages == nil else { return try await measureAll(&group) }
     let elapsed = try await meter.measure(options, atBegin: activity.begin, atEnd: activity.end)
@@ -81,12 +81,12 @@ struct Bench<Socket: BenchSocket>: Sendable {
     return ContinuousClock.now - start
   }
 
-  /// What the tasks of a loop's sockets prefer, where they are not isolated.
+  /// The executor that the tasks of a loop's sockets prefer, if they are not isolated.
   func executor(of loop: IOLoop) -> (any TaskExecutor)? {
     setting.place == .pool ? nil : loop.taskExecutor
   }
 
-  /// Adds a task that works where the options say.
+  /// Adds a task that runs where the options say.
   func addTask(
     to group: inout ThrowingTaskGroup<Void, any Error>, on loop: IOLoop,
     _ work: nonisolated(nonsending) @escaping @Sendable () async throws -> Void
@@ -98,6 +98,6 @@ struct Bench<Socket: BenchSocket>: Sendable {
     }
   }
 
-  /// The loop of pair number `index`: both ends live on it.
+  /// The loop of pair number `index`; both ends are on it.
   func loop(_ index: Int) -> IOLoop { loops.loops[index % loops.loops.count] }
 }

@@ -2,12 +2,12 @@
 internal import Harness
 internal import MessageSockets
 
-/// A kind of socket that is measured.
+/// A kind of socket that can be measured.
 protocol BenchSocket: UnixSocket {
   /// Two sockets that are connected to each other.
   static func makePair(on loop: IOLoop?) throws(SocketError) -> (Self, Self)
 
-  /// Does what the options say, with sockets of this kind.
+  /// Performs the configured benchmark with sockets of this kind.
   static func run(_ bench: Bench<Self>) async throws -> Duration
 }
 

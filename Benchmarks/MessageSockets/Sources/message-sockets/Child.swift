@@ -2,7 +2,7 @@
 internal import Glibc
 internal import Harness
 
-/// This program, running once more.
+/// Another instance of this program.
 struct Child: Sendable {
   private let process: pid_t
 
@@ -16,7 +16,7 @@ struct Child: Sendable {
     self.process = process
   }
 
-  /// Waits for its end, which must be a good one.
+  /// Waits for the child to end, which must be successful.
   func wait() throws {
     var status: Int32 = 0
     guard waitpid(process, &status, 0) == process, status == 0 else {

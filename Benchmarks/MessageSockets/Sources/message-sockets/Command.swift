@@ -36,7 +36,7 @@ struct Command: ParsableCommand {
 
   @Sendable private func measure() async throws {
     ProcessState.raiseDescriptorLimit()
-    // The runtime's timers open descriptors of their own, once.
+    // The runtime's timers open their own descriptors once.
     try await Task.sleep(for: .milliseconds(1))
     let before = ProcessState.openDescriptors
     switch options.kind {

@@ -12,7 +12,7 @@ final class Outgoing: Sendable {
     payload = [UInt8](repeating: Inbox.pattern, count: options.bytes)
     var descriptors = OwnedFds()
     if options.fds > 0 {
-      // As many owners of one open file: the kernel's work is that of sending one of them so many
+      // Several owners of one open file: for the kernel, this equals sending one of them several
       // times.
       let null = OwnedFd(
         adopting: try FileDescriptor.open("/dev/null", .readOnly, options: .closeOnExec))
@@ -31,14 +31,14 @@ final class Outgoing: Sendable {
     }
   }
 
-  /// sendmsg(2), which must not find the socket full.
+  /// Sends with sendmsg(2); the socket must not be full.
   func send(blockingOn socket: FileDescriptor) throws {
     let count = try Self.send(payload, descriptors, blockingOn: socket)
     guard count == payload.count else { throw Failure("an empty socket does not take a message") }
   }
 
-  // A span of a class's property would have to outlive the access; that of a parameter is borrowed
-  // for the call.
+  // A span of a class's property would have to outlive the access; a span of a parameter is
+  // borrowed for the call.
 
   @inline(__always)
   private static func send(

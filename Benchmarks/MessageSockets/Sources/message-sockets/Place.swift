@@ -4,19 +4,19 @@ internal import MessageSockets
 
 /// Where the tasks that send and receive run.
 enum Place: String, CaseIterable, ExpressibleByArgument {
-  /// On the loop of their socket: isolated to an actor of its own that lives there, as a server's
+  /// On the loop of their socket, isolated to an actor of their own on the loop, as a server's
   /// connection may be.
   case actor
   /// On the loop of their socket, which they prefer.
   case loop
-  /// On the global pool: every call hops.
+  /// On the global pool, so that every call hops.
   case pool
 }
 
-/// An actor that lives on a loop.
+/// An actor on a loop.
 actor LoopActor {
   nonisolated let unownedExecutor: UnownedSerialExecutor
-  /// The executor is the loop's, and does not retain it.
+  /// Held because the loop's executor does not retain it.
   private let loop: IOLoop
 
   init(_ loop: IOLoop) {

@@ -2,12 +2,12 @@
 internal import Harness
 internal import MessageSockets
 
-/// One end's way to receive, with the checks.
+/// The receiving side of one end, including the checks.
 ///
-/// All ways in one type: a call through a protocol would cost a look for the executor, which a
-/// program that receives in one way does not have.
+/// All ways are in one type, because a call through a protocol would have to look up the executor,
+/// which a program with one way of receiving does not do.
 struct Receiver<Socket: BenchSocket> {
-  /// As many as the baselines' bursts have.
+  /// As many messages as in the baselines' bursts.
   private static var batchSize: Int { 16 }
 
   private let socket: Socket
@@ -31,7 +31,7 @@ struct Receiver<Socket: BenchSocket> {
     inbox = Inbox(options)
   }
 
-  /// One receive: how many messages it completed; nil at the end.
+  /// Receives once; returns how many messages it completed, or nil at the end.
   mutating func receive() async throws -> Int? {
     switch shape {
     case .receive:
@@ -47,7 +47,7 @@ struct Receiver<Socket: BenchSocket> {
     }
   }
 
-  /// Always into the same memory.
+  /// Always receives into the same memory.
   private mutating func receiveIntoMemory() async throws -> Int? {
     let room = UnsafeMutableRawBufferPointer(rebasing: memory.bytes[..<inbox.room])
     var payload = OutputRawSpan(buffer: room, initializedCount: 0)
@@ -60,7 +60,7 @@ struct Receiver<Socket: BenchSocket> {
 }
 
 extension Inbox {
-  /// Takes note of a message. Its descriptors close with it.
+  /// Counts a message. Its descriptors close with it.
   mutating func take(_ message: ReceivedMessage) throws -> Int {
     let payload = message.payload
     return try take(

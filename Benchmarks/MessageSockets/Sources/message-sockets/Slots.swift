@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import Synchronization
 
-/// A count that tasks wait for, and that any may raise.
+/// A counter that tasks can wait for, and that any task can raise.
 final class Slots: Sendable {
   private struct State {
     var free: Int

@@ -29,7 +29,7 @@ final class End: Sendable {
       }
       counter.add(2)
     }
-    // Unlike a close, this ends the far end's receive on a datagram socket, too.
+    // Unlike a close, this also ends the far end's receive on a datagram socket.
     Glibc.shutdown(socket.rawValue, Int32(SHUT_RDWR))
     try socket.close()
   }
@@ -54,7 +54,7 @@ final class End: Sendable {
     try socket.close()
   }
 
-  /// Sends one message whole: descriptors go with its first byte.
+  /// Sends one complete message; the descriptors go with its first byte.
   private func send() throws {
     var sent = try outgoing.send(on: socket)
     while sent < options.bytes { sent += try outgoing.sendRest(from: sent, on: socket) }

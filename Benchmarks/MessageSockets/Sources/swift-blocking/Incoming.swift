@@ -3,7 +3,7 @@ internal import Ancillary
 internal import Harness
 internal import SystemPackage
 
-/// Receives into memory that is kept, and checks.
+/// Receives into reused memory, and checks the messages.
 struct Incoming: ~Copyable {
   private let socket: FileDescriptor
   private let fds: Int
@@ -20,7 +20,7 @@ struct Incoming: ~Copyable {
 
   deinit { memory.deallocate() }
 
-  /// One receive: how many messages it completed; nil at the end.
+  /// Receives once; returns how many messages it completed, or nil at the end.
   mutating func receive() throws -> Int? {
     var room = MutableSpan(
       _unsafeElements: UnsafeMutableBufferPointer(rebasing: memory[..<inbox.room]))

@@ -18,12 +18,12 @@ final class Outgoing: Sendable {
     self.descriptors = descriptors
   }
 
-  /// Sends the message, or its beginning, with all descriptors: how many bytes went.
+  /// Sends the message or its beginning, with all descriptors; returns the number of bytes sent.
   func send(on socket: FileDescriptor) throws -> Int {
     try Self.send(payload, descriptors, on: socket)
   }
 
-  /// Sends the message from byte number `start` on. Its descriptors went out with its beginning.
+  /// Sends the message from byte `start` on. Its descriptors went out with its beginning.
   func sendRest(from start: Int, on socket: FileDescriptor) throws -> Int {
     try Self.send(Array(payload[start...]), OwnedFds(), on: socket)
   }

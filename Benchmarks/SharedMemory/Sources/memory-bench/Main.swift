@@ -3,8 +3,8 @@ import Glibc
 import MessageSockets
 import SharedMemory
 
-/// Megabytes a second of payloads that one thread makes and another sums up: in sealed memory, and
-/// through a socket. Arguments: sizes in bytes; without them 4 KiB to 64 MiB.
+/// Megabytes per second of payloads that one thread produces and another sums up, in sealed memory
+/// and through a socket. Arguments: sizes in bytes; by default 4 KiB to 64 MiB.
 @main
 struct MemoryBench {
   static let rounds = 5
@@ -20,7 +20,7 @@ struct MemoryBench {
     print("      size   sealed   socket    again          sealed   socket    again")
     for size in sizes {
       var rates: [Way: [Rate]] = [:]
-      // In turn, so that each has its share of the other work of the machine.
+      // In turn, so that other load on the machine affects all of them.
       for _ in 0..<rounds {
         for way in Way.allCases {
           rates[way, default: []].append(try await way.rate(size, here, there))
@@ -46,7 +46,7 @@ struct MemoryBench {
 
 struct Rate {
   let megabytesPerSecond: Double
-  /// Of both threads, in the program and in the kernel: what other programs do changes it little.
+  /// The processor time of both threads, in user and kernel mode. Other programs affect it little.
   let microsecondsPerMegabyte: Double
 
   /// Microseconds of processor time that this process has used.
@@ -60,11 +60,11 @@ struct Rate {
 }
 
 enum Way: CaseIterable {
-  /// A new memory file for each payload: made, filled, sealed, sent, checked, mapped, summed.
+  /// A new memory file for each payload: made, filled, sealed, sent, checked, mapped, summed up.
   case sealed
-  /// Filled, sent as the bytes of a stream, received into one buffer, summed.
+  /// Filled, sent as the bytes of a stream, received into one buffer, summed up.
   case socket
-  /// One memory file, sent again and again: the receiver checks, maps and sums it each time.
+  /// One memory file, sent repeatedly: the receiver checks, maps and sums it up each time.
   case again
 
   func rate(_ size: Int, _ here: IOLoop, _ there: IOLoop) async throws -> Rate {

@@ -3,8 +3,7 @@ internal import ArgumentParser
 internal import FlyingSocks
 internal import Harness
 
-/// FlyingSocks: an `AsyncSocket` for each end, over its epoll pool; the tasks run on the global
-/// pool.
+/// FlyingSocks: an `AsyncSocket` for each end, on its epoll pool; the tasks run on the global pool.
 @main
 struct Command: ParsableCommand {
   static let configuration = CommandConfiguration(

@@ -51,7 +51,7 @@ struct End: Sendable {
     try socket.close()
   }
 
-  /// One receive: how many messages it completed; nil at the end.
+  /// Receives once; returns how many messages it completed, or nil at the end.
   private func receive(_ inbox: inout Inbox) async throws -> Int? {
     guard let bytes = try await read(atMost: inbox.room) else { return nil }
     return try inbox.take(bytes.span, descriptors: 0, isTruncated: false)

@@ -4,8 +4,8 @@ internal import Harness
 internal import NIOCore
 internal import NIOPosix
 
-/// SwiftNIO: an `NIOAsyncChannel` for each end. The tasks run on the event loops, by NIO's own hook
-/// into the concurrency runtime; on the global pool each message would hop.
+/// SwiftNIO: an `NIOAsyncChannel` for each end. The tasks run on the event loops, through NIO's own
+/// hook into the concurrency runtime; on the global pool each message would hop.
 @main
 struct Command: ParsableCommand {
   static let configuration = CommandConfiguration(
@@ -61,7 +61,7 @@ struct Command: ParsableCommand {
   }
 
   private func open(_ descriptor: Int32, on loop: any EventLoop) async throws -> End.Channel {
-    // As in the baselines, a receive brings no more than one message.
+    // As in the baselines, a receive brings at most one message.
     try await ClientBootstrap(group: loop)
       .channelOption(
         .recvAllocator, value: FixedSizeRecvByteBufferAllocator(capacity: options.bytes)

@@ -5,7 +5,7 @@ import MessageSockets
 import SystemPackage
 import Varlink
 
-/// How the call is made.
+/// The form in which the call is made.
 enum Form: String, CaseIterable {
   case plain = "plain pair"
   case framed = "framed, with a length"
@@ -14,9 +14,9 @@ enum Form: String, CaseIterable {
   case varlink = "Varlink"
   case json = "the JSON alone"
 
-  /// The processor's time for one call in nanoseconds. Everything happens on one thread, which
-  /// never waits: on an idle machine it is the time by the clock, and on a busy one it is what can
-  /// be compared.
+  /// The processor time of one call in nanoseconds. Everything happens on one thread that never
+  /// waits, so on an idle machine this equals the elapsed time, and on a busy one it remains
+  /// comparable.
   func measure(calls: Int) async throws -> Double {
     let (near, far) = try UnixStream.makePair()
     let start = Self.processorTime
@@ -141,7 +141,7 @@ enum Form: String, CaseIterable {
     withExtendedLifetime(file) {}
   }
 
-  /// Encodes and decodes the JSON of `calls` calls and replies, without any socket.
+  /// Encodes and decodes the JSON of `calls` calls and replies, without a socket.
   private func json(_ calls: Int) throws {
     for _ in 0..<calls {
       let question = try JSONEncoder().encode(Question(path: "notes.txt"))

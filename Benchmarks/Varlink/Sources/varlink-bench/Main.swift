@@ -3,7 +3,7 @@ import Foundation
 import MessageSockets
 
 /// A call whose reply has 1 KiB and one descriptor, in several forms, over a pair of sockets on one
-/// loop. The forms take turns; each counts by its fastest round.
+/// loop. The forms take turns; the fastest round of each counts.
 @main
 enum Main {
   static func main() async throws {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import MessageSockets
 
-/// What one input does with its socket. `@unchecked Sendable`: all of it runs on the loop's thread.
+/// The actions of one input on its socket. `@unchecked Sendable`: all of it runs on the loop's
+/// thread.
 final class Course: @unchecked Sendable {
   private let input: Input
   private let expected: Expectations
@@ -26,7 +27,7 @@ final class Course: @unchecked Sendable {
 
   private func receive(from socket: some UnixSocket) async {
     let receive = Receive(input)
-    // What a message of a batch holds depends on when those before it are dropped.
+    // The contents of a batch's messages depend on when earlier ones are dropped.
     if policy.maximumDescriptorsHeld != nil, receive.way == .batch { return }
     let arrivals = Arrivals()
     let task = Task(executorPreference: socket.loop.taskExecutor) {

@@ -3,7 +3,7 @@ import SystemPackage
 
 @testable import Ancillary
 
-/// What the hostile kernel has completed a receive with.
+/// The result with which the hostile kernel has completed a receive.
 struct Delivery {
   struct Failure: Equatable {
     let position: Int
@@ -11,20 +11,20 @@ struct Delivery {
   }
 
   var payload: [UInt8] = []
-  /// How many bytes it says there were.
+  /// The reported number of bytes.
   var byteCount = 0
-  /// How long it says the message was, where it says that apart: what a receive is told that asks
-  /// for the full length.
+  /// The message's length if it is reported separately: a receive that asks for the full length
+  /// gets this value.
   var fullLength: Int?
   var flags: Int32 = 0
   var control = InstalledControl()
-  /// The sender's name, cut to the room for it.
+  /// The sender's name, truncated to the room for it.
   var name: [UInt8] = []
   var errno: Errno?
 
   var sender: AnySocketAddress? { AnySocketAddress(systemBytes: name) }
 
-  /// What a receive into memory leaves of a stream's message.
+  /// The rest of a stream's message after a receive into memory.
   func rest(after count: Int) -> Delivery {
     let rest = Array(payload.dropFirst(count))
     return Delivery(payload: rest, byteCount: rest.count)

@@ -5,15 +5,17 @@ import SystemPackage
 
 @testable import SocketEngine
 
-/// What the kernel has delivered and no receive has returned yet, and what each has to return.
+/// The deliveries of the kernel that no receive has returned yet, and the expected result of each.
 final class Expectations {
   private let kind: SocketKind
   private let policy: ReceivePolicy
   private var pending: [Delivery] = []
-  /// Errors of sockets that keep messages apart: they come behind messages, whichever receive the
-  /// kernel has told, and once for several that it has told meanwhile.
+  /// Errors of sockets that preserve message boundaries. They come after messages, whichever
+  /// receive the kernel has reported them to, and only once even if the kernel reports them several
+  /// times in between.
   private var reported: Set<Errno> = []
-  /// Of receives that messages do not pass, or that leave them where they are.
+  /// Deliveries to receives that are separate from the messages, or that leave the messages in
+  /// place.
   private var apart: [Delivery] = []
 
   init(_ kind: SocketKind, _ policy: ReceivePolicy) {
@@ -33,11 +35,11 @@ final class Expectations {
     }
   }
 
-  /// A receive has ended with these.
+  /// Checks the results of a receive that has ended.
   func take(_ arrivals: [Arrival], of receive: Receive, wasCancelled: Bool) {
     for arrival in arrivals where !isOwnFailure(arrival, of: receive, wasCancelled: wasCancelled) {
       if receive.way != .errorQueue, takeError(arrival) {
-        // A look that finds the end where errors are pending throws one of them.
+        // A peek that finds the end while errors are pending throws one of them.
         if receive.way == .peek { apart.removeAll(where: mayBeEnd) }
         continue
       }
@@ -67,13 +69,13 @@ final class Expectations {
     check(!pending.isEmpty, "made up: \(arrival)")
     let delivery = pending.removeFirst()
     compare(arrival, delivery, of: receive)
-    // What was received ahead is cut on its way to the caller's memory.
+    // A prefetched message is truncated on its way to the caller's memory.
     if let room = receive.room, kind == .stream, delivery.payload.count > room {
       pending.insert(delivery.rest(after: room), at: 0)
     }
   }
 
-  /// Whether it failed for a reason of its own, and took nothing.
+  /// Whether the receive failed for a reason of its own, and took nothing.
   private func isOwnFailure(_ arrival: Arrival, of receive: Receive, wasCancelled: Bool) -> Bool {
     guard case .failed(let error) = arrival else { return false }
     if error is CancellationError { return wasCancelled }
@@ -106,7 +108,7 @@ final class Expectations {
       guard let error = error as? SocketError else { fatalError("a receive failed: \(error)") }
       if let outcome = error.outcome {
         check(verdict.isViolation, "a policy was not violated: \(error)")
-        // One that is dropped when it arrives is not cut to the caller's memory any more.
+        // A message that is dropped on arrival is no longer truncated to the caller's memory.
         let wasCut = outcome.isPayloadTruncated
         checkOutcome(outcome, delivery, verdict, isTruncated: isCut ? wasCut : isTruncated)
       } else {
@@ -126,8 +128,8 @@ final class Expectations {
       check(
         message.bytes == Array(delivery.payload.prefix(cut)),
         "other bytes: \(message.bytes), \(delivery.payload)")
-      // A receive that stands in for a multishot receive asks how long the message was, which its
-      // caller has not.
+      // A receive in place of a multishot receive asks for the full length, although its caller has
+      // not.
       let mayBeOtherLength =
         message.byteCount == delivery.fullLength || message.byteCount == message.bytes.count
       if room == nil {

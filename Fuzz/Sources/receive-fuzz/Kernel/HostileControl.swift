@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/// Control bytes of libFuzzer's: as they come, or records that are nearly right, which mutation
-/// alone hardly ever finds.
+/// Control bytes from libFuzzer: raw bytes, or nearly correct records, which mutation alone hardly
+/// ever finds.
 enum HostileControl {
   static func bytes(_ input: Input, room: Int) -> [UInt8] {
     switch input.number(0...3) {
@@ -15,7 +15,7 @@ enum HostileControl {
 
   private static func record(_ input: Input) -> [UInt8] {
     // Rights, process descriptor, credentials, label, timestamp, SCM_INQ; IP_RECVERR, IPV6_RECVERR;
-    // anything.
+    // another one.
     let kinds: [(Int32, Int32)] = [
       (1, 1), (1, 1), (1, 4), (1, 2), (1, 3), (1, 35), (1, 84), (0, 11), (41, 25), (0, 8),
     ]
@@ -23,7 +23,7 @@ enum HostileControl {
     let kind = choice < kinds.count ? kinds[choice] : (Int32(input.byte()), Int32(input.byte()))
     let data = kind == (1, 1) || kind == (1, 4) ? slots(input) : input.take(input.number(0...48))
     var stated = UInt64(16 + data.count)
-    // A length that is a little wrong, or says nonsense.
+    // A length that is slightly wrong, or nonsense.
     if input.oneIn(8) { stated &+= UInt64(bitPattern: Int64(Int8(bitPattern: input.byte()))) }
     if input.oneIn(16) {
       stated = input.take(8).withUnsafeBytes { $0.loadUnaligned(as: UInt64.self) }
@@ -32,7 +32,7 @@ enum HostileControl {
     return Self.bytes(of: stated) + Self.bytes(of: kind.0) + Self.bytes(of: kind.1) + data + padding
   }
 
-  /// One in eight is an errno, or a negative number that is none.
+  /// The slots. One in eight is an errno, or a negative number that is no errno.
   private static func slots(_ input: Input) -> [UInt8] {
     let count = input.oneIn(8) ? input.number(0...70) : input.number(0...6)
     let slots = (0..<count).map { _ in input.oneIn(8) ? -Int32(input.number(1...5000)) : 0 }

@@ -5,8 +5,8 @@ import SystemPackage
 
 @testable import SocketEngine
 
-/// A driver over a kernel that completes receives with whatever libFuzzer likes, within what a
-/// kernel can do: it stays inside the memory that it was given.
+/// A driver on a kernel that completes receives with arbitrary results from libFuzzer, within the
+/// limits of a real kernel: it only writes to the memory that it was given.
 ///
 /// `@unchecked Sendable`: all of it runs on the loop's thread.
 final class HostileKernel: Driver, @unchecked Sendable {
@@ -65,7 +65,7 @@ final class HostileKernel: Driver, @unchecked Sendable {
 
   // MARK: Completing
 
-  /// A cancelled operation may bring a message, or have to wait for its end.
+  /// Cancels operations. A cancelled operation may bring a message, or end later.
   private func cancelSome() {
     let asked = cancelled
     cancelled = []
@@ -85,7 +85,7 @@ final class HostileKernel: Driver, @unchecked Sendable {
 
   private func act(on operation: SubmittedOperation) {
     switch (operation.request, input.number(0...7)) {
-    // A pause only ends.
+    // A pause can only end.
     case (.pauseReceiving, _): complete(operation, -ETIME)
     case (_, 1): fail(operation)
     case (.receiveWhenReadable, _): complete(operation, 1)
@@ -99,11 +99,11 @@ final class HostileKernel: Driver, @unchecked Sendable {
 
   private func fail(_ operation: SubmittedOperation) {
     var errno = Int32(input.number(1...200))
-    // Cancelled is only what was asked to be.
+    // ECANCELED needs a cancellation.
     if errno == ECANCELED { errno = ENOBUFS }
     let isSilent =
       errno == EINTR || operation.isMultishot && errno == ENOBUFS
-      // The error queue is empty: a receive that waits looks again later.
+      // The error queue is empty, so a waiting receive tries again later.
       || operation.flags & (cms_msg_dontwait | cms_msg_errqueue) != 0 && errno == EAGAIN
     if !isSilent { expected.add(Delivery(errno: Errno(rawValue: errno)), to: operation) }
     complete(operation, -errno)
@@ -146,7 +146,7 @@ final class HostileKernel: Driver, @unchecked Sendable {
     buffer.storeBytes(of: header, as: cms_received_header.self)
     message.fullLength = max(message.payload.count, Int(header.payload_length))
     let name = input.take(min(nameLength, nameRoom))
-    // There is room for one in any case, and only some sockets look at it.
+    // There is always room for a name, but only some sockets use it.
     if operation.operation.withSocket({ $0.namesSenders }) == true { message.name = name }
     UnsafeMutableRawBufferPointer(rebasing: buffer[ReceiveBuffers.headerSize..<controlStart])
       .copyBytes(from: name)
@@ -154,7 +154,7 @@ final class HostileKernel: Driver, @unchecked Sendable {
       from: message.control.bytes)
     UnsafeMutableRawBufferPointer(rebasing: buffer[start...]).copyBytes(from: message.payload)
     expected.add(message, to: operation)
-    // An empty message ends it, as the end of the stream does; so may anything else.
+    // An empty message ends the receive, as the end of the stream does. Other causes may do so too.
     let more: UInt32 = isEmpty || input.oneIn(4) ? 0 : cms_completion_more
     complete(
       operation, Int32(start + message.payload.count),

@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-/// Control bytes as libFuzzer wants them, in which each number that would be adopted is really
-/// open, and nobody's.
+/// Control bytes chosen by libFuzzer, in which each number that would be adopted is really open and
+/// has no owner.
 struct InstalledControl {
   private(set) var bytes: [UInt8] = []
-  /// In order, of all `SCM_RIGHTS`.
+  /// The files of all `SCM_RIGHTS`, in order.
   private(set) var files: [UInt64] = []
   private(set) var failures: [Delivery.Failure] = []
-  /// Of the first `SCM_PIDFD`.
+  /// The result of the first `SCM_PIDFD`.
   private(set) var process = ArrivedMessage.Process.none
 
   init() {}
 
-  /// Walks the bytes as plainly as possible, so that it does not share a fault with the code under
+  /// Walks the bytes as simply as possible, so that it does not share a bug with the code under
   /// test, and replaces the numbers.
   init(_ bytes: [UInt8]) {
     self.bytes = bytes
@@ -53,7 +53,7 @@ struct InstalledControl {
     return file.identity
   }
 
-  /// What no errno can be counts as `EBADF`.
+  /// The errno of a slot; a value that cannot be an errno counts as `EBADF`.
   private static func errno(_ slot: Int32) -> Int32 { slot >= -4095 ? -slot : 9 }
 
   private func load<T: FixedWidthInteger>(_ place: Int) -> T {

@@ -5,7 +5,7 @@ import SystemPackage
 
 @testable import SocketEngine
 
-/// One input: a socket whose kernel is hostile, and receives of every form.
+/// One input: a socket on a hostile kernel, and receives of every form.
 enum KernelRun {
   static func run(_ input: Input) {
     let before = SimulatedFiles.open()

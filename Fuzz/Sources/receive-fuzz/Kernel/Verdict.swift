@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 import MessageSockets
 
-/// What a policy has to make of a delivery; all descriptors are pipes.
+/// The expected effect of a policy on a delivery; all descriptors are pipes.
 struct Verdict {
   var admitted: [UInt64]
   var surplus: Int
   var refused = 0
   var isViolation = false
-  /// Something is missing, and the policy says that it is thrown.
+  /// Whether part of the message is missing and the policy requires that to be thrown.
   var throwsPayloadLoss = false
   var throwsControlLoss = false
 
@@ -26,7 +26,7 @@ struct Verdict {
       || refused > 0 && policy.onRefusal == .throwError
     throwsPayloadLoss = isTruncated && policy.onPayloadTruncation == .throwError
     throwsControlLoss = isIncomplete && policy.onControlTruncation == .throwError
-    // Nothing may be delivered instead of an error.
+    // An error must not be replaced by a message.
     if delivery.errno != nil { self.isViolation = false }
   }
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import MessageSockets
 
-/// What one input does with its pair of sockets. `@unchecked Sendable`: all of it runs on the
+/// The actions of one input on its pair of sockets. `@unchecked Sendable`: all of it runs on the
 /// loop's thread.
 final class Conversation: @unchecked Sendable {
   private let input: Input
@@ -35,8 +35,8 @@ final class Conversation: @unchecked Sendable {
 
   private func receive(from socket: some UnixSocket) async {
     let receive = Receive(input)
-    // Unix sockets have no error queue: they take it for a receive like any other, which does not
-    // keep its place.
+    // Unix sockets have no error queue: they treat this as an ordinary receive, which does not keep
+    // its place.
     if receive.way == .errorQueue { return }
     let arrivals = Arrivals()
     let task = Task(executorPreference: socket.loop.taskExecutor) {
@@ -56,7 +56,7 @@ final class Conversation: @unchecked Sendable {
     sent.take(arrivals.all, of: receive, wasCancelled: isCancelled)
   }
 
-  /// What was sent and not received is still there, in order, and then comes the end.
+  /// Receives the remaining messages, which must be in order, and then the end.
   private func drain(_ socket: some UnixSocket) async {
     input.oneIn(2) ? peer.close() : peer.shutdown()
     let single = Receive(.single)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import MessageSockets
 
-/// Loops on both drivers, with much memory and with little. They stay for the whole run.
+/// Loops on both drivers, with much and with little memory. They exist for the whole run.
 enum Loops {
   static let all: [IOLoop] = [IOLoop.DriverChoice.ioUring, .epoll].flatMap { driver in
     [(64, 256, 2), (4096, 2048, 8)].compactMap { payload, control, count in

@@ -3,10 +3,10 @@ import CMessageSockets
 import Glibc
 import MessageSockets
 
-/// The other end of a socket, as its process sees it: system calls, and what of them the receiver
-/// has to get.
+/// The other end of a socket from its process's point of view: system calls, and what the receiver
+/// must get from them.
 final class Peer {
-  /// -1: closed.
+  /// -1 if it is closed.
   private var number: Int32
   private let input: Input
   private let sent: SentMessages
@@ -18,7 +18,7 @@ final class Peer {
     self.sent = sent
   }
 
-  /// Does one thing. `receiver` is the number of the socket at which `sent` arrives.
+  /// Performs one action. `receiver` is the number of the socket that receives `sent`.
   func act(receiver: Int32) {
     switch input.number(0...15) {
     case 14: toggle(input.choose([16, 76]), on: receiver)
@@ -28,7 +28,7 @@ final class Peer {
     }
   }
 
-  /// `SO_PASSCRED`, `SO_PASSPIDFD`.
+  /// Toggles `SO_PASSCRED` or `SO_PASSPIDFD`.
   private func toggle(_ option: Int32, on receiver: Int32) {
     var value: Int32 = input.oneIn(2) ? 1 : 0
     _ = cms_set_option(receiver, 1, option, &value, 4)
@@ -61,13 +61,14 @@ final class Peer {
     let flags =
       cms_msg_dontwait | cms_msg_nosignal | input.choose([0, cms_msg_eor, 0x8000 /* MSG_MORE */])
     let result = send(payload, control(for: files.map(\.number)), flags)
-    // A stream forgets descriptors that come without a byte.
+    // A stream drops descriptors that come without a byte.
     guard result > 0 || result == 0 && sent.kind != .stream else { return }
     offset += result
     sent.add(Array(payload.prefix(result)), files.map(\.identity))
   }
 
-  /// In one record or two, which the kernel merges; with credentials before or behind.
+  /// The descriptors in one record or two, which the kernel merges; with credentials before or
+  /// after them.
   private func control(for numbers: [Int32]) -> [UInt8] {
     let split = numbers.count > 1 && input.oneIn(8) ? input.number(1...numbers.count - 1) : 0
     let parts =

@@ -5,14 +5,13 @@ import SystemPackage
 
 @testable import SocketEngine
 
-/// One input: a real pair of sockets, one end on a loop, the other in the hands of a peer that does
-/// what it likes.
+/// One input: a real pair of sockets, one end on a loop, the other controlled by a hostile peer.
 enum PeerRun {
   static func run(_ input: Input) {
     let loop = input.choose(Loops.all)
     let before = SimulatedFiles.open()
     Turnstile.wait(on: loop) { await converse(input, on: loop) }
-    // A socket that was dropped while the kernel received ahead for it closes a moment later.
+    // A socket that was dropped during a multishot receive closes a moment later.
     checkDescriptors(are: before)
   }
 
@@ -37,7 +36,7 @@ enum PeerRun {
   }
 }
 
-/// Runs a task of a loop's, and blocks the thread until that ends.
+/// Runs a task on a loop, and blocks the thread until the task ends.
 enum Turnstile {
   static func wait(on loop: IOLoop, _ body: @escaping @Sendable () async -> Void) {
     let gate = cms_gate_create()!
@@ -50,6 +49,6 @@ enum Turnstile {
     cms_gate_destroy(gate)
   }
 
-  /// `@unchecked Sendable`: a gate is made to be opened by another thread.
+  /// `@unchecked Sendable`: any thread may open a gate.
   private struct Gate: @unchecked Sendable { let gate: OpaquePointer }
 }

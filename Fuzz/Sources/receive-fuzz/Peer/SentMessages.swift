@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import MessageSockets
 
-/// What the kernel has accepted from the peer and no receive has returned yet, and what each has to
-/// return.
+/// The messages that the kernel has accepted from the peer and that no receive has returned yet,
+/// and the expected result of each.
 final class SentMessages {
   struct Message {
     var bytes: [UInt8]
@@ -12,7 +12,7 @@ final class SentMessages {
   let kind: SocketKind
   private let admitted: Int
   private var pending: [Message] = []
-  /// The peer has closed, or shut down.
+  /// Whether the peer has closed or shut down.
   var isEnded = false
 
   init(_ kind: SocketKind, _ policy: ReceivePolicy) {
@@ -24,16 +24,16 @@ final class SentMessages {
     pending.append(Message(bytes: bytes, files: files))
   }
 
-  /// Whether nothing more can be received but the end, or on a datagram socket nothing at all.
+  /// Whether nothing more can be received except the end, or on a datagram socket nothing at all.
   var isEmpty: Bool { pending.isEmpty }
 
-  /// Whether so many receives find something without waiting.
+  /// Whether `count` receives find something without waiting.
   func suffices(for count: Int) -> Bool {
     isEnded && kind != .datagram
       || (kind == .stream ? min(1, pending.count) : pending.count) >= count
   }
 
-  /// A receive has ended with these.
+  /// Checks the results of a receive that has ended.
   func take(_ arrivals: [Arrival], of receive: Receive, wasCancelled: Bool) {
     for arrival in arrivals {
       switch arrival {
@@ -108,9 +108,9 @@ final class SentMessages {
     return pending.removeFirst()
   }
 
-  /// Plain bytes that were received ahead together with the send behind them, and cut to the
-  /// caller's memory, bring its descriptors with their first piece. And a peek whose buffer ends
-  /// where a plain send ends has been seen to bring those of the next.
+  /// If plain bytes were received ahead together with the send behind them, and truncated to the
+  /// caller's memory, the descriptors of that send come with the first piece. Also, a peek whose
+  /// buffer ends exactly where a plain send ends was seen to bring the next send's descriptors.
   private func popEarlyFiles() -> [UInt64] {
     guard let index = pending.firstIndex(where: { !$0.files.isEmpty }) else { return [] }
     defer { pending[index].files = [] }

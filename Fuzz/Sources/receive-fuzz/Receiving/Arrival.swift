@@ -2,14 +2,14 @@
 import MessageSockets
 import SystemPackage
 
-/// What a receive has brought.
+/// The result of a receive.
 enum Arrival: Sendable {
   case message(ArrivedMessage)
   case end
   case failed(any Error)
 }
 
-/// A received message, taken apart: its descriptors have been looked at, and closed.
+/// The parts of a received message: its descriptors have been examined and closed.
 struct ArrivedMessage: Sendable {
   enum Process: Sendable, Equatable {
     case none
@@ -22,11 +22,11 @@ struct ArrivedMessage: Sendable {
   var files: [UInt64]
   var outcome: DeliveryStatus
   var control: ControlMessageBuffer
-  /// Nil: the form of receiving does not tell.
+  /// Nil if the form of receiving does not report it.
   var process: Process?
   var flags: ReceiveFlags?
   var sender: AnySocketAddress?
-  /// It came in an error, because something of it is missing.
+  /// Whether it came in an error, because part of it is missing.
   var isThrown = false
 
   init(_ message: ReceivedMessage) {
@@ -64,7 +64,7 @@ struct ArrivedMessage: Sendable {
     }
   }
 
-  /// Decodes whatever came with the message as what it says it is.
+  /// Decodes everything that came with the message as its declared kind.
   private func readKinds(of message: ReceivedMessage) {
     _ = message.securityLabel?.text
     _ = message.timestamp?.sinceEpoch

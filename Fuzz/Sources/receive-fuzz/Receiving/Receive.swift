@@ -8,9 +8,9 @@ struct Receive: Sendable {
   }
 
   let way: Way
-  /// The most messages that are taken.
+  /// The maximum number of messages to take.
   let count: Int
-  /// The caller's memory, for the form that receives into it.
+  /// The size of the caller's memory, for the form that receives into it.
   let room: Int?
   let window: ReceiveWindow
 
@@ -29,7 +29,7 @@ struct Receive: Sendable {
     window = ReceiveWindow()
   }
 
-  /// Receives; what came before an error or a cancellation stays in `arrivals`.
+  /// Receives; messages before an error or a cancellation stay in `arrivals`.
   func run(on socket: some UnixSocket, into arrivals: Arrivals) async {
     do {
       switch way {
@@ -65,7 +65,7 @@ struct Receive: Sendable {
   private func receiveIntoMemory(
     of count: Int, from socket: some UnixSocket, into arrivals: Arrivals
   ) async throws {
-    // Exactly as much as it says, so that the sanitizer sees a byte beyond.
+    // Exactly the stated size, so that the sanitizer detects a byte beyond.
     let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: count, alignment: 1)
     defer { memory.deallocate() }
     var payload = OutputRawSpan(buffer: memory, initializedCount: 0)
@@ -77,8 +77,8 @@ struct Receive: Sendable {
   }
 }
 
-/// What a receive has brought so far. `@unchecked Sendable`: filled by the task that receives, read
-/// when that has ended.
+/// The results of a receive so far. `@unchecked Sendable`: the receiving task fills it, and it is
+/// read after that task has ended.
 final class Arrivals: @unchecked Sendable {
   var all: [Arrival] = []
 

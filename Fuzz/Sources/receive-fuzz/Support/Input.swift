@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/// The bytes that libFuzzer has chosen, read from the front as decisions. Behind their end every
-/// decision is 0.
+/// The bytes that libFuzzer has chosen, read from the front as decisions. After the last byte,
+/// every decision is 0.
 ///
 /// `@unchecked Sendable`: read by one thread at a time.
 final class Input: @unchecked Sendable {

@@ -3,8 +3,7 @@ import SystemPackage
 
 @testable import SocketEngine
 
-/// An open file that is told apart from all others by fstat(2): the reading end of a pipe of its
-/// own.
+/// An open file that fstat(2) can distinguish from all others: the reading end of a separate pipe.
 struct NumberedFile {
   let number: Int32
   let identity: UInt64
@@ -18,7 +17,7 @@ struct NumberedFile {
     identity = SimulatedFiles.inode(number)
   }
 
-  /// Which one a received descriptor is.
+  /// The identity of a received descriptor.
   static func identify(_ descriptor: FileDescriptor) -> UInt64 {
     check(
       SimulatedFiles.isCloseOnExec(descriptor.rawValue),

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 import Glibc
 
-/// Fails unless exactly the descriptors are open that were `before`. What a policy has closed,
-/// another thread closes: a moment later.
+/// Fails unless exactly the descriptors in `before` are open. Waits a moment, because another
+/// thread closes those that a policy refuses.
 func checkDescriptors(are before: Set<Int32>) {
   var after = SimulatedFiles.open()
   var attempts = 0

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 @testable import MessageFraming
 
-/// One input: bytes in receives of any length, with descriptors in any of them, through the decoder
-/// of frames. It holds nothing but bytes: a number stands for what came with a receive.
+/// One input: bytes in receives of any length, some of them with descriptors, through the frame
+/// decoder. No real descriptors are used: a number stands for the attachment of a receive.
 enum FramingRun {
   static func run(_ input: Input) {
     let limit = input.number(1...40)
@@ -39,13 +39,13 @@ enum FramingRun {
     compare(payloads, stream, format)
   }
 
-  /// The frames of the whole stream begin with those that were found in pieces.
+  /// Checks that the frames of the whole stream begin with those that were found in pieces.
   private static func compare(_ payloads: [[UInt8]], _ stream: [UInt8], _ format: FrameFormat) {
     var whole = FrameDecoder<Int>(format: format)
     if !stream.isEmpty { whole.append(stream) }
     var found: [[UInt8]] = []
     while let frame = try? whole.next() { found.append(Array(frame.payload)) }
-    // A header that announces descriptors fails here, where none come.
+    // A header that announces descriptors fails here, because there are none.
     let common = min(found.count, payloads.count)
     check(
       Array(found.prefix(common)) == Array(payloads.prefix(common)),

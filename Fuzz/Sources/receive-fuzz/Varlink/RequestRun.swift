@@ -6,7 +6,7 @@ import SystemPackage
 
 @testable import SocketEngine
 
-/// One input: a channel of requests that asks and answers, whose peer sends what it likes.
+/// One input: a request channel that asks and answers, with a hostile peer.
 enum RequestRun {
   static func run(_ input: Input) {
     let loop = input.choose(Loops.all)
@@ -59,7 +59,8 @@ enum RequestRun {
     await channel.close()
   }
 
-  /// A frame that is right, for the most part, or anything; false if the channel has ended.
+  /// Sends a frame that is mostly correct, or arbitrary bytes; returns false if the channel has
+  /// ended.
   private static func sendFrame(_ input: Input, to socket: UnixStream) async -> Bool {
     let count = input.oneIn(3) ? input.number(1...4) : 0
     let payload = input.take(input.number(0...20))

@@ -6,7 +6,7 @@ import Varlink
 
 @testable import SocketEngine
 
-/// One input: a Varlink service, or a client, whose peer sends what it likes.
+/// One input: a Varlink service or client with a hostile peer.
 enum VarlinkRun {
   static func run(_ input: Input) {
     let loop = input.choose(Loops.all)
@@ -35,7 +35,7 @@ enum VarlinkRun {
     async throws
   {
     let handling = Task(executorPreference: ours.loop.taskExecutor) {
-      // Whatever it ends with, the peer is to see it.
+      // The peer must see the end, whatever the error.
       try? await service.handle(theirs)
       await theirs.close()
     }
@@ -70,7 +70,7 @@ enum VarlinkRun {
     await client.close()
   }
 
-  /// Pieces of messages and of anything, with descriptors in front of any.
+  /// Sends pieces of messages and arbitrary bytes, with descriptors in front of some.
   private static func send(_ input: Input, to socket: UnixStream) async {
     while !input.isEmpty {
       var bytes: [UInt8] = []

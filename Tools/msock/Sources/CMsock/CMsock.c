@@ -22,8 +22,8 @@
 
 static int32_t result(long value) { return value < 0 ? -errno : (int32_t)value; }
 
-// Puts the descriptors at 3 and up. They are copied out of the way first: one may stand where
-// another has to go.
+// Moves the descriptors to 3 and up. They are first copied out of the way, because one may be at
+// another's target.
 static int32_t place(const msock_program *program) {
   int last = 3 + program->count;
   int copies[256];
@@ -56,7 +56,7 @@ int32_t msock_become(const msock_program *program) {
   return -errno;
 }
 
-// LISTEN_PID, which only the child knows, is written over the ten characters that stand there.
+// LISTEN_PID is known only in the child, which writes it over the ten placeholder characters.
 static void name_process(char *const *environment) {
   for (; *environment != NULL; environment++) {
     char *variable = *environment;
@@ -72,15 +72,15 @@ static void name_process(char *const *environment) {
 }
 
 int32_t msock_start(const msock_program *program) {
-  // The pipe tells why the program could not be started; its end, that it was.
+  // The pipe reports why the program could not be started; its end reports that it was.
   int ends[2];
-  // Whoever has started us may ignore it, and the kernel then forgets how children have ended.
+  // Our parent may ignore the signal, and then the kernel discards the status of children.
   signal(SIGCHLD, SIG_DFL);
   if (pipe2(ends, O_CLOEXEC) < 0) return -errno;
-  // The child has this thread only. Others may have held locks, so nothing there allocates.
+  // The child has only this thread. Other threads may have held locks, so it allocates nothing.
   pid_t child = fork();
   if (child == 0) {
-    // Out of the way of the numbers that are placed.
+    // Not at a number that is about to be replaced.
     int report = fcntl(ends[1], F_DUPFD_CLOEXEC, 3 + program->count);
     name_process(program->environment);
     int32_t failure = report < 0 ? -errno : msock_become(program);
@@ -120,13 +120,13 @@ int32_t msock_wait(int32_t process) {
 enum { numbers_noted = 4096 };
 static bool was_given[numbers_noted];
 
-// Before any library has opened a descriptor of its own. Descriptors 0 to 2 that are closed get
-// /dev/null, open so that using it is an error: else a socket would take the number, and what is
-// printed would go there.
+// Runs before any library has opened a descriptor of its own. If descriptors 0 to 2 are closed,
+// they become /dev/null, opened so that using them is an error. Otherwise a socket would get the
+// number, and printed output would go to it.
 __attribute__((constructor)) static void note_descriptors(void) {
   for (int number = 0; number < numbers_noted; number++) was_given[number] = msock_is_open(number);
   for (int number = 0; number < 3; number++) {
-    // The lowest free number is the one that is closed.
+    // The lowest free number is the closed one.
     if (!was_given[number]) (void)open("/dev/null", number == 0 ? O_WRONLY : O_RDONLY);
   }
 }

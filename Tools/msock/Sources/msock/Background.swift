@@ -3,10 +3,10 @@ import Foundation
 import MessageSockets
 import Synchronization
 
-/// Runs what blocks its thread on a thread of its own, so that a time limit holds.
+/// Runs a blocking function on a separate thread, so that a time limit can be kept.
 ///
-/// - Throws: What `body` throws. `CancellationError` as soon as the task is cancelled: the thread
-///   is left to itself then, and ends with the process.
+/// - Throws: The errors of `body`. `CancellationError` as soon as the task is cancelled; the thread
+///   is then abandoned, and ends with the process.
 func awayFromTheLoop<Result: Sendable>(
   _ body: @escaping @Sendable () throws -> Result
 ) async throws -> Result {
@@ -21,7 +21,7 @@ func awayFromTheLoop<Result: Sendable>(
   }
 }
 
-/// The first result that is set, for one that waits.
+/// The first result that is set, for one waiting task.
 private final class Outcome<Value: Sendable>: Sendable {
   private enum State {
     case open
@@ -50,13 +50,13 @@ private final class Outcome<Value: Sendable>: Sendable {
   }
 }
 
-/// Descriptors on their way from one task or thread to another.
+/// Holds descriptors on their way from one task or thread to another.
 final class FilesInTransit: Sendable {
   private let files: Mutex<OwnedFds>
 
   init(_ files: consuming OwnedFds) { self.files = Mutex(files) }
 
-  /// All of them, once.
+  /// Takes all of them, once.
   func take() -> OwnedFds {
     files.withLock { files in
       var taken = OwnedFds()

@@ -90,7 +90,7 @@ struct Call: LoopCommand {
     }
   }
 
-  /// What the service has answered is no failure of the connection.
+  /// An error that the service answers is no failure of the connection.
   private static func failure(_ error: any Error) -> any Error {
     switch error {
     case let error as VarlinkError: Failure(.no, "the service answers \(error)")

@@ -2,13 +2,13 @@
 import Foundation
 import SystemPackage
 
-/// Lines for people and for programs. A reader that has gone ends the process by SIGPIPE, as it
-/// does with every tool.
+/// Lines for people and for programs. If the reader has gone, SIGPIPE ends the process, as it does
+/// with every tool.
 enum Console {
-  /// To standard output, one line, whatever peers have put into it.
+  /// Writes one line to standard output, whatever characters peers have put into it.
   static func say(_ line: String) throws { try write(Array((line.printable + "\n").utf8)) }
 
-  /// To standard output, as it is.
+  /// Writes bytes to standard output unchanged.
   static func write(_ bytes: [UInt8]) throws {
     do {
       try FileDescriptor.standardOutput.writeAll(bytes)
@@ -17,22 +17,22 @@ enum Console {
     }
   }
 
-  /// To standard error, which may be closed.
+  /// Writes a line to standard error, which may be closed.
   static func note(_ line: String) {
     _ = try? FileDescriptor.standardError.writeAll(("msock: " + line.printable + "\n").utf8)
   }
 
-  /// A listing for programs, one line.
+  /// Writes a listing for programs, in one line.
   static func sayJSON(_ value: some Encodable) throws {
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
     try sayJSON(text: String(decoding: try encoder.encode(value), as: UTF8.self))
   }
 
-  /// JSON that is there already, on one line.
+  /// Writes existing JSON in one line.
   static func sayJSON(text: String) throws { try write(Array((text.printableJSON + "\n").utf8)) }
 
-  /// Columns, as wide as their widest entry.
+  /// Writes columns that are as wide as their widest entry.
   static func sayTable(_ rows: [[String]]) throws {
     let rows = rows.map { $0.map(\.printable) }
     let widths = (0..<(rows.first?.count ?? 0)).map { column in
@@ -48,8 +48,8 @@ enum Console {
 }
 
 extension String {
-  /// Without what would move a terminal's cursor or end the line: names of files and texts of peers
-  /// may have anything in them.
+  /// The text without characters that move a terminal's cursor or end the line: file names and
+  /// texts from peers may contain anything.
   var printable: String {
     guard unicodeScalars.contains(where: \.isCommand) else { return self }
     return String(
@@ -60,8 +60,8 @@ extension String {
         }))
   }
 
-  /// The same for JSON, whose value stays as it is: `\uXXXX` in strings, and outside of them, where
-  /// there are only tabs and ends of lines, spaces.
+  /// The JSON without such characters and with an unchanged value: `\uXXXX` in strings, and outside
+  /// strings, where there are only tabs and line ends, spaces.
   var printableJSON: String {
     guard unicodeScalars.contains(where: \.isCommand) else { return self }
     return String(
@@ -79,7 +79,8 @@ extension String {
 }
 
 extension Unicode.Scalar {
-  /// Whether it moves a terminal's cursor, ends a line, or turns the direction of a text.
+  /// Whether the character moves a terminal's cursor, ends a line, or changes the direction of
+  /// text.
   fileprivate var isCommand: Bool {
     switch properties.generalCategory {
     case .control, .format, .lineSeparator, .paragraphSeparator: true

@@ -3,13 +3,13 @@ import CMsock
 import Glibc
 import MessageSockets
 
-/// A descriptor, as listings show it.
+/// A descriptor as listings show it.
 struct Description: Codable, Equatable {
   var fd: Int32?
   var kind: String
   var access: [String]?
   var seals: [String]?
-  /// What /proc shows: a path, or a name of the kernel's.
+  /// The target in /proc: a path, or a name chosen by the kernel.
   var target: String?
 
   init(
@@ -22,7 +22,7 @@ struct Description: Codable, Equatable {
     self.target = target
   }
 
-  /// - Parameter number: What to call it, where its own number here says nothing.
+  /// - Parameter number: The number to show, if its number in this process is irrelevant.
   init(_ file: borrowing OwnedFd, fd number: Int32? = nil) {
     let facts = file.facts
     self.init(
@@ -44,15 +44,15 @@ struct Description: Codable, Equatable {
     text.split(separator: ", ").map { String($0.map { $0 == " " ? "-" : $0 }) }
   }
 
-  /// Nil if it cannot be seen.
+  /// The descriptor's target; nil if it is not visible.
   static func target(of process: Int32, _ number: Int32) -> String? {
     try? readTarget(of: process, number)
   }
 
-  /// - Throws: `Errno`, as `noSuchFileOrDirectory` and `permissionDenied`.
+  /// - Throws: `Errno`, such as `noSuchFileOrDirectory` and `permissionDenied`.
   static func readTarget(of process: Int32, _ number: Int32) throws(Errno) -> String {
     var text = [CChar](repeating: 0, count: 4096)
-    // SAFETY: the array outlives the call, which fills so many bytes at most.
+    // SAFETY: the array outlives the call, which writes at most this many bytes.
     let length = unsafe msock_descriptor_text(process, number, &text, UInt32(text.count))
     guard length >= 0 else { throw Errno(rawValue: -length) }
     return String(decoding: text[..<Int(length)].map { UInt8(bitPattern: $0) }, as: UTF8.self)
@@ -71,7 +71,7 @@ struct Description: Codable, Equatable {
     words.isEmpty ? "none" : words.joined(separator: ",")
   }
 
-  /// One line, for what arrives.
+  /// A description in one line, for received descriptors.
   var line: String {
     var line = "\(kind) (\(access.map { Self.list($0) } ?? "?")"
     if let seals { line += ", sealed against \(Self.list(seals))" }

@@ -4,7 +4,7 @@ import MessageSockets
 import ServiceManagement
 import SharedMemory
 
-/// An end that is not a success: its exit status, and what to say.
+/// An unsuccessful end: its exit status and message.
 struct Failure: Error {
   let status: ExitCode
   let text: String
@@ -15,7 +15,7 @@ struct Failure: Error {
   }
 }
 
-/// Those of sysexits.h, where it has one.
+/// The statuses of sysexits.h, where it has one.
 extension ExitCode {
   static var no: ExitCode { ExitCode(1) }
   static var wrongUsage: ExitCode { ExitCode(64) }
@@ -32,7 +32,7 @@ extension ExitCode {
 }
 
 extension Failure {
-  /// What any error means for the shell.
+  /// Converts any error to its meaning for the shell.
   init(_ error: any Error) {
     switch error {
     case let error as Failure: self = error

@@ -2,14 +2,14 @@
 import CMsock
 import MessageSockets
 
-/// The files that a user has named, opened.
+/// The files that the user has named, opened.
 enum Files {
-  /// Opens files as below, on a thread of its own: opening a FIFO waits for its writer.
+  /// Opens files on a separate thread, because opening a FIFO waits for its writer.
   static func openInBackground(_ paths: [String], numbers: [Int32]) async throws -> OwnedFds {
     try await awayFromTheLoop { FilesInTransit(try open(paths, numbers: numbers)) }.take()
   }
 
-  /// Opens files to read, and duplicates descriptors that this process was given.
+  /// Opens files for reading, and duplicates descriptors with which this process was started.
   ///
   /// - Parameter paths: `-` is standard input.
   static func open(_ paths: [String], numbers: [Int32]) throws -> OwnedFds {
@@ -36,8 +36,8 @@ enum Files {
     }
   }
 
-  /// A duplicate of what the user has given: not of a descriptor of msock's own, nor of what stands
-  /// in for a standard one that is closed.
+  /// Duplicates a descriptor from the user: not one of msock's own, nor one that replaces a closed
+  /// standard descriptor.
   private static func duplicateGiven(_ number: Int32) throws -> OwnedFd {
     guard msock_may_pass(number) else { throw notOpen(number) }
     return try duplicate(number)
@@ -48,19 +48,19 @@ enum Files {
       .notFound, "descriptor \(number) is not open; give it in the shell: msock … \(number)<FILE")
   }
 
-  /// - Parameter lowest: The least number that the duplicate may get.
+  /// - Parameter lowest: The lowest number that the duplicate may get.
   static func duplicate(_ number: Int32, from lowest: Int32 = 3) throws -> OwnedFd {
     guard msock_is_open(number) else { throw notOpen(number) }
-    // The number stays this process's own: only a duplicate is owned.
+    // This process keeps the number itself: only the duplicate has an owner.
     let copy = msock_duplicate(number, lowest)
     guard copy >= 0 else { throw Errno(rawValue: -copy) }
     return OwnedFd(adopting: FileDescriptor(rawValue: copy))
   }
 
-  /// Copies what descriptors have to standard output, one after the other, each from where it
-  /// stands until its end.
+  /// Copies the contents of descriptors to standard output, one after the other, each from its
+  /// current offset to its end.
   ///
-  /// - Parameter first: The number of the first one among those that came.
+  /// - Parameter first: The number of the first one among those that were received.
   static func copyToOutput(
     _ files: consuming OwnedFds, first: Int = 0, _ option: ProgressOption
   ) async throws {

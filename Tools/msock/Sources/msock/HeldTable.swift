@@ -3,17 +3,17 @@ import Foundation
 import MessageSockets
 import Synchronization
 
-/// The descriptors that are held, by name.
+/// The held descriptors, by name.
 actor HeldTable {
   private var entries: [String: Held] = [:]
-  /// Names of what is on its way to a client. It stays held until that has confirmed that it has
-  /// it.
+  /// The names of entries on their way to a client. An entry stays held until the client has
+  /// confirmed its arrival.
   private var leaving: Set<String> = []
   private let limit: Int
 
   init(limit: Int) { self.limit = limit }
 
-  /// A client may send what it likes, a message at a time.
+  /// Admits all descriptors of a client, one message at a time.
   static var policy: ReceivePolicy {
     var policy = ReceivePolicy()
     policy.onControlTruncation = .throwError
@@ -21,7 +21,7 @@ actor HeldTable {
     return policy
   }
 
-  /// Answers a client until it goes.
+  /// Answers a client until it leaves.
   nonisolated func answer(_ client: UnixSeqpacket) async throws {
     while true {
       let message: ReceivedMessage
@@ -63,7 +63,8 @@ actor HeldTable {
     return HoldReply()
   }
 
-  /// In as many replies as it takes: a client receives 64 KiB at a time, and a path may be long.
+  /// Lists the entries in as many replies as necessary: a client receives 64 KiB at a time, and a
+  /// path may be long.
   private func list() throws -> [HoldReply] {
     var replies = [HoldReply(entries: [])]
     var length = 0
@@ -83,8 +84,8 @@ actor HeldTable {
     return replies
   }
 
-  /// What a client takes stays in the table until the client has said that it has it; no other gets
-  /// it meanwhile.
+  /// Gives an entry to a client. It stays in the table until the client has confirmed its arrival,
+  /// and no other client can get it in the meantime.
   private nonisolated func give(_ name: String, to client: UnixSeqpacket) async throws {
     let held: Held
     do { held = try await begin(giving: name) } catch {
@@ -116,8 +117,8 @@ actor HeldTable {
     if isTaken { entries[name] = nil }
   }
 
-  /// Waits until a client has said that it has what it asked for. One that becomes a program
-  /// announces that, and hangs up when it has succeeded.
+  /// Waits until a client has confirmed the arrival. A client that becomes a program announces
+  /// that, and closes the connection when it has succeeded.
   private nonisolated static func confirmation(
     of client: UnixSeqpacket, deadline: ContinuousClock.Instant
   ) async throws {
@@ -153,7 +154,7 @@ private final class Held: Sendable {
     return span.indices.map { Description(span[$0]) }
   }
 
-  /// Sends them with a message; they stay here, too. To be called once at a time.
+  /// Sends the descriptors with a message; they also stay here. Do not call it concurrently.
   func send(
     _ message: [UInt8], to client: UnixSeqpacket, deadline: ContinuousClock.Instant
   ) async throws {

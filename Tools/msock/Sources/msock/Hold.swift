@@ -3,7 +3,7 @@ import ArgumentParser
 import Glibc
 import MessageSockets
 
-/// A table of descriptors in a process of its own, and its clients.
+/// A table of descriptors in a separate process, and its clients.
 struct Hold: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Keeps descriptors for others, by name.",
@@ -56,14 +56,14 @@ extension Hold {
       } catch {
         throw Failure(error.code == .notPermitted ? .notPermitted : .cannotBind, "\(error)")
       }
-      // The reader of standard error may end: what is held stays.
+      // The reader of standard error may end; the descriptors remain held.
       _ = signal(SIGPIPE, SIG_IGN)
       let table = HeldTable(limit: limit)
       Console.note("holding at \(address)")
-      // Whichever ends first, the signal or the server, ends the other.
+      // The first to end, the signal or the server, ends the other.
       let isTold = try await withThrowingTaskGroup(of: Bool.self) { group in
         group.addTask {
-          // What is held closes with the holder, which does not wait for silent clients.
+          // The descriptors close with the holder, which does not wait for silent clients.
           try await listener.serve(
             ServeLimits(gracePeriod: .zero),
             onError: { Console.note("a client: \($0)") }, handler: { try await table.answer($0) })
@@ -174,19 +174,19 @@ extension Hold {
 
     func run() async throws {
       try await reportingFailures {
-        // A parsed command never changes, and is given to one task.
+        // A parsed command never changes, and is passed to one task.
         let command = UncheckedBox(self)
         let taken = try await limits.onLoop { try await command.value.take(on: $0) }
         if !program.isEmpty { try become(taken.take()) }
       }
     }
 
-    /// What was taken, and behind it, for a program, the connection to the holder.
+    /// Takes the descriptors. If there is a program, the connection to the holder follows them.
     private func take(on loop: IOLoop) async throws -> FilesInTransit {
       let holder = try await HoldClient(address, on: loop)
       var files = try await holder.take(name)
       if program.isEmpty {
-        // From here on the holder has them no more.
+        // From here on the holder no longer has them.
         try await holder.acknowledge()
         await holder.close()
         if cat { try await Files.copyToOutput(files, progress) }
@@ -196,13 +196,13 @@ extension Hold {
       return FilesInTransit(files)
     }
 
-    /// Becomes the program, which closes the connection: from then on the holder has them no more.
-    /// No loop is left whose descriptors the program's could replace.
+    /// Becomes the program. That closes the connection, and from then on the holder no longer has
+    /// the descriptors. There is no loop left whose descriptors the program's could replace.
     private func become(_ taken: consuming OwnedFds) throws {
       guard let connection = taken.takeLast() else { return }
       let program = Program(
         words: program, names: Array(repeating: name, count: taken.count))
-      // Out of the way of the numbers where the program finds its own.
+      // Not at a number that the program's descriptors get.
       let holder = try connection.withUnsafeFileDescriptor {
         try Files.duplicate($0.rawValue, from: Int32(3 + taken.count))
       }

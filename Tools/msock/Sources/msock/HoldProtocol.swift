@@ -3,30 +3,30 @@ import CMsock
 import Foundation
 import MessageSockets
 
-/// What a client of a holder asks: one seqpacket message of JSON, the descriptors with it.
+/// The request of a holder's client: one seqpacket message of JSON, with the descriptors.
 struct HoldRequest: Codable {
   enum Operation: String, Codable {
     case store, list, take
-    /// What was asked for has arrived.
+    /// The requested descriptors have arrived.
     case taken
-    /// It has arrived, and the client becomes a program now, which closes the connection: that it
-    /// ends says that this has succeeded.
+    /// They have arrived, and the client now becomes a program, which closes the connection: its
+    /// end reports that this has succeeded.
     case becoming
-    /// The client could not become the program: the holder is to keep it.
+    /// The client could not become the program: the holder must keep them.
     case keep
   }
 
   let operation: Operation
   var name: String?
 
-  /// As systemd has it for LISTEN_FDNAMES, where the name goes.
+  /// Whether the name follows systemd's rules for LISTEN_FDNAMES, where it will be used.
   static func isName(_ text: String) -> Bool {
     1...255 ~= text.utf8.count
       && text.utf8.allSatisfy { 0x20...0x7E ~= $0 && $0 != UInt8(ascii: ":") }
   }
 }
 
-/// What a holder answers, with the descriptors that are taken.
+/// A holder's answer, with the descriptors that are taken.
 struct HoldReply: Codable {
   struct Entry: Codable {
     let name: String
@@ -35,8 +35,8 @@ struct HoldReply: Codable {
 
   var error: String?
   var entries: [Entry]?
-  /// Whether the next message has further entries: a message has a limit. An entry may be continued
-  /// in it.
+  /// Whether the next message has further entries, because the size of a message is limited. It may
+  /// continue an entry.
   var isContinued: Bool?
 }
 
@@ -57,7 +57,7 @@ struct HoldClient {
 
   struct Answer {
     let reply: HoldReply
-    /// The message that has brought the descriptors.
+    /// The message that brought the descriptors.
     let descriptors: ReceivedMessage
   }
 
@@ -67,7 +67,7 @@ struct HoldClient {
     return try await answer()
   }
 
-  /// All that is held.
+  /// All entries.
   func list() async throws -> [HoldReply.Entry] {
     var reply = try await ask(HoldRequest(operation: .list), descriptors: OwnedFds()).reply
     var entries: [HoldReply.Entry] = []
@@ -96,22 +96,22 @@ struct HoldClient {
     return Answer(reply: reply, descriptors: message)
   }
 
-  /// What is held under the name. The holder keeps it until it is told more.
+  /// The descriptors held under the name. The holder keeps them until it is notified.
   func take(_ name: String) async throws -> OwnedFds {
     let answer = try await ask(HoldRequest(operation: .take, name: name), descriptors: OwnedFds())
     guard answer.descriptors.descriptorCount > 0 else { throw Self.isNone }
     return answer.descriptors.takeDescriptors()
   }
 
-  /// Tells that what was asked for has arrived.
+  /// Confirms that the requested descriptors have arrived.
   func acknowledge() async throws {
     try await socket.sendMessage(Array(try JSONEncoder().encode(HoldRequest(operation: .taken))))
   }
 
-  /// The connection, to be used without a loop: ``say(_:on:)``.
+  /// Releases the connection, to be used without a loop: ``say(_:on:)``.
   func release() async throws -> OwnedFd { try await socket.release() }
 
-  /// Says something without a loop. Its answer is not waited for.
+  /// Sends a request without a loop, and does not wait for an answer.
   static func say(_ operation: HoldRequest.Operation, on socket: borrowing OwnedFd) throws {
     let message = try JSONEncoder().encode(HoldRequest(operation: operation))
     let result = socket.withUnsafeFileDescriptor { socket in

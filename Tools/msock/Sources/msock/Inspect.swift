@@ -71,7 +71,7 @@ struct Inspect: AsyncParsableCommand {
       let target: String
       do throws(Errno) { target = try Description.readTarget(of: process, number) } catch {
         guard error == .permissionDenied || error == .notPermitted else {
-          // Gone meanwhile.
+          // The descriptor has been closed in the meantime.
           return nil
         }
         throw notPermitted(process)
@@ -80,12 +80,12 @@ struct Inspect: AsyncParsableCommand {
       guard copy < 0 else {
         return Description(OwnedFd(adopting: FileDescriptor(rawValue: copy)), fd: number)
       }
-      // Not ours to trace, or gone by now.
+      // We may not trace the process, or the descriptor has gone.
       return Description(fd: number, kind: kind(of: target), target: target)
     }
   }
 
-  /// What the text of a link tells alone.
+  /// The kind that the link's text alone shows.
   private static func kind(of target: String) -> String {
     if target.hasPrefix("/memfd:") { return "memory file" }
     if target.hasPrefix("/") { return "file" }

@@ -6,7 +6,7 @@ import MessageSockets
 import ServiceManagement
 import SystemPackage
 
-/// Where `msock activate` binds a listener, and how that is called.
+/// Where `msock activate` binds a listener, and the listener's name.
 struct ListeningPlace: Equatable {
   enum Address: Equatable {
     /// A path, or `@NAME`.
@@ -17,8 +17,8 @@ struct ListeningPlace: Equatable {
   let address: Address
   let name: String
 
-  /// `/run/app.sock:api`, `@desk`, `tcp:127.0.0.1:8080:web`, `tcp:[::]:8080`; without a name it is
-  /// `unknown`, as systemd has it.
+  /// Parses `/run/app.sock:api`, `@desk`, `tcp:127.0.0.1:8080:web` or `tcp:[::]:8080`. Without a
+  /// name the listener is called `unknown`, like systemd's.
   ///
   /// - Throws: ``Failure`` with the status for wrong usage.
   init(_ text: String) throws {
@@ -46,14 +46,14 @@ struct ListeningPlace: Equatable {
     )
   }
 
-  /// What stands before the last colon, and the name behind it.
+  /// Splits at the last colon into the address and the name.
   private static func split(_ text: Substring) -> (Substring, String?) {
     guard let colon = text.lastIndex(of: ":") else { return (text, nil) }
     let name = text[text.index(after: colon)...]
     return name.isEmpty || name.contains("/") ? (text, nil) : (text[..<colon], String(name))
   }
 
-  /// Binds the listener, as a program expects to find it: it waits when it accepts.
+  /// Binds the listener in the form that a program expects: its accepts block.
   func bind(seqpacket: Bool, on loop: IOLoop) async throws -> OwnedFd {
     let descriptor: OwnedFd
     switch address {

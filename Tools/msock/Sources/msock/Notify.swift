@@ -66,7 +66,7 @@ struct Notify: LoopCommand {
     }
   }
 
-  /// With descriptors, whatever they are for.
+  /// Sends the notification with descriptors, whatever their purpose.
   private func send(_ files: consuming OwnedFds, on loop: IOLoop) async throws {
     let place = ProcessInfo.processInfo.environment["NOTIFY_SOCKET"] ?? ""
     guard place.hasPrefix("/") || place.hasPrefix("@") else {

@@ -3,17 +3,17 @@ import CMsock
 import Glibc
 import MessageSockets
 
-/// A program to be run, with descriptors from 3 on, as socket activation passes them: `LISTEN_FDS`
-/// of them, named by `LISTEN_FDNAMES`, for the process `LISTEN_PID`.
+/// A program to be run with descriptors from 3 on, as in socket activation: `LISTEN_FDS` of them,
+/// named by `LISTEN_FDNAMES`, for the process `LISTEN_PID`.
 struct Program {
   let words: [String]
-  /// Names of the descriptors, as many as there are.
+  /// The names of the descriptors, one for each.
   let names: [String]
   var variables: [String: String] = [:]
 
-  /// Becomes the program: the process stays, so that its parent knows it.
+  /// Replaces this process by the program, so the parent still knows it.
   ///
-  /// - Throws: ``Failure`` if it cannot be run. On success it does not return.
+  /// - Throws: ``Failure`` if it cannot be run. On success this does not return.
   func become(_ descriptors: consuming OwnedFds) throws -> Never {
     let errno = unsafe withProgram(descriptors, input: -1, process: getpid()) {
       unsafe msock_become($0)
@@ -21,20 +21,21 @@ struct Program {
     throw failure(errno)
   }
 
-  /// Runs the program, and waits for its end; its status. When the task is cancelled, the program
-  /// gets SIGTERM, what it has started does not, and it is not waited for.
+  /// Runs the program, waits until it ends, and returns its status. If the task is cancelled, only
+  /// the program itself gets SIGTERM, not the processes that it has started, and this does not wait
+  /// for it.
   ///
-  /// - Parameter input: What it reads.
+  /// - Parameter input: The program's standard input.
   func run(_ descriptors: consuming OwnedFds, input: borrowing OwnedFd) async throws -> Int32 {
     let number = input.withUnsafeFileDescriptor { $0.rawValue }
     let process = unsafe withProgram(descriptors, input: number, process: 0) {
       unsafe msock_start($0)
     }
-    // The program's alone now: its end is to be the end of what it was given.
+    // Only the program has them now, so their peers notice when it ends.
     descriptors.closeAll()
     guard process >= 0 else { throw failure(process) }
     do {
-      // It is not taken from the list of processes there, so that its number stays its own.
+      // The process is not reaped there, so its number is not reused.
       try await awayFromTheLoop { msock_await_end(process) }
     } catch {
       _ = kill(process, SIGTERM)
@@ -61,10 +62,9 @@ struct Program {
     var set = variables
     set["LISTEN_FDS"] = "\(numbers.count)"
     set["LISTEN_FDNAMES"] = names.joined(separator: ":")
-    // A child's number is written there when it is known.
+    // The child's process ID is written there once it is known.
     set["LISTEN_PID"] = process == 0 ? "0000000000" : "\(process)"
-    // What a manager has told this process of its own descriptors (`LISTEN_PIDFDID`) is not the
-    // program's.
+    // Variables about this process's own descriptors (`LISTEN_PIDFDID`) must not reach the program.
     let environment = Self.environment.filter { variable in
       !variable.starts(with: "LISTEN_".utf8)
         && !set.keys.contains { variable.starts(with: "\($0)=".utf8) }
@@ -82,7 +82,7 @@ struct Program {
     }
   }
 
-  /// The variables as they are, which need not be UTF-8.
+  /// The unmodified environment variables, which need not be UTF-8.
   private static var environment: [[UInt8]] {
     var variables: [[UInt8]] = []
     // SAFETY: nothing in this program changes the environment.
@@ -96,7 +96,7 @@ struct Program {
   }
 }
 
-/// The strings as C has lists of them: NULL at the end.
+/// Passes the strings as a C list that ends with NULL.
 private func withCStrings(
   _ strings: [[UInt8]], _ body: (UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>) -> Int32
 ) -> Int32 {

@@ -7,11 +7,11 @@ struct ProgressOption: ParsableArguments {
     help: "Say every second how much was copied; on a terminal that is said without being asked.")
   var progress = false
 
-  /// Of a copy that begins now.
+  /// Starts the progress of a copy that begins now.
   func begin() -> Progress { Progress(isShown: progress || isatty(2) == 1) }
 }
 
-/// Says on standard error how far a copy is, every second: of short ones nothing.
+/// Reports a copy's progress on standard error every second, and so nothing for short copies.
 struct Progress: Sendable {
   let isShown: Bool
   private let start = ContinuousClock.now

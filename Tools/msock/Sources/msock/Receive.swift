@@ -69,11 +69,11 @@ struct Receive: LoopCommand {
             status = try passOver(error)
           }
           left -= 1
-          // A stream carries one message, be it used or not.
+          // A stream carries one message, whether it could be used or not.
           if !socket.seqpacket { break }
         }
       } catch let error as SocketError where error.code != .deadlineExceeded {
-        // A peer that goes is no reason to stop.
+        // A peer that disconnects is no reason to stop.
         Console.note("a peer: \(error)")
       }
       await connection.close()
@@ -82,13 +82,13 @@ struct Receive: LoopCommand {
     if let status { throw status }
   }
 
-  /// Reports a message that could not be used; its status.
+  /// Reports a message that could not be used; returns its status.
   ///
-  /// - Throws: `error`, if it is not about a single message.
+  /// - Throws: `error`, if it does not concern a single message.
   private func passOver(_ error: any Error) throws -> ExitCode {
     switch error {
     case let status as ExitCode:
-      // Of a single command the status says it all.
+      // If there is a single command, the status is sufficient.
       if count != 1 { Console.note("receive: the command ended with status \(status.rawValue)") }
       return status
     case is CancellationError: throw error
@@ -97,7 +97,7 @@ struct Receive: LoopCommand {
       throw error
     default:
       let failure = Failure(error)
-      // Nor would the next message find another standard output.
+      // The next message would have no other standard output.
       guard failure.status != .cannotWrite else { throw error }
       Console.note("receive: \(failure.text)")
       return failure.status
@@ -111,7 +111,7 @@ struct Receive: LoopCommand {
       let program = Program(
         words: ["sh", "-c", exec], names: (0..<files.count).map { _ in "received" },
         variables: ["MSOCK_MESSAGE": Self.variable(text)])
-      // SAFETY: an array of bytes has no padding.
+      // SAFETY: a byte array has no padding.
       let input = try SealedMemory(copying: unsafe text.span.bytes, name: "message")
       let status = try await program.run(files, input: input.descriptor)
       if status != 0 { throw ExitCode(status) }
@@ -124,7 +124,7 @@ struct Receive: LoopCommand {
     }
   }
 
-  /// The kernel takes 128 KiB for a variable, and each byte that is no UTF-8 becomes three.
+  /// The kernel accepts 128 KiB for a variable, and each invalid byte becomes three bytes of UTF-8.
   private static func variable(_ text: [UInt8]) -> String {
     String(decoding: text.prefix(32 << 10).filter { $0 != 0 }, as: UTF8.self)
   }

@@ -3,8 +3,8 @@ import ArgumentParser
 import CMsock
 import MessageSockets
 
-/// A command that does its work on a loop. What it throws becomes a line on standard error and an
-/// exit status.
+/// A command that does its work on a loop. An error becomes a line on standard error and an exit
+/// status.
 protocol LoopCommand: AsyncParsableCommand {
   var limits: Limits { get }
 
@@ -25,7 +25,7 @@ struct Limits: ParsableArguments {
 extension LoopCommand {
   func run() async throws {
     try await reportingFailures {
-      // The command is a value of its own, given to one task.
+      // The command is a separate value, passed to one task.
       let command = UncheckedBox(self)
       try await limits.onLoop { try await command.value.run(on: $0) }
     }
@@ -33,7 +33,7 @@ extension LoopCommand {
 }
 
 extension Limits {
-  /// Runs `body` on a loop, within the time limit; the loop is shut down when it returns.
+  /// Runs `body` on a loop, within the time limit; shuts the loop down when it returns.
   func onLoop<Result: Sendable>(
     _ body: @escaping @Sendable (IOLoop) async throws -> Result
   ) async throws -> Result {
@@ -49,15 +49,14 @@ extension Limits {
   }
 }
 
-/// `@unchecked Sendable`: a parsed command never changes, and is used by one task at a
-/// time.
+/// `@unchecked Sendable`: a parsed command never changes, and one task at a time uses it.
 struct UncheckedBox<Value>: @unchecked Sendable {
   let value: Value
   init(_ value: Value) { self.value = value }
 }
 
 extension ParsableCommand {
-  /// Runs `body`; a failure is reported and becomes the exit status.
+  /// Runs `body`; reports a failure, and converts it to the exit status.
   func reportingFailures(_ body: () async throws -> Void) async throws {
     do { try await body() } catch let code as ExitCode { throw code } catch {
       let failure = Failure(error)
@@ -73,7 +72,7 @@ struct SocketOptions: ParsableArguments {
 }
 
 extension UnixAddress {
-  /// The address that a user typed: a path, or `@NAME`.
+  /// The address that the user entered: a path, or `@NAME`.
   init(argument: String) throws {
     do {
       self =
@@ -116,12 +115,13 @@ enum Connection {
     }
   }
 
-  /// The message that the peer sends next; nil if it sends no more.
+  /// The peer's next message; nil if it sends no more.
   ///
-  /// A stream keeps no boundaries: all that comes until the peer closes, or sends no more, is one
-  /// message.
+  /// A stream has no boundaries: everything until the peer closes, or shuts down its sending side,
+  /// is one message.
   ///
-  /// - Throws: ``Failure``, if a stream brings more than a message may have; what came is dropped.
+  /// - Throws: ``Failure`` if a stream brings more than a message may have; everything received is
+  ///   dropped.
   func receiveWhole() async throws -> WholeMessage? {
     guard case .stream = self else {
       guard let message = try await receive() else { return nil }
@@ -153,7 +153,7 @@ enum Connection {
     }
   }
 
-  /// No more is sent; the peer's answers are still received.
+  /// Ends sending; the peer's answers can still be received.
   func endSending() async throws {
     switch self {
     case .stream(let socket): try await socket.shutdown(.sending)
@@ -169,7 +169,7 @@ enum Connection {
   }
 }
 
-/// A message, and the descriptors that came with it.
+/// A message with its descriptors.
 struct WholeMessage: ~Copyable {
   let text: [UInt8]
   let files: OwnedFds

@@ -56,7 +56,7 @@ struct Send: LoopCommand {
       throw Failure(
         .unavailable, "\(error); try it \(otherKind)")
     } catch let error as SocketError where error.code == .connectionRefused && to.hasPrefix("@") {
-      // So the kernel answers at an abstract address also when the socket is of another kind.
+      // At an abstract address, the kernel also gives this answer if the socket is of another kind.
       throw Failure(.unavailable, "\(error); if one does, try it \(otherKind)")
     }
     try await connection.send(Array(text.utf8), descriptors: opened)

@@ -13,7 +13,7 @@ struct StopSignals {
     let (arrivals, arrived) = AsyncStream.makeStream(of: Void.self)
     self.arrivals = arrivals
     sources = [SIGTERM, SIGINT].map { number in
-      // Without this the signal would also do what it does by default.
+      // Otherwise the signal would also have its default effect.
       _ = signal(number, SIG_IGN)
       let source = DispatchSource.makeSignalSource(signal: number)
       source.setEventHandler { arrived.yield() }

@@ -39,8 +39,8 @@ struct Who: LoopCommand {
     try Console.say("\(peer)")
   }
 
-  /// Of either kind: which one it is, only trying tells. At an abstract address a socket of another
-  /// kind refuses as if no process listened.
+  /// Connects to a socket of either kind, which only trying can determine. At an abstract address,
+  /// a socket of another kind refuses as if no process listened.
   private func connect(on loop: IOLoop) async throws -> Connection {
     let address = try UnixAddress(argument: address)
     do {

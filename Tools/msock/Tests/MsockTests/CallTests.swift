@@ -4,7 +4,7 @@ import MessageSockets
 import Testing
 import Varlink
 
-/// `msock call`, as a process; the service is here.
+/// `msock call` as a process; this process is the service.
 @Suite(.timeLimit(.minutes(2))) struct CallTests {
   private struct Arguments: Codable { var file: Int? }
   private struct Answer: Codable {
@@ -83,7 +83,7 @@ import Varlink
     #expect(ended.lines[3].contains("com.example.Files"))
   }
 
-  /// The value of the JSON stays what it is.
+  /// The value of the JSON does not change.
   @Test func repliesAreNoCommandsToTheTerminal() async throws {
     let ended = try await run(
       #"""

@@ -21,7 +21,7 @@ import Testing
     #expect(lines[1].hasPrefix("process \(lines[2]), user \(getuid()), group \(getgid())"))
   }
 
-  /// At an abstract address a socket of another kind refuses as if nobody listened.
+  /// At an abstract address, a socket of another kind refuses as if no process listened.
   @Test func whoListensAtAnAbstractAddress() throws {
     let address = abstractAddress()
     let ended = try bash(
@@ -40,7 +40,7 @@ import Testing
     #expect(ended.errors.contains("try it with --seqpacket"), "\(ended)")
   }
 
-  /// Of this process: a sealed memory file, and a socket.
+  /// Inspects this process: a sealed memory file, and a socket.
   @Test func anotherProcess() async throws {
     let memory = try MutableMemory(byteCount: 10, name: "inspected").sealed()
     let number = memory.descriptor.withUnsafeFileDescriptor { $0.rawValue }
@@ -59,14 +59,14 @@ import Testing
       exec 7</etc/passwd
       "$MSOCK" inspect 5>>"$T/file" | awk '$1 != "FD" && $1 < 10 { print $1, $2, $3 }'
       """)
-    // The standard ones, and no descriptor of the tool's own.
+    // The standard descriptors, and none of the tool's own.
     let numbers = ended.lines.map { $0.prefix(1) }
     #expect(numbers == ["0", "1", "2", "5", "7"], "\(ended)")
     #expect(ended.lines[1] == "1 pipe write")
     #expect(ended.lines[3] == "5 regular file")
   }
 
-  /// What a peer calls its files moves no cursor, and begins no line.
+  /// A peer's file names move no cursor and begin no line.
   @Test func namesOfFilesAreNoCommandsToTheTerminal() throws {
     let address = abstractAddress()
     let ended = try bash(
@@ -84,8 +84,8 @@ import Testing
     #expect(ended.lines.filter { $0.hasSuffix("/a\\u{1b}[31mb\\u{a}0: c") }.count == 2, "\(ended)")
   }
 
-  /// Nor does anything else that a peer says, be it control characters of 7 or 8 bits, separators
-  /// of lines, or marks of direction; and in JSON nothing is lost.
+  /// No other text of a peer does that either, whether it contains 7-bit or 8-bit control
+  /// characters, line separators or direction marks; and JSON loses nothing.
   @Test func textsOfPeersAreNoCommandsToTheTerminal() throws {
     let text = "a\u{1B}\u{9B}\u{202E}\u{2028}b"
     let holder = """

@@ -77,8 +77,8 @@ import Testing
     #expect(ended.lines == ["message: \"one\"", "message: \"two\"", "message: \"three\""])
   }
 
-  /// A stream keeps no boundaries: all that a peer sends is its one message, and what is too long is
-  /// none, nor is its rest.
+  /// A stream has no boundaries: everything that a peer sends is its one message, and if that is
+  /// too long, neither it nor its rest is used.
   @Test func onAStreamAPeerSendsOneMessage() throws {
     let address = abstractAddress()
     let ended = try bash(
@@ -133,8 +133,8 @@ import Testing
     #expect(ended.errors.contains("the message has more than 253 descriptors"), "\(ended)")
   }
 
-  /// No message ends the receiver: not one whose command fails or is ended, one that is too long,
-  /// one whose descriptors cannot be read, one that is too long for a variable.
+  /// No message ends the receiver: not one whose command fails or is ended, nor one that is too
+  /// long, has unreadable descriptors, or does not fit into a variable.
   @Test func anEndlessReceiveGoesOn() throws {
     let address = abstractAddress()
     let ended = try bash(
@@ -169,11 +169,11 @@ import Testing
     #expect(ended.lines[0] == "msock: receive: the command ended with status 7")
     #expect(ended.lines[1] == "msock: receive: the command ended with status 137")
     #expect(ended.lines[2].hasPrefix("msock: receive: "))
-    // Whole on standard input; 32 KiB in the variable, three bytes for each that is no UTF-8.
+    // Complete on standard input; 32 KiB in the variable, with three bytes for each invalid byte.
     #expect(ended.lines[3...] == ["60000", "98304", "4", "4", "0"], "\(ended)")
   }
 
-  /// The status at the end is that of the last message that could not be used.
+  /// The final status is that of the last message that could not be used.
   @Test func messagesThatCannotBeUsedHaveAStatus() throws {
     let address = abstractAddress()
     let ended = try bash(
@@ -197,8 +197,7 @@ import Testing
       "\(ended)")
   }
 
-  /// Whoever starts it may have said that it does not want to know how children end, and may have
-  /// variables that are not UTF-8.
+  /// The parent may ignore SIGCHLD, and may have variables that are not UTF-8.
   @Test func whatIsInheritedIsNoHarm() throws {
     let address = abstractAddress()
     let ended = try bash(
@@ -241,7 +240,8 @@ import Testing
     #expect(ended.errors.contains("descriptor 77 is not open"))
   }
 
-  /// Nor is what stands in for a standard descriptor that is closed sent, or one of msock's own.
+  /// Neither a replacement of a closed standard descriptor nor one of msock's own descriptors is
+  /// sent.
   @Test func descriptorsThatWereNotGiven() throws {
     let ended = try bash(
       """
@@ -296,8 +296,8 @@ import Testing
     #expect(ended.lines == ["75", "75"], "\(ended)")
   }
 
-  /// Whatever waits, a time limit ends it: files that nobody writes, programs, a FIFO to be opened,
-  /// a holder that does not answer.
+  /// A time limit ends every wait: for files without a writer, programs, a FIFO to be opened, and a
+  /// silent holder.
   @Test func nothingWaitsLongerThanItMay() throws {
     let address = abstractAddress()
     let ended = try bash(
@@ -374,7 +374,8 @@ import Testing
       wait "$pid"; echo "$?"
       """)
     #expect(ended.lines.count == 3 && ended.lines.prefix(2) == ["74", "74"], "\(ended)")
-    // As any tool in a pipe: by SIGPIPE, unless the tests were started with that signal ignored.
+    // Like any tool in a pipe, it ends by SIGPIPE, unless the tests were started with that signal
+    // ignored.
     #expect(ended.lines.last == "141" || ended.lines.last == "74", "\(ended)")
   }
 }

@@ -18,14 +18,14 @@ import Testing
       "$MSOCK" activate --listen "$T/app:api" -- "$MSOCK" inspect --fd 3 --json
       """)
     #expect(ended.lines.first == "2 api:unknown", "\(ended)")
-    // There is no fifth.
+    // There is no fifth descriptor.
     #expect(ended.lines.dropFirst().first == "66", "\(ended)")
     #expect(ended.errors.contains("descriptor 5 is not open"))
     #expect(ended.lines.last?.contains("unix stream socket") == true)
   }
 
   /// The listener belongs to the program: connections that came before it was ready are not lost,
-  /// and it is not `O_NONBLOCK`, on no driver.
+  /// and on no driver is it `O_NONBLOCK`.
   @Test func aProgramServesFromItsListener() throws {
     let program = """
       import fcntl, os, socket
@@ -86,7 +86,7 @@ import Testing
     #expect(ended.lines == ["ONE", "0", "2 web:unknown"], "\(ended)")
   }
 
-  /// What was bound before something failed leaves no file.
+  /// Listeners that were bound before a failure leave no file.
   @Test func placesWhereNothingCanListen() async throws {
     let taken = try TCPListener.bind(to: InternetAddress(.loopback as IPv4Address, port: 0))
     let ended = try bash(
@@ -156,7 +156,7 @@ import Testing
     #expect(ended.lines == ["75"], "\(ended)")
   }
 
-  /// Longer than a message may be: the list comes in several.
+  /// Longer than a message may be, so the list comes in several.
   @Test func manyAreListed() throws {
     let ended = try bash(
       """
@@ -174,7 +174,7 @@ import Testing
     #expect(ended.lines == ["507", "2", "506"], "\(ended)")
   }
 
-  /// It says what it does, and goes on when nobody reads that any more.
+  /// The holder reports its actions, and continues when those reports are no longer read.
   @Test func theHolderSaysWhatItDoesAsLongAsSomebodyListens() throws {
     let ended = try bash(
       """
@@ -199,7 +199,7 @@ import Testing
       ], "\(ended)")
   }
 
-  /// A client that goes before it has said that it has them has not taken them.
+  /// A client that leaves before it has confirmed the arrival has not taken the descriptors.
   @Test func whatDidNotArriveIsKept() throws {
     let client = """
       import os, socket, sys
@@ -225,8 +225,8 @@ import Testing
       ])
   }
 
-  /// While it is on its way to a client it is held: it counts, its name is taken, and nobody else
-  /// gets it.
+  /// Descriptors on their way to a client are still held: they count, their name is taken, and no
+  /// other client gets them.
   @Test func whatIsBeingTakenIsStillHeld() throws {
     let client =
       Self.client + """
@@ -253,7 +253,7 @@ import Testing
     #expect(ended.errors.contains("'two' is being taken by another"), "\(ended)")
   }
 
-  /// A client that asks for it and never reads does not keep it from others.
+  /// A client that makes the request and never reads does not keep them from others.
   @Test func aClientThatDoesNotReadTakesNothing() throws {
     let client =
       Self.client + """
@@ -286,8 +286,8 @@ import Testing
     #expect(ended.lines == ["taken", "never sent", "some"], "\(ended)")
   }
 
-  /// A program that cannot be run takes nothing, and nothing of ours is written to what it would
-  /// have got.
+  /// A program that cannot be run takes nothing, and msock writes nothing to the descriptors that
+  /// it would have got.
   @Test func aProgramThatCannotBeRunTakesNothing() throws {
     let ended = try bash(
       """
@@ -316,7 +316,7 @@ import Testing
       ], "\(ended)")
   }
 
-  /// As a program sees it that speaks the holder's protocol.
+  /// From the point of view of a program that speaks the holder's protocol.
   @Test func aClientThatBecomesAProgram() throws {
     let client =
       Self.client + """
@@ -361,7 +361,7 @@ import Testing
 
     """
 
-  /// A holder that is out of descriptors says so, and still gives what it has.
+  /// A holder without free descriptors reports that, and still gives out what it has.
   @Test func aHolderWithoutFreeDescriptors() throws {
     let ended = try bash(
       """
@@ -380,7 +380,7 @@ import Testing
     #expect(ended.errors.contains("not all of it arrived at the holder"), "\(ended)")
   }
 
-  /// A client that is connected and says nothing keeps no holder from its end.
+  /// A connected client that sends nothing does not delay the holder's end.
   @Test func theHolderEndsAtOnce() throws {
     let ended = try bash(
       """
@@ -442,7 +442,7 @@ import Testing
     async let ended = inBackground { try bash(script, environment: ["NOTIFY_SOCKET": name]) }
     let ready = try #require(try await manager.receiveMessage())
     #expect(String(decoding: ready.payload, as: UTF8.self) == "READY=1\nSTATUS=at work")
-    // It waits until its end of a pipe is closed.
+    // It waits until the manager has closed its end of the pipe.
     #expect(
       try await manager.receiveMessage().map { String(decoding: $0.payload, as: UTF8.self) }
         == "BARRIER=1")

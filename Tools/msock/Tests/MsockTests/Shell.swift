@@ -2,7 +2,7 @@
 import Foundation
 import Testing
 
-/// What a script has done.
+/// The results of a script.
 struct Ended {
   let status: Int32
   let output: String
@@ -17,10 +17,10 @@ struct Ended {
   }
 }
 
-/// A bash script that finds the program as `$MSOCK`, and an empty directory as `$T`, which is
-/// removed afterwards. `start COMMAND…` starts msock in the background, waits for its first line on
-/// standard error, and leaves its number in `$pid`. After two minutes all of it
-/// is ended (status 124, or 137).
+/// Runs a bash script that finds the program as `$MSOCK` and an empty directory, which is removed
+/// afterwards, as `$T`. `start COMMAND…` starts msock in the background, waits for its first line
+/// on standard error, and sets `$pid` to its process ID. After two minutes everything is ended
+/// (status 124, or 137).
 func bash(_ script: String, environment: [String: String] = [:]) throws -> Ended {
   let directory = FileManager.default.temporaryDirectory.appendingPathComponent(
     "msock-\(UUID().uuidString)"
@@ -52,7 +52,7 @@ func bash(_ script: String, environment: [String: String] = [:]) throws -> Ended
   variables["T"] = directory
   variables["NOTIFY_SOCKET"] = nil
   process.environment = variables.merging(environment) { _, new in new }
-  // Files, which do not fill up as pipes do.
+  // Uses files, which do not fill up like pipes.
   let output = FileManager.default.temporaryDirectory.appendingPathComponent(
     "msock-output-\(UUID().uuidString)")
   let errors = output.appendingPathExtension("errors")
@@ -73,15 +73,15 @@ func bash(_ script: String, environment: [String: String] = [:]) throws -> Ended
 }
 
 enum Msock {
-  /// The program, which is built beside the tests.
+  /// The program, which is in the tests' directory.
   static let path = URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath()
     .deletingLastPathComponent().appendingPathComponent("msock").path
 }
 
-/// An abstract address of this process's own.
+/// An abstract address for this process only.
 func abstractAddress() -> String { "@msock-\(UUID().uuidString)" }
 
-/// Runs what blocks its thread away from the tasks of this process.
+/// Runs a blocking function off the threads of this process's tasks.
 func inBackground(_ body: @escaping @Sendable () throws -> Ended) async throws -> Ended {
   try await withCheckedThrowingContinuation { done in
     Thread.detachNewThread { done.resume(with: Result { try body() }) }
