@@ -220,34 +220,3 @@ package struct CompletedOperation: ~Copyable {
     unsafe memory.copyBytes(from: payload[taken...].prefix(memory.count))
   }
 }
-
-/// Predicts whether a socket's next receive comes before its message, where the kernel does not
-/// report that more data waits: on sequential packets and datagrams, and on streams before Linux
-/// 6.17.
-struct WaitPredictor {
-  private var hasWaited = false
-  private var hasSent = false
-
-  /// True if the last receive waited for more than a turn, or if something was sent since, so that
-  /// the next message is probably the answer.
-  var isLikely: Bool { hasWaited || hasSent }
-
-  mutating func noteSend() { hasSent = true }
-
-  mutating func noteReceive(inTurn: Bool) {
-    hasWaited = !inTurn
-    hasSent = false
-  }
-}
-
-/// Predicts whether a socket's next message comes in the loop turn of its request, as when both
-/// ends are on one busy loop. If so, a task waits for the end of the turn without a cancellation
-/// handler, and registers one only if the message has not come (Docs/Decisions/0006).
-struct SameTurnPredictor {
-  private var inARow: UInt8 = 0
-
-  /// A message that comes later costs an additional wait, so one message in time is not enough.
-  var isLikely: Bool { inARow >= 2 }
-
-  mutating func note(_ cameInTurn: Bool) { inARow = cameInTurn ? min(inARow + 1, 2) : 0 }
-}

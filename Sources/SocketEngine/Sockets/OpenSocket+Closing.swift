@@ -23,10 +23,6 @@ extension OpenSocket {
     for operation in incoming.allWaitingFirst { core.stop(operation, .receivingEnded) }
   }
 
-  /// Whether this is a datagram socket that was shut down for receiving. The kernel does not wake
-  /// its waiting receives, and continues to answer `EAGAIN`.
-  var hasNoEndOfItsOwn: Bool { kind == .datagram && isShutDownForReceiving }
-
   /// Stops all operations. Returns an event to wait for until the descriptor is closed; nil if it
   /// already is.
   func startClosing() -> Operation? {

@@ -64,7 +64,7 @@ final class OpenSocket: @unchecked Sendable {
   /// Which process removes that file.
   let fileOwnership: SocketFileOwnership?
   @safe @exclusivity(unchecked) var outgoing = OperationQueue()
-  @safe @exclusivity(unchecked) private(set) var incoming = OperationQueue()
+  @safe @exclusivity(unchecked) var incoming = OperationQueue()
   @safe @exclusivity(unchecked) var errors = OperationQueue()
   @safe @exclusivity(unchecked) var urgent = OperationQueue()
   var closers: [OperationID] = []
@@ -99,10 +99,10 @@ final class OpenSocket: @unchecked Sendable {
   /// the overrun of netlink(7): a multishot receive that finds no buffer fails with `ENOBUFS` too.
   private(set) var mayShareBuffers = true
   /// Whether receives ask for the full length of messages that are longer than the buffer.
-  private let tellsLengths: Bool
+  let tellsLengths: Bool
   /// For Unix datagrams: whether the peer is connected to this socket too, so that room in its
   /// queue raises an event here. Nil for all other sockets.
-  private var isConnectedBothWays: Bool?
+  private(set) var isConnectedBothWays: Bool?
 
   /// The epoll driver's registration, dropped before the descriptor is closed.
   var registration: EpollRegistration?
@@ -166,55 +166,15 @@ final class OpenSocket: @unchecked Sendable {
 
   var isOpen: Bool { phase == .open }
 
+  /// Whether this is a datagram socket that was shut down for receiving. The kernel does not wake
+  /// its waiting receives, and continues to answer `EAGAIN`.
+  var hasNoEndOfItsOwn: Bool { kind == .datagram && isShutDownForReceiving }
+
   /// Enters the next phase: the socket's end progresses, or messages have prevented a release.
   func enter(_ next: Phase) {
     assert(phase.mayBecome(next), "A socket that was \(phase) is \(next)")
     phase = next
     isOpenForAll.store(next == .open, ordering: .relaxed)
-  }
-
-  // MARK: Starting operations
-
-  /// Returns an operation of this socket, ready to be filled.
-  func makeOperation(_ request: OperationRequest, _ name: SocketError.Operation) throws -> Operation
-  {
-    try checkStart(name)
-    return core.makeOperation(request, socket: self)
-  }
-
-  /// Throws the errors of ``makeOperation(_:_:)``.
-  func checkStart(_ name: SocketError.Operation) throws {
-    try checkUse(name)
-    guard core.isRunning else { throw core.endError(name) }
-  }
-
-  func checkUse(_ name: SocketError.Operation) throws {
-    precondition(core.isCurrent, "A socket was used outside its loop")
-    if cms_task_is_cancelled() { throw CancelledCalls.error(of: name) }
-    guard isOpen else { throw SocketError(.closed, name) }
-    if let policy, policy.hasTooManyUnclosed, case .receive = name {
-      let counts =
-        "\(policy.closing.count) descriptors of this peer, \(ClosingService.shared.count) in all,"
-      throw SocketError(.policyViolated, name, detail: "\(counts) wait to be closed")
-    }
-    // Prefetched messages can still be received after the loop was shut down.
-    guard core.isRunning || multishot.hasPrefetched else { throw core.endError(name) }
-  }
-
-  /// Whether a receive that is about to be submitted probably comes before its message.
-  ///
-  /// - Parameter kernelTells: Whether the kernel reports if a stream was emptied.
-  func expectsToWait(kernelTells: Bool) -> Bool {
-    isKnownEmpty && (kernelTells && kind == .stream || waits.isLikely)
-  }
-
-  /// Whether a receive or an accept is in progress or queued.
-  var isReceiving: Bool { !incoming.isEmpty }
-
-  /// Whether a send may find the receiver's queue full, for which the kernel does not wait
-  /// correctly; see ``SendBackoff``.
-  func mayFindReceiverFull(hasAddress: Bool) -> Bool {
-    isConnectedBothWays.map { hasAddress || !$0 } ?? false
   }
 
   /// Notes that a Unix datagram socket gets another peer, which need not be connected to it.
@@ -233,66 +193,6 @@ final class OpenSocket: @unchecked Sendable {
     // SAFETY: both pointers lead to local variables.
     let result = unsafe cms_get_option(number, cms_sol_socket, name, &value, &length)
     return result == 0 ? value : nil
-  }
-
-  /// The flags with which a receive goes to the kernel.
-  ///
-  /// `MSG_TRUNC` makes the kernel report the full length of a message that is longer than the
-  /// buffer. It is never set on a stream, where it would discard bytes and count bytes that were
-  /// not written (tcp(7)).
-  func receiveFlags(_ flags: Int32) -> Int32 {
-    let flags = flags | cms_msg_cmsg_cloexec | (hasNoEndOfItsOwn ? cms_msg_dontwait : 0)
-    return tellsLengths ? flags | cms_msg_trunc : flags & ~cms_msg_trunc
-  }
-
-  /// Starts a filled operation: submits it, or queues it behind others of its direction.
-  func start(_ operation: Operation) {
-    switch operation.request {
-    case .send:
-      waits.noteSend()
-      sendsInARow = min(sendsInARow + 1, 2)
-    default: sendsInARow = 0
-    }
-    if withQueue(of: operation, { $0.join(operation) }) {
-      submit(operation)
-    } else if case .send = operation.request {
-      // Several tasks send; they take turns through the ring.
-      sendsInARow = 0
-    }
-  }
-
-  /// Notes that an operation has ended; submits the next one of its direction.
-  func leave(_ operation: Operation) {
-    if case .waitForMessage = operation.request {
-      multishot.removeWaiter(operation)
-    } else {
-      if multishot.hasPrefetched { putInOrder(operation) }
-      if operation.isTry { keepFailure(of: operation) }
-      if let next = withQueue(of: operation, { $0.leave(operation) }) { submit(next) }
-      if multishot.hasWaiters { serveWaiters() }
-    }
-    if !isOpen { finishClosing() }
-  }
-
-  /// Submits an operation whose turn has come. If its result is already known, finishes it and
-  /// continues with the next one.
-  private func submit(_ operation: Operation) {
-    var next = operation
-    while let outcome = prefetchedOutcome(for: next) ?? pendingErrors.takeDue(for: next) {
-      core.finishWaiter(next, outcome)
-      guard let following = withQueue(of: next, { $0.leave(next) }) else { return }
-      next = following
-    }
-    if pendingErrors.isEmpty || next.goesBehindErrors() { next.withCore { $0.submit(next) } }
-  }
-
-  private func withQueue<R>(of operation: Operation, _ body: (inout OperationQueue) -> R) -> R {
-    switch Direction(operation.request) {
-    case .incoming: body(&incoming)
-    case .errors: body(&errors)
-    case .urgent: body(&urgent)
-    case .outgoing: body(&outgoing)
-    }
   }
 
   // MARK: Policy
@@ -318,5 +218,4 @@ final class OpenSocket: @unchecked Sendable {
     var value: Int32 = enabled ? 1 : 0
     _ = unsafe cms_set_option(number, cms_sol_socket, cms_so_passrights, &value, 4)
   }
-
 }
