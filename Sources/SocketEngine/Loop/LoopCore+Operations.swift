@@ -203,6 +203,29 @@ extension LoopCore {
   }
 }
 
+/// Identifies one use of an operation's slot: the slot's index, and how often the slot was used
+/// before.
+///
+/// The kernel gets this number as `user_data` and returns it with each completion; other threads
+/// use it to request a cancellation. Unlike a pointer, a number can be compared after its operation
+/// is gone: a late completion or cancellation finds another generation in the slot and is dropped.
+package struct OperationID: Hashable, Sendable {
+  package let index: UInt32
+  package let generation: UInt32
+
+  package init(index: UInt32, generation: UInt32) {
+    self.index = index
+    self.generation = generation
+  }
+
+  package init(userData: UInt64) {
+    index = UInt32(truncatingIfNeeded: userData)
+    generation = UInt32(truncatingIfNeeded: userData >> 32)
+  }
+
+  package var userData: UInt64 { UInt64(generation) << 32 | UInt64(index) }
+}
+
 /// All operations of a loop, found by index and checked by generation. Slots are reused, last freed
 /// first, and never move.
 ///

@@ -153,6 +153,65 @@ package struct OperationResult: Sendable {
   package init() {}
 }
 
+/// An operation that has ended. The holder owns the outcome and may be on any thread. Dropping this
+/// value discards what was not taken and frees the slot.
+///
+/// The value is small enough for tasks to keep while they wait: delivered data stays in the slot
+/// until it is taken.
+package struct CompletedOperation: ~Copyable {
+  private let operation: Operation
+
+  init(_ operation: Operation) { self.operation = operation }
+
+  deinit {
+    operation.outcome = OperationOutcome()
+    operation.recycleFromAnywhere()
+  }
+
+  /// Moves the outcome out.
+  package consuming func takeOutcome() -> OperationOutcome {
+    let outcome = operation.takeOutcome()
+    operation.recycleFromAnywhere()
+    discard self
+    return outcome
+  }
+
+  /// Takes the result of an operation that delivers nothing else.
+  consuming func takeResult() -> OperationResult {
+    var result = operation.outcome.result
+    result.stopReason = operation.life.stopReason
+    // The slot's next use begins with a new outcome.
+    operation.outcome.result = OperationResult()
+    operation.recycleFromAnywhere()
+    discard self
+    return result
+  }
+
+  /// Whether the outcome is a received message, not the end or an error.
+  var isMessage: Bool { operation.isMessage }
+
+  /// Whether the operation was stopped because its socket drains, before it received anything.
+  var wasEndedByDraining: Bool {
+    operation.life.stopReason == .draining && operation.outcome.errno == .canceled
+  }
+
+  /// The error to throw if the operation failed or the policy does not admit its message.
+  func failure(_ name: SocketError.Operation, address: AnySocketAddress? = nil) -> (any Error)? {
+    operation.outcome.failure(name, address: address, stopReason: operation.life.stopReason)
+  }
+
+  /// Copies a message that was received into other memory to `memory`.
+  // SAFETY: the caller keeps `memory`, and nothing else uses it during the call.
+  @unsafe
+  func settleMessage(in memory: UnsafeMutableRawBufferPointer) {
+    let payload = operation.outcome.payload
+    if payload.isEmpty { return }
+    let taken = operation.outcome.takenCount
+    assert(payload.count - taken <= memory.count, "A message was not cut to the caller's memory")
+    unsafe memory.copyBytes(from: payload[taken...].prefix(memory.count))
+  }
+}
+
 /// Data that most messages do not have: everything except bytes, descriptors and flags. It is
 /// allocated only for messages that have some of it, so that others stay small.
 ///
