@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import Ancillary
 internal import CMessageSockets
+internal import SystemPackage
 
 /// The memory that the kernel reads and writes for one operation, at a fixed address: message
 /// header, vectors, address. The C struct is `cms_operation_memory`.
@@ -222,5 +224,132 @@ final class MemoryPool {
     unsafe free = block.load(as: UnsafeMutableRawPointer?.self)
     kept -= 1
     return unsafe block
+  }
+}
+
+// Filling an operation's memory before it is submitted.
+
+extension Operation {
+  /// Points the header at a payload that the awaiting task keeps alive.
+  @inline(__always)
+  func setPayload(_ payload: PayloadBytes) {
+    // SAFETY: the caller borrows the payload until it has awaited the final completion.
+    if let bytes = unsafe payload.onlyPiece {
+      unsafe memory.setPayload(UnsafeMutableRawBufferPointer(mutating: bytes))
+    } else {
+      setPieces(payload)
+    }
+  }
+
+  private func setPieces(_ payload: PayloadBytes) {
+    let pieces = payload.pieceCount
+    let vectors =
+      unsafe pieces > OperationMemory.inlineVectors
+      ? buffers.allocateVectors(count: pieces) : memory.vectors
+    var count = 0
+    // SAFETY: as above; there is room for one vector per piece.
+    unsafe payload.forEachPiece { piece in
+      unsafe vectors[count] = cms_iovec(
+        base: UnsafeMutableRawPointer(mutating: piece.baseAddress), length: piece.count)
+      count += 1
+    }
+    unsafe memory.setPayload(vectors, count: count)
+  }
+
+  /// Encodes descriptors and control messages, and copies the address to send to. Call after the
+  /// payload is set.
+  func prepareSend(
+    numbers: Span<FileDescriptor>, control: borrowing ControlMessageBuffer, name: RawSpan,
+    on core: LoopCore
+  ) throws(AncillaryError) {
+    if name.byteCount > 0 { setName(name) }
+    let rightsSpace = numbers.isEmpty ? 0 : ControlMessages.space(forDescriptors: numbers.count)
+    let needed = rightsSpace + control.byteCount
+    guard needed > 0 else { return unsafe memory.setControl(nil) }
+    let block =
+      needed <= core.controlBuffers.blockSize
+      ? unsafe buffers.acquireControl(from: core) : unsafe buffers.allocateExtra(byteCount: needed)
+    let rights = unsafe try ControlMessages.encodeRights(numbers, into: block)
+    unsafe block[rights...].copyBytes(from: control.bytes)
+    unsafe memory.setControl(UnsafeMutableRawBufferPointer(rebasing: block[..<needed]))
+  }
+
+  /// Makes the operation receive into the caller's memory, which the caller keeps alive. Without
+  /// such memory, it receives at most `room` bytes into a block of the engine.
+  func prepareReceive(into buffer: UnsafeMutableRawBufferPointer?, room: Int = .max) {
+    if let buffer = unsafe buffer { unsafe memory.setPayload(buffer) } else { memory.setRoom(room) }
+  }
+
+  /// How many bytes a receive has room for.
+  var receiveRoom: Int { unsafe memory.vectors[0].length }
+
+  /// Acquires what a receive needs to take a message. Until then it holds no memory except the
+  /// slot.
+  func acquireReceiveMemory() {
+    withCore { core in
+      if unsafe memory.payloadStart == nil {
+        let room = receiveRoom
+        let block = unsafe buffers.acquirePayload(from: core)
+        unsafe memory.setPayload(
+          UnsafeMutableRawBufferPointer(rebasing: block[..<min(block.count, room)]))
+      }
+      unsafe memory.setControl(buffers.acquireControl(from: core))
+      if mayLeaveControlOfVainTries {
+        // SAFETY: the kernel has not been given the block yet.
+        unsafe buffers.control!.initializeMemory(as: UInt8.self, repeating: 0)
+      }
+    }
+    if withSocket({ $0.namesSenders })! { setNameRoom() }
+  }
+
+  /// Whether a failed attempt may leave control data behind. Linux (seen on 6.18) writes zeroed
+  /// credentials into the control data of a stream with `SO_PASSCRED` when io_uring finds nothing
+  /// to receive. When something arrives, it continues behind them, and reports only the length of
+  /// the new control data.
+  var mayLeaveControlOfVainTries: Bool {
+    withCore { $0.acquiresReceiveMemoryEarly } && withSocket { $0.kind == .stream } == true
+  }
+
+  /// Releases the memory when there was nothing to receive; the operation waits on without it.
+  func releaseReceiveMemory() {
+    if unsafe buffers.payload != nil { memory.setRoom(receiveRoom) }
+    withCore { buffers.release(to: $0) }
+  }
+
+  /// Lets the kernel write the sender's address.
+  private func setNameRoom() {
+    // SAFETY: the operation's own memory, which stays valid until the final completion.
+    unsafe header.pointee.name = memory.reserveName()
+    unsafe header.pointee.name_length = UInt32(OperationMemory.nameCapacity)
+  }
+
+  /// How many bytes of a shared buffer are reserved for the sender's address.
+  var receivedNameSize: Int { Int(unsafe header.pointee.name_length) }
+
+  /// Reserves room for each message's control data; the remainder of a shared buffer is payload.
+  func prepareReceiveAhead() {
+    unsafe memory.setPayload(UnsafeMutableRawBufferPointer(start: nil, count: 0))
+    unsafe header.pointee.vector_count = 0
+    unsafe header.pointee.control_length = core.configuration.controlBufferSize
+    // Reserved even if no name is wanted, so that exactly `receiveBufferSize` bytes of each buffer
+    // remain.
+    setNameRoom()
+  }
+
+  var receiveAheadFlags: Int32 { withSocket { $0.receiveFlags(0) }! }
+
+  /// Copies the address to connect or send to.
+  func setName(_ name: RawSpan) {
+    // SAFETY: there is room for as many bytes as checked here.
+    precondition(
+      name.byteCount <= OperationMemory.nameCapacity, "An address of \(name.byteCount) bytes")
+    let room = unsafe memory.reserveName()
+    unsafe name.withUnsafeBytes { bytes in
+      if let start = bytes.baseAddress {
+        unsafe room.copyMemory(from: start, byteCount: bytes.count)
+      }
+    }
+    unsafe header.pointee.name = room
+    unsafe header.pointee.name_length = UInt32(name.byteCount)
   }
 }

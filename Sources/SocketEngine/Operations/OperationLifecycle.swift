@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import Ancillary
 internal import CMessageSockets
+internal import SystemPackage
 
 /// The life of one operation, as a pure state machine: events in, the action to perform out.
 ///
@@ -210,5 +212,160 @@ extension OperationRequest {
     case .receive(let flags), .receiveWhenReadable(let flags): flags & cms_msg_peek != 0
     default: false
     }
+  }
+}
+
+// What a completion makes of an operation: it is done, it is submitted again for the rest, or
+// another request takes its place.
+
+extension Operation {
+  enum Progress {
+    /// The request must be submitted again, for the remaining part.
+    case again
+    case finished
+  }
+
+  /// Processes one completion. From here on the outcome owns every descriptor that came with it.
+  func absorb(_ completion: cms_completion) -> Progress {
+    guard completion.result >= 0 else { return absorb(Errno(rawValue: -completion.result)) }
+    let count = Int(completion.result)
+    switch request {
+    case .send: return absorbSent(count)
+    case .receive:
+      absorbReceived(count)
+      withSocket { socket in
+        if informsPredictors(on: socket) { socket.sameTurn.note(wasStartedInThisTurn) }
+        socket.waits.noteReceive(inTurn: wasStartedInThisTurn)
+        socket.isKnownEmpty = completion.flags & cms_completion_socket_nonempty == 0
+        outcome.noteEnd(
+          on: socket.kind, wasStopped: life.stopReason != nil && socket.hasNoEndOfItsOwn)
+        if !socket.pendingErrors.isEmpty { settlePendingErrors(of: socket) }
+        if let policy = socket.policy { policy.evaluate(&outcome) }
+        if !request.isPeek { socket.noteLoss(&outcome) }
+      }
+    case .receiveWhenReadable(let flags):
+      guard life.mayContinue else {
+        fail(.canceled)
+        return .finished
+      }
+      withSocket { $0.isKnownEmpty = false }
+      request = .receive(flags: flags)
+      acquireReceiveMemory()
+      return .again
+    case .acceptWhenReadable: return goOn(with: .accept)
+    case .accept, .acceptAfterCancellation:
+      outcome.descriptors.append(OwnedFd(adopting: FileDescriptor(rawValue: completion.result)))
+    case .connect: break
+    case .pauseSending, .pauseReceiving, .receiveAhead, .waitForMessage, .event, .timer:
+      preconditionFailure("Not a request with one completion")
+    }
+    return .finished
+  }
+
+  /// Whether this receive tells the predictors something: it was started on an empty socket, and it
+  /// may wait.
+  private func informsPredictors(on socket: OpenSocket) -> Bool {
+    if case .receive(let flags) = request {
+      socket.isKnownEmpty && flags & cms_msg_dontwait == 0
+    } else {
+      false
+    }
+  }
+
+  private func absorb(_ errno: Errno) -> Progress {
+    // The thread got a signal; nothing was transferred.
+    if errno == .interrupted, life.mayContinue { return again() }
+    var errno = errno
+    switch request {
+    case .receive(let flags) where request.receivesMessages && errno != .interrupted:
+      guard let told = withSocket({ errorBehindMessages(errno, on: $0) })! else {
+        request = .receive(flags: flags | cms_msg_dontwait)
+        return again()
+      }
+      errno = told
+    case .send(let flags, let pause?) where errno == .wouldBlock:
+      return goOn(with: .pauseSending(flags: flags, pause: pause))
+    // The pause is over.
+    case .pauseSending(let flags, let pause) where errno == .timeout && life.mayContinue:
+      request = .send(flags: flags, pause: pause.next)
+      return .again
+    case .receive(let flags)
+    where errno == .wouldBlock && flags & cms_msg_errqueue != 0 && flags & cms_msg_dontwait == 0:
+      return goOn(with: .pauseReceiving(flags: flags))
+    case .pauseReceiving(let flags) where errno == .timeout && life.mayContinue:
+      request = .receive(flags: flags)
+      return again()
+    case .accept where errno == .wouldBlock: return goOn(with: .acceptWhenReadable)
+    case .accept
+    where errno == .canceled && !life.mayContinue && withCore({ $0.driver.losesWakeUps }):
+      request = .acceptAfterCancellation
+      return .again
+    case .acceptAfterCancellation:
+      // There is no connection, or the kernel does not know the flag.
+      fail(.canceled)
+      return .finished
+    default: break
+    }
+    // A stop interrupts a request that a kernel thread is executing.
+    fail(errno == .interrupted ? .canceled : errno)
+    return .finished
+  }
+
+  /// Submits another request in place of this one, unless the operation was stopped. Nothing was
+  /// transferred.
+  private func goOn(with next: OperationRequest) -> Progress {
+    guard life.mayContinue else {
+      fail(.canceled)
+      return .finished
+    }
+    request = next
+    return .again
+  }
+
+  /// Submits the request again; a receive gets fresh memory.
+  private func again() -> Progress {
+    guard case .receive = request else { return .again }
+    releaseReceiveMemory()
+    withCore { if $0.acquiresReceiveMemoryEarly { acquireReceiveMemory() } }
+    return .again
+  }
+
+  /// Ends the operation with `errno`, or with the end of the receivable data if that is what the
+  /// error means.
+  func fail(_ errno: Errno) {
+    let isEnd =
+      switch (errno, request) {
+      case (.canceled, _): life.stopReason == .receivingEnded
+      case (.wouldBlock, .receive): socket?.hasNoEndOfItsOwn ?? false
+      default: false
+      }
+    outcome.isEnd = isEnd
+    // A pause that ends early was cancelled, whatever the error.
+    switch request {
+    case .pauseSending, .pauseReceiving: outcome.errno = .canceled
+    default: outcome.errno = isEnd ? nil : errno
+    }
+  }
+
+  private func absorbSent(_ count: Int) -> Progress {
+    outcome.byteCount += count
+    // SAFETY: the completion has come, so the kernel does not read the header.
+    let remaining = memory.advanceVectors(by: count)
+    if remaining == 0 { return .finished }
+    // Only streams send partially. The control messages went out with the first bytes, so the rest
+    // goes without them.
+    unsafe header.pointee.control = nil
+    unsafe header.pointee.control_length = 0
+    let wasStopped = life.stopReason != nil
+    guard count > 0, life.continueAfterPart() else {
+      outcome.errno = .canceled
+      return .finished
+    }
+    if wasStopped { withCore { $0.statistics.wonAgainstCancellation += 1 } }
+    // The request not to wait applies only before the first byte.
+    if life.finishesOnceBegun, case .send(let flags, let pause) = request {
+      request = .send(flags: flags & ~cms_msg_dontwait, pause: pause)
+    }
+    return .again
   }
 }

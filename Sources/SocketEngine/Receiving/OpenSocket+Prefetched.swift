@@ -146,3 +146,17 @@ extension OpenSocket {
     return true
   }
 }
+
+extension Operation {
+  /// Moves the outcome of a receive out. Bytes in the caller's memory are copied to the payload.
+  fileprivate func takeBroughtOutcome() -> OperationOutcome {
+    var brought = takeOutcome()
+    if unsafe buffers.payload == nil, let start = unsafe memory.payloadStart {
+      // SAFETY: the caller keeps its memory until the task continues, and the kernel has filled
+      // this many bytes.
+      brought.payload = unsafe [UInt8](
+        UnsafeRawBufferPointer(start: start, count: brought.byteCount))
+    }
+    return brought
+  }
+}
