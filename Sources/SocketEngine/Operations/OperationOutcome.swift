@@ -110,6 +110,16 @@ package struct OperationOutcome: ~Copyable, Sendable {
     set { withMetadata { $0.evaluation = newValue } }
   }
 
+  /// Whether to throw because part of the message is missing.
+  package var throwsLoss: Bool { throwsLoss(tellsLength: false) }
+
+  /// - Parameter tellsLength: Whether the caller asked for the message's length, and so learns that
+  ///   the payload was truncated.
+  package func throwsLoss(tellsLength: Bool) -> Bool {
+    guard let metadata else { return false }
+    return metadata.throwsControlLoss || metadata.throwsPayloadLoss && !tellsLength
+  }
+
   /// Passes the metadata to `body`; creates it first if the message has none yet.
   mutating func withMetadata(_ body: (MessageMetadata) -> Void) {
     let metadata = metadata ?? MessageMetadata()

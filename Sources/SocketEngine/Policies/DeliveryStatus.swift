@@ -109,42 +109,6 @@ extension ControlTruncation: CustomStringConvertible {
   }
 }
 
-// Part of a received message may be missing: the end of its payload, or control data. By default
-// that throws an error that holds the received part (Docs/Decisions/0008).
-
-extension OpenSocket {
-  /// Notes which losses of a message must be thrown. Called when a message has arrived, or was
-  /// truncated on its way to the caller's memory.
-  func noteLoss(_ outcome: inout OperationOutcome) {
-    let flags = outcome.messageFlags
-    let isCut = flags & cms_msg_trunc != 0 && kind != .stream
-    let lacksControl = flags & cms_msg_ctrunc != 0 || outcome.metadata?.failures.isEmpty == false
-    guard isCut || lacksControl else { return }
-    let policy = policy?.policy ?? ReceivePolicy()
-    // An entry of the error queue has a copy of what was sent, so truncating it loses no message.
-    let isMessage = flags & cms_msg_errqueue == 0
-    let throwsPayloadLoss = isCut && isMessage && policy.onPayloadTruncation == .throwError
-    let throwsControlLoss = lacksControl && policy.onControlTruncation == .throwError
-    guard throwsPayloadLoss || throwsControlLoss else { return }
-    outcome.withMetadata { metadata in
-      metadata.throwsPayloadLoss = throwsPayloadLoss
-      metadata.throwsControlLoss = throwsControlLoss
-    }
-  }
-}
-
-extension OperationOutcome {
-  /// Whether to throw because part of the message is missing.
-  package var throwsLoss: Bool { throwsLoss(tellsLength: false) }
-
-  /// - Parameter tellsLength: Whether the caller asked for the message's length, and so learns that
-  ///   the payload was truncated.
-  package func throwsLoss(tellsLength: Bool) -> Bool {
-    guard let metadata else { return false }
-    return metadata.throwsControlLoss || metadata.throwsPayloadLoss && !tellsLength
-  }
-}
-
 extension SocketError {
   /// The error for a message of which part is missing.
   ///
