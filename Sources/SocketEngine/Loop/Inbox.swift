@@ -96,3 +96,12 @@ struct WakeDescriptor: ~Copyable, Sendable {
     _ = cms_eventfd_signal(number)
   }
 }
+
+/// The rest of a stream's piece, on its way back to the loop's thread.
+final class UnreadPiece: Sendable {
+  private let piece: Mutex<OperationOutcome?>
+
+  init(_ piece: consuming OperationOutcome) { self.piece = Mutex(piece) }
+
+  func take() -> OperationOutcome? { piece.withLock { $0.take() } }
+}

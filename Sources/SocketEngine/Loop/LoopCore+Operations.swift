@@ -175,6 +175,23 @@ extension LoopCore {
     }
   }
 
+  /// Finishes a waiting task's operation with a message.
+  func finishWaiter(_ waiter: Operation, _ outcome: consuming OperationOutcome) {
+    waiter.life.submit()
+    waiter.life.finish()
+    waiter.outcome = outcome
+    waiter.resumeTask(on: self)
+  }
+
+  /// Makes an ended operation that holds a message until a task asks for it.
+  func makeMessage(_ outcome: consuming OperationOutcome) -> Operation {
+    let message = makeOperation(.waitForMessage(copying: false, room: 0), socket: nil)
+    message.life.submit()
+    message.life.finish()
+    message.outcome = outcome
+    return message
+  }
+
   /// Returns an operation that only ``signal(_:)`` finishes, so that a task can wait for something
   /// in this process.
   func makeEvent() -> Operation {

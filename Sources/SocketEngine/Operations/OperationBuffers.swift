@@ -316,6 +316,18 @@ extension Operation {
     withCore { buffers.release(to: $0) }
   }
 
+  /// Moves the outcome of a receive out. Bytes in the caller's memory are copied to the payload.
+  func takeBroughtOutcome() -> OperationOutcome {
+    var brought = takeOutcome()
+    if unsafe buffers.payload == nil, let start = unsafe memory.payloadStart {
+      // SAFETY: the caller keeps its memory until the task continues, and the kernel has filled
+      // this many bytes.
+      brought.payload = unsafe [UInt8](
+        UnsafeRawBufferPointer(start: start, count: brought.byteCount))
+    }
+    return brought
+  }
+
   /// Lets the kernel write the sender's address.
   private func setNameRoom() {
     // SAFETY: the operation's own memory, which stays valid until the final completion.

@@ -19,12 +19,12 @@ internal import SystemPackage
 /// that has ended and that no task awaits; its outcome owns the message.
 struct MultishotReceive {
   /// The request, queued or in the kernel.
-  var armed: Operation?
+  fileprivate var armed: Operation?
   /// How many calls are about to release the socket; until they finish, nothing is armed.
-  var pauses = 0 {
+  fileprivate var pauses = 0 {
     didSet { assert(pauses >= 0, "A release of a socket has ended twice") }
   }
-  var window = ReceiveWindow()
+  fileprivate(set) var window = ReceiveWindow()
   private var waiters = OperationLine()
   private var prefetched: Deque<Operation> = []
   /// The number of descriptors that the prefetched messages hold.
@@ -33,7 +33,9 @@ struct MultishotReceive {
   init() {}
 
   var isIdle: Bool { armed == nil && prefetched.isEmpty }
-  var isFull: Bool { prefetched.count >= window.messages || descriptors >= window.descriptors }
+  fileprivate var isFull: Bool {
+    prefetched.count >= window.messages || descriptors >= window.descriptors
+  }
 
   // MARK: Waiting tasks
 
@@ -41,8 +43,8 @@ struct MultishotReceive {
   /// The waiters that stop waiting when the socket drains.
   var waitersUntilDraining: [Operation] { waiters.all.filter(\.endsWithDraining) }
 
-  mutating func addWaiter(_ waiter: Operation) { waiters.append(waiter) }
-  mutating func popWaiter() -> Operation? { waiters.popFirst() }
+  fileprivate mutating func addWaiter(_ waiter: Operation) { waiters.append(waiter) }
+  fileprivate mutating func popWaiter() -> Operation? { waiters.popFirst() }
   mutating func removeWaiter(_ waiter: Operation) { waiters.remove(waiter) }
 
   // MARK: Prefetched messages
@@ -52,19 +54,19 @@ struct MultishotReceive {
   /// Whether there is a message among what was prefetched, and not just the end or errors.
   var hasPrefetchedMessage: Bool { prefetched.contains { $0.isMessage } }
 
-  mutating func keep(_ message: Operation, inFront: Bool) {
+  fileprivate mutating func keep(_ message: Operation, inFront: Bool) {
     assert(message.life.state == .done, "A message that has not arrived is kept")
     inFront ? prefetched.prepend(message) : prefetched.append(message)
     descriptors += message.receivedDescriptors
   }
 
   /// Notes that `count` descriptors were taken from the first message, with part of its bytes.
-  mutating func noteTaken(_ count: Int) {
+  fileprivate mutating func noteTaken(_ count: Int) {
     descriptors -= count
     assert(descriptors >= 0, "More descriptors were taken than had been received ahead")
   }
 
-  mutating func popPrefetched() -> Operation? {
+  fileprivate mutating func popPrefetched() -> Operation? {
     guard let message = prefetched.popFirst() else { return nil }
     noteTaken(message.receivedDescriptors)
     assert(hasPrefetched || descriptors == 0, "Descriptors were miscounted")
@@ -148,7 +150,7 @@ extension OpenSocket {
 
   /// Delivers a message to the first waiting task. If none waits, keeps the message behind or in
   /// front of the other prefetched ones.
-  func deliver(_ outcome: consuming OperationOutcome, inFront: Bool = false) {
+  fileprivate func deliver(_ outcome: consuming OperationOutcome, inFront: Bool = false) {
     // No task can ask for the message; its descriptors close here.
     if isHandleReleased { return outcome.discard() }
     var inFront = inFront
@@ -177,7 +179,7 @@ extension OpenSocket {
   }
 
   /// Handles the end of the multishot receive, whose operation has left the queue.
-  func receiveAheadEnded(_ errno: Errno?) {
+  fileprivate func receiveAheadEnded(_ errno: Errno?) {
     multishot.armed = nil
     core.statistics.multishotEnds += 1
     switch errno {
@@ -212,7 +214,7 @@ extension OpenSocket {
   }
 
   /// Signals that the multishot receive has ended.
-  func signalDisarmed() {
+  private func signalDisarmed() {
     let waiting = disarmers
     disarmers = []
     for id in waiting { core.signal(id) }
@@ -270,24 +272,145 @@ extension LoopCore {
     socket.receiveAheadEnded(errno)
   }
 
-  /// Finishes a waiting task's operation with a message.
-  func finishWaiter(_ waiter: Operation, _ outcome: consuming OperationOutcome) {
-    waiter.life.submit()
-    waiter.life.finish()
-    waiter.outcome = outcome
-    waiter.resumeTask(on: self)
-  }
-
-  /// Makes an ended operation that holds a message until a task asks for it.
-  func makeMessage(_ outcome: consuming OperationOutcome) -> Operation {
-    let message = makeOperation(.waitForMessage(copying: false, room: 0), socket: nil)
-    message.life.submit()
-    message.life.finish()
-    message.outcome = outcome
-    return message
-  }
-
-  func canReceiveAhead(_ kind: SocketKind) -> Bool {
+  fileprivate func canReceiveAhead(_ kind: SocketKind) -> Bool {
     receiveBuffers != nil && (kind != .stream || receivesStreamsAhead)
   }
+}
+
+// Results that go back to the front of the prefetched messages: bytes that were not used, and an
+// end or an error that a receive found but does not report. While there are such results, no
+// receive goes to the kernel, which holds only later data.
+
+extension OpenSocket {
+  /// Puts back the piece that was last received from the stream. The next receive gets it, or the
+  /// one that waits.
+  func unread(_ piece: consuming OperationOutcome) {
+    guard isOpen else { return piece.discard() }
+    guard let receive = receiveInFront else { return deliver(piece, inFront: true) }
+    keep(piece, inFront: true)
+    // The receive waits in the kernel for later bytes. When it has ended, it takes these.
+    core.stop(receive, .bytesUnread)
+  }
+
+  private func keep(_ outcome: consuming OperationOutcome, inFront: Bool) {
+    multishot.keep(core.makeMessage(outcome), inFront: inFront)
+    isReceivingAhead = true
+  }
+
+  /// Called when a receive has ended after bytes were put back during its time in the kernel: the
+  /// bytes come first, and the receive's own result follows them.
+  func putInOrder(_ operation: Operation) {
+    guard operation.request.receivesMessages else { return }
+    switch operation.outcome.errno {
+    case .canceled where operation.life.stopReason != .bytesUnread: return
+    case .canceled, .wouldBlock: break
+    // The kernel reports an error only once, even to a peek.
+    case nil where operation.request.isPeek: operation.takeOutcome().discard()
+    default: keep(operation.takeBroughtOutcome(), inFront: false)
+    }
+    operation.outcome = nextPrefetched(for: operation)!
+  }
+
+  /// What a receive finds here when its turn comes; nil if it must go to the kernel.
+  func prefetchedOutcome(for operation: Operation) -> OperationOutcome? {
+    operation.request.receivesMessages && multishot.hasPrefetched
+      ? nextPrefetched(for: operation) : nil
+  }
+
+  private func nextPrefetched(for operation: Operation) -> OperationOutcome? {
+    operation.request.isPeek
+      ? copyPrefetched(room: operation.receiveRoom) : takePrefetched(room: operation.receiveRoom)
+  }
+
+  /// Keeps an end, an error or an incomplete message that a try has found. A try reports none of
+  /// these; the next receive finds them, even one that already waits.
+  func keepFailure(of operation: Operation) {
+    if operation.outcome.isMessage && !operation.outcome.throwsLoss
+      || operation.outcome.errno == .wouldBlock
+      || operation.outcome.errno == .canceled
+    {
+      return
+    }
+    keep(operation.takeOutcome(), inFront: true)
+    operation.outcome.errno = .wouldBlock
+  }
+
+  /// Delivers prefetched messages to waiting tasks, now that no single receive comes before them.
+  func serveWaiters() {
+    while multishot.hasWaiters, receiveInFront == nil, let outcome = takePrefetched() {
+      deliver(outcome, inFront: true)
+    }
+  }
+}
+
+extension OpenSocket {
+  /// Takes the next prefetched message, or at most `room` bytes of it; nil if there is none.
+  private func takePrefetched(room: Int = .max) -> OperationOutcome? {
+    guard let message = popPrefetched(room: room) else { return nil }
+    let outcome = message.takeOutcome()
+    message.recycle(on: core)
+    return outcome
+  }
+
+  /// Takes the next prefetched message as an operation that has ended.
+  private func popPrefetched(room: Int) -> Operation? {
+    guard let first = multishot.firstPrefetched else { return nil }
+    if kind == .stream, first.outcome.unreadCount > room {
+      let front = first.outcome.takeFront(room)
+      multishot.noteTaken(front.descriptors.count)
+      return core.makeMessage(front)
+    }
+    _ = multishot.popPrefetched()
+    if cut(&first.outcome, to: room) { noteLoss(&first.outcome) }
+    if multishot.isIdle { isReceivingAhead = false }
+    return first
+  }
+
+  /// Copies the next prefetched message, or at most `room` bytes of it. The message itself stays.
+  private func copyPrefetched(room: Int = .max) -> OperationOutcome? {
+    guard let first = multishot.firstPrefetched else { return nil }
+    return copy(first.outcome, room: room)
+  }
+
+  private func copy(_ outcome: borrowing OperationOutcome, room: Int) -> OperationOutcome {
+    var copy = outcome.copy(room: kind == .stream ? room : .max)
+    core.noteReceived(copy.descriptors.count)
+    // Truncating a copy loses nothing.
+    _ = cut(&copy, to: room)
+    return copy
+  }
+
+  /// The next prefetched message, or a copy of it, for a new receive. Nil if there is none or other
+  /// receives come first.
+  func nextPrefetched(copying: Bool, room: Int) -> Operation? {
+    guard isPrefetchedNext else { return nil }
+    guard copying else { return popPrefetched(room: room) }
+    guard let copy = copyPrefetched(room: room) else { return nil }
+    return core.makeMessage(copy)
+  }
+
+  /// Whether a new receive would get a prefetched message.
+  var isPrefetchedNext: Bool { multishot.hasPrefetched && receiveInFront == nil }
+
+  /// Whether the next prefetched result is a message that will not throw, not the end or an error.
+  var hasPrefetchedMessage: Bool {
+    multishot.firstPrefetched.map { $0.isMessage && !$0.outcome.throwsLoss } ?? false
+  }
+
+  func discardPrefetched() {
+    while let message = multishot.popPrefetched() { message.discard(on: core) }
+  }
+
+  /// Truncates a prefetched message that does not fit into the caller's memory, as the kernel
+  /// would.
+  private func cut(_ outcome: inout OperationOutcome, to room: Int) -> Bool {
+    guard kind != .stream, outcome.payload.count > room else { return false }
+    outcome.cut(to: room)
+    return true
+  }
+}
+
+extension ReceiveWindow {
+  /// Whether any single message fits into the window, so that receiving ahead is possible at all.
+  fileprivate var permitsReadAhead: Bool { descriptors >= ControlMessages.maximumDescriptors }
 }

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-internal import Ancillary
 
 /// How many messages a socket may receive before they are asked for. What is beyond stays in the
 /// kernel, and slows the sender down.
@@ -20,7 +19,4 @@ public struct ReceiveWindow: Sendable, Equatable {
     self.messages = max(1, messages)
     self.descriptors = max(1, descriptors)
   }
-
-  /// Whether any single message fits into the window, so that receiving ahead is possible at all.
-  var permitsReadAhead: Bool { descriptors >= ControlMessages.maximumDescriptors }
 }
