@@ -22,6 +22,8 @@ enum ProbeTask {
   case shortage(freeNumbers: UInt64?)
   /// Receives the last bytes of peers that then leave, and the end.
   case streamEnd
+  /// Waits for room in connections that are shut down meanwhile.
+  case sendEnd
   /// Forbids itself the system calls that its loop needs, while operations of every kind are in
   /// progress.
   case enterSandbox(refusingAll: Bool)
@@ -45,6 +47,9 @@ enum ProbeTask {
     case .streamEnd:
       let loop = try IOLoop(configuration)
       try await loop.run { try await countEnds() }
+    case .sendEnd:
+      let loop = try IOLoop(configuration)
+      try await loop.run { try await countEndedSends() }
     case .enterSandbox(let refusingAll):
       try await runUntilRefused(configuration, refusingAll: refusingAll)
     }
@@ -284,6 +289,29 @@ private func countEnds() async throws {
         await right.close()
       }
     }
+  }
+  print("ended: \(ended)")
+}
+
+private func countEndedSends() async throws {
+  var ended = 0
+  for isOwnShutdown in [true, false] {
+    let (left, right) = try UnixStream.makePair()
+    let sending = Task(executorPreference: left.loop.taskExecutor) {
+      try await left.sendMessage([UInt8](repeating: 1, count: 8 << 20))
+    }
+    // The send waits for room by now.
+    for _ in 0..<100 { _ = await left.loop.statistics }
+    if isOwnShutdown {
+      try await left.shutdown(.sending)
+    } else {
+      try await right.shutdown(.receiving)
+    }
+    do { try await sending.value } catch let error as SocketError where error.code == .peerClosed {
+      ended += 1
+    }
+    await left.close()
+    await right.close()
   }
   print("ended: \(ended)")
 }

@@ -6,7 +6,7 @@
 //
 // RESTRICTION, in order: refuse=ERRNO|kill threads=COUNT memlock=BYTES descriptors=COUNT user=ID
 // accept=ERRNO (the first three accepts fail) TASK: shortage=COUNT|in-flight start=now peers=NAME
-// task=closing|in-flight|accept|stream-end|sandbox|sandbox-enter; otherwise it sends a descriptor
+// task=closing|in-flight|accept|stream-end|send-end|sandbox|sandbox-enter; otherwise it sends a descriptor
 // over the loop.
 import CProcessRestrictions
 import Glibc
@@ -47,6 +47,7 @@ for argument in CommandLine.arguments.dropFirst() {
   case "peers": task = .refusePeers(of: parts[1])
   case "task":
     if parts[1] == "stream-end" { task = .streamEnd; break }
+    if parts[1] == "send-end" { task = .sendEnd; break }
     if parts[1] == "closing" {
       task = .closeWithoutThreads
       break

@@ -29,6 +29,9 @@ extension IOLoop {
     /// the end of a stream; where a trial shows that, streams receive as they are asked to.
     public let receivesStreamsAhead: Bool
 
+    /// Whether this is a ring of a kernel before Linux 6.0, or is treated as one.
+    var isRingWithoutMultishot: Bool { kind == .ioUring && !receivesAhead }
+
     static func ioUring(_ reason: Reason, receivingAhead limit: AheadLimit = .everything) -> Driver
     {
       Driver(

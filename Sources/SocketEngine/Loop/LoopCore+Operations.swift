@@ -161,7 +161,7 @@ extension LoopCore {
     let errno = operation.outcome.errno
     let byteCount = operation.outcome.byteCount
     switch operation.request {
-    case .send:
+    case .send, .pauseSending:
       if errno == nil { statistics.messagesSent += 1 }
       statistics.bytesSent += UInt64(byteCount)
     case .receive where errno == nil: countReceived(operation.outcome, byteCount: byteCount)

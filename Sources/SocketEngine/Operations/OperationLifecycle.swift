@@ -143,11 +143,14 @@ package enum StopReason: Sendable {
   }
 }
 
-/// How long a send waits for room in a receiver's queue before it tries again: 1, 2, 4 … 32 ms.
+/// How long a send waits for room before it tries again: 1, 2, 4 … 32 ms.
 ///
-/// For Unix datagrams. No event reports the room, and io_uring does not wait for it correctly:
-/// Linux copies the payload before it checks the queue, and io_uring then continues where the copy
-/// ended, with an empty payload (seen on 6.18).
+/// For Unix sockets for whose room io_uring does not wait correctly:
+/// - Datagrams, if the receiver's queue may be full. No event reports the room, and Linux copies the
+///   payload before it checks the queue; io_uring then continues where the copy ended, with an empty
+///   payload (seen on 6.18).
+/// - Streams and seqpacket sockets before Linux 6.0: no event tells a send that waits that its
+///   direction was shut down (seen on 5.10 with the io_uring of 5.15).
 package struct SendBackoff: Sendable {
   /// The delay is 2 to the power of this, in milliseconds.
   package let exponent: UInt32
@@ -362,9 +365,13 @@ extension Operation {
       return .finished
     }
     if wasStopped { withCore { $0.statistics.wonAgainstCancellation += 1 } }
-    // The request not to wait applies only before the first byte.
-    if life.finishesOnceBegun, case .send(let flags, let pause) = request {
-      request = .send(flags: flags & ~cms_msg_dontwait, pause: pause)
+    if case .send(let flags, _) = request {
+      // The request not to wait applies only before the first byte. What follows the progress backs
+      // off from the start again.
+      let flags = life.finishesOnceBegun ? flags & ~cms_msg_dontwait : flags
+      let waits = flags & cms_msg_dontwait == 0
+      request = .send(
+        flags: flags, pause: waits ? withSocket { $0.sendBackoff(hasAddress: false) } ?? nil : nil)
     }
     return .again
   }

@@ -41,10 +41,10 @@ extension OpenSocket {
   /// Whether a receive or an accept is in progress or queued.
   var isReceiving: Bool { !incoming.isEmpty }
 
-  /// Whether a send may find the receiver's queue full, for which the kernel does not wait
-  /// correctly; see ``SendBackoff``.
-  func mayFindReceiverFull(hasAddress: Bool) -> Bool {
-    isConnectedBothWays.map { hasAddress || !$0 } ?? false
+  /// How a send backs off if it finds no room; nil if the kernel waits correctly. See
+  /// ``SendBackoff``.
+  func sendBackoff(hasAddress: Bool) -> SendBackoff? {
+    isConnectedBothWays.map { hasAddress || !$0 } ?? missesShutdowns ? .first : nil
   }
 
   /// The flags with which a receive goes to the kernel.

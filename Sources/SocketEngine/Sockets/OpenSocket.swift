@@ -103,6 +103,9 @@ final class OpenSocket: @unchecked Sendable {
   /// For Unix datagrams: whether the peer is connected to this socket too, so that room in its
   /// queue raises an event here. Nil for all other sockets.
   private(set) var isConnectedBothWays: Bool?
+  /// Whether nothing wakes a send that waits for room when the connection's direction is shut down:
+  /// on Unix sockets, with io_uring before Linux 6.0 (seen on 5.10 with the io_uring of 5.15).
+  let missesShutdowns: Bool
 
   /// The epoll driver's registration, dropped before the descriptor is closed.
   var registration: EpollRegistration?
@@ -123,6 +126,9 @@ final class OpenSocket: @unchecked Sendable {
     // Checked by the socket's type and not by the caller's `kind`: on a stream, MSG_TRUNC would
     // discard bytes.
     tellsLengths = kind != .stream && Self.option(cms_so_type, of: number) != cms_socket_stream
+    missesShutdowns =
+      kind != .datagram && core.driverInUse?.isRingWithoutMultishot == true
+      && Self.option(cms_so_domain, of: number) == cms_family_unix
     self.descriptor = consume descriptor
     fileOwnership = file?.ownership
     self.file = consume file

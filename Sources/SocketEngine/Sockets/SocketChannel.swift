@@ -154,9 +154,8 @@ extension SocketChannel {
         .tooManyDescriptors, .send,
         detail: "\(count) of at most \(ControlMessages.maximumDescriptors)")
     }
-    let pause: SendBackoff? =
-      socket.mayFindReceiverFull(hasAddress: name.byteCount > 0) && flags & cms_msg_dontwait == 0
-      ? .first : nil
+    let pause =
+      flags & cms_msg_dontwait == 0 ? socket.sendBackoff(hasAddress: name.byteCount > 0) : nil
     // MSG_WAITALL is not passed to the kernel, which could be stopped while it sends the rest by
     // itself.
     let operation = try socket.makeOperation(

@@ -66,6 +66,55 @@ extension KernelTests {
       }
     }
 
+    /// Before Linux 6.0 no event tells a send that waits that its direction was shut down.
+    @Test(arguments: AheadLimit.allCases, [true, false])
+    func aSendThatWaitsEndsWithItsDirection(limit: AheadLimit, isOwnShutdown: Bool) async throws {
+      try await expectEndOfSend(UnixStream.makePair(on:), limit, isOwnShutdown)
+      try await expectEndOfSend(UnixSeqpacket.makePair(on:), limit, isOwnShutdown)
+    }
+
+    private func expectEndOfSend<Socket: UnixConnection>(
+      _ makePair: (IOLoop?) throws -> (Socket, Socket), _ limit: AheadLimit, _ isOwnShutdown: Bool
+    ) async throws {
+      try await withLoop(limit: limit) { loop in
+        let (left, right) = try makePair(loop)
+        let sending = Task(executorPreference: loop.taskExecutor) {
+          await errorThrown {
+            while true { try await left.sendMessage([UInt8](repeating: 1, count: 100_000)) }
+          }
+        }
+        await untilSendsStall(on: loop)
+        if isOwnShutdown {
+          try await left.shutdown(.sending)
+        } else {
+          try await right.shutdown(.receiving)
+        }
+        #expect(await sending.value?.code == .peerClosed)
+        await left.close()
+        await right.close()
+      }
+    }
+
+    /// A send that waits again and again for room goes on where it was, whichever way it waits.
+    @Test(arguments: AheadLimit.allCases) func aSendThatWaitsGoesOn(limit: AheadLimit) async throws {
+      try await withLoop(limit: limit) { loop in
+        let (left, right) = try UnixStream.makePair()
+        let payload = (0..<3_000_000).map { UInt8(truncatingIfNeeded: $0 &* 31) }
+        let sending = Task(executorPreference: loop.taskExecutor) {
+          try await left.sendMessage(payload, descriptor: try .numbered(1))
+        }
+        await untilSendsStall(on: loop)
+        var received: [UInt8] = []
+        while received.count < payload.count {
+          received += try await right.receiveMessage()?.payload ?? []
+        }
+        try await sending.value
+        #expect(received == payload)
+        await left.close()
+        await right.close()
+      }
+    }
+
     enum Ending: CaseIterable { case close, shutdown }
 
     /// The peer sends its last bytes and closes before the ring looks: the iteration ends on every
