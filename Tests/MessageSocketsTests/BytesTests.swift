@@ -310,7 +310,7 @@ extension KernelTests {
           var bytes = right.bytes.makeAsyncIterator()
           do {
             _ = try await bytes.next(isolation: #isolation)
-            Issue.record("a byte that nobody has sent")
+            Issue.record("a byte that was not sent")
           } catch { #expect(error is CancellationError) }
           return try await bytes.next(isolation: #isolation)
         }

@@ -76,7 +76,7 @@ extension KernelTests {
         let held = openDescriptors().count - openBefore
         #expect(
           held <= 2 + IOLoop.Configuration().receiveBuffers,
-          "\(held) descriptors are open for messages that nobody has asked for")
+          "\(held) descriptors are open for messages that were not asked for")
         sending.cancel()
         let sent = try await sending.value
         await left.close()

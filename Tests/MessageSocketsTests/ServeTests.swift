@@ -218,7 +218,7 @@ extension KernelTests {
         let listener = try UnixListener<UnixStream>.bind(to: address)
         let (client, stopped) = try await withServer(
           listener, ServeLimits(gracePeriod: grace),
-          onError: { _ = Issue.record($0, "nobody's error") }, handler: handler
+          onError: { _ = Issue.record($0, "an unexpected error") }, handler: handler
         ) { server in
           let client = try await UnixStream.connect(to: address)
           try await client.sendMessage([1])

@@ -25,7 +25,7 @@ import Testing
     retries.missed()
     retries.ended(second)
     for _ in 0..<3 {
-      #expect(retries.takeDue().isEmpty, "at once")
+      #expect(retries.takeDue().isEmpty, "immediately")
       #expect(retries.due != nil, "the loop does not sleep beyond it")
       #expect(waitForDue(&retries) == [first])
       #expect(retries.due == nil)

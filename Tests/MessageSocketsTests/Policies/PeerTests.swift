@@ -171,7 +171,7 @@ extension KernelTests {
             let stranger = try ChildProcess([
               "python3", ForeignPeer.script("other_user.py"), "23456", name,
             ])
-            #expect(await stranger.end() == 0, "the stranger was heard")
+            #expect(await stranger.end() == 0, "the stranger was admitted")
           }
           let seen = refusals.withLock { $0 }
           #expect(seen.count == 1)
@@ -221,7 +221,7 @@ extension KernelTests {
         let stranger = try ChildProcess([
           "python3", ForeignPeer.script("other_user.py"), "12345", name,
         ])
-        #expect(await stranger.end() == 0, "the stranger was heard: \(rule)")
+        #expect(await stranger.end() == 0, "the stranger was admitted: \(rule)")
         let refusal = try output.readLine()
         #expect(refusal.hasSuffix("user unknown, group unknown"), "\(refusal)")
       }
@@ -247,7 +247,7 @@ extension KernelTests {
         // The other process ends when it has been refused, which needs an accept.
         let status = Task.detached { stranger.exitStatus() }
         let accepting = Task(executorPreference: loop.taskExecutor) { try await listener.accept() }
-        #expect(await status.value == 0, "the stranger was heard")
+        #expect(await status.value == 0, "the stranger was admitted")
         let client = try await UnixStream.connect(to: UnixAddress(abstract: Array(name.utf8)))
         let first = try await accepting.value
         #expect(try await first.peerIdentity().processID == getpid())

@@ -130,7 +130,7 @@ extension KernelTests {
       try await withOwnLoop(configuration) { loop in try await loop.run { try await body(loop) } }
     }
 
-    // MARK: What has to be seen
+    // MARK: Expectations
 
     private func expectation(of script: PeerScript) -> [Observation] {
       var expected: [Observation] = []

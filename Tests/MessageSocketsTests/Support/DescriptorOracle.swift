@@ -22,7 +22,7 @@ func withDescriptorOracle(
   // receive's end.
   for _ in 0..<1000 where await loop.operationsInKernel > 0 {}
   let inUse = await loop.operationsInUse
-  #expect(inUse == 0, "operations that nobody gave back", sourceLocation: sourceLocation)
+  #expect(inUse == 0, "operations that were not released", sourceLocation: sourceLocation)
   // Another thread closes the descriptors that a policy refuses.
   await untilOpenDescriptors(are: before, sourceLocation: sourceLocation)
 }

@@ -59,7 +59,7 @@ private func turn(
   while await !condition() {
     await Task.yield()
     if ContinuousClock.now > limit {
-      Issue.record("waited in vain until \(expectation())", sourceLocation: sourceLocation)
+      Issue.record("timed out waiting until \(expectation())", sourceLocation: sourceLocation)
       return
     }
   }

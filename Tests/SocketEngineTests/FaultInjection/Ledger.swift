@@ -86,7 +86,7 @@ final class Ledger {
     if let error {
       if sending.sentBytes != stoppedBytes {
         violate(
-          "send \(number) of \(sending.bytes.count) bytes: \(sending.sentBytes) went out, told \(stoppedBytes): \(error)"
+          "send \(number) of \(sending.bytes.count) bytes: \(sending.sentBytes) went out, reported \(stoppedBytes): \(error)"
         )
       }
       if !isStream, sending.isSent { violate("send \(number) failed, but went out: \(error)") }
@@ -175,10 +175,10 @@ final class Ledger {
         )
       }
       if got.isTruncated != (sent.isTruncated || bytes.count < sent.bytes.count) {
-        violate("\(name): truncation was not told, or made up")
+        violate("\(name): truncation was not reported, or made up")
       }
       if got.lacksFiles != sent.lacksFiles {
-        violate("\(name): missing descriptors were not told, or made up")
+        violate("\(name): missing descriptors were not reported, or made up")
       }
     }
   }

@@ -136,7 +136,7 @@ extension Schedule {
         ledger.violate("a received descriptor is not close-on-exec")
       }
       guard let id = SimulatedFiles.identify(descriptor.rawValue) else {
-        ledger.violate("a received descriptor is closed, somebody else's, or was delivered before")
+        ledger.violate("a received descriptor is closed, another file's, or was delivered before")
         return 0
       }
       return id

@@ -111,7 +111,7 @@ extension SimulatedDriver {
   {
     let number = sendings[operation.id] ?? firstNumber(in: operation)
     sendings[operation.id] = number
-    guard ledger.sendings[number] != nil else { return ledger.violate("a send of nobody's") }
+    guard ledger.sendings[number] != nil else { return ledger.violate("a send without a message") }
     body(&ledger.sendings[number]!)
   }
 

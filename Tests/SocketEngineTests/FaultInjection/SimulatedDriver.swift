@@ -137,7 +137,7 @@ final class SimulatedDriver: Driver, @unchecked Sendable {
       let new = SubmittedOperation(operation)
       guard let socket = sockets[new.number], SimulatedFiles.inode(new.number) == socket.inode
       else {
-        stop("\(new.request) names a descriptor that is not its socket any more")
+        stop("\(new.request) names a descriptor that is no longer its socket")
       }
       for other in inFlight {
         if other.id == new.id { ledger.violate("\(new.id) was submitted twice") }

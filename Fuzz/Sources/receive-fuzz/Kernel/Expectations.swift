@@ -159,10 +159,10 @@ final class Expectations {
     _ outcome: DeliveryStatus, _ delivery: Delivery, _ verdict: Verdict, isTruncated: Bool
   ) {
     check(
-      outcome.isPayloadTruncated == isTruncated, "truncation was not told, or made up: \(delivery)")
+      outcome.isPayloadTruncated == isTruncated, "truncation was missed or made up: \(delivery)")
     check(
       outcome.isControlTruncated == (delivery.flags & cms_msg_ctrunc != 0),
-      "missing control data was not told, or made up: \(delivery)")
+      "missing control data was not reported, or made up: \(delivery)")
     let failures = outcome.failures.map {
       Delivery.Failure(position: $0.position, errno: $0.errno.rawValue)
     }

@@ -90,7 +90,7 @@ final class SentMessages {
       "bytes were lost, doubled or reordered")
     check(
       message.outcome.isPayloadTruncated == (message.bytes.count < expected.bytes.count),
-      "truncation was not told, or made up")
+      "truncation was not reported, or made up")
     check(
       expected.files.starts(with: message.files),
       "descriptors \(message.files) instead of \(expected.files)")
@@ -99,7 +99,7 @@ final class SentMessages {
     let missing = expected.files.count - message.files.count - message.outcome.surplus
     check(
       missing == 0 || message.outcome.isControlTruncated,
-      "\(missing) descriptors are missing, and that was not told")
+      "\(missing) descriptors are missing, and that was not reported")
     check(message.outcome.surplus == 0 || message.files.count == admitted, "surplus was made up")
   }
 
