@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Measures the library beside its baselines: `make bench`, or `python3 Benchmarks/Runner --help`."""
+"""Measures the library and its baselines: `make bench`, or `python3 Benchmarks/Runner --help`."""
 
 import argparse
 import fnmatch
@@ -57,7 +57,7 @@ def _arguments():
 
 
 def _chosen(arguments):
-    """The cases to run, and whether encoding and decoding are among them."""
+    """Returns the cases to run, and whether to measure encoding and decoding."""
 
     def matches(name):
         return not arguments.cases or any(
@@ -116,7 +116,7 @@ def _rewrite_document(text):
 
 
 def _present(results, description, is_full):
-    """Tables to standard output, plots to files, and of a full run both into the documentation."""
+    """Prints tables and writes plots. A full run writes both into the documentation."""
     folder = PLOTS if is_full else RESULTS.parent / "bench"
     drawn = plots.write_all(results, description, folder)
     verdicts = targets.table(results)
@@ -168,7 +168,7 @@ def main():
         missing=missing,
         counter=counter,
     )
-    # Taken before the run: it names the code that is measured.
+    # The description names the measured code, so it must be read before the run.
     description = machine.describe()
     (RESULTS.parent / "bench").mkdir(parents=True, exist_ok=True)
     with open(RESULTS, "w") as file:

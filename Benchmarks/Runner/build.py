@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Builds everything that is measured. Only ours must build; what else is missing is named."""
+"""Builds all measured programs. The library's must build; missing baselines are named."""
 
 import os
 import re
@@ -42,7 +42,7 @@ def _swift_package(name):
 
 
 def _allocation_counter():
-    """The counter of the tests, as a library to preload; None without a C compiler."""
+    """Builds the tests' allocation counter as a library to preload. None without a C compiler."""
     source = REPOSITORY / "Tests/CAllocationCounter"
     library = REPOSITORY / ".build/bench/liballocationcounter.so"
     library.parent.mkdir(parents=True, exist_ok=True)
@@ -66,7 +66,7 @@ def _allocation_counter():
 
 
 def build():
-    """Returns why programs are missing, by the names of their binaries, and the counter of allocations."""
+    """Returns the reasons why programs are missing, by binary name, and the allocation counter."""
     missing = {}
     _say("building the baselines")
     _make_baselines(missing)
@@ -81,7 +81,7 @@ def build():
         missing |= {
             name: f"does not build here: {failure}" for name in ("swift-nio", "flyingsocks")
         }
-        # What an earlier build left is not what this machine builds.
+        # Binaries that an earlier build left do not represent this machine.
         for name in ("swift-nio", "flyingsocks"):
             (BENCHMARKS / "SwiftPeers/.build/release" / name).unlink(missing_ok=True)
     return missing, _allocation_counter()

@@ -1,19 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The table of cases. To add one, add an entry; a plot or a target names cases in plots.py and targets.py."""
+"""The table of cases. To add a case, add an entry. plots.py and targets.py refer to cases by name."""
 
 import resource
 from dataclasses import dataclass, replace
 
 RINGS = ("c_ring_single", "c_ring_multishot")
 ONE_LOOP = (*RINGS, "c_epoll", "tokio_current", "go")
-# With a thread for each end, every message wakes a thread: said once, for one pair.
+# With a thread for each end, every message wakes a thread. Measuring that for one pair suffices.
 ONE_PAIR = (*ONE_LOOP, "c_blocking", "c_threads", "swift_blocking")
 TWO_LOOPS = (*RINGS, "tokio_two_workers", "go")
 SWIFT_PEERS = ("swift_nio", "flyingsocks")
 SHAPES = ("receive", "messages", "span")
 
-# What a program has open besides its sockets and what they have received; and how many messages
-# idle mode has on their way.
+# The number of descriptors that a program has open besides its sockets and received descriptors,
+# and the number of messages that idle mode has in flight.
 _OTHER_DESCRIPTORS = 300
 _WAVE = 64
 
@@ -21,28 +21,31 @@ _WAVE = 64
 @dataclass(frozen=True)
 class Case:
     name: str
-    # The table in which it stands.
+    # The heading of the table that shows the case.
     group: str
     mode: str = "pingpong"
     pairs: int = 1
     fds: int = 1
     bytes: int = 64
     kind: str = "stream"
-    # None: what the mode says.
+    # None selects the default of the mode.
     threads: int | None = None
     baselines: tuple = ONE_LOOP
-    # How ours receives; the fastest counts.
+    # The ways in which the library receives. The fastest one counts.
     shapes: tuple = SHAPES
-    # Further arguments of ours, and its environment.
+    # Further arguments of the library's program, and its environment.
     arguments: tuple = ()
     environment: tuple = ()
-    # Whether a quick run has it.
+    # Whether a quick run includes the case.
     quick: bool = False
-    # So many times the rounds of others: where much is decided by little.
+    # A factor for the number of rounds, for cases in which small differences matter.
     repeats: int = 1
 
     def within_the_limit(self):
-        """The case with as many pairs as the limit of open descriptors permits, if those are half of them at least; and if not, why it cannot run."""
+        """Returns the case with as many pairs as the descriptor limit permits, or None and a reason.
+
+        A case that could have only fewer than half of its pairs does not run.
+        """
         limit = _descriptor_limit()
         received = _WAVE * self.fds if self.mode == "idle" else 0
         each = 2 + (0 if self.mode == "idle" else self.fds)
@@ -70,7 +73,7 @@ class Case:
 
 
 def _descriptor_limit():
-    """What the programs can raise the limit to."""
+    """Returns the limit to which the programs can raise theirs."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (1_000_000, 1_000_000))
@@ -108,8 +111,8 @@ def _two_loops(fds, pairs):
     )
 
 
-# Cost against the number of connections, descriptors and loops, beside C only. The points that are
-# missing here are cases above.
+# Cost by the number of connections, descriptors and loops, compared with C only. The cases above
+# supply the points that are missing here.
 def _connections(pairs):
     return Case(
         f"connections.fd1.pairs{pairs}", "Scaling", pairs=pairs, baselines=(*RINGS, "c_epoll")

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Encoding and decoding alone: codec-bench compares by itself, and its figures are put into the shape of the others."""
+"""Runs codec-bench, which measures encoding and decoding and compares them with C by itself.
+
+Its figures are converted to the form of the other results.
+"""
 
 import json
 import subprocess

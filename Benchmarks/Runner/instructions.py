@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Instructions in user space for each message, counted by callgrind: `make bench-instructions`. What the kernel does is not among them."""
+"""Counts the instructions of each message with callgrind: `make bench-instructions`.
+
+Only instructions in user space are counted, not those of the kernel.
+"""
 
 import re
 import shutil
@@ -12,7 +15,7 @@ from cases import CASES
 from programs import BASELINES, BENCHMARKS, OURS
 from tables import render
 
-# Two runs of different length: the difference is the messages' alone.
+# The difference between two runs of different length is due to the messages alone.
 SHORT, LONG = 600, 1800
 
 
@@ -39,7 +42,7 @@ def _count(binary, arguments, preload, folder):
 
 
 def _stripped(binary, folder):
-    """valgrind does not read the debug information of Swift 6."""
+    """Copies a binary without debug information: valgrind cannot read that of Swift 6."""
     copy = Path(folder) / binary.name
     subprocess.run(["strip", "--strip-debug", "-o", str(copy), str(binary)], check=True)
     return copy
@@ -48,7 +51,7 @@ def _stripped(binary, folder):
 def _per_message(binary, arguments, preload, folder, pairs, counts_all):
     counted = []
     for messages in (SHORT, LONG):
-        # The baselines count the messages of all pairs, ours those of each.
+        # The baselines take the total number of messages, the library's program that of each pair.
         number = messages * pairs if counts_all else messages
         counted.append(
             _count(

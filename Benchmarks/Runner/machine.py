@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the figures were measured on. No names of hosts, and no paths."""
+"""Describes the machine and the versions of a run, without host names and paths."""
 
 import os
 import platform
@@ -37,7 +37,7 @@ def _virtual():
 
 
 def _resolved(package):
-    """The version of a Swift package that the peers were built with."""
+    """Returns the version of a Swift package that the peers were built with."""
     try:
         text = (BENCHMARKS / "SwiftPeers/Package.resolved").read_text()
     except OSError:
@@ -52,7 +52,7 @@ def _crate(name):
 
 
 def describe():
-    """One line for the machine, one for the versions."""
+    """Returns one line for the machine and one for the versions."""
     cores = len(os.sched_getaffinity(0))
     hardware = f"{_processor()}{_virtual()}, {cores} {'core' if cores == 1 else 'cores'}, Linux {platform.release()}"
     versions = {

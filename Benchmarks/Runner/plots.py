@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The plots: which there are, and what stands in them."""
+"""The table of plots and their contents."""
 
 from dataclasses import dataclass
 
@@ -11,10 +11,10 @@ from svg import bars, lines
 class Plot:
     file: str
     title: str
-    # What each group of bars, or each position on the axis, is called, and the case that it shows.
+    # The label of each group of bars, or of each position on the axis, and the case that it shows.
     points: tuple
     baselines: tuple
-    # If not None, a line plot over numbers with this axis; bars otherwise.
+    # The axis of a line plot over numbers. None selects bars.
     axis: str | None = None
     # "ns" or "bytes"
     quantity: str = "ns"
@@ -180,7 +180,7 @@ def _value(result, name, plot):
 
 
 def write_all(results, description, folder):
-    """Writes the plots that the results suffice for. Returns their file names and titles."""
+    """Writes every plot that has results. Returns their file names and titles."""
     folder.mkdir(parents=True, exist_ok=True)
     found = {result["case"]: result for result in results}
     drawn = []

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The programs that are compared, and what each can do."""
+"""The compared programs and the cases that each can run."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,18 +14,18 @@ RING = {**SINGLE, **TWO, "cancel": "cancel", "twoprocesses": "twoprocesses"}
 
 @dataclass(frozen=True)
 class Program:
-    # As it stands in the results.
+    # The name in the results.
     name: str
-    # As it stands in plots.
+    # The label in plots.
     label: str
     binary: Path
-    # What it calls the modes that it has.
+    # The program's own names of the modes that it supports.
     modes: dict
     carries_descriptors: bool = True
     kinds: tuple = ("stream", "seqpacket", "dgram")
 
     def refusal(self, case):
-        """Why it cannot run the case, or None."""
+        """Returns the reason why the program cannot run the case, or None."""
         if case.mode not in self.modes:
             return f"has no {case.mode} mode"
         if case.fds > 0 and not self.carries_descriptors:
@@ -53,7 +53,7 @@ BASELINES = {
         _baseline("c_ring_single", "C, io_uring, single-shot", RING),
         _baseline("c_ring_multishot", "C, io_uring, multishot", RING),
         _baseline("c_epoll", "C, epoll", {**SINGLE, **TWO}),
-        # One thread, where nothing ever waits: the bare system calls.
+        # One thread that never waits: the cost of the bare system calls.
         _baseline(
             "c_blocking",
             "C, bare system calls",
@@ -88,7 +88,7 @@ BASELINES = {
     ]
 }
 
-# The comparison that codec-bench makes by itself.
+# The baseline that codec-bench contains.
 CODEC_BASELINE = "c_cmsg"
 LABELS = {
     OURS.name: OURS.label,

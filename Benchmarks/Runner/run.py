@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs the programs of a case in turn, several rounds, and takes the medians: of the times, and of the ratios within each round."""
+"""Runs the programs of a case in turn, for several rounds.
+
+Results are the medians of the times, and of the ratios within each round.
+"""
 
 import json
 import os
@@ -15,11 +18,11 @@ from programs import BASELINES, OURS
 @dataclass
 class Settings:
     rounds: int
-    # Whether cases that ask for it get more rounds.
+    # Whether to run the further rounds that some cases request.
     repeats: bool
     seconds: float
     warmup: float
-    # What the build said of programs that are missing, by binary.
+    # The reasons why programs are missing, by binary.
     missing: dict = field(default_factory=dict)
     # The library that counts allocations, or None.
     counter: str | None = None
@@ -62,7 +65,7 @@ def nanoseconds(figures):
 
 
 class _Series:
-    """The figures of one program or shape, over the rounds."""
+    """The figures of one program or shape in all rounds."""
 
     def __init__(self, run):
         self.run = run
@@ -100,7 +103,7 @@ def _reason_missing(program, case, settings):
 
 
 def _allocations(case, shape, settings):
-    """Counted in a run of its own, which is not timed."""
+    """Counts allocations in a separate run that is not timed."""
     if settings.counter is None:
         return None
     try:
@@ -112,7 +115,7 @@ def _allocations(case, shape, settings):
 
 
 def _ratio(ours, other):
-    """Of what was measured in the same round, so that a machine that is now faster and now slower is in both."""
+    """Returns the median ratio of figures from one round, so that changes of speed affect both."""
     return statistics.median(
         nanoseconds(a) / nanoseconds(b) for a, b in zip(ours.figures, other.figures)
     )
@@ -123,7 +126,7 @@ def _rounded(value, digits):
 
 
 def measure(case, settings):
-    """The result of one case, as it stands in the file of results."""
+    """Runs one case and returns its entry for the results file."""
     asked = case
     case, impossible = asked.within_the_limit()
     if case is None:
@@ -143,7 +146,7 @@ def measure(case, settings):
                 lambda program=program, mode=mode: _run(program.binary, case, mode, settings)
             )
 
-    # Ours and the others in turn, so that what is compared is near in time.
+    # The library and the baselines run in turn, so that compared figures are close in time.
     series = [
         one
         for pair in zip_longest(ours.values(), others.values())
@@ -151,15 +154,15 @@ def measure(case, settings):
         if one is not None
     ]
     for turn in range(settings.rounds * (case.repeats if settings.repeats else 1)):
-        # Each round begins with another one: what disturbs the machine now and then disturbs them
-        # all.
+        # Each round begins with a different program, so that occasional disturbances affect all
+        # of them.
         for one in series[turn % len(series) :] + series[: turn % len(series)]:
             one.measure()
     return _result(case, asked, ours, others, skipped, settings)
 
 
 def _nothing(case, reason):
-    """A case that cannot be run at all."""
+    """Returns the entry of a case that cannot run."""
     return {
         "case": case.name,
         "ours_ns": None,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bar and line plots as small SVG files that are readable on a light and on a dark page."""
+"""Bar and line plots as small SVG files, readable on light and dark pages."""
 
 import math
 from html import escape
@@ -36,7 +36,7 @@ def _number(value):
 
 
 def _step(top):
-    """A round distance of about a fifth of the axis."""
+    """Returns a round distance of about a fifth of the axis."""
     magnitude = 10 ** math.floor(math.log10(top / 5))
     return next(factor * magnitude for factor in (1, 2, 5, 10) if factor * magnitude >= top / 5)
 
@@ -111,7 +111,10 @@ def bars(title, unit, axis, positions, series, description):
 
 
 def lines(title, unit, axis, positions, series, description):
-    """Both axes are logarithmic if their values span more than a factor of ten; a position of 0 stands where 0.5 would."""
+    """Draws a line plot. An axis whose values span more than a factor of ten is logarithmic.
+
+    A position of 0 is drawn at 0.5.
+    """
     plot = _Plot(title, unit, axis, series, description)
     across = _scale([max(position, 0.5) for position in positions], LEFT + 16, WIDTH - RIGHT - 16)
     known = _known(series)

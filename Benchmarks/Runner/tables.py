@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The results as text: aligned tables that are Markdown, too."""
+"""The results as aligned text tables that are also Markdown."""
 
 from programs import BASELINES, CODEC_BASELINE, OURS
 
@@ -7,7 +7,7 @@ _ORDER = [CODEC_BASELINE, *BASELINES]
 
 
 def render(rows):
-    """The first row is the heading. Every column but the first is aligned to the right."""
+    """Aligns rows below their heading. Only the first column is aligned to the left."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
 
     def line(row):
@@ -25,7 +25,7 @@ def render(rows):
 
 
 def time(nanoseconds):
-    """Nanoseconds where they are few, microseconds otherwise."""
+    """Formats short times in nanoseconds and others in microseconds."""
     if nanoseconds is None:
         return "–"
     return f"{nanoseconds:.1f} ns" if nanoseconds < 100 else f"{nanoseconds / 1000:.2f}"
@@ -36,7 +36,7 @@ def figure(value, digits):
 
 
 def _name(result):
-    """The case, and how many pairs it had where the limit of open descriptors permits no more."""
+    """Returns the case's name, and its number of pairs if the descriptor limit reduced it."""
     return result["case"] + (f" ({result['pairs']:,} of them)" if "pairs" in result else "")
 
 
@@ -115,14 +115,14 @@ def _skips(results):
     for result in results:
         for name, reason in result["skipped"].items():
             cases.setdefault((name, reason), []).append(result["case"])
-    # What several have in common stands on one line.
+    # Programs that share a reason share a line.
     for (name, reason), where in cases.items():
         names.setdefault((reason, ", ".join(where)), []).append(name)
     return [f"- {', '.join(who)}: {reason} ({where})" for (reason, where), who in names.items()]
 
 
 def everything(results):
-    """All tables, one for each group, as Markdown."""
+    """Returns all tables as Markdown, one for each group."""
     parts = []
     for group in dict.fromkeys(result["group"] for result in results):
         parts += [

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The targets, and whether a run hits them."""
+"""The targets and the check whether a run meets them."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ class Target:
     text: str
     cases: tuple
     baselines: tuple
-    # At most this times the baseline; the second, if there are two, is the one to reach in the end.
+    # The permitted multiples of the baseline. A second limit, if any, is the long-term goal.
     limits: tuple
 
 
@@ -46,14 +46,14 @@ TARGETS = [
         (1.25,),
     ),
 ]
-# Enters of ours for each message, at most.
+# The largest permitted number of io_uring_enter calls for each message of the library.
 ENTERS = (("pingpong.fd1.pairs64", 0.10),)
 IDLE_CASE, IDLE_LIMIT = "idle.fd1.pairs10000", 2048
 SPAN_CASES = _pingpong(0, 1, 16, 64) + _pingpong(1, 1, 16, 64)
 
 
 def _verdict(value, limits):
-    # As it is shown: what the start of a run allocates is no cost of a message.
+    # Compare the value as displayed: allocations at the start of a run are no cost of a message.
     value = round(value, 2)
     if value <= limits[-1]:
         return "hit"
@@ -61,7 +61,7 @@ def _verdict(value, limits):
 
 
 def _derived(found):
-    """What is a ratio of two cases."""
+    """Returns the results of the targets that are a ratio of two cases."""
 
     def ours(case):
         return found[case]["ours_ns"] if case in found else None
@@ -87,7 +87,7 @@ def _limits(limits):
 
 
 def table(results):
-    """The targets that the run has figures for; None if there are none."""
+    """Returns the targets that the run has figures for, or None if there are none."""
     found = {result["case"]: result for result in results}
     rows = [["target", "case", "against", "at most", "measured", "verdict"]]
     for target in TARGETS:
@@ -108,7 +108,7 @@ def table(results):
     for text, value, limit, is_hit in _derived(found):
         rows.append([text, "", "", limit, f"{value:.2f}", "hit" if is_hit else "miss"])
     if IDLE_CASE in found:
-        # A task that waits for something else costs as much without this library.
+        # A task that waits for anything else costs this much without the library, too.
         ours = (
             found[IDLE_CASE]["resident_bytes"]["message_sockets"] - found[IDLE_CASE]["task_bytes"]
         )

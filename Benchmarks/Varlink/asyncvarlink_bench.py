@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The call of varlink-bench, made with asyncvarlink: service and client on one event loop."""
+"""Makes the call of varlink-bench with asyncvarlink, with service and client on one event loop."""
 
 import asyncio
 import os
@@ -46,7 +46,7 @@ async def main(calls):
     service = VarlinkTransport(loop, far, far, registry.protocol_factory())
     protocol = VarlinkClientProtocol()
     transport = VarlinkTransport(loop, near, near, protocol)
-    # They are connected a turn later.
+    # The ends are connected one turn of the event loop later.
     await asyncio.sleep(0)
     proxy = protocol.make_proxy(Bench)
     fastest = float("inf")

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""A foreign peer for the tests: calls the service test.MessageSockets over a message bus, with GLib's implementation of D-Bus.
+"""A foreign peer for the tests: calls test.MessageSockets over a message bus with GLib's D-Bus.
 
     bus_peer.py ADDRESS DESCRIPTORS
 
-Twice it passes DESCRIPTORS files to the method Read(ah), and expects what is in them (as) back; and twice it asks Make(u) for as many files (ah), which must
-contain "file 0", "file 1" and so on. Exit status 0: all was well.
+It passes DESCRIPTORS files to the method Read(ah) twice and expects their contents (as) in return. It
+calls Make(u) twice for as many files (ah), which must contain "file 0", "file 1" and so on. The exit
+status is 0 on success.
 """
 
 import os
@@ -42,7 +43,7 @@ def read(connection, count):
         with tempfile.TemporaryFile() as opened:
             opened.write(text.encode())
             opened.flush()
-            # Keeps a duplicate.
+            # The list keeps a duplicate of the descriptor.
             files.append(opened.fileno())
     answer, _ = call(connection, "Read", GLib.Variant("(ah)", (list(range(count)),)), "(as)", files)
     assert answer.unpack()[0] == texts, answer

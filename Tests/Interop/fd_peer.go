@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // A foreign peer for the tests: passes open files over a Unix socket with Go's net.UnixConn.
-// Arguments, files and verdict are those of
-// fd_peer.py:
+// Its arguments, files and verdict are those of fd_peer.py:
 //
 //	fd_peer KIND send|receive ADDRESS MESSAGES DESCRIPTORS
 package main
@@ -23,7 +22,7 @@ func main() {
 	network := map[string]string{"stream": "unix", "seqpacket": "unixpacket"}[os.Args[1]]
 	connection, err := net.DialUnix(network, nil, &net.UnixAddr{Name: os.Args[3], Net: network})
 	check(err)
-	// Ends by itself, whatever the other side does.
+	// The process ends even if the other side does not respond.
 	check(connection.SetDeadline(time.Now().Add(30 * time.Second)))
 	messages, err := strconv.Atoi(os.Args[4])
 	check(err)
@@ -53,7 +52,7 @@ func send(connection *net.UnixConn, messages, descriptors int) {
 		if sent != len(payload) {
 			fail("sent only a part")
 		}
-		// What is on its way stays open without us.
+		// Messages in flight keep their own references to the files.
 		for _, file := range files {
 			check(file.Close())
 		}

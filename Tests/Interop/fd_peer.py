@@ -1,19 +1,22 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""A foreign peer for the tests: passes open files over a Unix socket with what Python and its libraries offer.
+"""A foreign peer for the tests: passes open files over a Unix socket with Python and its libraries.
 
     fd_peer.py WAY KIND send ADDRESS MESSAGES DESCRIPTORS
     fd_peer.py WAY KIND receive ADDRESS MESSAGES DESCRIPTORS
 
-WAY is how:
+WAY selects the functions:
     socket          socket.send_fds and recv_fds
-    multiprocessing multiprocessing.reduction's send_handle and recv_handle: one descriptor a message
-    glib            GLib's GUnixConnection.send_fd and receive_fd (needs PyGObject): one descriptor a message
-KIND is stream or seqpacket; ADDRESS a path, or @NAME in the abstract namespace. Message number M carries DESCRIPTORS files; file number F of it contains "message M file F" and a
-line end. With `socket` its payload is "message M", otherwise the one byte that the library sends.
+    multiprocessing send_handle and recv_handle of multiprocessing.reduction: one descriptor a message
+    glib            send_fd and receive_fd of GLib's GUnixConnection (needs PyGObject): one descriptor
+                    a message
+KIND is stream or seqpacket. ADDRESS is a path, or @NAME in the abstract namespace. Each message
+carries DESCRIPTORS files. File number F of message number M contains "message M file F" and a line
+end. The payload is "message M" with `socket`, and otherwise the one byte that the library sends.
 
-The sender ends its direction and waits for the verdict of the other side: "ok" and each file as DEVICE:INODE, which must be the sender's, in
-order. The receiver answers with that, or with what was wrong. Exit status 0: all was well.
+The sender shuts down its direction and waits for the verdict of the other side: "ok" and each file as
+DEVICE:INODE, which must be the sender's, in order. The receiver answers with that, or with a
+description of the error. The exit status is 0 on success.
 """
 
 import os
@@ -47,8 +50,8 @@ class Multiprocessing:
         from multiprocessing import reduction
 
         self.peer, self.reduction = peer, reduction
-        # It reads from a copy of the descriptor, which must block: a timeout would show there as
-        # BlockingIOError. Ends by itself even so.
+        # recv_handle reads from a duplicate of the descriptor, which must be blocking: with a
+        # timeout it would raise BlockingIOError. The alarm ends the process instead.
         peer.settimeout(None)
         signal.alarm(30)
 
@@ -109,7 +112,7 @@ def send(way, peer, messages, descriptors):
         files = [make_file(message, file) for file in range(descriptors)]
         identities += [identity(file.fileno()) for file in files]
         way.send(message, [file.fileno() for file in files])
-        # What is on its way stays open without us.
+        # Messages in flight keep their own references to the files.
         for file in files:
             file.close()
     peer.shutdown(socket.SHUT_WR)
@@ -142,7 +145,7 @@ def check(message, descriptors, received):
 
 def main(way, kind, direction, address, messages, descriptors):
     with socket.socket(socket.AF_UNIX, KINDS[kind]) as peer:
-        # Ends by itself, whatever the other side does.
+        # The process ends even if the other side does not respond.
         peer.settimeout(30)
         peer.connect("\0" + address[1:] if address.startswith("@") else address)
         {"send": send, "receive": receive}[direction](

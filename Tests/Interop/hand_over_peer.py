@@ -1,13 +1,17 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""A foreign peer for the tests: a process that speaks the hand-over protocol of Docs/Wire.md, written from that page alone.
+"""A foreign peer for the tests: implements the hand-over protocol from Docs/Wire.md alone.
 
-    hand_over_peer.py relay CONTROL   takes over from the process at CONTROL, serves its listener "web", and hands over to the next
-    hand_over_peer.py hold CONTROL   takes the descriptors of the process at CONTROL, and reads no further, for a minute
-    hand_over_peer.py lie USER NAME   listens at the abstract address NAME ("@name") as another user, and offers something
-    hand_over_peer.py intrude USER NAME   asks the process at the abstract address NAME for what it has, as another user
+    hand_over_peer.py relay CONTROL       takes over from the process at CONTROL, serves its listener
+                                          "web", and hands over to the next process
+    hand_over_peer.py hold CONTROL        takes the descriptors of the process at CONTROL, then reads
+                                          nothing for a minute
+    hand_over_peer.py lie USER NAME       listens at the abstract address NAME ("@name") as another
+                                          user, and makes an offer
+    hand_over_peer.py intrude USER NAME   tries to take over from the process at the abstract address
+                                          NAME as another user
 
-Exit status 0: all was well.
+The exit status is 0 on success.
 """
 
 import array
@@ -38,7 +42,7 @@ def say(text):
 
 
 def receive(peer, wanted):
-    """The next message, which has to be one of these types; with its descriptors."""
+    """Receives a message, which must have one of the types. Returns it with its descriptors."""
     payload, control, _, _ = peer.recvmsg(
         65536, socket.CMSG_SPACE(253 * 4), socket.MSG_CMSG_CLOEXEC
     )
@@ -52,7 +56,7 @@ def receive(peer, wanted):
 
 
 def entries(body):
-    """Names and files of a batch, with the position of the first."""
+    """Returns the position of a batch's first entry, and the names and files of all entries."""
     first, count = struct.unpack_from("<IH", body)
     at, found = 6, []
     for _ in range(count):
@@ -92,7 +96,7 @@ def take_over(path):
 
 
 def hold(path):
-    """Takes all descriptors, and reads nothing that comes behind them."""
+    """Takes all descriptors and reads none of the messages after them."""
     peer = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     peer.settimeout(30)
     peer.connect(path)
@@ -107,12 +111,12 @@ def hold(path):
 
 
 def hand_over(successor, taken, state):
-    """True when the successor serves."""
+    """Hands over to a successor. Returns whether the successor serves."""
     _, body, _ = receive(successor, {HELLO})
     assert body[:4] == b"MSHO" and struct.unpack("<HI", body[4:]) == (1, 0)
     successor.send(struct.pack("<BHIQ", OFFER, 1, len(taken), len(state)))
     sent = 0
-    # The control listener goes alone, as the first.
+    # The control listener is sent first, in a batch of its own.
     for end in [1] + list(range(1 + 253, len(taken), 253)) + [len(taken)]:
         batch = taken[sent:end]
         body = struct.pack("<BIH", BATCH, sent, len(batch))
@@ -144,7 +148,7 @@ def relay(path):
         name: socket.socket(fileno=number) for name, _, number in taken if name in ("", "web")
     }
     control, web = listeners[""], listeners["web"]
-    # Another process may accept between our look and our accept: then there is nothing.
+    # Another process may accept the connection first. The accept must then not wait for the next.
     web.settimeout(0.1)
     predecessor.send(bytes([SERVING]))
     say("serving")
@@ -199,7 +203,7 @@ def lie(user, name):
     peer.settimeout(30)
     receive(peer, {HELLO})
     peer.send(struct.pack("<BHIQ", OFFER, 1, 1, 0))
-    # It is refused, and that is all.
+    # The predecessor refuses, and sends nothing else.
     assert receive(peer, {REFUSAL})
 
 

@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""A hostile peer for the tests: sends a file of a file system that answers until the file is open, and never again.
+"""A hostile peer for the tests: sends a file whose file system stops answering once it is open.
 
     hostile_fuse.py DIRECTORY NAME COUNT
 
-Mounts on DIRECTORY (as root; anybody could, with fusermount), connects to the abstract seqpacket address NAME, and sends COUNT messages with the file.
-Every request is read from then on and left unanswered: whoever asks the file system waits. Unmounts and ends when the connection is closed.
+It mounts on DIRECTORY (as root; other users could do so with fusermount), connects to the abstract
+seqpacket address NAME, and sends COUNT messages with the file. It reads all later requests without
+answering them, so that every process that uses the file system waits. It unmounts and ends when the
+connection is closed.
 """
 
 import ctypes
@@ -33,7 +35,7 @@ def attributes(node):
 
 
 def answer(opcode, node):
-    """The reply's body; None for what is not implemented."""
+    """Returns the body of the reply, or None for requests that are not implemented."""
     if opcode == INIT:
         return struct.pack("<4I2HI", 7, 31, 65536, 0, 12, 10, 65536).ljust(64, b"\0")
     if opcode == LOOKUP:
@@ -69,8 +71,8 @@ peer.connect("\0" + name)
 for _ in range(count):
     socket.send_fds(peer, [b"file"], [file])
 peer.recv(1)
-# Aborts all requests, so that whoever waits goes on; our own copy of the file must not be closed
-# before.
+# Unmounting aborts all requests, so that waiting processes continue. This process must not close
+# its own copy of the file before.
 libc.umount2(directory.encode(), MNT_FORCE)
 libc.umount2(directory.encode(), MNT_DETACH)
 os._exit(0)

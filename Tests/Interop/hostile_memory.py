@@ -1,15 +1,16 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""A hostile peer that shares memory: sends memory files over a Unix seqpacket socket, and cuts, grows and
-writes them while the other side looks at them.
+"""A hostile peer for the tests: sends memory files over a Unix seqpacket socket, and truncates, grows
+and writes them while the other side uses them.
 
     hostile_memory.py ADDRESS SECONDS
 
-It goes on for so long, and until it has sent each kind of file twice.
-Each message is a name of what its file is, a space, and a number; it carries one descriptor. `sealed` files
-have that number in every byte; of the others nothing is promised. The other side maps, copies or refuses the file,
-and answers with a byte; then the file is cut as far as its seals permit, a message says so, and the other side looks
-at what it has. Another thread does the same all the time. Exit status 0: it went on to the end.
+It continues for SECONDS, and at least until it has sent each kind of file twice. Each message
+consists of the kind of the file, a space and a number, and carries one descriptor. `sealed` files
+have that number in every byte; the contents of the other kinds are undefined. The other side maps,
+copies or refuses the file and answers with a byte. Then the peer truncates the file as far as its
+seals permit and reports that in a message, and the other side checks its memory. A second thread
+truncates, grows and writes the files all the time. The exit status is 0 if the peer was not stopped.
 """
 
 import fcntl
@@ -67,7 +68,7 @@ def made(kind, number):
 
 
 def abuse(file, size):
-    """Does with a file what its seals permit, and leaves it cut if it can."""
+    """Changes a file as far as its seals permit, and leaves it truncated if possible."""
     for act in (
         lambda: os.ftruncate(file, 0),
         lambda: os.ftruncate(file, size),
@@ -82,7 +83,7 @@ def abuse(file, size):
 
 
 def torment():
-    """Races with the checks and with the copying."""
+    """Changes files while the other side checks and copies them."""
     choice = random.Random()
     while not stop.is_set():
         with lock:
@@ -98,7 +99,7 @@ def torment():
         if choice.random() < 0.001:
             try:
                 seal(file, choice.choice([SHRINK, GROW, WRITE]))
-            except OSError:  # Sealed, mapped for writing, or no memory.
+            except OSError:  # The file is sealed or mapped for writing, or memory is exhausted.
                 pass
         os.close(file)
         time.sleep(0)
@@ -119,7 +120,7 @@ def main(address, seconds):
         with lock:
             victims.append(file)
         socket.send_fds(peer, [f"{kind} {number % 255 + 1}".encode()], [file])
-        # The other side has mapped, copied or refused it; when it hears of us it looks.
+        # The other side has mapped, copied or refused the file. It checks it at the next message.
         assert peer.recv(1), "the other side has gone"
         if number % 2:
             with lock:

@@ -1,14 +1,20 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""A hostile peer for the tests: connects over a Unix socket, and misbehaves.
+"""A hostile peer for the tests: connects over a Unix socket and breaks the protocol.
 
-    hostile_peer.py flood ADDRESS MESSAGES DESCRIPTORS   seqpacket messages, as fast as the socket takes them, with so many pipes each
-    hostile_peer.py fifos ADDRESS                        a seqpacket message with 253 FIFOs, ends that nobody writes to or reads from
-    hostile_peer.py half ADDRESS                         the first half of a frame, with two descriptors; then nothing until the other side hangs up
-    hostile_peer.py deaf ADDRESS CONNECTIONS             stream connections that never read, until the other side hangs up on all
-    hostile_peer.py cut ADDRESS LENGTH                   a frame of LENGTH bytes with two descriptors that is cut at each byte, each in a connection of its own
+    hostile_peer.py flood ADDRESS MESSAGES DESCRIPTORS
+        sends seqpacket messages with DESCRIPTORS pipes each, as fast as the socket accepts them
+    hostile_peer.py fifos ADDRESS
+        sends a seqpacket message with 253 ends of FIFOs that have no reader or no writer
+    hostile_peer.py half ADDRESS
+        sends the first half of a frame with two descriptors, then waits until the other side closes
+    hostile_peer.py deaf ADDRESS CONNECTIONS
+        opens stream connections and never reads, until the other side closes all of them
+    hostile_peer.py cut ADDRESS LENGTH
+        sends a frame of LENGTH bytes with two descriptors, cut at each byte, on a connection for each
 
-A frame is one byte, its length, and the bytes 1, 2, 3 …. Exit status 0: the peer has done its worst, and was not stopped before.
+A frame is one byte, its length, and the bytes 1, 2, 3 …. The exit status is 0 if the peer was not
+stopped before it was done.
 """
 
 import os
@@ -20,7 +26,7 @@ import tempfile
 
 def connect(address, kind=socket.SOCK_STREAM):
     peer = socket.socket(socket.AF_UNIX, kind)
-    # Ends by itself, whatever the other side does.
+    # The process ends even if the other side does not respond.
     peer.settimeout(30)
     peer.connect(address)
     return peer
@@ -58,7 +64,7 @@ def half(address):
 def deaf(address, connections):
     peers = [connect(address) for _ in range(int(connections))]
     for peer in peers:
-        # Nothing is read. The end of the other side is an event of its own (POLLHUP).
+        # POLLHUP reports that the other side has closed, without reading.
         poll = select.poll()
         poll.register(peer, 0)
         assert poll.poll(30000), "the other side does not hang up"
@@ -72,7 +78,8 @@ def cut(address, length):
                 socket.send_fds(peer, [whole[:1]], [0, 0])
             for byte in whole[1:count]:
                 peer.send(bytes([byte]))
-            # The greeting is there; every other connection leaves it unread: that resets it.
+            # Wait for the greeting. Every other connection leaves it unread, which resets the
+            # connection when it is closed.
             peer.recv(1, socket.MSG_PEEK if count % 2 else 0)
 
 

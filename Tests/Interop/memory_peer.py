@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Shares memory with the tests, by Python's own memfd_create and mmap.
+"""A foreign peer for the tests: shares memory with Python's own memfd_create and mmap.
 
     memory_peer.py ADDRESS
 
-Receives a sealed memory file over a seqpacket socket, with its sum as the message; checks the seals, the sum, and
-that it cannot write. Then sends three files of the byte 5, in this order: sealed memory, memory that is not sealed,
-and a regular file; and waits until the other side hangs up.
+It receives a sealed memory file over a seqpacket socket, with the sum of its bytes as the message. It
+checks the seals, the sum, and that the file cannot be written. Then it sends three files that are
+filled with the byte 5, in this order: sealed memory, unsealed memory and a regular file. It waits
+until the other side closes the connection.
 """
 
 import fcntl
@@ -25,7 +26,8 @@ peer.connect(sys.argv[1])
 
 message, (theirs,), _, _ = socket.recv_fds(peer, 100, 1)
 assert fcntl.fcntl(theirs, F_GET_SEALS) & 0xF == SEAL | SHRINK | GROW | WRITE
-# Private: Linux before 6.7 has no shared mappings of files that are sealed against writing.
+# The mapping is private, because Linux before 6.7 permits no shared mapping of a file that is
+# sealed against writing.
 with mmap.mmap(theirs, 0, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ) as memory:
     assert sum(memory[:]) == int(message), "the bytes are others"
 for attempt in (

@@ -1,16 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// A foreign peer for the tests: Node's own way to pass handles between processes, child_process's
-// `send(message, handle)`, over the descriptor
-// that NODE_CHANNEL_FD names.
+// A foreign peer for the tests: passes handles between processes with `send(message, handle)` of
+// Node's child_process, over the descriptor that NODE_CHANNEL_FD names.
 //
-// First it receives sockets: it answers each with "got " and the message that it came with, and
-// ends it. The message "your turn" with a count makes it
-// send so many listening servers, each with its port and its inode, and then end the channel when
-// all have been taken.
+// It first receives sockets, answers each with "got " and the message that accompanied it, and ends
+// the connection. After the message "your turn" with a count, it sends that many listening servers,
+// each with its port and inode. It closes the channel when the other side has taken all of them.
 const fs = require('fs');
 const net = require('net');
 
-// Ends by itself, whatever the other side does.
+// The process ends even if the other side does not respond.
 setTimeout(() => process.exit(2), 30000).unref();
 
 process.on('message', (message, socket) => {

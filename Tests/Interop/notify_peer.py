@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""A foreign peer for the tests: a service that hands open files to its manager with libsystemd, at the socket that NOTIFY_SOCKET names.
+"""A foreign peer for the tests: a service that stores files with its manager through libsystemd.
 
     notify_peer.py MESSAGES DESCRIPTORS
 
-Message number M is "FDSTORE=1" and "FDNAME=message-M" by sd_pid_notify_with_fds(3), with DESCRIPTORS files; file number F contains "message M file F". Then
-sd_notify_barrier(3), which ends when the manager has read all, and closed the descriptor that came with the last. Exit status 0: all was well.
+It sends messages with sd_pid_notify_with_fds(3) to the socket that NOTIFY_SOCKET names. Message number
+M consists of "FDSTORE=1" and "FDNAME=message-M" and carries DESCRIPTORS files. File number F contains
+"message M file F". Then it calls sd_notify_barrier(3), which returns when the manager has read all
+messages and closed the descriptor of the last one. The exit status is 0 on success.
 """
 
 import ctypes
@@ -30,7 +32,7 @@ def main(messages, descriptors):
         numbers = (ctypes.c_int * descriptors)(*[file.fileno() for file in files])
         state = f"FDSTORE=1\nFDNAME=message-{message}".encode()
         checked(library.sd_pid_notify_with_fds(0, 0, state, numbers, ctypes.c_uint(descriptors)))
-        # What is on its way stays open without us.
+        # Messages in flight keep their own references to the files.
         for file in files:
             file.close()
     checked(library.sd_notify_barrier(0, ctypes.c_uint64(30_000_000)))

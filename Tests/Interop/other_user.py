@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""A peer of another user for the tests: connects to the abstract stream address NAME as user USER, sends a byte, and says what came back.
+"""A foreign peer for the tests: connects as user USER to the abstract stream address NAME.
 
     other_user.py USER NAME
 
-Exit status 0: the connection was closed without a byte. 1: something was received.
+It sends a byte and waits for an answer. The exit status is 0 if the connection was closed without an
+answer, and 1 if the peer received a byte.
 """
 
 import os

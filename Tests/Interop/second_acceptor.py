@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""A second process that accepts from a listener, which it finds as descriptor 3, until it is told to end.
+"""A second process for the tests: accepts connections from the listener at descriptor 3.
 
     second_acceptor.py blocking|nonblocking|leave [THREADS]
 
-What it makes of the listener's O_NONBLOCK is what every process that has it finds. Each connection is told
-"other" and closed. Without threads it only sets the flag. A line on the standard output says that it has
-begun, and the end of the standard input (descriptor 4) is its end.
+It sets or clears O_NONBLOCK, which all processes that have the listener share, or leaves it. It sends
+"other" on each connection and closes it. Without threads it only changes the flag. It prints a line
+to standard output when it has begun, and ends when descriptor 4 reaches its end.
 """
 
 import os
@@ -17,7 +17,7 @@ import threading
 mode, threads = sys.argv[1], int(sys.argv[2])
 listener = socket.socket(fileno=3)
 if mode == "leave":
-    # Python makes a descriptor that it adopts neither.
+    # Python leaves the flag of an adopted descriptor unchanged.
     pass
 else:
     os.set_blocking(3, mode == "blocking")

@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""A foreign peer for the tests: a service that outlives itself, with libsystemd.
+"""A foreign peer for the tests: a service that keeps its listener in the manager's store.
 
     stored_listener.py PATH
 
-Started without descriptors (sd_listen_fds_with_names(3) finds none) it listens at PATH, stores the listener with its manager by
-sd_pid_notify_with_fds(3), under the name "requests", and ends. Started with that descriptor it accepts one connection, answers one message with its payload
-and its descriptors, and ends. Exit status 0: all was well.
+It uses libsystemd. If sd_listen_fds_with_names(3) finds no descriptors, it listens at PATH, stores the
+listener with its manager by sd_pid_notify_with_fds(3) under the name "requests", and ends. If it finds
+the listener, it accepts one connection, answers one message with its payload and its descriptors, and
+ends. The exit status is 0 on success.
 """
 
 import ctypes
@@ -38,7 +39,7 @@ def store(library, path):
 
 
 def answer(listener):
-    # Ends by itself, whatever the other side does.
+    # The process ends even if the other side does not respond.
     listener.settimeout(30)
     connection, _ = listener.accept()
     connection.settimeout(30)

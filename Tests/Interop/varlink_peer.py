@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A Varlink service and client made of asyncvarlink, for the tests that talk to it.
+"""A foreign peer for the tests: a Varlink service and client made with asyncvarlink.
 
 varlink_peer.py serve SOCKET      a service on a connected socket (a descriptor's number)
 varlink_peer.py client PATH       calls com.example.Test there
@@ -29,7 +29,7 @@ from asyncvarlink.error import GenericVarlinkErrorReply
 
 
 def numbered_file(number):
-    """A file that says which one it is: eight bytes."""
+    """Returns a file that contains its number in eight bytes."""
     file = os.memfd_create("numbered", os.MFD_CLOEXEC)
     os.pwrite(file, struct.pack("q", number), 0)
     return file

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Looks at the units of the articles under a real systemd, of which this is a service: see run."""
+"""Tests the articles' units under a real systemd, which runs this script as a service: see run."""
 import fcntl
 import os
 import signal
@@ -34,7 +34,7 @@ def connect(port):
 
 
 def ask(connection, question):
-    """The process that has answered, on a connection that stays."""
+    """Asks a question on a connection that stays open. Returns the id of the answering process."""
     connection.sendall(question + b"\n")
     answer = b""
     while not answer.endswith(b"\n"):
@@ -47,7 +47,7 @@ def ask(connection, question):
 
 
 class Load:
-    """Clients that connect, ask and read the answer to its end, again and again."""
+    """Clients that repeatedly connect, ask and read the answer to its end."""
 
     def __init__(self, port, clients=4):
         self.port, self.answered, self.refused, self.lost, self.wrong = port, 0, 0, 0, 0
@@ -114,7 +114,7 @@ def hot_restart():
     unit = "hot-restart.service"
     systemctl("start", "hot-restart.socket")
     assert shown(unit, "ActiveState") == "inactive"
-    # The first connection starts it, and is answered.
+    # The first connection starts the service, which answers it.
     with connect(7000) as first:
         process = ask(first, b"hello")
     is_active(unit, process)
@@ -137,7 +137,7 @@ def hot_restart():
     assert load.refused == load.lost == load.wrong == 0 and len(load.processes) == 6
     assert shown(unit, "NRestarts") == "0"
 
-    # systemd has the listener, too: a process that is killed loses what it has accepted.
+    # systemd holds the listener as well. A killed process loses only its accepted connections.
     load = Load(7000)
     load.answer(50)
     os.kill(process, signal.SIGKILL)
@@ -159,16 +159,16 @@ def app():
     assert shown(unit, "StatusText").startswith("listening on"), shown(unit, "StatusText")
     assert shown(unit, "NFileDescriptorStore") == "1"
 
-    # The session outlives the process, in the store.
+    # The session outlives the process in the descriptor store.
     systemctl("restart", unit)
     successor = ask(session, b"again")
     assert successor != process
     is_active(unit, successor)
-    # Two intervals of the watchdog pass.
+    # Wait for two intervals of the watchdog.
     time.sleep(4)
     is_active(unit, successor)
 
-    # A process that does not turn its loop is killed and started again, and has the session.
+    # A process whose loop does not turn is killed and started again, and has the session.
     os.kill(successor, signal.SIGSTOP)
     until("the watchdog does not bite", lambda: shown(unit, "NRestarts") == "1")
     third = ask(session, b"and again")

@@ -5,13 +5,14 @@ import (
 	"net"
 )
 
-// Connect, accept, one message, close both ends; `pairs` connections at a time.
+// Runs accept mode: connects, accepts, sends one message, and closes both ends, with `pairs`
+// connections open at a time.
 func accept(b *bench) figures {
 	// The empty name makes the kernel choose a free abstract address.
 	listener, err := net.ListenUnix(b.network, &net.UnixAddr{Name: "", Net: b.network})
 	check(err)
 	address := listener.Addr().(*net.UnixAddr)
-	slots := make(chan struct{}, b.pairs) // filled by the client, emptied when the server has closed its end
+	slots := make(chan struct{}, b.pairs) // the client fills a slot; the server empties it after closing
 	b.start(func() { b.serve(listener, slots) })
 	b.start(func() {
 		for b.running() {

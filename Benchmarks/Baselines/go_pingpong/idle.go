@@ -10,10 +10,11 @@ import (
 	"time"
 )
 
-// Messages on their way at once.
+// The largest number of messages in flight.
 const wave = 64
 
-// As far as it may go, beyond the hard limit too if that is permitted.
+// Raises the descriptor limit to the hard limit, or beyond it if the process is permitted to, and
+// returns it.
 func raiseDescriptorLimit() int {
 	wanted := syscall.Rlimit{Cur: 1000000, Max: 1000000}
 	var limit syscall.Rlimit
@@ -26,8 +27,8 @@ func raiseDescriptorLimit() int {
 	return int(limit.Max)
 }
 
-// 10,000, unless both ends of so many pairs and the received descriptors of a wave exceed the
-// limit.
+// Returns 10,000, or fewer if both ends of that many pairs, together with the descriptors received
+// in one wave, would exceed the descriptor limit.
 func idlePairs(fds int) int {
 	pairs := (raiseDescriptorLimit() - wave - wave*fds) / 2
 	if pairs > 10000 {
@@ -45,11 +46,12 @@ func residentBytes() int {
 	return resident * os.Getpagesize()
 }
 
-// What a goroutine that waits for a message costs in memory, then one message to each.
+// Runs idle mode: measures the memory of a goroutine that waits for a message, then sends one
+// message to each.
 func idle(b *bench) figures {
 	before := residentBytes()
 	var waiting atomic.Int64
-	slots := make(chan struct{}, wave) // filled before a send, emptied when its message has arrived
+	slots := make(chan struct{}, wave) // filled before a send, emptied on arrival
 	near := make([]*end, b.pairs)
 	for i := range near {
 		nearConn, farConn := openPair(b.options)

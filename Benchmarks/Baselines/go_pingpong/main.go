@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Go's net.UnixConn, doing the work of the C baselines: a goroutine for each end of a pair.
+// Does the work of the C baselines with Go's net.UnixConn and a goroutine for each end of a pair.
 package main
 
 import (
@@ -17,7 +17,7 @@ const (
 	done
 )
 
-// A run: what the goroutines share. They add their counts once, when they end.
+// A run: the state that the goroutines share. Each adds its counts once, when it ends.
 type bench struct {
 	*options
 	out      *outgoing
@@ -65,7 +65,7 @@ func (b *bench) finish(elapsed time.Duration) figures {
 	return figures{messages: b.measured.Load(), elapsed: elapsed}
 }
 
-// Every message is answered by the end that received it.
+// Runs ping-pong mode: each end answers every message that it receives.
 func pingpong(b *bench) figures {
 	for i := 0; i < b.pairs; i++ {
 		near, far := openPair(b.options)
@@ -87,7 +87,7 @@ func pingpong(b *bench) figures {
 				}
 			}
 			b.measured.Add(count)
-			// Closing the far end here, too, ends its receive on every kind of socket.
+			// Closing the far end here as well ends its receive on every kind of socket.
 			check(far.Close())
 			check(near.Close())
 		})
@@ -95,7 +95,7 @@ func pingpong(b *bench) figures {
 	return b.finish(b.measure())
 }
 
-// One end sends, the other receives.
+// Runs one-way mode: one end sends, the other receives.
 func oneway(b *bench) figures {
 	for i := 0; i < b.pairs; i++ {
 		near, far := openPair(b.options)
@@ -150,7 +150,7 @@ func report(o *options, f figures) {
 		figure(o.mode == "pingpong" || o.mode == "twothreads", 2*ns), ns, figure(o.mode == "idle", f.resident), f.messages)
 }
 
-// Opens the files that the runtime's poller keeps for the life of the process.
+// Opens the files that the runtime's poller keeps open until the process ends.
 func warmPoller(o *options) {
 	near, far := openPair(o)
 	check(near.Close())

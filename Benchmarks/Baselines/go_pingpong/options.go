@@ -8,7 +8,7 @@ import (
 	"syscall"
 )
 
-// The same arguments as the C baselines.
+// The arguments, which are those of the C baselines.
 type options struct {
 	mode, kind        string
 	pairs, fds, bytes int

@@ -14,7 +14,8 @@ const (
 	pattern      = 0x5a
 )
 
-// What every end sends: one /dev/null descriptor, as often as the options say.
+// The message that every end sends. It carries one /dev/null descriptor, repeated as often as the
+// options specify.
 type outgoing struct {
 	bytes, control []byte
 	file           *os.File
@@ -37,7 +38,7 @@ func newOutgoing(o *options) *outgoing {
 	return out
 }
 
-// One end of a pair, with the buffers that it receives into.
+// One end of a pair and its receive buffers.
 type end struct {
 	conn           *net.UnixConn
 	out            *outgoing
@@ -68,7 +69,7 @@ func openPair(o *options) (near, far *net.UnixConn) {
 }
 
 func (e *end) send() {
-	// Go writes the rest of a stream's message itself only in Write.
+	// WriteMsgUnix, unlike Write, does not continue after a partial write to a stream.
 	sent, _, err := e.conn.WriteMsgUnix(e.out.bytes, e.out.control, nil)
 	check(err)
 	if sent < e.options.bytes {
@@ -77,7 +78,7 @@ func (e *end) send() {
 	}
 }
 
-// Receives one message and closes its descriptors. False if this end or the other has closed.
+// Receives one message and closes its descriptors. Returns false if either end was closed.
 func (e *end) receive() bool {
 	for received := 0; received < e.options.bytes; {
 		count, controlCount, flags, _, err := e.conn.ReadMsgUnix(e.bytes[received:], e.control)
@@ -97,7 +98,7 @@ func (e *end) receive() bool {
 
 func (e *end) checkPiece(offset, count, descriptors, flags int) {
 	expected := 0
-	if offset == 0 { // descriptors come with a message's first byte
+	if offset == 0 { // descriptors arrive with a message's first byte
 		expected = e.options.fds
 	}
 	if e.options.fds > 0 && flags&syscall.MSG_CTRUNC != 0 {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Idle mode: what a task that waits for a message costs in memory, then one message to each.
+//! Idle mode: measures the memory of a task that waits for a message, then sends one message to
+//! each.
 
 use crate::meter::Figures;
 use crate::options::options;
@@ -12,10 +13,11 @@ use std::time::Instant;
 use tokio::sync::Semaphore;
 use tokio::task::yield_now;
 
-/// Messages on their way at once.
+/// The largest number of messages in flight.
 const WAVE: usize = 64;
 
-/// 10,000, unless both ends of so many pairs and the received descriptors of a wave exceed the limit.
+/// Returns 10,000, or fewer if both ends of that many pairs, together with the descriptors received
+/// in one wave, would exceed the descriptor limit.
 pub fn default_pairs(fds: usize) -> usize {
     let others = WAVE + WAVE * fds;
     match raise_descriptor_limit() {
@@ -26,7 +28,8 @@ pub fn default_pairs(fds: usize) -> usize {
     }
 }
 
-/// As far as it may go, beyond the hard limit too if that is permitted.
+/// Raises the descriptor limit to the hard limit, or beyond it if the process is permitted to, and
+/// returns it.
 pub fn raise_descriptor_limit() -> usize {
     // SAFETY: the structures are valid for the calls.
     unsafe {
@@ -60,7 +63,7 @@ fn resident_bytes() -> usize {
     else {
         fail("/proc/self/statm cannot be read");
     };
-    // SAFETY: takes and returns a number.
+    // SAFETY: the call takes and returns a number.
     pages * unsafe { libc::sysconf(libc::_SC_PAGESIZE) } as usize
 }
 
@@ -83,7 +86,7 @@ pub async fn idle() -> Figures {
 
     let start = Instant::now();
     for sender in &senders {
-        // Given back when the message has arrived.
+        // The receiver releases the permit when the message has arrived.
         wave.acquire()
             .await
             .unwrap_or_else(|error| fail(error))

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Rust's tokio, doing the work of the C baselines: a task for each end of a pair.
+//! Does the work of the C baselines with Rust's tokio and a task for each end of a pair.
 
 mod idle;
 mod meter;
@@ -38,7 +38,7 @@ async fn finish(tasks: Vec<JoinHandle<()>>) {
 async fn end(tasks: Vec<JoinHandle<()>>) {
     for task in tasks {
         task.abort();
-        // Cancelled or ended: either way its socket is closed now.
+        // The task was cancelled or has ended. Its socket is closed in both cases.
         let _ = task.await;
     }
 }
@@ -51,7 +51,7 @@ fn measured(elapsed: Duration) -> Figures {
     }
 }
 
-/// Every message is answered by the end that received it.
+/// Runs ping-pong mode: each end answers every message that it receives.
 async fn pingpong() -> Figures {
     let (mut near_ends, mut far_ends) = (Vec::new(), Vec::new());
     for _ in 0..options().pairs {
@@ -80,7 +80,7 @@ async fn pingpong() -> Figures {
     measured(elapsed)
 }
 
-/// One end sends, the other receives.
+/// Runs one-way mode: one end sends, the other receives.
 async fn oneway() -> Figures {
     static SENT: AtomicU64 = AtomicU64::new(0);
     static RECEIVED: AtomicU64 = AtomicU64::new(0);
@@ -90,11 +90,11 @@ async fn oneway() -> Figures {
         near_ends.push(tokio::spawn(async move {
             let mut socket = Socket::new(near);
             while running() {
-                // Counted first: the far end, too, must not be ahead.
+                // The count precedes the send, so that the far end never counts more than this one.
                 SENT.fetch_add(1, Relaxed);
                 socket.send().await;
             }
-            // An early close would reset what the far end has not read yet.
+            // An early close would discard messages that the far end has not read yet.
             while RECEIVED.load(Relaxed) < SENT.load(Relaxed) {
                 yield_now().await;
             }
@@ -114,14 +114,15 @@ async fn oneway() -> Figures {
     measured(elapsed)
 }
 
-/// Connect, accept, one message, close both ends; `pairs` connections at a time.
+/// Runs accept mode: connects, accepts, sends one message, and closes both ends, with `pairs`
+/// connections open at a time.
 async fn accept() -> Figures {
     let listener = Arc::new(Listener::new());
     let slots = Arc::new(Semaphore::new(options().pairs));
     let acceptor = tokio::spawn(serve(listener.clone(), slots.clone()));
     let client = tokio::spawn(async move {
         while running() {
-            // Given back when the server has closed its end.
+            // The server releases the permit when it has closed its end.
             slots
                 .acquire()
                 .await

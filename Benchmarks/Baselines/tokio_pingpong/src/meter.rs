@@ -12,12 +12,13 @@ const DONE: u8 = 2;
 
 static PHASE: AtomicU8 = AtomicU8::new(WARMING);
 
-/// False once the measurement is over: send nothing new.
+/// Whether the run continues. When it returns false, senders must not begin another message.
 pub fn running() -> bool {
     PHASE.load(Relaxed) != DONE
 }
 
-/// What the tasks measured; each adds its own count when it ends, so that they share nothing while they run.
+/// The messages counted by all tasks. Each task adds its count when it ends, so that running tasks
+/// share no counter.
 pub static MEASURED: AtomicU64 = AtomicU64::new(0);
 
 /// One task's count of messages.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The same arguments and the same checks of them as the C baselines.
+//! The arguments and their checks, which are those of the C baselines.
 
 use crate::fail;
 use std::sync::OnceLock;
@@ -32,7 +32,8 @@ pub struct Options {
     pub pairs: usize,
     pub fds: usize,
     pub bytes: usize,
-    /// 1: tokio's current-thread runtime; more: its multi-thread runtime with that many workers.
+    /// The number of workers: 1 selects tokio's current-thread runtime, more its multi-thread
+    /// runtime.
     pub threads: usize,
     pub seconds: f64,
     pub warmup: f64,

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! A message socket on tokio's reactor: sendmsg and recvmsg, tried when the reactor says that the socket is ready.
+//! A message socket on tokio's reactor, which calls sendmsg and recvmsg when the reactor reports the
+//! socket ready.
 
 use crate::options::options;
 use crate::{check, fail};
@@ -15,7 +16,8 @@ const PATTERN: u8 = 0x5a;
 #[repr(C, align(8))]
 struct Control([MaybeUninit<u8>; CONTROL_BYTES]);
 
-/// The message that every socket sends: one /dev/null descriptor, as often as the options say.
+/// The message that every socket sends. It carries one /dev/null descriptor, repeated as often as
+/// the options specify.
 struct Outgoing {
     bytes: Vec<u8>,
     control: Vec<u64>,
@@ -41,7 +43,7 @@ fn outgoing() -> &'static Outgoing {
     })
 }
 
-/// Opens what all the sockets share, so that it does not look like a leak.
+/// Opens the descriptors that all sockets share before the leak check counts.
 pub fn prepare() {
     outgoing();
 }
@@ -68,9 +70,9 @@ fn encode_rights(control: &mut [u64], descriptor: RawFd, count: usize) -> usize 
 pub struct Socket {
     fd: AsyncFd<OwnedFd>,
     bytes: Vec<u8>,
-    /// Bytes of the message that a stream has delivered so far.
+    /// The number of bytes of the current message that the stream has delivered so far.
     partial: usize,
-    /// Bytes of the message that a full stream has taken so far.
+    /// The number of bytes of the current message that the stream has accepted so far.
     sent: usize,
 }
 
@@ -104,7 +106,7 @@ impl Socket {
         }
     }
 
-    /// Receives one message and closes its descriptors. False if the peer has closed.
+    /// Receives one message and closes its descriptors. Returns false if the peer has closed.
     pub async fn receive(&mut self) -> bool {
         loop {
             let mut guard = self
@@ -136,7 +138,7 @@ impl Socket {
     }
 }
 
-/// Sends the message from byte `offset` on; its descriptors go out with its first byte.
+/// Sends the message from byte `offset` on. Its descriptors are sent with its first byte.
 pub fn send_rest(fd: RawFd, offset: usize) -> io::Result<usize> {
     let message = outgoing();
     let rest = &message.bytes[offset..];
@@ -144,7 +146,8 @@ pub fn send_rest(fd: RawFd, offset: usize) -> io::Result<usize> {
         iov_base: rest.as_ptr() as *mut _,
         iov_len: rest.len(),
     };
-    // SAFETY: a msghdr of zeros is valid; what it points to outlives the call, which only reads it.
+    // SAFETY: a msghdr of zeros is valid; the memory that it points to outlives the call, which only
+    // reads it.
     let result = unsafe {
         let mut header: libc::msghdr = mem::zeroed();
         header.msg_iov = &mut payload;
@@ -164,8 +167,8 @@ fn receive_piece(fd: RawFd, room: &mut [u8], partial: usize) -> io::Result<usize
         iov_base: room.as_mut_ptr().cast(),
         iov_len: room.len(),
     };
-    // SAFETY: a msghdr of zeros is valid; what it points to outlives the call and is as long as it
-    // says.
+    // SAFETY: a msghdr of zeros is valid; the memory that it points to outlives the call and has the
+    // stated lengths.
     let (result, header) = unsafe {
         let mut header: libc::msghdr = mem::zeroed();
         header.msg_iov = &mut payload;
@@ -218,8 +221,8 @@ fn check_message(bytes: &[u8], partial: usize, descriptors: usize, flags: i32) {
     if bytes[0] != PATTERN || bytes[bytes.len() - 1] != PATTERN {
         fail("a received payload has the wrong bytes");
     }
-    // There is never room for more than the rest of one message, and descriptors come with its
-    // first byte.
+    // The buffer never has room for more than the rest of one message, and descriptors arrive with
+    // its first byte.
     let expected = if partial == 0 { options().fds } else { 0 };
     if descriptors != expected {
         fail(format!(
@@ -233,7 +236,7 @@ fn check_message(bytes: &[u8], partial: usize, descriptors: usize, flags: i32) {
 pub fn open_pair() -> (OwnedFd, OwnedFd) {
     let mut fds = [0; 2];
     let kind = options().kind | libc::SOCK_CLOEXEC;
-    // SAFETY: `fds` has room for two; the descriptors are new and owned by nobody else.
+    // SAFETY: `fds` has room for two; the descriptors are new and have no other owner.
     unsafe {
         check(
             libc::socketpair(libc::AF_UNIX, kind, 0, fds.as_mut_ptr()),
@@ -244,7 +247,7 @@ pub fn open_pair() -> (OwnedFd, OwnedFd) {
 }
 
 fn open_socket() -> OwnedFd {
-    // SAFETY: the descriptor is new and owned by nobody else.
+    // SAFETY: the descriptor is new and has no other owner.
     unsafe {
         OwnedFd::from_raw_fd(check(
             libc::socket(libc::AF_UNIX, options().kind | libc::SOCK_CLOEXEC, 0),
@@ -260,7 +263,7 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// On a free abstract address: binding the bare family makes the kernel choose one.
+    /// Listens on a free abstract address. The kernel chooses it when bind passes the family alone.
     pub fn new() -> Listener {
         let fd = open_socket();
         // SAFETY: a sockaddr_un of zeros is valid, and the lengths are those of the memory passed.
@@ -282,7 +285,7 @@ impl Listener {
                 "getsockname",
             );
             check(libc::listen(fd.as_raw_fd(), libc::SOMAXCONN), "listen");
-            // There is no MSG_DONTWAIT for accept.
+            // accept has no counterpart of MSG_DONTWAIT.
             check(
                 libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, libc::O_NONBLOCK),
                 "fcntl",
@@ -297,11 +300,12 @@ impl Listener {
         }
     }
 
-    /// A unix socket's connect does not wait for accept while the backlog has room.
+    /// Connects to the listener. On a Unix socket, connect does not wait for accept while the
+    /// backlog has room.
     pub fn connect(&self) -> OwnedFd {
         let client = open_socket();
         let pointer = (&self.address as *const libc::sockaddr_un).cast::<libc::sockaddr>();
-        // SAFETY: the address is as long as it says.
+        // SAFETY: the address has the stated length.
         check(
             unsafe { libc::connect(client.as_raw_fd(), pointer, self.address_length) },
             "connect",
@@ -318,7 +322,7 @@ impl Listener {
                 .unwrap_or_else(|error| fail(format!("readable: {error}")));
             let attempt = guard.try_io(|fd| {
                 let null = std::ptr::null_mut();
-                // SAFETY: no address is asked for; the descriptor is new and owned by nobody else.
+                // SAFETY: the call requests no address; the descriptor is new and has no other owner.
                 unsafe {
                     match libc::accept4(fd.as_raw_fd(), null, null.cast(), libc::SOCK_CLOEXEC) {
                         -1 => Err(io::Error::last_os_error()),
