@@ -106,8 +106,8 @@ static rlim_t raise_descriptor_limit(void) {
   return wanted.rlim_cur;
 }
 
-// 10,000, unless both ends of so many pairs, with the received descriptors of a wave, would exceed
-// the limit.
+// Returns 10,000, or fewer if both ends of that many pairs, together with the descriptors received
+// in one wave, would exceed the descriptor limit.
 static unsigned idle_pairs(const struct options *options) {
   rlim_t limit = raise_descriptor_limit();
   rlim_t others = IDLE_WAVE + IDLE_WAVE * options->fds;

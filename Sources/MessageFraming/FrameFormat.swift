@@ -18,8 +18,8 @@ public struct FrameFormat: Sendable, Hashable {
 
   /// How many bytes a payload may have, 1 to 1 GiB. The header, or the NUL, is not counted.
   ///
-  /// So much memory a peer can make a channel hold at most, beside one receive of the socket
-  /// (``IOLoop/Configuration/receiveBufferSize``).
+  /// A peer can make a channel hold at most this much memory, in addition to one receive of the
+  /// socket (``IOLoop/Configuration/receiveBufferSize``).
   public let maximumSize: Int
 
   /// How many descriptors may come with a frame, 0 to 253.

@@ -46,8 +46,8 @@ public final class FramedChannel<Socket: UnixConnection>: Sendable {
   /// Takes over a connection.
   ///
   /// - Parameters:
-  ///   - socket: At a place in the stream where a frame begins.
-  ///   - format: The same at both ends.
+  ///   - socket: A socket whose next byte begins a frame.
+  ///   - format: The format of the frames. Both ends must use the same format.
   ///   - window: How much to receive ahead of demand, as for
   ///     ``MessageSocket/messages(window:policy:)``. Nil: nothing. On a stream one receive brings
   ///     many small frames as it is.

@@ -9,8 +9,8 @@ public import SystemPackage
   internal import Musl
 #endif
 
-/// The manager's side of sd_notify(3): where services send what they have to say. For supervisors,
-/// containers and tests.
+/// The manager's side of sd_notify(3): the socket to which services send their state. It serves
+/// supervisors, containers and tests.
 ///
 /// ```swift
 /// let notifications = try await NotifySocket.bind(to: UnixAddress(path: "/run/supervisor/notify"))
@@ -37,8 +37,9 @@ public final class NotifySocket: Sendable {
   ///   - binding: Who may send, by the permissions of the file: by default this user only.
   ///   - loop: Where the socket lives; by default the current loop, or one of the process's shared
   ///     ones.
-  ///   - admitting: Whose messages are heard, by what the kernel says about the sender; by default
-  ///     those of processes of this process's user, and root.
+  ///   - admitting: Which senders are admitted, by the credentials that the kernel reports.
+  ///     Messages of other senders are dropped. By default this process's user and root are
+  ///     admitted.
   /// - Throws: As ``UnixDatagram/bind(to:binding:settings:on:)``.
   public static func bind(
     to address: UnixAddress, binding: UnixBinding = UnixBinding(), on loop: IOLoop? = nil,

@@ -139,12 +139,13 @@ public struct ServiceNotifier: Sendable {
     return .sent
   }
 
-  /// Tells the manager twice in each ``watchdogInterval`` that the loop turns, until the task is
-  /// cancelled; returns immediately if the manager does not want to hear it.
+  /// Notifies the manager twice in each ``watchdogInterval`` that the loop turns, until the task is
+  /// cancelled. Returns immediately if the manager has not set a watchdog interval.
   ///
-  /// The messages are sent by a task on the loop: when code blocks the loop's thread, they do not
-  /// come. When none has come for the interval, the manager kills the service, and starts it again
-  /// if it is told to (`Restart=`). A message that cannot be sent is followed by the next.
+  /// A task on the loop sends the notifications, so that they stop when code blocks the loop's
+  /// thread. If the manager receives none for the interval, it kills the service and, if configured
+  /// to (`Restart=`), starts it again. A notification that cannot be sent is skipped; the next one
+  /// is sent at its time.
   ///
   /// - Throws: ``SocketError``: `loopShutDown`, `loopFailed`. Cancellation is no
   ///   error.

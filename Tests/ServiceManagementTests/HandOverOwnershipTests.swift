@@ -179,7 +179,7 @@ extension KernelTests {
 
     // MARK: The predecessor is cancelled
 
-    /// The successor may serve what it was sent, and is told to do so; only the rest comes back.
+    /// The successor may serve what it was sent, and is notified of that. Only the rest comes back.
     @Test(arguments: [(false, 49), (true, 0)])
     func beforeGoACancelledPredecessorGetsBackWhatItHasNotSent(isAcknowledged: Bool, left: Int)
       async throws

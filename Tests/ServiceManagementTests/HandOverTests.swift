@@ -384,7 +384,7 @@ extension KernelTests {
         _ = try await dying.linesToEnd()
         #expect(try await dying.process.end() == .signalled(SIGKILL))
         let lines = try await next.lines(until: "pid")
-        // A partial state is not complete, and the process is told that.
+        // A partial state is not complete, and is reported as incomplete.
         #expect(
           lines.last!.contains("complete: true") || !successorHasListeners
             || step.hasPrefix("batch"), "\(lines)")

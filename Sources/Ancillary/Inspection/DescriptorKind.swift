@@ -2,8 +2,8 @@
 /// The kind of file that a descriptor refers to. More kinds may be added: keep a `default` in every
 /// `switch`.
 public enum DescriptorKind: Hashable, Sendable {
-  /// A file. Also files of /proc and /sys, whose reading and writing has effects of its own; and
-  /// files of FUSE, on which every call may wait for ever.
+  /// A file. This includes files of /proc and /sys, which have side effects when read or written,
+  /// and files of FUSE, on which every call may wait indefinitely.
   case regularFile
   /// A file in memory without a name. A file of a tmpfs can be made to look like one; its only seal
   /// is ``FileSeals/seal``, so ask for others. The C name is memfd_create(2).

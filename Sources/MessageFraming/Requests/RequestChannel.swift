@@ -13,8 +13,8 @@ public import MessageSockets
 /// `Docs/Wire.md` shows the bytes. The peer is a channel like this one.
 ///
 /// **Cancellation and deadlines** reach the other side. A request that is cancelled before it was
-/// sent, is not sent. After it was sent, the peer is told and cancels the task of its handler; a
-/// reply or an error that still arrives is dropped with its descriptors.
+/// sent is not sent. If it was already sent, the channel notifies the peer, which cancels the task
+/// of its handler. A reply or an error that still arrives is dropped with its descriptors.
 ///
 /// **The end.** The connection is closed by ``close()``, or when the channel is dropped; handlers
 /// are cancelled then. They are also cancelled when the peer closes it, or its sending side: what
@@ -145,9 +145,9 @@ public struct RequestFailure: Error, Sendable, Hashable {
     public let rawValue: UInt8
     public init(rawValue: UInt8) { self.rawValue = rawValue }
 
-    /// The handler says so: ``RequestFailure/payload`` has its words.
+    /// The handler refused the request: ``RequestFailure/payload`` has its reason.
     public static var refused: Code { Code(rawValue: 0) }
-    /// The handler has thrown an error of another type, which is not told.
+    /// The handler has thrown an error of another type, which is not sent.
     public static var failed: Code { Code(rawValue: 1) }
     /// The handler was cancelled.
     public static var cancelled: Code { Code(rawValue: 2) }

@@ -76,8 +76,8 @@ public final class ReceivedMessage: Sendable, ControlMessageContainer {
   /// The parts of the message that did not arrive.
   public var outcome: DeliveryStatus { DeliveryStatus(flags: messageFlags, metadata) }
 
-  /// Flags of the message, as ``ReceiveFlags/endOfRecord``. What is missing, ``outcome`` says. The
-  /// C name is `msg_flags`.
+  /// Flags of the message, such as ``ReceiveFlags/endOfRecord``. ``outcome`` describes missing
+  /// parts. The C name is `msg_flags`.
   public var flags: ReceiveFlags { ReceiveFlags(systemFlags: messageFlags) }
 
   /// The address that a datagram came from; nil if its socket has no name, and on connections. The

@@ -34,14 +34,14 @@ extension LoopSocket {
   /// Closes the socket: pending operations end with the error `closed`, except those that succeed
   /// first; then the descriptor is closed.
   ///
-  /// Returns when the kernel has let go of everything. Not cancellable; closing again is no error.
-  /// A socket that is dropped without being closed is closed by its last reference. The kernel
-  /// closes a listener's connections that were not accepted.
+  /// It returns when the kernel no longer uses the socket or the memory of its operations. It is
+  /// not cancellable. Closing again is no error. A socket that is dropped without being closed is
+  /// closed by its last reference. The kernel closes a listener's connections that were not
+  /// accepted.
   ///
-  /// With a ``ReceivePolicy``, and for a listener, another thread closes the descriptor: messages
-  /// that nobody has received close with it, and a peer may have put descriptors there that take as
-  /// long to close as it likes. If they take longer than a second, the call returns, and the socket
-  /// closes when it can.
+  /// With a ``ReceivePolicy``, and for a listener, another thread closes the descriptor: unreceived
+  /// messages close with it, and may contain descriptors of a peer that take arbitrarily long to
+  /// close. If they take longer than a second, the call returns, and the socket closes later.
   public func close() async { await channel.close() }
 
   /// Gives the descriptor away, to hand it to another library or process: pending operations end

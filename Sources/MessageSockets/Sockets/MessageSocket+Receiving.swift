@@ -79,8 +79,8 @@ extension MessageSocket {
 
   private func messageIfThereOnLoop() async -> ReceivedMessage? { await messageIfThere() }
 
-  /// Receives the next message into memory of the caller's, without an allocation (but for more
-  /// than four descriptors, or control messages of other kinds).
+  /// Receives the next message into the caller's memory. It allocates only for more than four
+  /// descriptors, or for control messages of other kinds.
   ///
   /// The bytes are appended to `payload`, at most as many as it has room for: of a stream the rest
   /// comes with the next receive (the descriptors of what had been received ahead, for
@@ -169,11 +169,11 @@ extension MessageSocket {
   /// The messages that arrive from now on; ends when the peer has closed.
   ///
   /// The kernel delivers ahead of demand, within a window of 32 messages or 256 descriptors
-  /// (``messages(window:policy:)``); what is beyond stays in the socket's queue, and slows the
-  /// sender down. An error ends the iteration, also that for a message of which something is
-  /// missing; a new iteration goes on behind it. Leaving the loop early, or cancelling its task,
-  /// loses nothing: what was received ahead is what the next receive returns. Several iterations at
-  /// once share the messages out among them.
+  /// (``messages(window:policy:)``); further messages stay in the socket's queue and slow the
+  /// sender down. Every error ends the iteration, including that for an incomplete message; a new
+  /// iteration continues with the next message. Leaving the loop early, or cancelling its task,
+  /// loses nothing: the next receive returns the messages that were received ahead. Concurrent
+  /// iterations divide the messages among themselves.
   public nonisolated var messages: MessageSequence<Self> { messages() }
 
   /// The messages that arrive from now on, as ``messages``, in a window of your own or under a
@@ -181,24 +181,24 @@ extension MessageSocket {
   ///
   /// - Parameters:
   ///   - window: How much is received ahead of demand. It holds for the socket: of several
-  ///     iterations the last to ask sets it. Beyond the window the socket may hold what was on its
-  ///     way when the window became full: at most ``IOLoop/Configuration/receiveBuffers`` messages,
-  ///     before Linux 6.1 twice as many.
+  ///     iterations the last to ask sets it. Beyond the window, the socket may hold messages that
+  ///     were in flight when the window became full: at most
+  ///     ``IOLoop/Configuration/receiveBuffers`` messages, before Linux 6.1 twice as many.
   ///   - policy: What the peer may send; the socket has it from the first step on
   ///     (``setReceivePolicy(_:)``). Nil leaves the policy that the socket has. A message that the
-  ///     policy answers with an error ends the iteration with that error; what came after it is not
-  ///     lost: iterate again to go on.
+  ///     policy answers with an error ends the iteration with that error. Later messages are not
+  ///     lost: iterate again to continue.
   public nonisolated func messages(
     window: ReceiveWindow = ReceiveWindow(), policy: ReceivePolicy? = nil
   ) -> MessageSequence<Self> {
     MessageSequence(socket: self, window: window, policy: policy)
   }
 
-  /// Sets what peers may send from now on, however it is received. What has been received ahead was
-  /// judged when it arrived.
+  /// Sets the policy for all messages that arrive from now on, for every way of receiving. Messages
+  /// that were received ahead were checked when they arrived.
   ///
-  /// With a limit of ``ReceivePolicy/maximumDescriptorsHeld`` it returns when nothing is received
-  /// ahead any more.
+  /// With a limit of ``ReceivePolicy/maximumDescriptorsHeld``, it returns when the socket has
+  /// stopped receiving ahead.
   ///
   /// - Throws: ``SocketError``: `closed`.
   public func setReceivePolicy(_ policy: ReceivePolicy) async throws {

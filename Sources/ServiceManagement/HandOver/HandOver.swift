@@ -47,9 +47,10 @@ public final class HandOver: Sendable {
   public let address: UnixAddress
   /// Whether this process takes over from another one.
   public let isSuccessor: Bool
-  /// Whether all that the predecessor has announced has arrived. False when it ended in between.
+  /// Whether all items that the predecessor has announced have arrived. False if the predecessor
+  /// ended before.
   public let isComplete: Bool
-  /// What may be looked at by ``HandOverEvent``.
+  /// Called with each event, for logs.
   let observer: @Sendable (HandOverEvent) -> Void
   let limits: HandOverLimits
   let stateVersion: UInt32
@@ -75,13 +76,13 @@ public final class HandOver: Sendable {
     inherited = HeldItems(found.items)
   }
 
-  /// Finds out whether there is a predecessor, and takes over what it has; or listens for
-  /// successors.
+  /// Takes over the items of a predecessor, or listens for successors if there is no predecessor.
   ///
   /// - Parameters:
-  ///   - address: Of the control socket: a path, whose directory must exist, or an abstract
-  ///     address.
-  ///   - stateVersion: The form of ``HandOverItems/state``. A predecessor with another one refuses.
+  ///   - address: The address of the control socket: a path, whose directory must exist, or an
+  ///     abstract address.
+  ///   - stateVersion: The form of ``HandOverItems/state``. A predecessor with a different version
+  ///     refuses.
   ///   - limits: How long to wait for the other side, and how much to take over.
   ///   - binding: For a path: the permissions of its file, by default for this user only.
   ///   - loop: Where the control socket lives, and where ``run(offering:takingBack:serving:)``
@@ -89,9 +90,9 @@ public final class HandOver: Sendable {
   ///   - observer: Called with each event. It is called on the loop: do not block.
   /// - Throws: ``ServiceError``: `handOverUnderWay` (try again when the other successor serves, or
   ///   has failed), `wrongVersion`, `notAuthorized` (the predecessor is another user's),
-  ///   `timedOut`, `refused`, `malformedMessage`, `limitExceeded`: the predecessor goes on serving.
-  ///   ``SocketError``: `addressInUse`, `notPermitted`, `notFound` (no such
-  ///   directory). `CancellationError`.
+  ///   `timedOut`, `refused`, `malformedMessage`, `limitExceeded`: the predecessor continues to
+  ///   serve. ``SocketError``: `addressInUse`, `notPermitted`, `notFound` (no such directory).
+  ///   `CancellationError`.
   public static func begin(
     at address: UnixAddress, stateVersion: UInt32 = 0, limits: HandOverLimits = HandOverLimits(),
     binding: UnixBinding = UnixBinding(),
@@ -104,50 +105,55 @@ public final class HandOver: Sendable {
     return try await loop.run { HandOver(try await settings.findControl(), settings) }
   }
 
-  /// Gives away what the predecessor has handed over; nothing in the first process, and at the
-  /// second call. What is left of it closes with the value, at the latest in
-  /// ``run(offering:takingBack:serving:)`` if this was not called. The file of a listener that is
-  /// not taken is removed when this process serves.
+  /// Takes the items that the predecessor has handed over. They are empty in the first process and
+  /// from the second call on. Descriptors that are not taken from them close with the returned
+  /// value, or in ``run(offering:takingBack:serving:)`` if this method was not called before. The
+  /// file of a listener that is not taken is removed when this process serves.
   public func takeInherited() -> HandOverItems { inherited.take() }
 
   // MARK: Running
 
-  /// Serves, until a successor does.
+  /// Serves until a successor serves.
   ///
-  /// In a successor: tells the predecessor that this process is ready, and waits until it may
-  /// begin. Then runs `serving`. As soon as that announces that it accepts connections, tells the
-  /// predecessor, which accepts no more then, and listens for a successor. When that serves,
-  /// cancels `serving`, which is to accept no more and to end its connections, as
-  /// ``SocketListener/serve(_:onError:handler:)`` does, and returns when it has ended. To stop
-  /// without a successor, cancel the task.
+  /// In a successor, the method first reports to the predecessor that this process is ready, and
+  /// waits for permission to begin. Then it runs `serving`. When `serving` announces that it
+  /// accepts connections, the method notifies the predecessor, which then accepts no more
+  /// connections, and listens for a successor of its own. When that successor serves, the method
+  /// cancels `serving`, and returns when `serving` has ended. `serving` must then accept no more
+  /// connections and end the existing ones, as ``SocketListener/serve(_:onError:handler:)`` does.
+  /// To stop without a successor, cancel the task.
   ///
   /// - Parameters:
-  ///   - offering: What a successor gets; called once for each that asks. To give it a listener,
-  ///     append its duplicate. A connection that is given away must not be used here afterwards:
-  ///     append what ``LoopSocket/release()`` returns, which needs that what was received ahead has
-  ///     been received. If it throws, the successor is refused, what
-  ///     it had appended closes, and `takingBack` is not called: a connection that it had released
-  ///     is lost then. So first do what may fail, as duplicates, and release last.
-  ///   - takingBack: Gets that again when the hand-over has failed: connections have to be served
-  ///     here, then. When this process is cancelled in the middle, it gets what was not sent yet;
-  ///     the rest is the successor's, which serves with what it has: it is told so, which may take
-  ///     as long as ``HandOverLimits/step`` if it does not read. If it cannot be told, since its
-  ///     process has ended, or has said that it serves nothing, all comes back; one that is killed
-  ///     when the word is on its way takes what it has with it. Runs in a task of its own that is
-  ///     never cancelled: further successors are let in meanwhile, and `run` returns when the task
-  ///     has ended. So a connection that is served in here keeps the process alive. It is not
-  ///     called once the successor may be serving, unless the successor has ended or reports that
-  ///     it serves nothing. By default everything that comes back is closed.
-  ///   - serving: Accepts and handles connections. Runs on the loop of the control socket. Call
-  ///     `announce` when connections are accepted, or right before the call that accepts them:
-  ///     nothing that waits or may fail should lie in between. Further calls do nothing. Until then
-  ///     the predecessor serves; it waits for as long as ``HandOverLimits/initialization`` says. If
-  ///     `serving` ends before, the predecessor goes on. Also the first process announces: it lets
-  ///     no successor in before that.
-  /// - Precondition: It has not run before.
-  /// - Throws: What `serving` throws, except a `CancellationError` after it was cancelled. In a
-  ///   successor before `serving` runs, ``ServiceError``: `refused`, `timedOut`, `peerEnded` (the
-  ///   predecessor has closed the connection, and goes on): it does not serve then.
+  ///   - offering: Returns the items for a successor. It is called once for each process that asks
+  ///     to take over. To hand over a listener, append a duplicate of it. This process must not use
+  ///     a connection that it hands over afterwards: append the result of ``LoopSocket/release()``,
+  ///     which requires that all messages received ahead have been received. If `offering` throws,
+  ///     the successor is refused, the items that were appended are closed, and `takingBack` is not
+  ///     called, so that connections that were already released are lost. Therefore perform
+  ///     everything that can fail first, with duplicates, and release connections last.
+  ///   - takingBack: Receives the items again after a hand-over has failed; this process must then
+  ///     serve their connections. When this process is cancelled during the hand-over, `takingBack`
+  ///     receives only the items that were not sent yet. The sent items belong to the successor,
+  ///     which is notified and serves with what it has. Notifying a successor that does not read
+  ///     may take as long as ``HandOverLimits/step``. If the successor cannot be notified because
+  ///     its process has ended, or if it has reported that it serves nothing, all items come back.
+  ///     A successor that is killed while the notification is in flight takes its items with it.
+  ///     `takingBack` runs in a separate task that is never cancelled. Further successors are
+  ///     admitted meanwhile, and `run` returns when the task has ended, so that a connection that
+  ///     is served in `takingBack` keeps the process alive. It is not called once the successor may
+  ///     be serving, unless the successor has ended or reports that it serves nothing. By default,
+  ///     all returned items are closed.
+  ///   - serving: Accepts and handles connections, on the loop of the control socket. Call
+  ///     `announce` when connections are accepted, or immediately before the call that accepts
+  ///     them: no code that waits or may fail should run in between. Further calls have no effect.
+  ///     The predecessor serves until this call, and waits for it for
+  ///     ``HandOverLimits/initialization``. If `serving` ends before, the predecessor continues to
+  ///     serve. The first process must call `announce` as well: it admits no successor before that.
+  /// - Precondition: This method has not been called before.
+  /// - Throws: The error that `serving` throws, except a `CancellationError` after it was
+  ///   cancelled. In a successor, before `serving` runs, ``ServiceError``: `refused`, `timedOut`,
+  ///   `peerEnded` (the predecessor has closed the connection and continues to serve). The
+  ///   successor does not serve after these errors.
   public func run(
     offering: @escaping @Sendable () async throws -> HandOverItems,
     takingBack: @escaping @Sendable (consuming HandOverItems) async -> Void = { _ in },

@@ -9,7 +9,7 @@ public struct HandOverItems: ~Copyable, Sendable {
   /// sealed memory file among the descriptors instead.
   public var state: [UInt8] = []
 
-  /// Nothing.
+  /// Creates items without descriptors and state.
   public init() {}
 }
 
@@ -29,79 +29,83 @@ final class HeldItems: Sendable {
   }
 }
 
-/// A step between a process and its successor, in the order in which they occur: to be logged.
-/// More may be added: keep a `default` in every `switch`.
+/// A step of a hand-over between a process and its successor, for logs. The steps are listed in the
+/// order in which they occur. More may be added: keep a `default` in every `switch`.
 public enum HandOverEvent: Sendable {
   // The predecessor's side.
 
-  /// A process asks to take over.
+  /// A successor has connected and asks to take over.
   case successorConnected
-  /// It was told how much will come.
+  /// This process has sent the successor the number of descriptors and the size of the state.
   case offerSent
-  /// So many descriptors have been sent.
+  /// This process has sent a batch. The value is the number of descriptors sent so far, including
+  /// the control listener.
   case batchSent(Int)
-  /// So many have arrived.
+  /// The successor has acknowledged a batch. The value is the number of descriptors acknowledged so
+  /// far.
   case batchAcknowledged(Int)
-  /// All of the state has been sent.
+  /// This process has sent all of its state.
   case stateSent
-  /// The successor can begin.
+  /// The successor has reported that it is ready to serve.
   case successorReady
-  /// It was told to begin.
+  /// This process has permitted the successor to begin.
   case goSent
-  /// It accepts connections. This process stops.
+  /// The successor has reported that it accepts connections. This process stops.
   case successorServing
-  /// It was told to begin, and has not said that it serves: its time is over, it has sent something
-  /// else, or has closed the connection and not ended; or this process was cancelled. It may serve,
-  /// and what was handed over is its own. This process stops.
+  /// The successor was permitted to begin, but has not reported that it serves. Its time has
+  /// expired, it has sent another message, it has closed the connection without ending, or this
+  /// process was cancelled. The successor may serve, and owns everything that was handed over. This
+  /// process stops.
   case successorSilent(any Error)
   /// All connections of this process have ended.
   case drained
-  /// The hand-over was given up; this process goes on as if nothing had happened.
+  /// A process that asked to take over was refused, or a hand-over has failed. Unless this process
+  /// was cancelled, it continues to serve.
   case failed(any Error)
-  /// The connection to the successor has ended, after it had begun to serve and before this process
-  /// had drained. Unless another process has replaced it meanwhile, no process accepts connections
-  /// now; the supervisor of both has to act.
+  /// The connection to the successor has ended after the successor had begun to serve and before
+  /// this process had drained. Unless another process has replaced the successor, no process
+  /// accepts connections now, and the supervisor of both must act.
   case successorEnded
 
   // The successor's side.
 
-  /// A predecessor listens.
+  /// This process has connected to a predecessor.
   case predecessorFound
-  /// It was asked.
+  /// This process has asked the predecessor to hand over.
   case helloSent
-  /// It has said how much will come.
+  /// The predecessor has sent the number of descriptors and the size of the state.
   case offerReceived
-  /// So many descriptors have arrived.
+  /// A batch has arrived. The value is the number of descriptors that have arrived so far.
   case batchReceived(Int)
   /// All descriptors and the state have arrived.
   case everythingReceived
-  /// The predecessor was told that this process can begin.
+  /// This process has reported that it is ready to serve.
   case readySent
-  /// It has said so.
+  /// The predecessor has permitted this process to begin.
   case goReceived
-  /// The predecessor was told that this process accepts connections.
+  /// This process has reported that it accepts connections.
   case servingSent
   /// The predecessor's last connection has ended.
   case predecessorDrained
-  /// The predecessor has ended before it had drained, or before it had said that this process can
-  /// begin. This process serves with what it has.
+  /// The predecessor has ended before it had drained, or before it had permitted this process to
+  /// begin. This process serves with what it has received.
   case predecessorEnded
 }
 
 /// Limits of time and size for a ``HandOver``.
 public struct HandOverLimits: Sendable, Hashable {
-  /// How long to wait for the next message of the other side, while that has nothing else to do. 10
+  /// How long to wait for the next message of the other side while the protocol expects one. 10
   /// seconds.
   public var step = Duration.seconds(10)
-  /// How long a successor may take to be ready, from when it has everything; and then to serve,
-  /// from when it was told to begin. 60 seconds.
+  /// How long a successor may take to be ready after it has received everything, and then to serve
+  /// after it was permitted to begin. 60 seconds.
   public var initialization = Duration.seconds(60)
-  /// How many descriptors a successor takes over. 65,536; each needs a number below
-  /// `RLIMIT_NOFILE`.
+  /// The largest number of descriptors that a successor takes over. 65,536; each needs a number
+  /// below `RLIMIT_NOFILE`.
   public var descriptors = 65_536
-  /// How many bytes of state a successor takes over. 16 MiB.
+  /// The largest number of bytes of state that a successor takes over. 16 MiB.
   public var stateLength = 16 << 20
 
-  /// The values that stand at each.
+  /// The default limits, which each property names.
   public init() {}
 }

@@ -12,8 +12,8 @@ extension IOLoop {
 
       /// io_uring(7): requests and completions in shared memory.
       public static var ioUring: Kind { Kind(name: .ioUring) }
-      /// epoll(7) with sendmsg(2), recvmsg(2), accept4(2), connect(2). The same behaviour, with
-      /// more system calls.
+      /// epoll(7) with sendmsg(2), recvmsg(2), accept4(2), connect(2). It behaves as io_uring does,
+      /// with more system calls.
       public static var epoll: Kind { Kind(name: .epoll) }
     }
 
@@ -106,11 +106,11 @@ extension IOLoop.Driver {
       /// Not even a small ring fits into `RLIMIT_MEMLOCK`. `ENOMEM`.
       public static var outOfLockedMemory: Code { Code(name: .outOfLockedMemory) }
       /// No descriptor was left for the ring or for the probe, or too many descriptors of this user
-      /// are in messages that nobody has received. `EMFILE`, `ENFILE`; `ETOOMANYREFS`.
+      /// are in messages that have not been received. `EMFILE`, `ENFILE`; `ETOOMANYREFS`.
       public static var outOfDescriptors: Code { Code(name: .outOfDescriptors) }
       /// The kernel has io_uring, but not all that is needed (Linux 5.13).
       public static var kernelTooOld: Code { Code(name: .kernelTooOld) }
-      /// The ring stands, but a descriptor did not come through it.
+      /// The ring was set up, but a descriptor was not received through it.
       public static var roundTripFailed: Code { Code(name: .roundTripFailed) }
       /// Setting the ring up failed in another way.
       public static var setUpFailed: Code { Code(name: .setUpFailed) }

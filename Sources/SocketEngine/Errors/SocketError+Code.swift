@@ -33,30 +33,31 @@ extension SocketError {
     public static var cannotPassRing: Code { Code(name: .cannotPassRing) }
     /// The socket was closed on this side.
     public static var closed: Code { Code(name: .closed) }
-    /// Nobody listens at the address. `ECONNREFUSED`.
+    /// No socket listens at the address. `ECONNREFUSED`.
     public static var connectionRefused: Code { Code(name: .connectionRefused) }
-    /// The peer closed its socket with data from us unread. `ECONNRESET`.
+    /// The peer closed its socket before it had read all data from this side. `ECONNRESET`.
     public static var connectionReset: Code { Code(name: .connectionReset) }
     /// The deadline passed first; nothing was lost.
     public static var deadlineExceeded: Code { Code(name: .deadlineExceeded) }
-    /// Descriptors need at least one byte of payload on a stream: Linux would report success and
+    /// On a stream, descriptors need at least one byte of payload: Linux would report success and
     /// drop them.
     public static var emptyPayload: Code { Code(name: .emptyPayload) }
     /// No route leads to the host or its network. `EHOSTUNREACH`, `ENETUNREACH`.
     public static var hostUnreachable: Code { Code(name: .hostUnreachable) }
     /// A limit of the configuration is out of its range.
     public static var invalidConfiguration: Code { Code(name: .invalidConfiguration) }
-    /// The machine refuses io_uring, and nothing else was to be used; the description names the
-    /// reason.
+    /// The system refuses io_uring, and the configuration permits no other driver. The description
+    /// names the reason.
     public static var ioUringUnavailable: Code { Code(name: .ioUringUnavailable) }
-    /// The kernel refuses the loop's own system call since the loop was started (io_uring_enter(2),
-    /// epoll_pwait2(2); mostly `EPERM` or `ENOSYS`, from a seccomp filter that was set meanwhile).
-    /// All operations of the loop have ended; its sockets can be closed, and what was received
-    /// ahead can be received. A new loop chooses its driver by what is allowed now; the shared
-    /// group (``IOLoopGroup/shared()``) is not made anew. Where `io_uring_register` is refused,
-    /// too, sockets on which something was under way stay open in the kernel until the loop's
-    /// thread ends, when nothing refers to the loop any more; before Linux 6.1 the process ends
-    /// instead, because memory could not be given back.
+    /// The kernel has begun to refuse the loop's own system call (io_uring_enter(2) or
+    /// epoll_pwait2(2)) after the loop was started, mostly with `EPERM` or `ENOSYS` because of a
+    /// new seccomp filter. All operations of the loop have ended. Its sockets can be closed, and
+    /// messages received ahead can still be received. A new loop chooses its driver by what is
+    /// allowed now. The shared group (``IOLoopGroup/shared()``) is not replaced. If the kernel
+    /// refuses `io_uring_register` as well, sockets with pending operations stay open in the kernel
+    /// until the loop's thread ends, which happens when the last reference to the loop is gone.
+    /// Before Linux 6.1 the process ends instead, because the kernel would keep the loop's memory
+    /// in use.
     public static var loopFailed: Code { Code(name: .loopFailed) }
     /// The loop was shut down.
     public static var loopShutDown: Code { Code(name: .loopShutDown) }
@@ -95,7 +96,7 @@ extension SocketError {
     /// ``SocketError/bytesSent``. It was stopped; or it was asked not to wait, and no more had room
     /// (`EAGAIN`). The stream's framing is broken unless the rest is sent.
     public static var partialSend: Code { Code(name: .partialSend) }
-    /// The peer has closed the connection or will not read any more. `EPIPE`.
+    /// The peer has closed the connection or shut down its receiving side. `EPIPE`.
     public static var peerClosed: Code { Code(name: .peerClosed) }
     /// A message was dropped that the socket's ``ReceivePolicy`` does not admit:
     /// ``SocketError/outcome``. Or too many descriptors of this peer could not be closed yet.
@@ -108,10 +109,10 @@ extension SocketError {
     /// More than 253 descriptors in one message (`SCM_MAX_FD`), those in control messages of the
     /// caller's own included; nothing was sent.
     public static var tooManyDescriptors: Code { Code(name: .tooManyDescriptors) }
-    /// This user has too many descriptors in messages that nobody has received yet; try again when
-    /// some were. `ETOOMANYREFS`.
+    /// This user has too many descriptors in messages that have not been received yet. Try again
+    /// when some of them were received. `ETOOMANYREFS`.
     public static var tooManyInFlight: Code { Code(name: .tooManyInFlight) }
-    /// The call was asked not to wait, and would have had to; nothing was sent or received.
+    /// The call was asked not to wait, but would have had to wait. Nothing was sent or received.
     /// `EAGAIN`.
     public static var wouldBlock: Code { Code(name: .wouldBlock) }
     /// The descriptor is not a socket of the kind that was asked for. `ENOTSOCK`, `EPROTOTYPE`.

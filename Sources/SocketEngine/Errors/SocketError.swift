@@ -4,8 +4,8 @@ public import SystemPackage
 
 /// Why an operation of a socket, a listener or a loop failed.
 ///
-/// A cancelled task gets a `CancellationError` instead, but for one case: a stream send that was
-/// cancelled after some of its bytes had gone out (``Code/partialSend``).
+/// A cancelled task gets a `CancellationError` instead, with one exception: a stream send that was
+/// cancelled after some of its bytes were sent throws ``Code/partialSend``.
 ///
 /// Compare ``code``; more codes may be added, so keep a `default` in every `switch`.
 public struct SocketError: Error, Sendable {
@@ -17,9 +17,10 @@ public struct SocketError: Error, Sendable {
   public let operation: Operation
   /// The address in question, for binding, connecting, and sending to an address.
   public let address: AnySocketAddress?
-  /// For a stream send: how many bytes had gone out. More than none for ``Code/partialSend``, and
-  /// when the connection ended half-way (``Code/peerClosed``, ``Code/connectionReset``). The
-  /// descriptors and control messages of a send travel with its first byte.
+  /// The number of bytes that a stream send had sent. It is greater than zero for
+  /// ``Code/partialSend``, and when the connection ended half-way (``Code/peerClosed``,
+  /// ``Code/connectionReset``). The descriptors and control messages of a send travel with its
+  /// first byte.
   public let bytesSent: Int
   /// More about the cause, where the code leaves something open: counts, limits, indices.
   public let detail: String?

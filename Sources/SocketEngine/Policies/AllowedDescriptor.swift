@@ -63,7 +63,7 @@ public struct AllowedDescriptor: Sendable, Hashable {
     AllowedDescriptor(.kernelObject(name))
   }
 
-  /// The same rule, for descriptors that permit all of `access`.
+  /// Returns this rule, limited to descriptors that permit all of `access`.
   public func requiring(_ access: DescriptorAccess) -> AllowedDescriptor {
     var rule = self
     rule.required.formUnion(access)
@@ -71,14 +71,14 @@ public struct AllowedDescriptor: Sendable, Hashable {
     return rule
   }
 
-  /// The same rule, for descriptors that permit none of `access`.
+  /// Returns this rule, limited to descriptors that permit none of `access`.
   public func forbidding(_ access: DescriptorAccess) -> AllowedDescriptor {
     var rule = self
     rule.forbidden.formUnion(access)
     return rule
   }
 
-  /// The reason for which the rule does not admit a descriptor; nil if it does.
+  /// Returns the reason why the rule does not admit a descriptor, or nil if it admits it.
   func violation(by facts: DescriptorFacts) -> RefusedDescriptor.Reason? {
     guard matches(facts.kind) else { return .kind }
     guard facts.access.isSuperset(of: required), facts.access.isDisjoint(with: forbidden) else {

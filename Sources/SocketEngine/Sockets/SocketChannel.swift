@@ -7,10 +7,10 @@ package import SystemPackage
 /// An open socket on its loop, as socket types hold it: opaque outside this package.
 ///
 /// Dropping the last reference closes the socket. All that the loop does with the socket is in
-/// `OpenSocket`, which operations hold, so that this object's end can be told from the end of the
-/// kernel's use.
+/// `OpenSocket`, which operations hold, so that the end of this object is distinct from the end of
+/// the kernel's use.
 public final class SocketChannel: Sendable {
-  /// The loop that the socket belongs to, for its whole life.
+  /// The loop that the socket belongs to.
   public let loop: IOLoop
   let socket: OpenSocket
   /// The names that the socket was made with, for its description.
@@ -18,11 +18,11 @@ public final class SocketChannel: Sendable {
   let refused = AtomicLazyReference<ClosingQueue>()
   let ended = AtomicLazyReference<ClosingQueue>()
 
-  /// Puts a socket on a loop, for good.
+  /// Adopts a socket and binds it to a loop, which cannot be changed later.
   ///
   /// - Parameters:
-  ///   - descriptor: A socket of that kind, which nobody else receives from. Its status flags stay
-  ///     as they are.
+  ///   - descriptor: A socket of that kind, from which no other code receives. Its status flags are
+  ///     not changed.
   ///   - kind: What an empty message and a short send mean.
   ///   - namesSenders: Whether each received message is to say where it came from; by default what
   ///     is usual for the kind.
