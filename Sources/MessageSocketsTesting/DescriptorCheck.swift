@@ -27,7 +27,7 @@ internal import MessageSockets
 ///   error that owns a message, as `messageIncomplete` does, is thrown without a comparison:
 ///   catch it in `body`.
 public func withDescriptorCheck<R>(
-  ignoring isIgnored: (String) -> Bool = OpenDescriptors.isTimer,
+  ignoring isIgnored: (String) -> Bool = OpenDescriptors.isOfThreadPool,
   waiting patience: Duration = .seconds(5), _ body: () async throws -> R
 ) async throws -> R {
   // If the loops cannot start, `body` finds out by itself.

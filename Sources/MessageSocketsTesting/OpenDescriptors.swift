@@ -26,9 +26,9 @@ public struct OpenDescriptors: Hashable, Sendable {
   /// Looks at the descriptors that are open now.
   ///
   /// - Parameter isIgnored: Returns `true` for the target of a descriptor to leave out. By default
-  ///   that is a timer (timerfd_create(2)): this package makes none, and the thread pool on which
-  ///   Swift runs tasks makes one when it likes.
-  public init(ignoring isIgnored: (String) -> Bool = OpenDescriptors.isTimer) {
+  ///   these are the descriptors that the thread pool on which Swift runs tasks opens at any time:
+  ///   see ``isOfThreadPool(_:)``.
+  public init(ignoring isIgnored: (String) -> Bool = OpenDescriptors.isOfThreadPool) {
     var targets: [Int32: String] = [:]
     for number in Self.numbers() {
       if let target = Self.target(of: number), !isIgnored(target) { targets[number] = target }
@@ -36,8 +36,17 @@ public struct OpenDescriptors: Hashable, Sendable {
     self.targets = targets
   }
 
-  /// Returns `true` for the target of a timerfd.
-  public static func isTimer(_ target: String) -> Bool { target == "anon_inode:[timerfd]" }
+  /// Returns `true` for the target of a timer (timerfd_create(2)), of which this package makes
+  /// none, and of `/proc/N/stat`. Dispatch opens the latter for a moment, to see which of its threads
+  /// are running.
+  public static func isOfThreadPool(_ target: String) -> Bool {
+    target == "anon_inode:[timerfd]" || isThreadStatus(target)
+  }
+
+  /// Whether the target is `/proc/N/stat`.
+  package static func isThreadStatus(_ target: String) -> Bool {
+    target.hasPrefix("/proc/") && target.hasSuffix("/stat")
+  }
 
   /// Compares the descriptors that are open now with those that were open `before`. Looks again
   /// until there is no difference, or `patience` has passed: a socket that was dropped closes on
@@ -46,7 +55,8 @@ public struct OpenDescriptors: Hashable, Sendable {
   ///
   /// - Returns: nil if there is no difference.
   public static func difference(
-    from before: OpenDescriptors, ignoring isIgnored: (String) -> Bool = OpenDescriptors.isTimer,
+    from before: OpenDescriptors,
+    ignoring isIgnored: (String) -> Bool = OpenDescriptors.isOfThreadPool,
     waiting patience: Duration = .seconds(5)
   ) async -> DescriptorDifference? {
     let limit = ContinuousClock.now + patience

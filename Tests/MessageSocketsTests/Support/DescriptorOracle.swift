@@ -64,7 +64,7 @@ func untilOpenDescriptors(
   are expected: OpenDescriptors, sourceLocation: SourceLocation = #_sourceLocation
 ) async {
   let difference = await OpenDescriptors.difference(
-    from: expected, ignoring: { _ in false }, waiting: .seconds(10))
+    from: expected, ignoring: OpenDescriptors.isThreadStatus, waiting: .seconds(10))
   #expect(difference == nil, sourceLocation: sourceLocation)
 }
 
@@ -120,8 +120,10 @@ struct KernelRelease: Comparable {
   }
 }
 
-/// All open descriptors except timers, with what they are.
+/// The targets of all open descriptors, by number.
 func openDescriptors() -> [Int32: String] { allDescriptors().targets }
 
-/// All open descriptors, including timers.
-func allDescriptors() -> OpenDescriptors { OpenDescriptors(ignoring: { _ in false }) }
+/// All open descriptors, the timers of the thread pool included.
+func allDescriptors() -> OpenDescriptors {
+  OpenDescriptors(ignoring: OpenDescriptors.isThreadStatus)
+}
