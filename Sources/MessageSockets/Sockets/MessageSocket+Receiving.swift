@@ -45,7 +45,7 @@ extension MessageSocket {
   public nonisolated func receiveMessage(
     options: ReceiveOptions = [], deadline: ContinuousClock.Instant? = nil
   ) async throws -> ReceivedMessage? {
-    try await receive(timeout: Duration(until: deadline), options)
+    try await receive(timeout: .left(until: deadline), options)
   }
 
   /// Receives what there is, at most `maximum` messages, in one wait: it waits for the first, and
@@ -107,7 +107,7 @@ extension MessageSocket {
     into payload: inout OutputRawSpan, options: ReceiveOptions = [],
     deadline: ContinuousClock.Instant? = nil
   ) async throws -> ReceivedEnvelope? {
-    try await receive(into: &payload, timeout: Duration(until: deadline), options)
+    try await receive(into: &payload, timeout: .left(until: deadline), options)
   }
 
   @inline(__always)

@@ -57,7 +57,8 @@ extension MessageSocket {
     _ deadline: ContinuousClock.Instant?
   ) async throws {
     try await send(
-      payload, numbers: Span(), control: control, to: RawSpan(), options, deadline)
+      payload, numbers: Span(), control: control, to: RawSpan(), options,
+      timeout: .left(until: deadline))
   }
 
   /// All forms of sending end here. The caller keeps payload, descriptors and name unchanged until
@@ -65,10 +66,9 @@ extension MessageSocket {
   @inline(__always)
   fileprivate nonisolated func send(
     _ payload: PayloadBytes, numbers: Span<FileDescriptor>, control: ControlMessageBuffer,
-    to name: RawSpan, _ options: SendOptions, _ deadline: ContinuousClock.Instant?
+    to name: RawSpan, _ options: SendOptions, timeout: Duration?
   ) async throws {
     let channel = channel
-    let timeout = Duration(until: deadline)
     if channel.isOnLoop {
       try await channel.send(
         payload, numbers: numbers, control: control, to: name, flags: options.rawValue,
@@ -114,7 +114,7 @@ extension DatagramSocket {
     // SAFETY: a byte array has no padding.
     try await send(
       payload, numbers: Span(), control: control, to: unsafe name.span.bytes, options,
-      deadline)
+      timeout: .left(until: deadline))
   }
 }
 
@@ -155,7 +155,7 @@ extension UnixSocket {
     // SAFETY: the descriptors are borrowed until this call returns, so they stay open.
     try await send(
       payload, numbers: unsafe descriptors.fileDescriptors, control: control,
-      to: RawSpan(), options, deadline)
+      to: RawSpan(), options, timeout: .left(until: deadline))
   }
 
   /// Sends one message with one descriptor; see
@@ -180,7 +180,7 @@ extension UnixSocket {
       repeating: descriptor.withUnsafeFileDescriptor { $0 })
     try await send(
       payload, numbers: numbers.span, control: control, to: RawSpan(), options,
-      deadline)
+      timeout: .left(until: deadline))
   }
 }
 
@@ -210,7 +210,7 @@ extension UnixDatagram {
     // has no padding.
     try await send(
       payload, numbers: unsafe descriptors.fileDescriptors, control: control,
-      to: unsafe name.span.bytes, options, deadline)
+      to: unsafe name.span.bytes, options, timeout: .left(until: deadline))
   }
 
   /// Sends one message with one descriptor to an address; see
@@ -237,7 +237,7 @@ extension UnixDatagram {
       repeating: descriptor.withUnsafeFileDescriptor { $0 })
     try await send(
       payload, numbers: numbers.span, control: control, to: unsafe name.span.bytes,
-      options, deadline)
+      options, timeout: .left(until: deadline))
   }
 }
 

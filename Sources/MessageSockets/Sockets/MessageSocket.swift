@@ -56,10 +56,13 @@ public enum ShutdownDirection: Sendable {
 
 extension Duration {
   /// The time left until `deadline`; nil without a deadline.
-  @inline(__always)
-  init?(until deadline: ContinuousClock.Instant?) {
+  ///
+  /// Never inlined: the size of an instant is known at run time only, and an asynchronous function
+  /// would allocate task memory for each copy of it.
+  @inline(never)
+  static func left(until deadline: ContinuousClock.Instant?) -> Duration? {
     guard let deadline else { return nil }
-    self.init(until: deadline as ContinuousClock.Instant)
+    return Duration(until: deadline)
   }
 }
 
