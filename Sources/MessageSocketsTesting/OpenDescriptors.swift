@@ -37,8 +37,8 @@ public struct OpenDescriptors: Hashable, Sendable {
   }
 
   /// Returns `true` for the target of a timer (timerfd_create(2)), of which this package makes
-  /// none, and of `/proc/N/stat`. Dispatch opens the latter for a moment, to see which of its threads
-  /// are running.
+  /// none, and of `/proc/N/stat`. Dispatch opens the latter for a moment, to see which of its
+  /// threads are running.
   public static func isOfThreadPool(_ target: String) -> Bool {
     target == "anon_inode:[timerfd]" || isThreadStatus(target)
   }

@@ -146,9 +146,9 @@ package enum StopReason: Sendable {
 /// How long a send waits for room before it tries again: 1, 2, 4 … 32 ms.
 ///
 /// For Unix sockets for whose room io_uring does not wait correctly:
-/// - Datagrams, if the receiver's queue may be full. No event reports the room, and Linux copies the
-///   payload before it checks the queue; io_uring then continues where the copy ended, with an empty
-///   payload (seen on 6.18).
+/// - Datagrams, if the receiver's queue may be full. No event reports the room, and Linux copies
+///   the payload before it checks the queue; io_uring then continues where the copy ended, with an
+///   empty payload (seen on 6.18).
 /// - Streams and seqpacket sockets before Linux 6.0: no event tells a send that waits that its
 ///   direction was shut down (seen on 5.10 with the io_uring of 5.15).
 package struct SendBackoff: Sendable {

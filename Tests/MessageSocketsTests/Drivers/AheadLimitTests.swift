@@ -96,7 +96,8 @@ extension KernelTests {
     }
 
     /// A send that waits again and again for room goes on where it was, whichever way it waits.
-    @Test(arguments: AheadLimit.allCases) func aSendThatWaitsGoesOn(limit: AheadLimit) async throws {
+    @Test(arguments: AheadLimit.allCases) func aSendThatWaitsGoesOn(limit: AheadLimit) async throws
+    {
       try await withLoop(limit: limit) { loop in
         let (left, right) = try UnixStream.makePair()
         let payload = (0..<3_000_000).map { UInt8(truncatingIfNeeded: $0 &* 31) }

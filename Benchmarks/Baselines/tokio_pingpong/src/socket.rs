@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! A message socket on tokio's reactor, which calls sendmsg and recvmsg when the reactor reports the
-//! socket ready.
+//! A message socket on tokio's reactor, which calls sendmsg and recvmsg when the reactor reports
+//! the socket ready.
 
 use crate::options::options;
 use crate::{check, fail};
@@ -146,8 +146,8 @@ pub fn send_rest(fd: RawFd, offset: usize) -> io::Result<usize> {
         iov_base: rest.as_ptr() as *mut _,
         iov_len: rest.len(),
     };
-    // SAFETY: a msghdr of zeros is valid; the memory that it points to outlives the call, which only
-    // reads it.
+    // SAFETY: a msghdr of zeros is valid; the memory that it points to outlives the call, which
+    // only reads it.
     let result = unsafe {
         let mut header: libc::msghdr = mem::zeroed();
         header.msg_iov = &mut payload;
