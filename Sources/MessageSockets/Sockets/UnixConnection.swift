@@ -6,7 +6,7 @@ internal import SystemPackage
 
 /// A connected Unix socket: ``UnixStream`` or ``UnixSeqpacket``. See unix(7).
 public protocol UnixConnection: UnixSocket {
-  /// What kind of socket it is.
+  /// The kind of the socket.
   static var kind: SocketKind { get }
 
   /// Takes over a channel of this ``kind``.

@@ -65,7 +65,7 @@ extension Driver {
   func socketWasShutDown(_ number: Int32) {}
 }
 
-/// What a driver counts.
+/// The counters of a driver.
 struct DriverCounters: Sendable, Equatable {
   /// System calls that submitted or waited (`io_uring_enter`, `epoll_wait`).
   var enters: UInt64 = 0

@@ -135,7 +135,7 @@ enum DriverEnvironment {
   }
 }
 
-/// What a loop's multishot receives may receive before a task asks for it.
+/// The limit on what a loop receives with multishot receives before a task asks for it.
 enum AheadLimit: Int, Comparable, CaseIterable, Sendable {
   /// Nothing: the kernel has no multishot receives.
   case nothing

@@ -117,7 +117,7 @@ extension IOLoop.Driver {
     }
 
     public let code: Code
-    /// What the kernel said, if it was asked and refused.
+    /// The kernel's answer, if it was asked and refused.
     public let errno: Errno?
     /// More about it, where there is something to add.
     public let detail: String?

@@ -24,7 +24,7 @@ final class RingDriver: Driver {
   private let streamsReportRest: Bool
   let receiveBuffers: ReceiveBuffers?
   let losesWakeUps = true
-  /// What sockets can actually receive ahead with this ring.
+  /// The limit on receiving ahead that this ring supports.
   let aheadLimit: AheadLimit
   @safe @exclusivity(unchecked) private(set) var counters = DriverCounters()
   /// Requests that found the submission queue full; the next turn submits them first.

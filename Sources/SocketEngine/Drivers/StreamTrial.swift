@@ -4,7 +4,7 @@ internal import CMessageSockets
 internal import CRing
 internal import SystemPackage
 
-/// What a ring reports about Unix streams, as a trial has shown.
+/// The result of a trial: how a ring reports the end and the rest of Unix streams.
 struct StreamTraits: Equatable, Sendable {
   /// Whether a multishot receive reports the end of a stream.
   var reportsEnd: Bool

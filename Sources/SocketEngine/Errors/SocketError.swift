@@ -13,7 +13,7 @@ public struct SocketError: Error, Sendable {
   public let code: Code
   /// What the system call or the io_uring completion said, if one was made.
   public package(set) var errno: Errno?
-  /// What was being done.
+  /// The operation that failed.
   public let operation: Operation
   /// The address in question, for binding, connecting, and sending to an address.
   public let address: AnySocketAddress?
@@ -53,7 +53,7 @@ public struct SocketError: Error, Sendable {
 }
 
 extension SocketError {
-  /// What was being done when it failed.
+  /// An operation that can fail.
   public enum Operation: String, Sendable {
     case startLoop = "start the loop"
     case createSocket = "create a socket"

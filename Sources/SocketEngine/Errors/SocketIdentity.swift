@@ -6,9 +6,10 @@ internal import CMessageSockets
 public struct SocketIdentity: Hashable, Sendable {
   /// How it delivers.
   public let kind: SocketKind
-  /// What it is bound to; nil if it has no name.
+  /// The address that the socket is bound to; nil if it has no name.
   public let localAddress: AnySocketAddress?
-  /// What it is connected to; nil if it is not, or the peer has no name.
+  /// The address that the socket is connected to; nil without a connection, or if the peer has no
+  /// name.
   public let peerAddress: AnySocketAddress?
 
   /// Creates an identity from known addresses, without asking the kernel.

@@ -369,9 +369,8 @@ extension Operation {
       // The request not to wait applies only before the first byte. What follows the progress backs
       // off from the start again.
       let flags = life.finishesOnceBegun ? flags & ~cms_msg_dontwait : flags
-      let waits = flags & cms_msg_dontwait == 0
-      request = .send(
-        flags: flags, pause: waits ? withSocket { $0.sendBackoff(hasAddress: false) } ?? nil : nil)
+      let pause = withSocket { $0.sendBackoff(hasAddress: false, flags) } ?? nil
+      request = .send(flags: flags, pause: pause)
     }
     return .again
   }

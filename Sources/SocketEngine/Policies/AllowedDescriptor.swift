@@ -122,9 +122,9 @@ public struct SocketFamily: RawRepresentable, Sendable, Hashable {
 public struct RefusedDescriptor: Sendable, Hashable {
   /// Its place in the message, counted from 0, as it was sent.
   public let position: Int
-  /// What it was.
+  /// The facts that were read about it, such as its kind.
   public let facts: DescriptorFacts
-  /// What was wrong with it.
+  /// The reason for the refusal.
   public let reason: Reason
 
   package init(position: Int, facts: DescriptorFacts, reason: Reason) {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import Ancillary
 
-/// What a peer may send: how many descriptors, of which kinds, and what happens to messages that
-/// violate the policy.
+/// The rules for messages from a peer: how many descriptors they may carry, of which kinds, and how
+/// messages that violate a rule are treated.
 ///
 /// A policy is set on a socket (``MessageSocket/setReceivePolicy(_:)``,
 /// ``MessageSocket/messages(window:policy:)``), or on a listener for all of its connections. It
@@ -19,7 +19,7 @@ internal import Ancillary
 ///
 /// The default, `ReceivePolicy()`, admits everything, and costs nothing.
 public struct ReceivePolicy: Sendable, Hashable {
-  /// What happens to a message that violates a rule.
+  /// The treatment of a message that violates a rule.
   public enum Reaction: Sendable {
     /// The message is delivered without the descriptors that are not admitted, and its
     /// ``DeliveryStatus`` reports them.
@@ -48,25 +48,25 @@ public struct ReceivePolicy: Sendable, Hashable {
   /// immediately.
   public var maximumDescriptorsHeld: Int?
 
-  /// What to do with a message that has more descriptors than admitted.
+  /// The treatment of a message that has more descriptors than admitted.
   public var onSurplus: Reaction = .report
 
   /// Which descriptors are admitted: those that any of the rules admits. Nil: all. The check takes
   /// about 1 to 5 µs for each descriptor on the loop, and never waits (``OwnedFd/facts``).
   public var allowed: [AllowedDescriptor]?
 
-  /// What to do with a message that has a descriptor that is not admitted. With ``Reaction/report``
-  /// the descriptors behind it move up, so that positions change their meaning: look at
-  /// ``DeliveryStatus/refused`` then.
+  /// The treatment of a message that has a descriptor that is not admitted. With
+  /// ``Reaction/report`` the descriptors behind it move up, so that positions change their meaning:
+  /// look at ``DeliveryStatus/refused`` then.
   public var onRefusal: Reaction = .throwError
 
-  /// What to do with a message whose payload is longer than the buffer: by default the receive
+  /// The treatment of a message whose payload is longer than the buffer: by default the receive
   /// throws ``SocketError/Code/messageIncomplete``, with the part that arrived in the error. With
   /// ``Reaction/report``, the message is returned, and only its ``DeliveryStatus`` reports the
   /// truncation. (`MSG_TRUNC`; not on streams, which keep the rest.)
   public var onPayloadTruncation: Reaction = .throwError
 
-  /// What to do with a message that lacks control data (``DeliveryStatus/controlTruncation``,
+  /// The treatment of a message that lacks control data (``DeliveryStatus/controlTruncation``,
   /// ``DeliveryStatus/failures``): by default the receive throws, as for ``onPayloadTruncation``.
   /// (`MSG_CTRUNC`)
   public var onControlTruncation: Reaction = .throwError

@@ -311,7 +311,7 @@ extension OpenSocket {
     operation.outcome = nextPrefetched(for: operation)!
   }
 
-  /// What a receive finds here when its turn comes; nil if it must go to the kernel.
+  /// The message that a receive finds here when its turn comes; nil if it must go to the kernel.
   func prefetchedOutcome(for operation: Operation) -> OperationOutcome? {
     operation.request.receivesMessages && multishot.hasPrefetched
       ? nextPrefetched(for: operation) : nil

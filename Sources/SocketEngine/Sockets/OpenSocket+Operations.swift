@@ -41,10 +41,11 @@ extension OpenSocket {
   /// Whether a receive or an accept is in progress or queued.
   var isReceiving: Bool { !incoming.isEmpty }
 
-  /// How a send backs off if it finds no room; nil if the kernel waits correctly. See
-  /// ``SendBackoff``.
-  func sendBackoff(hasAddress: Bool) -> SendBackoff? {
-    isConnectedBothWays.map { hasAddress || !$0 } ?? missesShutdowns ? .first : nil
+  /// How a send backs off if it finds no room; nil if the kernel waits correctly, or if the send
+  /// does not wait (`MSG_DONTWAIT`). See ``SendBackoff``.
+  func sendBackoff(hasAddress: Bool, _ flags: Int32) -> SendBackoff? {
+    let isNeeded = isConnectedBothWays.map { hasAddress || !$0 } ?? missesShutdowns
+    return isNeeded && flags & cms_msg_dontwait == 0 ? .first : nil
   }
 
   /// The flags with which a receive goes to the kernel.

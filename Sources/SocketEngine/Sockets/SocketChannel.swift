@@ -154,8 +154,7 @@ extension SocketChannel {
         .tooManyDescriptors, .send,
         detail: "\(count) of at most \(ControlMessages.maximumDescriptors)")
     }
-    let pause =
-      flags & cms_msg_dontwait == 0 ? socket.sendBackoff(hasAddress: name.byteCount > 0) : nil
+    let pause = socket.sendBackoff(hasAddress: name.byteCount > 0, flags)
     // MSG_WAITALL is not passed to the kernel, which could be stopped while it sends the rest by
     // itself.
     let operation = try socket.makeOperation(

@@ -10,7 +10,7 @@ struct WaitingOperations: ~Copyable {
   private struct Place {
     /// Indexed by ``Direction``.
     var operations = InlineArray<4, Operation?>(repeating: nil)
-    /// What the epoll set watches the descriptor for.
+    /// The events for which the epoll set watches the descriptor.
     var interest: UInt32 = 0
   }
 
