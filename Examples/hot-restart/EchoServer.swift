@@ -37,7 +37,7 @@ struct EchoServer: Service {
   /// Announces that this is now the service's process. The manager has to know before the previous
   /// main process ends; if it cannot be told, the server serves nevertheless.
   private func tellManager() async {
-    let deadline = ContinuousClock.now + .seconds(2)
+    let deadline = Deadline.now + .seconds(2)
     do {
       try await manager.notify(
         .ready, .mainProcess(getpid()), .status("listening on \(listener.address)"),

@@ -37,7 +37,7 @@ public final class FramedChannel<Socket: UnixConnection>: Sendable {
   private struct State {
     var decoder: FrameDecoder<ReceivedMessage>
     /// When to stop waiting for the rest of a frame after the socket began to drain.
-    var drainDeadline: ContinuousClock.Instant?
+    var drainDeadline: Deadline?
     /// Why the channel has ended.
     var failure: (any Error)?
     var isClosed = false
@@ -103,7 +103,7 @@ extension FramedChannel {
   ///   `notOneFrame`, `incompleteReceive`, `endInsideFrame`. ``SocketError`` as
   ///   ``MessageSocket/receiveMessage(options:deadline:)``; the channel has ended then too, except
   ///   after `deadlineExceeded`. `CancellationError`.
-  public func receive(deadline: ContinuousClock.Instant? = nil) async throws -> Frame? {
+  public func receive(deadline: Deadline = .never) async throws -> Frame? {
     try await receive(.asked(deadline: deadline))
   }
 
@@ -116,7 +116,7 @@ extension FramedChannel {
   package func receiveUntilDraining() async throws -> Frame? { try await receive(.untilDraining) }
 
   private enum Reception {
-    case asked(deadline: ContinuousClock.Instant?)
+    case asked(deadline: Deadline)
     case untilDraining
   }
 
@@ -135,7 +135,9 @@ extension FramedChannel {
 
   private func takeReceiveTurn(_ reception: Reception) async throws {
     if receiving.takeIfFree() { return }
-    guard case .asked(let deadline?) = reception else { return try await receiving.take() }
+    guard case .asked(let deadline) = reception, deadline != .never else {
+      return try await receiving.take()
+    }
     // The deadline includes the wait behind other receivers.
     try await socket.loop.withDeadline(deadline) { [receiving] in try await receiving.take() }
   }
@@ -180,7 +182,8 @@ extension FramedChannel {
 
   private func receiveMessage(_ reception: Reception) async throws -> ReceivedMessage? {
     switch reception {
-    case .asked(let deadline?): return try await socket.receiveMessage(deadline: deadline)
+    case .asked(let deadline) where deadline != .never:
+      return try await socket.receiveMessage(deadline: deadline)
     case .untilDraining:
       // A window of few descriptors, so that nothing is received ahead.
       let window = window ?? ReceiveWindow(messages: 1, descriptors: 1)
@@ -197,7 +200,7 @@ extension FramedChannel {
 
   /// How long to wait for the rest of a frame, if the socket drains and a frame has begun to
   /// arrive.
-  private var deadlineOfRest: ContinuousClock.Instant? {
+  private var deadlineOfRest: Deadline? {
     if !socket.isDraining { return nil }
     return state.withLock { state in
       guard state.decoder.isInsideFrame else { return nil }

@@ -194,7 +194,7 @@ public enum LoopExecutor {
     ) {
       let job = UnownedJob(job)
       if let instant = instant as? ContinuousClock.Instant {
-        balancer.enqueue(job, after: Duration(until: instant))
+        balancer.enqueue(job, after: Deadline(instant).timeLeft)
       } else if let delay = clock.now.duration(to: instant) as? Duration {
         balancer.enqueue(job, after: delay)
       } else {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import DequeModule
-internal import MessageSockets
+public import MessageSockets
 internal import SystemPackage
 
 extension ServiceNotifier {
@@ -25,7 +25,7 @@ extension ServiceNotifier {
   @discardableResult
   public func store(
     _ descriptors: borrowing NamedDescriptors, watchingForEnd: Bool = true,
-    deadline: ContinuousClock.Instant = .now + .seconds(5)
+    deadline: Deadline = .now + .seconds(5)
   ) async throws -> Delivery {
     var start = 0
     var delivery = hasManager ? Delivery.sent : .noManager
@@ -55,7 +55,7 @@ extension ServiceNotifier {
   ///   name that is not in the store is no error.
   @discardableResult
   public func removeStored(
-    named name: String, deadline: ContinuousClock.Instant = .now + .seconds(5)
+    named name: String, deadline: Deadline = .now + .seconds(5)
   ) async throws -> Delivery {
     try NamedDescriptors.check(name)
     return try await notify(

@@ -96,7 +96,7 @@ public struct ServiceNotifier: Sendable {
   ///   nothing was sent. A missing manager is no error.
   @discardableResult
   public func notify(
-    _ fields: [NotifyField], deadline: ContinuousClock.Instant = .now + .seconds(5)
+    _ fields: [NotifyField], deadline: Deadline = .now + .seconds(5)
   ) async throws -> Delivery {
     try await send(fields, descriptors: Span(), deadline)
   }
@@ -104,7 +104,7 @@ public struct ServiceNotifier: Sendable {
   /// Sends one message with these fields; see ``notify(_:deadline:)-([NotifyField],_)``.
   @discardableResult
   public func notify(
-    _ fields: NotifyField..., deadline: ContinuousClock.Instant = .now + .seconds(5)
+    _ fields: NotifyField..., deadline: Deadline = .now + .seconds(5)
   ) async throws -> Delivery {
     try await notify(fields, deadline: deadline)
   }
@@ -115,7 +115,7 @@ public struct ServiceNotifier: Sendable {
   /// - Throws: As ``notify(_:deadline:)-([NotifyField],_)``; `deadlineExceeded` also when the
   ///   manager has not answered by then.
   @discardableResult
-  public func barrier(deadline: ContinuousClock.Instant = .now + .seconds(5)) async throws
+  public func barrier(deadline: Deadline = .now + .seconds(5)) async throws
     -> Delivery
   {
     guard hasManager else { return .noManager }
@@ -166,7 +166,7 @@ public struct ServiceNotifier: Sendable {
   /// Sends a message on a new socket: messages are rare, and this way a restarted manager is found.
   @discardableResult
   func send(
-    _ fields: [NotifyField], descriptors: Span<OwnedFd>, _ deadline: ContinuousClock.Instant
+    _ fields: [NotifyField], descriptors: Span<OwnedFd>, _ deadline: Deadline
   ) async throws -> Delivery {
     let address: UnixAddress
     switch self.address {
@@ -196,12 +196,12 @@ public struct ServiceNotifier: Sendable {
 extension UnixDatagram {
   /// Sends a message, and waits for room until the deadline.
   fileprivate nonisolated func send(
-    _ payload: [UInt8], _ descriptors: Span<OwnedFd>, before deadline: ContinuousClock.Instant
+    _ payload: [UInt8], _ descriptors: Span<OwnedFd>, before deadline: Deadline
   ) async throws {
     // A span cannot be passed to the task that a deadline needs, so a task that closes the socket
     // ends a send that takes too long.
     let guardian = Task(executorPreference: loop.taskExecutor) {
-      try await self.loop.sleep(for: deadline - .now)
+      try await self.loop.sleep(for: deadline.timeLeft)
       await self.close()
     }
     defer { guardian.cancel() }

@@ -124,19 +124,16 @@ extension KernelTests {
     }
 
     private func receive(
-      upTo count: Int, _ options: ReceiveOptions = [], deadline: ContinuousClock.Instant? = nil,
+      upTo count: Int, _ options: ReceiveOptions = [], deadline: Deadline = .never,
       from socket: some MessageSocket
     ) async throws -> Part? {
       let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: count, alignment: 1)
       defer { memory.deallocate() }
       var payload = OutputRawSpan(buffer: memory, initializedCount: 0)
-      let received =
-        if let deadline {
-          try await socket.receiveMessage(into: &payload, options: options, deadline: deadline)
-        } else {
-          try await socket.receiveMessage(into: &payload, options: options)
-        }
-      guard let parts = received else { return nil }
+      guard
+        let parts = try await socket.receiveMessage(
+          into: &payload, options: options, deadline: deadline)
+      else { return nil }
       let descriptors = parts.descriptors.count
       return Part(
         bytes: Array(memory[..<payload.byteCount]), descriptors: descriptors,

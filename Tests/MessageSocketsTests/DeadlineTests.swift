@@ -18,7 +18,7 @@ extension KernelTests {
         let start = ContinuousClock.now
         #expect(
           await codeThrown {
-            _ = try await right.receiveMessage(deadline: start + .milliseconds(20))
+            _ = try await right.receiveMessage(deadline: Deadline(start + .milliseconds(20)))
           } == .deadlineExceeded)
         #expect(ContinuousClock.now - start >= .milliseconds(20))
         try await left.sendMessage([1], descriptor: try .numbered(1))
@@ -73,9 +73,27 @@ extension KernelTests {
       Duration(attoseconds: .max / 2),
     ]
 
+    @Test func arithmeticSaturates() {
+      let now = Deadline.now
+      #expect(now + .seconds(1) > now && now - .seconds(1) < now)
+      #expect(now + .seconds(1) - .seconds(1) == now)
+      for distance in Self.future.dropFirst() {
+        #expect(now + distance == .never && Deadline(ContinuousClock.now + distance) == .never)
+      }
+      #expect(Deadline.never - .seconds(1) == .never && .never > now)
+      let start = now - .seconds(Int64.max)
+      for distance in Self.past.dropFirst(2) { #expect(now + distance == start) }
+      #expect(start.timeLeft == .zero && start < now)
+      #expect((now + .seconds(60)).timeLeft > .seconds(30))
+      #expect((now + .seconds(60)).timeLeft <= .seconds(60))
+      #expect(Deadline.never.timeLeft > .seconds(290 * 365 * 86_400))
+      // Never earlier than asked for.
+      #expect(now + Duration(attoseconds: 1) == now + .nanoseconds(1))
+    }
+
     @Test(arguments: past) func whatIsPastComesInEveryCall(_ distance: Duration) async throws {
       try await withDescriptorOracle { loop in
-        let deadline = ContinuousClock.now.advanced(by: distance)
+        let deadline = Deadline(ContinuousClock.now.advanced(by: distance))
         let (left, right) = try UnixSeqpacket.makePair()
         #expect(
           await codeThrown { _ = try await right.receiveMessage(deadline: deadline) }
@@ -105,7 +123,7 @@ extension KernelTests {
 
     @Test(arguments: future) func whatNeverComesIsInNobodysWay(_ distance: Duration) async throws {
       try await withDescriptorOracle { loop in
-        let deadline = ContinuousClock.now.advanced(by: distance)
+        let deadline = Deadline(ContinuousClock.now.advanced(by: distance))
         let (left, right) = try UnixSeqpacket.makePair()
         let receiving = Task(executorPreference: loop.taskExecutor) {
           try await right.receiveMessage(deadline: deadline)?.payload
@@ -176,7 +194,7 @@ extension KernelTests {
     /// Each message arrives around the deadline of its receive, so that receive or the next one
     /// gets it. The deadline adapts to the speed of the machine until both outcomes occur.
     private func raceMessages(
-      _ receive: (IOLoop, UnixSeqpacket, ContinuousClock.Instant) async throws -> ReceivedMessage?
+      _ receive: (IOLoop, UnixSeqpacket, Deadline) async throws -> ReceivedMessage?
     ) async throws {
       try await withDescriptorOracle { loop in
         let (left, right) = try UnixSeqpacket.makePair()

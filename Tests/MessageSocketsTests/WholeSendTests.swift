@@ -83,11 +83,8 @@ extension KernelTests {
         // One after the other in the socket's queue: the first has begun or will begin soon.
         let tasks = (0..<4).map { index in
           let frame = Frames.frame(UInt8(truncatingIfNeeded: round * 4 + index), 1 + next(40_000))
-          let deadline = index == 3 ? ContinuousClock.now + .microseconds(next(400) - 20) : nil
+          let deadline = index == 3 ? .now + .microseconds(next(400) - 20) : Deadline.never
           return Task(executorPreference: loop.taskExecutor) {
-            guard let deadline else {
-              return try await socket.sendMessage(frame, options: .finishOnceBegun)
-            }
             try await socket.sendMessage(frame, options: .finishOnceBegun, deadline: deadline)
           }
         }

@@ -43,7 +43,7 @@ enum StormService {
 
   /// Makes one call, and compares the reply.
   static func call(
-    _ client: VarlinkClient, _ kind: Int, _ number: Int, _ deadline: ContinuousClock.Instant?,
+    _ client: VarlinkClient, _ kind: Int, _ number: Int, _ deadline: Deadline,
     _ tally: Tally
   ) async throws {
     switch kind {

@@ -120,7 +120,7 @@ struct Caller {
     let number = random.number(0...1_000_000)
     let kind = random.number(0...3)
     let deadline =
-      random.number(0...3) == 0 ? ContinuousClock.now + .microseconds(random.number(0...2000)) : nil
+      random.number(0...3) == 0 ? .now + .microseconds(random.number(0...2000)) : Deadline.never
     let cancelsAfter =
       random.number(0...3) == 0 ? Duration.microseconds(random.number(0...2000)) : nil
     let tally = tally

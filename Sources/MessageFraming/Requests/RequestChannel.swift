@@ -68,10 +68,10 @@ public final class RequestChannel<Socket: UnixConnection>: Sendable {
   ///   wins against both.
   public func request(
     _ payload: [UInt8], descriptors: consuming OwnedFds = OwnedFds(),
-    deadline: ContinuousClock.Instant? = nil
+    deadline: Deadline = .never
   ) async throws -> Frame {
     let request = Response(payload, descriptors: descriptors)
-    guard let deadline else { return try await connection.request(request) }
+    if deadline == .never { return try await connection.request(request) }
     return try await connection.channel.socket.loop.withDeadline(deadline) { [connection] in
       try await connection.request(request)
     }

@@ -32,7 +32,7 @@ extension MessageSocket {
   ///       throw its bytes away, and is never asked.
   ///     - ``ReceiveOptions/waitForAll`` is not kept: Linux returns what is there from a receive
   ///       that has room for control messages.
-  ///   - deadline: When to give up; nil for never. A message that has arrived is returned, also if
+  ///   - deadline: When to give up. A message that has arrived is returned, also if
   ///     the deadline has passed meanwhile, or had passed before the call.
   /// - Throws: ``SocketError``: `connectionReset`, `closed`, `loopShutDown`, `loopFailed`,
   ///   `outOfMemory`; `deadlineExceeded`, and `wouldBlock` with ``ReceiveOptions/doNotWait``: then
@@ -43,9 +43,9 @@ extension MessageSocket {
   ///   ``ReceivePolicy`` has it returned instead. An error of the socket, as `connectionReset`,
   ///   comes behind the messages that were queued before it.
   public nonisolated func receiveMessage(
-    options: ReceiveOptions = [], deadline: ContinuousClock.Instant? = nil
+    options: ReceiveOptions = [], deadline: Deadline = .never
   ) async throws -> ReceivedMessage? {
-    try await receive(timeout: .left(until: deadline), options)
+    try await receive(deadline: deadline, options)
   }
 
   /// Receives what there is, at most `maximum` messages, in one wait: it waits for the first, and
@@ -105,24 +105,24 @@ extension MessageSocket {
   ///   is full; then nothing was appended.
   public nonisolated func receiveMessage(
     into payload: inout OutputRawSpan, options: ReceiveOptions = [],
-    deadline: ContinuousClock.Instant? = nil
+    deadline: Deadline = .never
   ) async throws -> ReceivedEnvelope? {
-    try await receive(into: &payload, timeout: .left(until: deadline), options)
+    try await receive(into: &payload, deadline: deadline, options)
   }
 
   @inline(__always)
   private nonisolated func receive(
-    into payload: inout OutputRawSpan, timeout: Duration?, _ options: ReceiveOptions
+    into payload: inout OutputRawSpan, deadline: Deadline, _ options: ReceiveOptions
   ) async throws -> ReceivedEnvelope? {
     let memory = unsafe try Self.freePart(of: &payload)
     let channel = channel
     guard channel.isOnLoop else {
       return Self.add(
-        unsafe try await receiveOnLoop(into: SendableMemory(memory), timeout: timeout, options),
+        unsafe try await receiveOnLoop(into: SendableMemory(memory), deadline: deadline, options),
         to: &payload)
     }
     let received = unsafe try await channel.receive(
-      into: memory, flags: options.rawValue, timeout: timeout)
+      into: memory, flags: options.rawValue, deadline: deadline)
     return Self.add(
       unsafe try ReceivedEnvelope(received, channel, in: memory, options), to: &payload)
   }
@@ -159,10 +159,10 @@ extension MessageSocket {
   }
 
   private func receiveOnLoop(
-    into memory: SendableMemory, timeout: Duration?, _ options: ReceiveOptions
+    into memory: SendableMemory, deadline: Deadline, _ options: ReceiveOptions
   ) async throws -> ReceivedEnvelope? {
     let received = unsafe try await channel.receive(
-      into: memory.bytes, flags: options.rawValue, timeout: timeout)
+      into: memory.bytes, flags: options.rawValue, deadline: deadline)
     return unsafe try ReceivedEnvelope(received, channel, in: memory.bytes, options)
   }
 
@@ -206,21 +206,21 @@ extension MessageSocket {
   }
 
   @inline(__always)
-  private nonisolated func receive(timeout: Duration?, _ options: ReceiveOptions) async throws
+  private nonisolated func receive(deadline: Deadline, _ options: ReceiveOptions) async throws
     -> ReceivedMessage?
   {
     let channel = channel
-    guard channel.isOnLoop else { return try await receiveOnLoop(timeout: timeout, options) }
+    guard channel.isOnLoop else { return try await receiveOnLoop(deadline: deadline, options) }
     let received = unsafe try await channel.receive(
-      into: nil, flags: options.rawValue, timeout: timeout)
+      into: nil, flags: options.rawValue, deadline: deadline)
     return try ReceivedMessage.received(received, channel, options)
   }
 
-  private func receiveOnLoop(timeout: Duration?, _ options: ReceiveOptions) async throws
+  private func receiveOnLoop(deadline: Deadline, _ options: ReceiveOptions) async throws
     -> ReceivedMessage?
   {
     let received = unsafe try await channel.receive(
-      into: nil, flags: options.rawValue, timeout: timeout)
+      into: nil, flags: options.rawValue, deadline: deadline)
     return try ReceivedMessage.received(received, channel, options)
   }
 }

@@ -32,7 +32,7 @@ extension MessageSocket {
   ///     stream an empty payload does nothing.
   ///   - control: Control messages, encoded.
   ///   - options: Flags for this call.
-  ///   - deadline: When to give up; nil for never. What can be sent without a wait is sent also
+  ///   - deadline: When to give up. What can be sent without a wait is sent also
   ///     after the deadline. On a stream a part of the payload may have gone out by then: add
   ///     ``SendOptions/finishOnceBegun`` where the connection is to stay usable.
   /// - Throws: ``SocketError``: `messageTooLarge`, `peerClosed` (no `SIGPIPE`), `connectionReset`,
@@ -46,7 +46,7 @@ extension MessageSocket {
   public nonisolated func sendMessage(
     _ payload: borrowing some MessagePayload & ~Copyable & ~Escapable,
     control: ControlMessageBuffer = ControlMessageBuffer(), options: SendOptions = [],
-    deadline: ContinuousClock.Instant? = nil
+    deadline: Deadline = .never
   ) async throws {
     try await send(payload.payloadBytes, control, options, deadline)
   }
@@ -54,11 +54,11 @@ extension MessageSocket {
   @usableFromInline
   nonisolated func send(
     _ payload: PayloadBytes, _ control: ControlMessageBuffer, _ options: SendOptions,
-    _ deadline: ContinuousClock.Instant?
+    _ deadline: Deadline
   ) async throws {
     try await send(
       payload, numbers: Span(), control: control, to: RawSpan(), options,
-      timeout: .left(until: deadline))
+      deadline: deadline)
   }
 
   /// All forms of sending end here. The caller keeps payload, descriptors and name unchanged until
@@ -66,25 +66,25 @@ extension MessageSocket {
   @inline(__always)
   fileprivate nonisolated func send(
     _ payload: PayloadBytes, numbers: Span<FileDescriptor>, control: ControlMessageBuffer,
-    to name: RawSpan, _ options: SendOptions, timeout: Duration?
+    to name: RawSpan, _ options: SendOptions, deadline: Deadline
   ) async throws {
     let channel = channel
     if channel.isOnLoop {
       try await channel.send(
         payload, numbers: numbers, control: control, to: name, flags: options.rawValue,
-        timeout: timeout)
+        deadline: deadline)
     } else {
-      try await sendOnLoop(payload, numbers: numbers, control: control, to: name, options, timeout)
+      try await sendOnLoop(payload, numbers: numbers, control: control, to: name, options, deadline)
     }
   }
 
   private func sendOnLoop(
     _ payload: PayloadBytes, numbers: Span<FileDescriptor>, control: ControlMessageBuffer,
-    to name: RawSpan, _ options: SendOptions, _ timeout: Duration?
+    to name: RawSpan, _ options: SendOptions, _ deadline: Deadline
   ) async throws {
     try await channel.send(
       payload, numbers: numbers, control: control, to: name, flags: options.rawValue,
-      timeout: timeout)
+      deadline: deadline)
   }
 }
 
@@ -100,7 +100,7 @@ extension DatagramSocket {
   public nonisolated func sendMessage(
     _ payload: borrowing some MessagePayload & ~Copyable & ~Escapable, to address: Address,
     control: ControlMessageBuffer = ControlMessageBuffer(), options: SendOptions = [],
-    deadline: ContinuousClock.Instant? = nil
+    deadline: Deadline = .never
   ) async throws {
     try await send(payload.payloadBytes, to: address, control, options, deadline)
   }
@@ -108,13 +108,13 @@ extension DatagramSocket {
   @usableFromInline
   nonisolated func send(
     _ payload: PayloadBytes, to address: Address, _ control: ControlMessageBuffer,
-    _ options: SendOptions, _ deadline: ContinuousClock.Instant?
+    _ options: SendOptions, _ deadline: Deadline
   ) async throws {
     let name = AnySocketAddress(address).bytes
     // SAFETY: a byte array has no padding.
     try await send(
       payload, numbers: Span(), control: control, to: unsafe name.span.bytes, options,
-      timeout: .left(until: deadline))
+      deadline: deadline)
   }
 }
 
@@ -142,7 +142,7 @@ extension UnixSocket {
   public nonisolated func sendMessage(
     _ payload: borrowing some MessagePayload & ~Copyable & ~Escapable, descriptors: Span<OwnedFd>,
     control: ControlMessageBuffer = ControlMessageBuffer(), options: SendOptions = [],
-    deadline: ContinuousClock.Instant? = nil
+    deadline: Deadline = .never
   ) async throws {
     try await send(payload.payloadBytes, descriptors: descriptors, control, options, deadline)
   }
@@ -150,12 +150,12 @@ extension UnixSocket {
   @usableFromInline
   nonisolated func send(
     _ payload: PayloadBytes, descriptors: Span<OwnedFd>, _ control: ControlMessageBuffer,
-    _ options: SendOptions, _ deadline: ContinuousClock.Instant?
+    _ options: SendOptions, _ deadline: Deadline
   ) async throws {
     // SAFETY: the descriptors are borrowed until this call returns, so they stay open.
     try await send(
       payload, numbers: unsafe descriptors.fileDescriptors, control: control,
-      to: RawSpan(), options, timeout: .left(until: deadline))
+      to: RawSpan(), options, deadline: deadline)
   }
 
   /// Sends one message with one descriptor; see
@@ -165,7 +165,7 @@ extension UnixSocket {
     _ payload: borrowing some MessagePayload & ~Copyable & ~Escapable,
     descriptor: borrowing OwnedFd,
     control: ControlMessageBuffer = ControlMessageBuffer(), options: SendOptions = [],
-    deadline: ContinuousClock.Instant? = nil
+    deadline: Deadline = .never
   ) async throws {
     try await send(payload.payloadBytes, descriptor: descriptor, control, options, deadline)
   }
@@ -173,14 +173,14 @@ extension UnixSocket {
   @usableFromInline
   nonisolated func send(
     _ payload: PayloadBytes, descriptor: borrowing OwnedFd, _ control: ControlMessageBuffer,
-    _ options: SendOptions, _ deadline: ContinuousClock.Instant?
+    _ options: SendOptions, _ deadline: Deadline
   ) async throws {
     // SAFETY: `descriptor` is borrowed until this call returns, so it stays open.
     let numbers = InlineArray<1, FileDescriptor>(
       repeating: descriptor.withUnsafeFileDescriptor { $0 })
     try await send(
       payload, numbers: numbers.span, control: control, to: RawSpan(), options,
-      timeout: .left(until: deadline))
+      deadline: deadline)
   }
 }
 
@@ -194,7 +194,7 @@ extension UnixDatagram {
   public nonisolated func sendMessage(
     _ payload: borrowing some MessagePayload & ~Copyable & ~Escapable, descriptors: Span<OwnedFd>,
     to address: UnixAddress, control: ControlMessageBuffer = ControlMessageBuffer(),
-    options: SendOptions = [], deadline: ContinuousClock.Instant? = nil
+    options: SendOptions = [], deadline: Deadline = .never
   ) async throws {
     try await send(
       payload.payloadBytes, descriptors: descriptors, to: address, control, options, deadline)
@@ -203,14 +203,14 @@ extension UnixDatagram {
   @usableFromInline
   nonisolated func send(
     _ payload: PayloadBytes, descriptors: Span<OwnedFd>, to address: UnixAddress,
-    _ control: ControlMessageBuffer, _ options: SendOptions, _ deadline: ContinuousClock.Instant?
+    _ control: ControlMessageBuffer, _ options: SendOptions, _ deadline: Deadline
   ) async throws {
     let name = AnySocketAddress(address).bytes
     // SAFETY: the descriptors are borrowed until this call returns, so they stay open; a byte array
     // has no padding.
     try await send(
       payload, numbers: unsafe descriptors.fileDescriptors, control: control,
-      to: unsafe name.span.bytes, options, timeout: .left(until: deadline))
+      to: unsafe name.span.bytes, options, deadline: deadline)
   }
 
   /// Sends one message with one descriptor to an address; see
@@ -220,7 +220,7 @@ extension UnixDatagram {
     _ payload: borrowing some MessagePayload & ~Copyable & ~Escapable,
     descriptor: borrowing OwnedFd, to address: UnixAddress,
     control: ControlMessageBuffer = ControlMessageBuffer(), options: SendOptions = [],
-    deadline: ContinuousClock.Instant? = nil
+    deadline: Deadline = .never
   ) async throws {
     try await send(
       payload.payloadBytes, descriptor: descriptor, to: address, control, options, deadline)
@@ -229,7 +229,7 @@ extension UnixDatagram {
   @usableFromInline
   nonisolated func send(
     _ payload: PayloadBytes, descriptor: borrowing OwnedFd, to address: UnixAddress,
-    _ control: ControlMessageBuffer, _ options: SendOptions, _ deadline: ContinuousClock.Instant?
+    _ control: ControlMessageBuffer, _ options: SendOptions, _ deadline: Deadline
   ) async throws {
     let name = AnySocketAddress(address).bytes
     // SAFETY: as above.
@@ -237,7 +237,7 @@ extension UnixDatagram {
       repeating: descriptor.withUnsafeFileDescriptor { $0 })
     try await send(
       payload, numbers: numbers.span, control: control, to: unsafe name.span.bytes,
-      options, timeout: .left(until: deadline))
+      options, deadline: deadline)
   }
 }
 

@@ -54,18 +54,6 @@ public enum ShutdownDirection: Sendable {
   case both
 }
 
-extension Duration {
-  /// The time left until `deadline`; nil without a deadline.
-  ///
-  /// Never inlined: the size of an instant is known at run time only, and an asynchronous function
-  /// would allocate task memory for each copy of it.
-  @inline(never)
-  static func left(until deadline: ContinuousClock.Instant?) -> Duration? {
-    guard let deadline else { return nil }
-    return Duration(until: deadline)
-  }
-}
-
 // When a server stops, its connections drain: messages that have arrived are handled, and then the
 // connections end.
 

@@ -9,8 +9,8 @@ extension IOLoop {
   /// What `body` returns wins also against a deadline that has passed: nothing that it took from a
   /// socket is lost.
   ///
-  /// Any instant will do: one in the past comes in the loop's next turn, one more than 292 years
-  /// away never. Time during which the machine is suspended counts: see ``sleep(for:)``.
+  /// A deadline that has passed takes effect in the loop's next turn. Time during which the machine
+  /// is suspended counts: see ``sleep(for:)``.
   ///
   /// - Parameter purpose: What `body` is to have done by then, for the error's
   ///   ``SocketError/detail``. That also names the calls of this package that the deadline has
@@ -18,7 +18,7 @@ extension IOLoop {
   /// - Throws: what `body` throws; ``SocketError`` with the code `deadlineExceeded` where that is a
   ///   `CancellationError` that the deadline has caused.
   public nonisolated func withDeadline<R: Sendable>(
-    _ deadline: ContinuousClock.Instant, for purpose: String? = nil,
+    _ deadline: Deadline, for purpose: String? = nil,
     _ body: @escaping @Sendable () async throws -> R
   ) async throws -> R {
     let cancelled = CancelledCalls(within: CancelledCalls.current)
@@ -28,7 +28,7 @@ extension IOLoop {
       }
       group.addTask(executorPreference: taskExecutor) {
         do {
-          try await self.sleep(for: Duration(until: deadline))
+          try await self.sleep(for: deadline.timeLeft)
           return .deadlinePassed
         } catch {
           // The body decides how the race ends: even if the loop is shut down, it may have taken

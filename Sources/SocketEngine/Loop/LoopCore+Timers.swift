@@ -27,8 +27,10 @@ extension LoopCore {
   }
 
   /// Stops `operation` at `deadline` if it has not ended by then.
-  func addDeadline(_ deadline: LoopTime, to operation: Operation) {
-    addDeadline(deadline, to: operation.id)
+  /// Stops the operation when the deadline has come, if it has one.
+  @inline(__always)
+  func addDeadline(_ deadline: Deadline, to operation: Operation) {
+    if deadline != .never { addDeadline(LoopTime(deadline), to: operation.id) }
   }
 
   func addDeadline(_ deadline: LoopTime, to operation: OperationID) {

@@ -25,6 +25,8 @@ struct LoopTime: Comparable, Sendable {
   /// The clock stops while the system is suspended, so compare only times within one job.
   static var coarse: LoopTime { LoopTime(nanoseconds: cms_clock_coarse_nanoseconds()) }
 
+  init(_ deadline: Deadline) { self.init(nanoseconds: deadline.nanoseconds) }
+
   private init(nanoseconds: Int64) { self.nanoseconds = nanoseconds }
 
   static func < (left: LoopTime, right: LoopTime) -> Bool { left.nanoseconds < right.nanoseconds }
@@ -42,15 +44,4 @@ struct LoopTime: Comparable, Sendable {
   /// continue afterwards, so a deadline that passes during a suspension is noticed up to this much
   /// later.
   static let longestWait: Int64 = 10_000_000_000
-}
-
-extension Duration {
-  /// The time left until `deadline`; zero if it has passed.
-  ///
-  /// `deadline - .now` would trap for instants that are further away than a `Duration` can
-  /// represent.
-  package init(until deadline: ContinuousClock.Instant) {
-    let now = ContinuousClock.now
-    self = deadline <= now ? .zero : deadline - now
-  }
 }

@@ -67,7 +67,9 @@ extension OpenSocket {
   private func waitForClosing() -> Operation {
     let closed = core.makeEvent()
     closers.append(closed.id)
-    if phase == .closingElsewhere { core.addDeadline(LoopTime(after: Self.patience), to: closed) }
+    if phase == .closingElsewhere {
+      core.addDeadline(LoopTime(after: Self.patience), to: closed.id)
+    }
     return closed
   }
 

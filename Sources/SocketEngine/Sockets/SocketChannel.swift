@@ -103,17 +103,17 @@ extension SocketChannel {
   ///
   /// - Parameters:
   ///   - name: The encoded address to send to; empty for the peer of a connected socket.
-  ///   - timeout: How long to wait. A send that need not wait succeeds even if the time has passed.
+  ///   - deadline: When to give up. A send that need not wait succeeds even if it has passed.
   package nonisolated(nonsending) func send(
     _ payload: PayloadBytes, numbers: Span<FileDescriptor>, control: ControlMessageBuffer,
     to name: RawSpan = RawSpan(), flags: Int32,
-    timeout: Duration? = nil
+    deadline: Deadline = .never
   ) async throws {
     guard
       let operation = try startSend(
         payload, numbers: numbers, control: control, name: name, flags: flags)
     else { return }
-    if let timeout { socket.core.addDeadline(LoopTime(after: timeout), to: operation) }
+    socket.core.addDeadline(deadline, to: operation)
     let result = await operation.endedSoon().takeResult()
     if result.errno != nil { throw sendError(result, name: name, numbers: numbers) }
   }
@@ -201,19 +201,19 @@ extension SocketChannel {
   func startReceiveAhead(window: ReceiveWindow?) throws -> Operation {
     if let window { socket.setWindow(window) }
     guard socket.mayReceiveAhead else {
-      return unsafe try startReceive(into: nil, flags: 0, timeout: nil)
+      return unsafe try startReceive(into: nil, flags: 0, deadline: .never)
     }
     try socket.checkUse(.receive)
-    return nextMessage(flags: 0, timeout: nil, room: .max)
+    return nextMessage(flags: 0, deadline: .never, room: .max)
   }
 
   /// The next prefetched message, or one to wait for; or a copy of it.
-  private func nextMessage(flags: Int32, timeout: Duration?, room: Int) -> Operation {
+  private func nextMessage(flags: Int32, deadline: Deadline, room: Int) -> Operation {
     socket.sendsInARow = 0
     let isPeek = flags & cms_msg_peek != 0
     if let message = socket.nextPrefetched(copying: isPeek, room: room) { return message }
     let waiter = socket.waitForMessage(copying: isPeek, room: room)
-    if let timeout { socket.core.addDeadline(LoopTime(after: timeout), to: waiter) }
+    socket.core.addDeadline(deadline, to: waiter)
     return waiter
   }
 
@@ -242,13 +242,12 @@ extension SocketChannel {
   /// prefetched message is copied there. Without `memory`, the engine supplies a buffer and the
   /// payload is copied out.
   ///
-  /// - Parameter timeout: How long to wait. A message that has arrived wins even if the time has
-  ///   passed.
+  /// - Parameter deadline: When to give up. A message that has arrived wins even if it has passed.
   @unsafe
   package nonisolated(nonsending) func receive(
-    into memory: UnsafeMutableRawBufferPointer?, flags: Int32, timeout: Duration? = nil
+    into memory: UnsafeMutableRawBufferPointer?, flags: Int32, deadline: Deadline = .never
   ) async throws -> CompletedOperation {
-    let ended = await (unsafe try startReceive(into: memory, flags: flags, timeout: timeout))
+    let ended = await (unsafe try startReceive(into: memory, flags: flags, deadline: deadline))
       .ended()
     try unsafe settle(ended, in: memory)
     return ended
@@ -258,17 +257,17 @@ extension SocketChannel {
   @unsafe
   @inline(never)
   private func startReceive(
-    into memory: UnsafeMutableRawBufferPointer?, flags: Int32, timeout: Duration?
+    into memory: UnsafeMutableRawBufferPointer?, flags: Int32, deadline: Deadline
   ) throws -> Operation {
     if socket.receivesBehindPrefetched, flags & (cms_msg_errqueue | cms_msg_oob) == 0 {
       try socket.checkUse(.receive)
       if flags & cms_msg_dontwait != 0, !socket.isPrefetchedNext {
         throw SocketError(.wouldBlock, .receive)
       }
-      return nextMessage(flags: flags, timeout: timeout, room: unsafe memory?.count ?? .max)
+      return nextMessage(flags: flags, deadline: deadline, room: unsafe memory?.count ?? .max)
     }
     let operation = unsafe try startReceiveNow(into: memory, flags: flags)
-    if let timeout { socket.core.addDeadline(LoopTime(after: timeout), to: operation) }
+    socket.core.addDeadline(deadline, to: operation)
     return operation
   }
 

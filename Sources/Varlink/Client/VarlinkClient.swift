@@ -68,7 +68,7 @@ public final class VarlinkClient: Sendable {
   public func call<Parameters: Encodable, Reply: Decodable & Sendable>(
     _ method: String, _ parameters: Parameters = VarlinkEmpty(),
     returning type: Reply.Type = Reply.self,
-    descriptors: consuming OwnedFds = OwnedFds(), deadline: ContinuousClock.Instant? = nil
+    descriptors: consuming OwnedFds = OwnedFds(), deadline: Deadline = .never
   ) async throws -> VarlinkReply<Reply> {
     let message = try CallMessage.encode(method: method, parameters: JSON.encodeObject(parameters))
     return try await reply(to: message, descriptors, deadline).decode(as: type)
@@ -81,7 +81,7 @@ public final class VarlinkClient: Sendable {
   ///   JSON object. Nothing was sent then.
   public func call(
     _ method: String, json parameters: String, descriptors: consuming OwnedFds = OwnedFds(),
-    deadline: ContinuousClock.Instant? = nil
+    deadline: Deadline = .never
   ) async throws -> VarlinkReply<String> {
     let message = try CallMessage.encode(method: method, parameters: Self.object(parameters))
     return try await reply(to: message, descriptors, deadline).text()
@@ -95,7 +95,7 @@ public final class VarlinkClient: Sendable {
   public func callOneway<Parameters: Encodable>(
     _ method: String, _ parameters: Parameters = VarlinkEmpty(),
     descriptors: consuming OwnedFds = OwnedFds(),
-    deadline: ContinuousClock.Instant? = nil
+    deadline: Deadline = .never
   ) async throws {
     let parameters = try JSON.encodeObject(parameters)
     let message = try CallMessage.encode(method: method, parameters: parameters, isOneway: true)
@@ -123,7 +123,7 @@ public final class VarlinkClient: Sendable {
   public func callMore<Parameters: Encodable, Reply: Decodable & Sendable>(
     _ method: String, _ parameters: Parameters = VarlinkEmpty(),
     returning type: Reply.Type = Reply.self,
-    descriptors: consuming OwnedFds = OwnedFds(), deadline: ContinuousClock.Instant? = nil
+    descriptors: consuming OwnedFds = OwnedFds(), deadline: Deadline = .never
   ) async throws -> VarlinkReplies<Reply> {
     let calling = try await startMore(method, JSON.encodeObject(parameters), descriptors, deadline)
     return VarlinkReplies(calling) { try $0.decode(as: type) }
@@ -133,7 +133,7 @@ public final class VarlinkClient: Sendable {
   /// see ``callMore(_:_:returning:descriptors:deadline:)``.
   public func callMore(
     _ method: String, json parameters: String, descriptors: consuming OwnedFds = OwnedFds(),
-    deadline: ContinuousClock.Instant? = nil
+    deadline: Deadline = .never
   ) async throws -> VarlinkReplies<String> {
     let calling = try await startMore(method, Self.object(parameters), descriptors, deadline)
     return VarlinkReplies(calling) { try $0.text() }
@@ -142,7 +142,7 @@ public final class VarlinkClient: Sendable {
   // MARK: Shared by all forms
 
   private func reply(
-    to message: [UInt8], _ descriptors: consuming OwnedFds, _ deadline: ContinuousClock.Instant?
+    to message: [UInt8], _ descriptors: consuming OwnedFds, _ deadline: Deadline
   ) async throws -> RawReply {
     let box = DescriptorBox(descriptors)
     return try await within(deadline) { [connection] in
@@ -162,7 +162,7 @@ public final class VarlinkClient: Sendable {
 
   private func startMore(
     _ method: String, _ parameters: [UInt8], _ descriptors: consuming OwnedFds,
-    _ deadline: ContinuousClock.Instant?
+    _ deadline: Deadline
   ) async throws -> CallWithMore {
     let message = try CallMessage.encode(method: method, parameters: parameters, wantsMore: true)
     let box = DescriptorBox(descriptors)
@@ -175,9 +175,9 @@ public final class VarlinkClient: Sendable {
   }
 
   private func within<R: Sendable>(
-    _ deadline: ContinuousClock.Instant?, _ body: @escaping @Sendable () async throws -> R
+    _ deadline: Deadline, _ body: @escaping @Sendable () async throws -> R
   ) async throws -> R {
-    guard let deadline else { return try await body() }
+    if deadline == .never { return try await body() }
     return try await connection.channel.socket.loop.withDeadline(deadline, body)
   }
 

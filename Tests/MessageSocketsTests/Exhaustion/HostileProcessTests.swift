@@ -90,7 +90,7 @@ extension KernelTests {
         #expect(half.payload.count == 10)
         #expect(half.descriptorCount == 2)
         for _ in 0..<100 { try await honest.roundTrip() }
-        let deadline = ContinuousClock.now + .milliseconds(5)
+        let deadline = Deadline.now + .milliseconds(5)
         #expect(
           await codeThrown { _ = try await hostile.receiveMessage(deadline: deadline) }
             == .deadlineExceeded)

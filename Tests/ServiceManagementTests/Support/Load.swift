@@ -102,7 +102,7 @@ final class Load: Sendable {
   private struct Lost: Error {}
 
   private func ask(_ question: String, _ loop: IOLoop) async throws -> Int32? {
-    let limit = ContinuousClock.now + .seconds(20)
+    let limit = Deadline.now + .seconds(20)
     switch place {
     case .internet(let address):
       let socket = try await loop.withDeadline(limit) {

@@ -37,7 +37,7 @@ extension Schedule {
           try await channel.receive(into: nil, flags: 0).takeOutcome(), ticket, at: index)
       case .expiring:
         return enter(
-          try await channel.receive(into: nil, flags: 0, timeout: .zero).takeOutcome(), ticket,
+          try await channel.receive(into: nil, flags: 0, deadline: .now).takeOutcome(), ticket,
           at: index)
       case .ahead:
         // With room for few descriptors, nothing is received ahead, even if a multishot receive was
@@ -55,7 +55,7 @@ extension Schedule {
         return !copy.isEnd
       case .errors:
         // The queue is always empty, so only a stop ends the wait.
-        _ = try await channel.receive(into: nil, flags: cms_msg_errqueue, timeout: .zero)
+        _ = try await channel.receive(into: nil, flags: cms_msg_errqueue, deadline: .now)
           .takeOutcome()
         if driver.sockets[endpoint.number]?.isShutDownForReceiving != true {
           ledger.violate("an error was received where there is none")

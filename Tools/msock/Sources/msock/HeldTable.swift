@@ -92,7 +92,7 @@ actor HeldTable {
       return try await client.reply(HoldReply(error: error.text))
     }
     do {
-      let deadline = ContinuousClock.now + .seconds(10)
+      let deadline = Deadline.now + .seconds(10)
       try await held.send(
         Array(try JSONEncoder().encode(HoldReply())), to: client, deadline: deadline)
       try await Self.confirmation(of: client, deadline: deadline)
@@ -120,7 +120,7 @@ actor HeldTable {
   /// Waits until a client has confirmed the arrival. A client that becomes a program announces
   /// that, and closes the connection when it has succeeded.
   private nonisolated static func confirmation(
-    of client: UnixSeqpacket, deadline: ContinuousClock.Instant
+    of client: UnixSeqpacket, deadline: Deadline
   ) async throws {
     var isBecoming = false
     while let message = try await client.receiveMessage(deadline: deadline) {
@@ -156,7 +156,7 @@ private final class Held: Sendable {
 
   /// Sends the descriptors with a message; they also stay here. Do not call it concurrently.
   func send(
-    _ message: [UInt8], to client: UnixSeqpacket, deadline: ContinuousClock.Instant
+    _ message: [UInt8], to client: UnixSeqpacket, deadline: Deadline
   ) async throws {
     let files = descriptors.withLock { held in
       var taken = OwnedFds()
