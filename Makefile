@@ -10,13 +10,13 @@ PREFIX ?= /usr/local
 CANCELLATIONS ?= 200
 
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
-SOURCES := Package.swift Sources Tests Examples Benchmarks Fuzz Tools
+SOURCES := Package.swift Sources Tests Examples Integrations Benchmarks Fuzz Tools
 # The examples are a package of their own, built beside the library, which is compiled once. The
 # plan of the last build may be the other package's, and is made anew.
 BROKER := --package-path Examples --scratch-path .build --disable-build-manifest-caching --configuration $(CONFIGURATION)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build run hot-restart frames test test-release test-tsan test-asan test-sysctl interop storm storm-varlink schedules fuzz docs mutants bench bench-instructions bench-codec bench-varlink bench-memory ci format install lint clean bench-first-steps test-kernels test-units
+.PHONY: help setup build run hot-restart frames test test-release test-tsan test-asan test-sysctl interop storm storm-varlink schedules fuzz docs mutants bench bench-instructions bench-codec bench-varlink bench-memory ci format install lint clean bench-first-steps test-kernels test-units integrations
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "make %-19s %s\n", $$1, $$2 }'
@@ -48,6 +48,11 @@ test: setup ## Run all tests in debug, on both drivers, with python3 as a foreig
 
 test-release: setup ## Run the library's tests with optimisation
 	Tests/run --configuration release -Xswiftc -enable-testing --scratch-path .build-testable
+
+# A package of its own, in a directory of its own: a trait changes how the library is compiled.
+integrations: setup ## Run the tests and the examples of the products behind traits (NIO …), on both drivers
+	.ci/dependencies
+	Tests/run --package-path Integrations --scratch-path .build-integrations
 
 # A simulated kernel has one thread, and tells the sanitizer little; so do processes that are killed,
 # and codecs.

@@ -32,10 +32,22 @@ let package = Package(
     .library(name: "MessageSocketsTesting", targets: ["MessageSocketsTesting"]),
     // Experimental: the loops as the executor of all tasks of the process.
     .library(name: "MessageSocketsExecutor", targets: ["MessageSocketsExecutor"]),
+    // Each of these is empty unless its trait is on. Tests and examples stand in Integrations.
+    .library(name: "MessageSocketsNIO", targets: ["MessageSocketsNIO"]),
+    .library(name: "MessageSocketsLifecycle", targets: ["MessageSocketsLifecycle"]),
+  ],
+  traits: [
+    .trait(name: "NIO", description: "MessageSocketsNIO, with a dependency on swift-nio."),
+    .trait(
+      name: "Lifecycle",
+      description: "MessageSocketsLifecycle, with a dependency on swift-service-lifecycle."),
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-system", from: "1.8.1"),
     .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
+    // Only behind a trait: no user who turns none on resolves or fetches these (.ci/dependencies).
+    .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
+    .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
   ],
   targets: [
     // liburing, as the system's package manager installs it (Debian: liburing-dev).
@@ -148,6 +160,28 @@ let package = Package(
     // concurrency runtime.
     .target(
       name: "MessageSocketsExecutor", dependencies: ["SocketEngine"], swiftSettings: librarySettings
+    ),
+    // Behind the trait NIO: sockets that change hands between SwiftNIO and this package.
+    .target(
+      name: "MessageSocketsNIO",
+      dependencies: [
+        "MessageSockets",
+        .product(name: "NIOCore", package: "swift-nio", condition: .when(traits: ["NIO"])),
+        .product(name: "NIOPosix", package: "swift-nio", condition: .when(traits: ["NIO"])),
+        .product(name: "SystemPackage", package: "swift-system"),
+      ],
+      swiftSettings: librarySettings
+    ),
+    // Behind the trait Lifecycle: listeners and loops as services of swift-service-lifecycle.
+    .target(
+      name: "MessageSocketsLifecycle",
+      dependencies: [
+        "MessageSockets",
+        .product(
+          name: "ServiceLifecycle", package: "swift-service-lifecycle",
+          condition: .when(traits: ["Lifecycle"])),
+      ],
+      swiftSettings: librarySettings
     ),
     .target(name: "CAllocationCounter", path: "Tests/CAllocationCounter"),
     .target(name: "CTestDescriptors", dependencies: ["CLiburing"], path: "Tests/CTestDescriptors"),

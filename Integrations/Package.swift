@@ -1,0 +1,47 @@
+// swift-tools-version: 6.2
+// SPDX-License-Identifier: Apache-2.0
+import PackageDescription
+
+// The tests and the examples of the products that stand behind traits. A separate package, because
+// its traits and dependencies must not reach users of the library.
+
+let swiftSettings: [SwiftSetting] = [
+  .enableUpcomingFeature("ExistentialAny"),
+  .enableUpcomingFeature("InternalImportsByDefault"),
+  .enableUpcomingFeature("MemberImportVisibility"),
+  .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
+  .enableUpcomingFeature("InferIsolatedConformances"),
+  .strictMemorySafety(),
+  .treatWarning("StrictMemorySafety", as: .error),
+]
+
+let package = Package(
+  name: "integrations",
+  dependencies: [
+    .package(name: "swift-message-sockets", path: "..", traits: ["NIO", "Lifecycle"]),
+    .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
+    .package(url: "https://github.com/apple/swift-system", from: "1.8.1"),
+    .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
+  ],
+  targets: [
+    // Reports the driver that a loop chooses here. Tests/run asks for it.
+    .executableTarget(
+      name: "DriverProbeTool",
+      dependencies: [.product(name: "MessageSockets", package: "swift-message-sockets")],
+      path: "Tests/DriverProbeTool",
+      swiftSettings: swiftSettings
+    ),
+    .testTarget(
+      name: "NIOTests",
+      dependencies: [
+        .product(name: "MessageSocketsNIO", package: "swift-message-sockets"),
+        .product(name: "MessageSocketsTesting", package: "swift-message-sockets"),
+        .product(name: "NIOCore", package: "swift-nio"),
+        .product(name: "NIOPosix", package: "swift-nio"),
+        .product(name: "SystemPackage", package: "swift-system"),
+      ],
+      swiftSettings: swiftSettings
+    ),
+  ],
+  swiftLanguageModes: [.v6]
+)
