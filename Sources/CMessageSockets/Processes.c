@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <stddef.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -27,6 +28,10 @@
 #endif
 #ifndef CLOSE_RANGE_CLOEXEC
 #define CLOSE_RANGE_CLOEXEC (1U << 2)
+#endif
+#ifndef PR_CAP_AMBIENT
+#define PR_CAP_AMBIENT 47
+#define PR_CAP_AMBIENT_CLEAR_ALL 4
 #endif
 
 static int32_t result(int value) { return value < 0 ? -errno : value; }
@@ -64,14 +69,47 @@ static void reset_signals(void) {
   (void)sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-// The child must not inherit descriptors that this process opened without close-on-exec.
-static void keep_only(unsigned first) {
-  if (syscall(SYS_close_range, first, ~0U, CLOSE_RANGE_CLOEXEC) == 0) return;
-  // Before Linux 5.11, close_range(2) cannot set close-on-exec.
+// The child must not inherit descriptors that this process opened without close-on-exec. `first` is
+// free. Returns the number that `report` has afterwards.
+static int keep_only(int first, int report) {
+  if (syscall(SYS_close_range, first, ~0U, CLOSE_RANGE_CLOEXEC) == 0) return report;
+  // Before Linux 5.11, close_range(2) closes only.
+  if (report != first && dup3(report, first, O_CLOEXEC) == first) report = first;
+  if (report == first && syscall(SYS_close_range, first + 1, ~0U, 0) == 0) return report;
+  // It is missing before Linux 5.9, or forbidden.
   struct rlimit limit;
-  if (getrlimit(RLIMIT_NOFILE, &limit) < 0) return;
-  rlim_t end = limit.rlim_cur < 1 << 20 ? limit.rlim_cur : 1 << 20;
-  for (rlim_t fd = first; fd < end; fd++) (void)fcntl((int)fd, F_SETFD, FD_CLOEXEC);
+  if (getrlimit(RLIMIT_NOFILE, &limit) < 0) return report;
+  rlim_t end = limit.rlim_max < 1 << 20 ? limit.rlim_max : 1 << 20;
+  for (rlim_t fd = (rlim_t)first; fd < end; fd++) (void)fcntl((int)fd, F_SETFD, FD_CLOEXEC);
+  return report;
+}
+
+// The wrappers of the C library signal all threads that it knows, so they are not used here. On
+// 32-bit systems the calls for IDs of 32 bits have names of their own.
+#ifdef SYS_setresuid32
+enum { set_user = SYS_setresuid32, set_group = SYS_setresgid32, set_groups = SYS_setgroups32 };
+#else
+enum { set_user = SYS_setresuid, set_group = SYS_setresgid, set_groups = SYS_setgroups };
+#endif
+
+// Returns the step that failed, with errno; or nothing.
+static enum cms_start_step reduce_rights(const cms_service_start *start) {
+  if (start->changes_user) {
+    // -1 would leave the ID as it is.
+    errno = EINVAL;
+    if (start->group == UINT32_MAX) return cms_step_group;
+    if (start->user == UINT32_MAX) return cms_step_user;
+    // The user comes last, since it takes away the right to change the groups.
+    if (syscall(set_groups, 0, NULL) < 0) return cms_step_groups;
+    if (syscall(set_group, start->group, start->group, start->group) < 0) return cms_step_group;
+    // Without an effect before Linux 4.3, which has no ambient capabilities.
+    (void)prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+    if (syscall(set_user, start->user, start->user, start->user) < 0) return cms_step_user;
+  }
+  if (start->no_new_privileges && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0) {
+    return cms_step_no_new_privileges;
+  }
+  return cms_step_none;
 }
 
 static void write_number(char *text, pid_t number) {
@@ -85,36 +123,47 @@ static void write_number(char *text, pid_t number) {
   *text = 0;
 }
 
+typedef struct failure {
+  int32_t reason; // errno
+  int32_t step;
+} failure;
+
+// Returns the step that failed, with errno.
+static enum cms_start_step run(const cms_service_start *start, const int *copies, int *report) {
+  // All copies, and `report`, have higher numbers than any target, so no dup2(2) overwrites one.
+  for (uint32_t index = 0; index < start->count; index++) {
+    if (dup2(copies[index], (int)(3 + index)) < 0) return cms_step_descriptors;
+  }
+  if (start->output >= 0) {
+    int output = copies[start->count];
+    if (dup2(output, 1) < 0 || dup2(output, 2) < 0) return cms_step_descriptors;
+  }
+  *report = keep_only((int)(3 + start->count), *report);
+  enum cms_start_step step = reduce_rights(start);
+  if (step != cms_step_none) return step;
+  if (start->process_text != NULL) write_number(start->process_text, getpid());
+  (void)execve(start->path, start->arguments, start->environment);
+  return cms_step_program;
+}
+
 static _Noreturn void become(const cms_service_start *start, const int *copies, int report) {
   reset_signals();
-  // All copies, and `report`, have higher numbers than any target, so no dup2(2) overwrites one.
-  bool failed = false;
-  for (uint32_t index = 0; index < start->count && !failed; index++) {
-    failed = dup2(copies[index], (int)(3 + index)) < 0;
-  }
-  if (start->output >= 0 && !failed) {
-    int output = copies[start->count];
-    failed = dup2(output, 1) < 0 || dup2(output, 2) < 0;
-  }
-  if (!failed) {
-    keep_only(3 + start->count);
-    if (start->process_text != NULL) write_number(start->process_text, getpid());
-    (void)execve(start->path, start->arguments, start->environment);
-  }
-  int32_t reason = errno;
-  (void)!write(report, &reason, sizeof reason);
+  failure failed = {.step = run(start, copies, &report)};
+  failed.reason = errno;
+  (void)!write(report, &failed, sizeof failed);
   _exit(127);
 }
 
 // MARK: In the parent
 
-static int32_t wait_for_exec(int report, pid_t process) {
-  int32_t reason = 0;
+static int32_t wait_for_exec(int report, pid_t process, int32_t *step) {
+  failure failed = {0};
   ssize_t length;
-  while ((length = read(report, &reason, sizeof reason)) < 0 && errno == EINTR) {}
-  if (length != sizeof reason) return 0;
+  while ((length = read(report, &failed, sizeof failed)) < 0 && errno == EINTR) {}
+  if (length != sizeof failed) return 0;
   while (waitpid(process, NULL, 0) < 0 && errno == EINTR) {}
-  return -reason;
+  *step = failed.step;
+  return -failed.reason;
 }
 
 static int32_t fork_and_run(const cms_service_start *start, const int *copies, const int *report,
@@ -131,7 +180,9 @@ static int32_t fork_and_run(const cms_service_start *start, const int *copies, c
   return failure;
 }
 
-int32_t cms_start_service(const cms_service_start *start, int32_t *process, int32_t *process_fd) {
+int32_t cms_start_service(const cms_service_start *start, int32_t *process, int32_t *process_fd,
+                          int32_t *step) {
+  *step = cms_step_none;
   int first = (int)(3 + start->count);
   uint32_t wanted = start->count + (start->output >= 0 ? 1 : 0), made = 0;
   int *copies = calloc(wanted + 1, sizeof *copies);
@@ -153,7 +204,7 @@ int32_t cms_start_service(const cms_service_start *start, int32_t *process, int3
   // Close the parent's write ends, so that the child holds the only one.
   if (ends[1] >= 0) (void)close(ends[1]);
   if (report[1] >= 0) (void)close(report[1]);
-  if (outcome == 0) outcome = wait_for_exec(report[0], *process);
+  if (outcome == 0) outcome = wait_for_exec(report[0], *process, step);
   if (ends[0] >= 0) (void)close(ends[0]);
   while (made > 0) (void)close(copies[--made]);
   free(copies);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import CMessageSockets
-internal import MessageSockets
-internal import SocketEngine
+public import MessageSockets
+public import SocketEngine
 internal import SystemPackage
 
 #if canImport(Glibc)
@@ -45,6 +45,19 @@ public enum Activation {
       wasTaken = true
       return passed
     }
+  }
+
+  /// Takes the control socket of a child that is passed nothing else: see
+  /// ``ServiceCommand/start(control:named:on:)``. Other descriptors that were passed are closed; a
+  /// child that has some calls ``takeDescriptors()``, and then
+  /// ``NamedDescriptors/takeConnection(named:as:on:)``.
+  ///
+  /// - Throws: as these two do.
+  public static func takeControlSocket<Control: UnixConnection>(
+    named name: String = "control", as control: Control.Type = Control.self, on loop: IOLoop? = nil
+  ) throws -> Control {
+    var passed = try takeDescriptors()
+    return try passed.takeConnection(named: name, on: loop)
   }
 
   static func take(_ announcement: PassedDescriptors) throws(ServiceError) -> NamedDescriptors {

@@ -12,6 +12,8 @@ import SystemPackage
 ///     ServiceTool hand-over CONTROL PATH     an echo server over TCP and at PATH that can be replaced
 ///     ServiceTool app                        serves the passed listener "web" until SIGTERM
 ///     ServiceTool driver                     shows which driver its loops have
+///     ServiceTool child                      answers its parent over its control socket
+///     ServiceTool start-as USER              starts a child as that user
 ///     ServiceTool closed                     listens nowhere, and shows which descriptors it has
 @main
 struct ServiceTool {
@@ -26,6 +28,8 @@ struct ServiceTool {
       case "notify": try await notify(arguments)
       case "driver": say("driver: \(try IOLoop().driver.kind)")
       case "hand-over": try await EchoServer(arguments).run()
+      case "child": try await serveParent()
+      case "start-as": startAs(UInt32(arguments[0]) ?? 0)
       case "app": try await App().run()
       default: showDescriptors()
       }

@@ -26,12 +26,31 @@ typedef struct cms_service_start {
   const int32_t *descriptors; // become 3, 4, … in the child
   uint32_t count;
   int32_t output; // becomes 1 and 2 of the child; -1: inherits ours
+  // Sets the real, effective and saved IDs to `user` and `group`, and removes all supplementary
+  // groups. An ID of UINT32_MAX is refused with EINVAL.
+  bool changes_user;
+  uint32_t user;
+  uint32_t group;
+  bool no_new_privileges; // PR_SET_NO_NEW_PRIVS
 } cms_service_start;
+
+// What failed in the child before the program ran.
+enum cms_start_step {
+  cms_step_none, // nothing, or something in this process
+  cms_step_descriptors,
+  cms_step_groups,
+  cms_step_group,
+  cms_step_user,
+  cms_step_no_new_privileges,
+  cms_step_program,
+};
 
 // Starts a child process with fork(2). All signals have their default action and none is blocked;
 // the child gets descriptors 0 to 2 and those that are passed, no others. Returns once the program
-// runs, or could not be run. Sets `process_fd` to a pidfd of the child.
-int32_t cms_start_service(const cms_service_start *start, int32_t *process, int32_t *process_fd);
+// runs, or could not be run. Sets `process_fd` to a pidfd of the child, or `step` to what failed in
+// the child.
+int32_t cms_start_service(const cms_service_start *start, int32_t *process, int32_t *process_fd,
+                          int32_t *step);
 
 // Waits until the process ends (returns 1) or the eventfd `wake` is signalled (returns 0).
 int32_t cms_wait_for_end(int32_t process_fd, int32_t wake);

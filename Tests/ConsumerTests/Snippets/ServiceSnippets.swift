@@ -102,17 +102,13 @@ enum ServiceSnippets {
     var lines: [String] = []
     func print(_ line: String) { lines.append(line) }
     // begin StartingAChild
-    let (ours, theirs) = try UnixSeqpacket.makePair()
-    var command = ServiceCommand(program, arguments: arguments)
-    try command.descriptors.append(try await theirs.release(), named: "control")
-    let child = try command.start()
-    // Closes our copy of the child's end: when the child ends, `ours` finds the end.
-    _ = consume command
-
-    for try await message in ours.messages {
+    let command = ServiceCommand(program, arguments: arguments)
+    let (child, control) = try command.start(control: UnixSeqpacket.self)
+    try await control.setReceivePolicy(.noDescriptors)
+    for try await message in control.messages {
       print("the child says \(String(decoding: message.payload, as: UTF8.self))")
     }
-    await ours.close()
+    await control.close()
     let ending = try await child.end()
     // end
     #expect(lines == ["the child says ready\n"])
@@ -121,13 +117,40 @@ enum ServiceSnippets {
 
   static func inTheChild() async throws {
     // begin StartingAChild
-    var passed = try Activation.takeDescriptors()
-    let control: UnixSeqpacket = try passed.takeConnection(named: "control")
+    let control: UnixSeqpacket = try Activation.takeControlSocket()
     try await control.sendMessage(Array("ready".utf8))
     for try await request in control.messages {
       if let file = request.takeDescriptor() { try copy(file) }
     }
     // end
+  }
+
+  static func withOtherDescriptors(_ listener: TCPListener, _ program: FilePath) async throws {
+    // begin StartingAChild
+    var command = ServiceCommand(program)
+    try await command.descriptors.append(duplicateOf: listener, named: "web")
+    let (child, control) = try command.start(control: UnixSeqpacket.self)
+    // end
+    await control.close()
+    _ = try await child.end()
+  }
+
+  static func inTheChildWithOthers() throws {
+    // begin StartingAChild
+    var passed = try Activation.takeDescriptors()
+    let web: TCPListener = try passed.takeListener(named: "web")
+    let control: UnixSeqpacket = try passed.takeConnection(named: "control")
+    // end
+    _ = (web, control)
+  }
+
+  static func withoutRights(_ program: FilePath) throws {
+    // begin StartingAChild
+    var command = ServiceCommand(program)
+    command.rights = .user(65534, group: 65534)
+    let (child, control) = try command.start(control: UnixSeqpacket.self)
+    // end
+    _ = (child, control)
   }
 
   private static func copy(_ file: borrowing OwnedFd) throws {}
