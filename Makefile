@@ -16,7 +16,7 @@ SOURCES := Package.swift Sources Tests Examples Integrations Benchmarks Fuzz Too
 BROKER := --package-path Examples --scratch-path .build --disable-build-manifest-caching --configuration $(CONFIGURATION)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build run hot-restart frames test test-release test-tsan test-asan test-sysctl interop storm storm-varlink schedules fuzz docs mutants bench bench-instructions bench-codec bench-varlink bench-memory ci format install lint clean bench-first-steps test-kernels test-units integrations
+.PHONY: help setup build run hot-restart frames privilege-separation test test-release test-tsan test-asan test-sysctl interop storm storm-varlink schedules fuzz docs mutants bench bench-instructions bench-codec bench-varlink bench-memory ci format install lint clean bench-first-steps test-kernels test-units integrations
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "make %-19s %s\n", $$1, $$2 }'
@@ -42,6 +42,10 @@ hot-restart: setup ## Run the hot-restart example: ten replacements of a server 
 frames: setup ## Run the frames example: pictures in sealed memory, from good clients and hostile ones
 	$(SWIFT) build $(BROKER) --product frames
 	@"$$($(SWIFT) build $(BROKER) --show-bin-path)/frames"
+
+privilege-separation: setup ## Run the privilege-separation example: a parent opens, a child without rights works
+	$(SWIFT) build $(BROKER) --product privilege-separation
+	@"$$($(SWIFT) build $(BROKER) --show-bin-path)/privilege-separation"
 
 test: setup ## Run all tests in debug, on both drivers, with python3 as a foreign peer, and those of the examples and of msock
 	Tests/run --examples

@@ -21,6 +21,7 @@ let package = Package(
     .executable(name: "frames", targets: ["frames"]),
     .executable(name: "line-relay", targets: ["line-relay"]),
     .executable(name: "hot-restart", targets: ["hot-restart"]),
+    .executable(name: "privilege-separation", targets: ["privilege-separation"]),
   ],
   dependencies: [
     .package(name: "swift-message-sockets", path: ".."),
@@ -84,6 +85,28 @@ let package = Package(
       ],
       path: "hot-restart",
       exclude: ["README.md", "hot-restart.service", "hot-restart.socket"],
+      swiftSettings: swiftSettings
+    ),
+    .executableTarget(
+      name: "privilege-separation",
+      dependencies: [
+        .product(name: "MessageSockets", package: "swift-message-sockets"),
+        .product(name: "ServiceManagement", package: "swift-message-sockets"),
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        .product(name: "SystemPackage", package: "swift-system"),
+      ],
+      path: "privilege-separation",
+      exclude: ["README.md"],
+      swiftSettings: swiftSettings
+    ),
+    .testTarget(
+      name: "PrivilegeSeparationTests",
+      dependencies: [
+        "privilege-separation",
+        .product(name: "MessageSockets", package: "swift-message-sockets"),
+        .product(name: "ServiceManagement", package: "swift-message-sockets"),
+        .product(name: "SystemPackage", package: "swift-system"),
+      ],
       swiftSettings: swiftSettings
     ),
     .testTarget(
