@@ -14,9 +14,10 @@ SOURCES := Package.swift Sources Tests Examples Integrations Benchmarks Fuzz Too
 # The examples are a package of their own, built beside the library, which is compiled once. The
 # plan of the last build may be the other package's, and is made anew.
 BROKER := --package-path Examples --scratch-path .build --disable-build-manifest-caching --configuration $(CONFIGURATION)
+INTEGRATIONS := --package-path Integrations --scratch-path .build-integrations
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build run hot-restart frames privilege-separation test test-release test-tsan test-asan test-sysctl interop storm storm-varlink schedules fuzz docs mutants bench bench-instructions bench-codec bench-varlink bench-memory ci format install lint clean bench-first-steps test-kernels test-units integrations
+.PHONY: help setup build run hot-restart frames privilege-separation test test-release test-tsan test-asan test-sysctl interop storm storm-varlink schedules fuzz docs mutants bench bench-instructions bench-codec bench-varlink bench-memory ci format install lint clean bench-first-steps test-kernels test-units integrations nio-broker
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "make %-19s %s\n", $$1, $$2 }'
@@ -54,9 +55,16 @@ test-release: setup ## Run the library's tests with optimisation
 	Tests/run --configuration release -Xswiftc -enable-testing --scratch-path .build-testable
 
 # A package of its own, in a directory of its own: a trait changes how the library is compiled.
-integrations: setup ## Run the tests and the examples of the products behind traits (NIO …), on both drivers
+integrations: setup nio-broker ## Run the tests and the examples of the products behind traits (NIO …), on both drivers
 	.ci/dependencies
-	Tests/run --package-path Integrations --scratch-path .build-integrations
+	Tests/run $(INTEGRATIONS)
+
+nio-broker: setup ## Run the nio-broker example on both drivers: a broker passes connections to an HTTP server of SwiftNIO
+	@command -v curl >/dev/null || $(SUDO) apt-get install --yes --no-install-recommends curl
+	$(SWIFT) build $(INTEGRATIONS) --product nio-broker
+	@for driver in automatic epoll; do \
+	  MESSAGE_SOCKETS_DRIVER=$$driver "$$($(SWIFT) build $(INTEGRATIONS) --show-bin-path)/nio-broker" || exit 1; \
+	done
 
 # A simulated kernel has one thread, and tells the sanitizer little; so do processes that are killed,
 # and codecs.

@@ -165,7 +165,7 @@ let package = Package(
     .target(
       name: "MessageSocketsNIO",
       dependencies: [
-        "MessageSockets",
+        "MessageSockets", "CMessageSockets",
         .product(name: "NIOCore", package: "swift-nio", condition: .when(traits: ["NIO"])),
         .product(name: "NIOPosix", package: "swift-nio", condition: .when(traits: ["NIO"])),
         .product(name: "SystemPackage", package: "swift-system"),

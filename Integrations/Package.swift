@@ -24,6 +24,22 @@ let package = Package(
     .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
   ],
   targets: [
+    // A broker that accepts and checks, and a worker that answers with SwiftNIO.
+    .executableTarget(
+      name: "nio-broker",
+      dependencies: [
+        .product(name: "MessageSocketsNIO", package: "swift-message-sockets"),
+        .product(name: "MessageSocketsTesting", package: "swift-message-sockets"),
+        .product(name: "ServiceManagement", package: "swift-message-sockets"),
+        .product(name: "NIOCore", package: "swift-nio"),
+        .product(name: "NIOHTTP1", package: "swift-nio"),
+        .product(name: "NIOPosix", package: "swift-nio"),
+        .product(name: "SystemPackage", package: "swift-system"),
+      ],
+      path: "nio-broker",
+      exclude: ["README.md"],
+      swiftSettings: swiftSettings
+    ),
     // Reports the driver that a loop chooses here. Tests/run asks for it.
     .executableTarget(
       name: "DriverProbeTool",
@@ -37,6 +53,7 @@ let package = Package(
         .product(name: "MessageSocketsNIO", package: "swift-message-sockets"),
         .product(name: "MessageSocketsTesting", package: "swift-message-sockets"),
         .product(name: "NIOCore", package: "swift-nio"),
+        .product(name: "NIOEmbedded", package: "swift-nio"),
         .product(name: "NIOPosix", package: "swift-nio"),
         .product(name: "SystemPackage", package: "swift-system"),
       ],

@@ -1,4 +1,0 @@
-// SPDX-License-Identifier: Apache-2.0
-#if NIO
-  @_exported public import MessageSockets
-#endif
