@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 internal import SystemPackage
 
-/// What ``DescriptorBacked/receiveMessage(into:upTo:options:)`` brought.
+/// The result of ``DescriptorBacked/receiveMessage(into:upTo:options:)``.
 @frozen
 public struct ReceivedDescriptors: ~Copyable, Sendable {
   /// Bytes of payload; 0 with no descriptors is the end of a stream.

@@ -17,7 +17,7 @@ public protocol MessageSending: ~Copyable {
 
 /// A socket that can send messages with ancillary data to an address.
 public protocol AddressedMessageSending: ~Copyable {
-  /// What names a receiver: ``UnixAddress``, ``InternetAddress``, or a type of your own.
+  /// The type of a receiver's address: ``UnixAddress``, ``InternetAddress``, or a type of your own.
   associatedtype Address: SocketAddress
 
   /// Sends one message to `address`, and waits while there is no room for it, unless `options` has
@@ -44,7 +44,7 @@ public protocol MessageReceiving: ~Copyable {
 
 /// A socket that can receive messages with ancillary data, and tell where they came from.
 public protocol AddressedMessageReceiving: ~Copyable {
-  /// What names a sender: ``UnixAddress``, ``InternetAddress``, or a type of your own.
+  /// The type of a sender's address: ``UnixAddress``, ``InternetAddress``, or a type of your own.
   associatedtype Address: SocketAddress
 
   /// Waits for a message, unless `options` has ``ReceiveOptions/doNotWait``, and owns the

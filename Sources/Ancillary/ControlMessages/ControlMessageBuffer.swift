@@ -4,10 +4,12 @@
 ///
 /// It holds bytes only. Descriptors in an `SCM_RIGHTS` message are plain numbers here; the types
 /// that own them are ``OwnedFds`` and ``AncillaryData``.
+@frozen
 public struct ControlMessageBuffer: Hashable, Sendable {
-  private var storage: [UInt8]
+  @usableFromInline var storage: [UInt8]
 
   /// An empty buffer. Allocates nothing.
+  @inlinable
   public init() { storage = [] }
 
   /// An empty buffer with room for `capacity` bytes; ``ControlMessages/space(for:)`` of each

@@ -61,6 +61,7 @@ public struct OwnedFd: ~Copyable, Sendable {
 
   /// Lends the raw descriptor to `body`, which must neither close it nor keep it: the number means
   /// nothing once this value has ended.
+  @inlinable
   public borrowing func withUnsafeFileDescriptor<R: ~Copyable, E: Error>(
     _ body: (FileDescriptor) throws(E) -> R
   ) throws(E) -> R {
@@ -72,6 +73,7 @@ extension Span where Element == OwnedFd {
   /// The descriptors' raw values. Unsafe because a raw value keeps nothing open: hold the borrow
   /// while you use it.
   @unsafe
+  @inlinable
   package var fileDescriptors: Span<FileDescriptor> {
     @_lifetime(copy self)
     get {

@@ -6,13 +6,13 @@ internal import SystemPackage
 
 /// A listening socket: ``UnixListener``, ``TCPListener``, or one of yours.
 public protocol SocketListener: LoopSocket {
-  /// What it makes of the connections that it accepts.
+  /// The type of the sockets that it makes of accepted connections.
   associatedtype Connection: MessageSocket
 
   /// Where accepted connections live; the listener's own loop if nil.
   nonisolated var connectionGroup: IOLoopGroup? { get }
 
-  /// What the peers of accepted connections may send; everything if not said otherwise.
+  /// The limits on what the peers of accepted connections may send; by default there are none.
   nonisolated var receivePolicy: ReceivePolicy { get }
 
   /// Who may connect; anyone if not said otherwise.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 public import Ancillary
 
-/// What came with control messages: ``ReceivedMessage``, ``ReceivedEnvelope``.
+/// A received message with its control messages: ``ReceivedMessage``, ``ReceivedEnvelope``.
 ///
 /// The kinds that are usual are properties. A kind that did not come, or that cannot be read, is
 /// nil: the kernel writes these, and ``control`` has the bytes.

@@ -26,30 +26,41 @@ public struct ReceivedEnvelope: ~Copyable, Sendable, ControlMessageContainer {
   /// - Parameter memory: The memory that holds the bytes.
   /// - Throws: The errors of ``ReceivedMessage/received(_:_:_:)``.
   @unsafe
+  @usableFromInline
   @inline(never)
   init?(
     _ ended: consuming CompletedOperation, _ channel: SocketChannel,
     in memory: UnsafeMutableRawBufferPointer, _ options: ReceiveOptions
   ) throws {
-    var received = ended.takeOutcome()
-    if received.isEnd { return nil }
     let tellsLength = options.contains(.fullLength)
-    if received.throwsLoss(tellsLength: tellsLength) {
-      // The error needs its own copy of the bytes. A prefetched message already has one.
-      if received.payload.isEmpty {
-        // SAFETY: the caller's memory, of which this many bytes were filled.
-        received.payload = unsafe [UInt8](memory.prefix(received.byteCount))
-      }
-      throw ReceivedMessage(received, channel).incompleteness(channel)
+    if ended.throwsLoss(tellsLength: tellsLength) {
+      throw unsafe Self.incompleteness(ended, channel, in: memory)
     }
-    writtenCount = received.byteCount
-    byteCount = tellsLength ? received.fullLength ?? received.byteCount : received.byteCount
-    messageFlags = received.messageFlags
-    metadata = received.metadata.take()
     descriptors = OwnedFds()
-    swap(&descriptors, &received.descriptors)
+    var metadata: MessageMetadata?
+    guard let message = ended.takeMessage(descriptors: &descriptors, metadata: &metadata) else {
+      return nil
+    }
+    writtenCount = message.byteCount
+    byteCount = tellsLength ? metadata?.fullLength ?? message.byteCount : message.byteCount
+    messageFlags = message.messageFlags
+    self.metadata = metadata
     if !descriptors.isEmpty { channel.countTaken(descriptors.count) }
     if let evaluation = metadata?.evaluation { evaluation.handedOver(descriptors.count) }
+  }
+
+  @unsafe
+  private static func incompleteness(
+    _ ended: consuming CompletedOperation, _ channel: SocketChannel,
+    in memory: UnsafeMutableRawBufferPointer
+  ) -> any Error {
+    var received = ended.takeOutcome()
+    // The error needs its own copy of the bytes. A prefetched message already has one.
+    if received.payload.isEmpty {
+      // SAFETY: the caller's memory, of which this many bytes were filled.
+      received.payload = unsafe [UInt8](memory.prefix(received.byteCount))
+    }
+    return ReceivedMessage(received, channel).incompleteness(channel)
   }
 
   deinit {

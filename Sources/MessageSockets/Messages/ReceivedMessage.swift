@@ -33,14 +33,20 @@ public final class ReceivedMessage: Sendable, ControlMessageContainer {
   /// - Throws: ``SocketError``: `messageIncomplete` if part of the message is missing, unless the
   ///   socket's policy says to return it.
   @inline(never)
+  @usableFromInline
   static func received(
     _ ended: consuming CompletedOperation, _ channel: SocketChannel, _ options: ReceiveOptions = []
   ) throws -> ReceivedMessage? {
-    let received = ended.takeOutcome()
-    if received.isEnd { return nil }
     let tellsLength = options.contains(.fullLength)
-    let isThrown = received.throwsLoss(tellsLength: tellsLength)
-    let message = ReceivedMessage(received, channel, tellsLength: tellsLength)
+    let isThrown = ended.throwsLoss(tellsLength: tellsLength)
+    let payload = ended.takePayload()
+    var descriptors = OwnedFds()
+    var metadata: MessageMetadata?
+    guard let parts = ended.takeMessage(descriptors: &descriptors, metadata: &metadata) else {
+      return nil
+    }
+    let message = ReceivedMessage(
+      payload, descriptors, metadata, parts, channel, tellsLength: tellsLength)
     if isThrown { throw message.incompleteness(channel) }
     return message
   }
@@ -51,19 +57,25 @@ public final class ReceivedMessage: Sendable, ControlMessageContainer {
   }
 
   /// - Parameter channel: The socket's channel; nil for a message that a test has made.
-  package init(
-    _ received: consuming OperationOutcome, _ channel: SocketChannel?, tellsLength: Bool = false
+  package convenience init(_ received: consuming OperationOutcome, _ channel: SocketChannel?) {
+    var descriptors = OwnedFds()
+    swap(&descriptors, &received.descriptors)
+    self.init(
+      received.takePayload(), descriptors, received.metadata.take(),
+      (received.byteCount, received.messageFlags), channel, tellsLength: false)
+  }
+
+  private init(
+    _ payload: [UInt8], _ descriptors: consuming OwnedFds, _ metadata: MessageMetadata?,
+    _ parts: (byteCount: Int, messageFlags: Int32), _ channel: SocketChannel?, tellsLength: Bool
   ) {
-    let count = received.descriptors.count
-    payload = received.takePayload()
-    descriptorCount = count
-    byteCount = tellsLength ? received.fullLength ?? received.byteCount : received.byteCount
-    messageFlags = received.messageFlags
-    metadata = received.metadata.take()
-    takenDescriptors = count == 0 ? nil : channel?.takenDescriptors
-    var owned = OwnedFds()
-    swap(&owned, &received.descriptors)
-    descriptors = Mutex(owned)
+    self.payload = payload
+    descriptorCount = descriptors.count
+    byteCount = tellsLength ? metadata?.fullLength ?? parts.byteCount : parts.byteCount
+    messageFlags = parts.messageFlags
+    self.metadata = metadata
+    takenDescriptors = descriptors.isEmpty ? nil : channel?.takenDescriptors
+    self.descriptors = Mutex(descriptors)
   }
 
   /// The sender, if the socket asks for it (`SO_PASSCRED`). The C name is `SCM_CREDENTIALS`.

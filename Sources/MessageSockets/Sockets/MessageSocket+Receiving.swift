@@ -42,10 +42,24 @@ extension MessageSocket {
   ///   error has what arrived, ``SocketError/message``, and the next receive the next message. A
   ///   ``ReceivePolicy`` has it returned instead. An error of the socket, as `connectionReset`,
   ///   comes behind the messages that were queued before it.
+  @inlinable @inline(__always)
   public nonisolated func receiveMessage(
     options: ReceiveOptions = [], deadline: Deadline = .never
   ) async throws -> ReceivedMessage? {
-    try await receive(deadline: deadline, options)
+    let channel = channel
+    guard channel.isOnLoop else { return try await receiveOnLoop(options, deadline) }
+    let received = unsafe try await channel.receive(
+      into: nil, flags: options.rawValue, deadline: deadline)
+    return try ReceivedMessage.received(received, channel, options)
+  }
+
+  @usableFromInline
+  func receiveOnLoop(_ options: ReceiveOptions, _ deadline: Deadline) async throws
+    -> ReceivedMessage?
+  {
+    let received = unsafe try await channel.receive(
+      into: nil, flags: options.rawValue, deadline: deadline)
+    return try ReceivedMessage.received(received, channel, options)
   }
 
   /// Receives what there is, at most `maximum` messages, in one wait: it waits for the first, and
@@ -103,63 +117,26 @@ extension MessageSocket {
   ///   - deadline: When to give up, as for ``receiveMessage(options:deadline:)``.
   /// - Throws: as ``receiveMessage(options:deadline:)``, and ``SocketError``: `noRoom` if `payload`
   ///   is full; then nothing was appended.
+  @inlinable @inline(__always)
   public nonisolated func receiveMessage(
-    into payload: inout OutputRawSpan, options: ReceiveOptions = [],
-    deadline: Deadline = .never
+    into payload: inout OutputRawSpan, options: ReceiveOptions = [], deadline: Deadline = .never
   ) async throws -> ReceivedEnvelope? {
-    try await receive(into: &payload, deadline: deadline, options)
-  }
-
-  @inline(__always)
-  private nonisolated func receive(
-    into payload: inout OutputRawSpan, deadline: Deadline, _ options: ReceiveOptions
-  ) async throws -> ReceivedEnvelope? {
-    let memory = unsafe try Self.freePart(of: &payload)
+    let memory = unsafe try FreeMemory(of: &payload)
     let channel = channel
     guard channel.isOnLoop else {
-      return Self.add(
-        unsafe try await receiveOnLoop(into: SendableMemory(memory), deadline: deadline, options),
-        to: &payload)
+      return unsafe memory.add(
+        try await receiveOnLoop(into: memory, options, deadline), to: &payload)
     }
     let received = unsafe try await channel.receive(
-      into: memory, flags: options.rawValue, deadline: deadline)
-    return Self.add(
-      unsafe try ReceivedEnvelope(received, channel, in: memory, options), to: &payload)
+      into: memory.bytes, flags: options.rawValue, deadline: deadline)
+    return unsafe memory.add(
+      try ReceivedEnvelope(received, channel, in: memory.bytes, options), to: &payload)
   }
-
-  // These two functions are never inlined: otherwise the task would keep their variables while it
-  // waits.
 
   @unsafe
-  @inline(never)
-  private static func freePart(of payload: inout OutputRawSpan) throws(SocketError)
-    -> UnsafeMutableRawBufferPointer
-  {
-    // Without room, a stream would report its end.
-    guard payload.freeCapacity > 0 else { throw SocketError(.noRoom, .receive) }
-    // SAFETY: the unused part of the span does not move, and nothing else touches it while the
-    // receiving call borrows `payload`.
-    return unsafe payload.withUnsafeMutableBytes { bytes, used in
-      unsafe UnsafeMutableRawBufferPointer(rebasing: bytes[used...])
-    }
-  }
-
-  @inline(never)
-  private static func add(_ parts: consuming ReceivedEnvelope?, to payload: inout OutputRawSpan)
-    -> ReceivedEnvelope?
-  {
-    guard let parts else { return nil }
-    let count = parts.writtenCount
-    // SAFETY: the kernel or the engine has written this many bytes after the initialized ones.
-    unsafe payload.withUnsafeMutableBytes { bytes, used in
-      precondition(count <= bytes.count - used, "More was received than there was room for")
-      used += count
-    }
-    return parts
-  }
-
-  private func receiveOnLoop(
-    into memory: SendableMemory, deadline: Deadline, _ options: ReceiveOptions
+  @usableFromInline
+  func receiveOnLoop(
+    into memory: FreeMemory, _ options: ReceiveOptions, _ deadline: Deadline
   ) async throws -> ReceivedEnvelope? {
     let received = unsafe try await channel.receive(
       into: memory.bytes, flags: options.rawValue, deadline: deadline)
@@ -204,31 +181,41 @@ extension MessageSocket {
   public func setReceivePolicy(_ policy: ReceivePolicy) async throws {
     try await channel.setPolicy(policy)
   }
-
-  @inline(__always)
-  private nonisolated func receive(deadline: Deadline, _ options: ReceiveOptions) async throws
-    -> ReceivedMessage?
-  {
-    let channel = channel
-    guard channel.isOnLoop else { return try await receiveOnLoop(deadline: deadline, options) }
-    let received = unsafe try await channel.receive(
-      into: nil, flags: options.rawValue, deadline: deadline)
-    return try ReceivedMessage.received(received, channel, options)
-  }
-
-  private func receiveOnLoop(deadline: Deadline, _ options: ReceiveOptions) async throws
-    -> ReceivedMessage?
-  {
-    let received = unsafe try await channel.receive(
-      into: nil, flags: options.rawValue, deadline: deadline)
-    return try ReceivedMessage.received(received, channel, options)
-  }
 }
 
-/// The caller's memory, on its way to the loop's thread. `@unchecked Sendable`: the caller awaits,
-/// and does not touch the memory in the meantime.
+/// The unused part of a caller's memory. `@unchecked Sendable`: the caller awaits, and does not
+/// touch the memory in the meantime.
 @unsafe
-private struct SendableMemory: @unchecked Sendable {
-  let bytes: UnsafeMutableRawBufferPointer
-  init(_ bytes: UnsafeMutableRawBufferPointer) { unsafe self.bytes = bytes }
+@usableFromInline
+struct FreeMemory: @unchecked Sendable {
+  @usableFromInline let bytes: UnsafeMutableRawBufferPointer
+
+  /// Never inlined: otherwise the task would keep more variables while it waits.
+  @inline(never)
+  @usableFromInline
+  init(of payload: inout OutputRawSpan) throws(SocketError) {
+    // Without room, a stream would report its end.
+    guard payload.freeCapacity > 0 else { throw SocketError(.noRoom, .receive) }
+    // SAFETY: the unused part of the span does not move, and nothing else touches it while the
+    // receiving call borrows `payload`.
+    unsafe bytes = payload.withUnsafeMutableBytes { bytes, used in
+      unsafe UnsafeMutableRawBufferPointer(rebasing: bytes[used...])
+    }
+  }
+
+  /// Adds the bytes that were received here to the payload.
+  @inline(never)
+  @usableFromInline
+  func add(_ parts: consuming ReceivedEnvelope?, to payload: inout OutputRawSpan)
+    -> ReceivedEnvelope?
+  {
+    guard let parts else { return nil }
+    let count = parts.writtenCount
+    // SAFETY: the kernel or the engine has written this many bytes after the initialized ones.
+    unsafe payload.withUnsafeMutableBytes { bytes, used in
+      precondition(count <= bytes.count - used, "More was received than there was room for")
+      used += count
+    }
+    return parts
+  }
 }

@@ -48,42 +48,8 @@ extension MessageSocket {
     control: ControlMessageBuffer = ControlMessageBuffer(), options: SendOptions = [],
     deadline: Deadline = .never
   ) async throws {
-    try await send(payload.payloadBytes, control, options, deadline)
-  }
-
-  @usableFromInline
-  nonisolated func send(
-    _ payload: PayloadBytes, _ control: ControlMessageBuffer, _ options: SendOptions,
-    _ deadline: Deadline
-  ) async throws {
-    try await send(
-      payload, numbers: Span(), control: control, to: RawSpan(), options,
-      deadline: deadline)
-  }
-
-  /// All forms of sending end here. The caller keeps payload, descriptors and name unchanged until
-  /// this returns.
-  @inline(__always)
-  fileprivate nonisolated func send(
-    _ payload: PayloadBytes, numbers: Span<FileDescriptor>, control: ControlMessageBuffer,
-    to name: RawSpan, _ options: SendOptions, deadline: Deadline
-  ) async throws {
-    let channel = channel
-    if channel.isOnLoop {
-      try await channel.send(
-        payload, numbers: numbers, control: control, to: name, flags: options.rawValue,
-        deadline: deadline)
-    } else {
-      try await sendOnLoop(payload, numbers: numbers, control: control, to: name, options, deadline)
-    }
-  }
-
-  private func sendOnLoop(
-    _ payload: PayloadBytes, numbers: Span<FileDescriptor>, control: ControlMessageBuffer,
-    to name: RawSpan, _ options: SendOptions, _ deadline: Deadline
-  ) async throws {
     try await channel.send(
-      payload, numbers: numbers, control: control, to: name, flags: options.rawValue,
+      payload.payloadBytes, numbers: Span(), control: control, flags: options.rawValue,
       deadline: deadline)
   }
 }
@@ -102,19 +68,20 @@ extension DatagramSocket {
     control: ControlMessageBuffer = ControlMessageBuffer(), options: SendOptions = [],
     deadline: Deadline = .never
   ) async throws {
-    try await send(payload.payloadBytes, to: address, control, options, deadline)
+    try await send(
+      payload.payloadBytes, numbers: Span(), control, to: address, options, deadline)
   }
 
   @usableFromInline
   nonisolated func send(
-    _ payload: PayloadBytes, to address: Address, _ control: ControlMessageBuffer,
-    _ options: SendOptions, _ deadline: Deadline
+    _ payload: PayloadBytes, numbers: Span<FileDescriptor>, _ control: ControlMessageBuffer,
+    to address: Address, _ options: SendOptions, _ deadline: Deadline
   ) async throws {
     let name = AnySocketAddress(address).bytes
     // SAFETY: a byte array has no padding.
-    try await send(
-      payload, numbers: Span(), control: control, to: unsafe name.span.bytes, options,
-      deadline: deadline)
+    try await channel.send(
+      payload, numbers: numbers, control: control, to: unsafe name.span.bytes,
+      flags: options.rawValue, deadline: deadline)
   }
 }
 
@@ -144,18 +111,10 @@ extension UnixSocket {
     control: ControlMessageBuffer = ControlMessageBuffer(), options: SendOptions = [],
     deadline: Deadline = .never
   ) async throws {
-    try await send(payload.payloadBytes, descriptors: descriptors, control, options, deadline)
-  }
-
-  @usableFromInline
-  nonisolated func send(
-    _ payload: PayloadBytes, descriptors: Span<OwnedFd>, _ control: ControlMessageBuffer,
-    _ options: SendOptions, _ deadline: Deadline
-  ) async throws {
     // SAFETY: the descriptors are borrowed until this call returns, so they stay open.
-    try await send(
-      payload, numbers: unsafe descriptors.fileDescriptors, control: control,
-      to: RawSpan(), options, deadline: deadline)
+    try await channel.send(
+      payload.payloadBytes, numbers: unsafe descriptors.fileDescriptors, control: control,
+      flags: options.rawValue, deadline: deadline)
   }
 
   /// Sends one message with one descriptor; see
@@ -167,19 +126,12 @@ extension UnixSocket {
     control: ControlMessageBuffer = ControlMessageBuffer(), options: SendOptions = [],
     deadline: Deadline = .never
   ) async throws {
-    try await send(payload.payloadBytes, descriptor: descriptor, control, options, deadline)
-  }
-
-  @usableFromInline
-  nonisolated func send(
-    _ payload: PayloadBytes, descriptor: borrowing OwnedFd, _ control: ControlMessageBuffer,
-    _ options: SendOptions, _ deadline: Deadline
-  ) async throws {
     // SAFETY: `descriptor` is borrowed until this call returns, so it stays open.
+    defer { extendLifetime(descriptor) }
     let numbers = InlineArray<1, FileDescriptor>(
       repeating: descriptor.withUnsafeFileDescriptor { $0 })
-    try await send(
-      payload, numbers: numbers.span, control: control, to: RawSpan(), options,
+    try await channel.send(
+      payload.payloadBytes, numbers: numbers.span, control: control, flags: options.rawValue,
       deadline: deadline)
   }
 }
@@ -196,21 +148,10 @@ extension UnixDatagram {
     to address: UnixAddress, control: ControlMessageBuffer = ControlMessageBuffer(),
     options: SendOptions = [], deadline: Deadline = .never
   ) async throws {
+    // SAFETY: the descriptors are borrowed until this call returns, so they stay open.
     try await send(
-      payload.payloadBytes, descriptors: descriptors, to: address, control, options, deadline)
-  }
-
-  @usableFromInline
-  nonisolated func send(
-    _ payload: PayloadBytes, descriptors: Span<OwnedFd>, to address: UnixAddress,
-    _ control: ControlMessageBuffer, _ options: SendOptions, _ deadline: Deadline
-  ) async throws {
-    let name = AnySocketAddress(address).bytes
-    // SAFETY: the descriptors are borrowed until this call returns, so they stay open; a byte array
-    // has no padding.
-    try await send(
-      payload, numbers: unsafe descriptors.fileDescriptors, control: control,
-      to: unsafe name.span.bytes, options, deadline: deadline)
+      payload.payloadBytes, numbers: unsafe descriptors.fileDescriptors, control, to: address,
+      options, deadline)
   }
 
   /// Sends one message with one descriptor to an address; see
@@ -222,22 +163,12 @@ extension UnixDatagram {
     control: ControlMessageBuffer = ControlMessageBuffer(), options: SendOptions = [],
     deadline: Deadline = .never
   ) async throws {
-    try await send(
-      payload.payloadBytes, descriptor: descriptor, to: address, control, options, deadline)
-  }
-
-  @usableFromInline
-  nonisolated func send(
-    _ payload: PayloadBytes, descriptor: borrowing OwnedFd, to address: UnixAddress,
-    _ control: ControlMessageBuffer, _ options: SendOptions, _ deadline: Deadline
-  ) async throws {
-    let name = AnySocketAddress(address).bytes
-    // SAFETY: as above.
+    // SAFETY: `descriptor` is borrowed until this call returns, so it stays open.
+    defer { extendLifetime(descriptor) }
     let numbers = InlineArray<1, FileDescriptor>(
       repeating: descriptor.withUnsafeFileDescriptor { $0 })
     try await send(
-      payload, numbers: numbers.span, control: control, to: unsafe name.span.bytes,
-      options, deadline: deadline)
+      payload.payloadBytes, numbers: numbers.span, control, to: address, options, deadline)
   }
 }
 

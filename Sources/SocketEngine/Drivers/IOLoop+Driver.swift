@@ -2,7 +2,8 @@
 public import SystemPackage
 
 extension IOLoop {
-  /// What a loop runs on, and why; see ``IOLoop/driver``. The description is one line for a log.
+  /// The driver of a loop, and why it was chosen; see ``IOLoop/driver``. The description is one line
+  /// for a log.
   public struct Driver: Hashable, Sendable {
     /// How a loop talks to the kernel.
     public struct Kind: Hashable, Sendable {
@@ -62,8 +63,8 @@ extension IOLoop {
 
     let value: Value
 
-    /// What `MESSAGE_SOCKETS_DRIVER` says (`automatic`, `io_uring` or `epoll`). Without it:
-    /// io_uring if it passes a probe, else epoll.
+    /// The driver that the environment variable `MESSAGE_SOCKETS_DRIVER` names (`automatic`,
+    /// `io_uring` or `epoll`). Without it: io_uring if it passes a probe, else epoll.
     public static var automatic: DriverChoice { DriverChoice(value: .automatic) }
     /// io_uring, or no loop: where it is refused, making the loop throws `ioUringUnavailable`.
     public static var ioUring: DriverChoice { DriverChoice(value: .ioUring) }

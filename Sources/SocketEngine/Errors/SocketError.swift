@@ -11,7 +11,7 @@ public import SystemPackage
 public struct SocketError: Error, Sendable {
   /// The cause, as a program distinguishes it.
   public let code: Code
-  /// What the system call or the io_uring completion said, if one was made.
+  /// The error number of the system call or of the io_uring completion, if one was made.
   public package(set) var errno: Errno?
   /// The operation that failed.
   public let operation: Operation

@@ -2,7 +2,7 @@
 internal import Synchronization
 
 extension IOLoop {
-  /// What a loop has done since it started. Counting costs an addition each, and is always on.
+  /// The counters of a loop since it started. Counting costs an addition each, and is always on.
   public struct Statistics: Sendable, Equatable {
     /// System calls that submitted requests or waited for completions (`io_uring_enter`).
     public internal(set) var enters: UInt64 = 0

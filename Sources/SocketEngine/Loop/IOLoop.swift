@@ -30,7 +30,7 @@ public final class IOLoop: Sendable {
   private let thread: LoopThread
   private let serial: LoopSerialExecutor
   private let task: LoopTaskExecutor
-  private let loopActor: LoopActor
+  let loopActor: LoopActor
 
   /// Starts a loop with a thread of its own; takes about 200 µs.
   ///
@@ -110,10 +110,10 @@ public final class IOLoop: Sendable {
     return try currentOrShared()
   }
 
-  /// What the loop runs on, io_uring or epoll, and why. Does not change.
+  /// The driver of the loop, io_uring or epoll, and why it was chosen. Does not change.
   public var driver: Driver { core.driverInUse }
 
-  /// What the loop has done so far. Asking from elsewhere costs a visit to the loop's thread.
+  /// The counters of the loop. Asking from another thread costs a visit to the loop's thread.
   public var statistics: Statistics {
     get async { await loopActor.statistics }
   }

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+internal import Ancillary
 internal import CMessageSockets
 internal import SystemPackage
 
@@ -110,6 +111,15 @@ actor LoopActor {
   var operationsInUse: Int { core.operations.inUse }
 
   func wait(for operation: Operation) async { await operation.wait() }
+
+  /// Sends for a task on another thread.
+  func send(
+    _ payload: PayloadBytes, numbers: Span<FileDescriptor>, control: ControlMessageBuffer,
+    to name: RawSpan, flags: Int32, deadline: Deadline, on channel: SocketChannel
+  ) async throws {
+    try await channel.send(
+      payload, numbers: numbers, control: control, to: name, flags: flags, deadline: deadline)
+  }
 
   /// Returns when the kernel holds nothing that belongs to the loop.
   func shutdown() async {

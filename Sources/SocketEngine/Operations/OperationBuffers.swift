@@ -111,6 +111,8 @@ struct OperationMemory: ~Copyable {
 struct OperationBuffers: ~Copyable {
   /// From the loop's control pool.
   private(set) var control: UnsafeMutableRawBufferPointer?
+  /// How far from its start the control block may hold other bytes than zeros.
+  private var controlExtent = 0
   /// From the loop's payload pool.
   private(set) var payload: UnsafeMutableRawBufferPointer?
   /// Allocated because the pool's blocks were too small.
@@ -120,16 +122,38 @@ struct OperationBuffers: ~Copyable {
 
   init() {}
 
-  mutating func acquireControl(from core: LoopCore) -> UnsafeMutableRawBufferPointer {
+  /// Acquires a block for control data that is about to be encoded.
+  mutating func acquireControl(of byteCount: Int, from core: LoopCore)
+    -> UnsafeMutableRawBufferPointer
+  {
     // SAFETY: returned in `release(to:)`, after the final completion.
-    let block = unsafe core.controlBuffers.acquire()
+    let (block, extent) = unsafe core.controlBuffers.acquire()
     unsafe control = block
+    controlExtent = max(extent, byteCount)
     return unsafe block
   }
 
+  /// Acquires a block for control data that the kernel will write.
+  ///
+  /// - Parameter isZeroed: Whether the block must hold zeros only.
+  mutating func acquireControl(isZeroed: Bool, from core: LoopCore)
+    -> UnsafeMutableRawBufferPointer
+  {
+    // SAFETY: as above.
+    let (block, extent) = unsafe core.controlBuffers.acquire()
+    if isZeroed { unsafe block[..<extent].initializeMemory(as: UInt8.self, repeating: 0) }
+    unsafe control = block
+    controlExtent = block.count
+    return unsafe block
+  }
+
+  /// Notes that the kernel has written control data up to this byte of a block that held zeros, and
+  /// nothing behind it.
+  mutating func noteControl(upTo end: Int) { controlExtent = end }
+
   mutating func acquirePayload(from core: LoopCore) -> UnsafeMutableRawBufferPointer {
     // SAFETY: as above.
-    let block = unsafe core.payloadBuffers.acquire()
+    let block = unsafe core.payloadBuffers.acquire().block
     unsafe payload = block
     return unsafe block
   }
@@ -151,8 +175,12 @@ struct OperationBuffers: ~Copyable {
 
   /// Returns all memory. The operation is over, so the kernel no longer uses any of it.
   mutating func release(to core: LoopCore) {
-    if let block = unsafe control { unsafe core.controlBuffers.release(block) }
-    if let block = unsafe payload { unsafe core.payloadBuffers.release(block) }
+    if let block = unsafe control {
+      unsafe core.controlBuffers.release(block, extent: controlExtent)
+    }
+    if let block = unsafe payload {
+      unsafe core.payloadBuffers.release(block, extent: block.count)
+    }
     if let block = unsafe extra { unsafe block.deallocate() }
     if let block = unsafe vectors { unsafe block.deallocate() }
     unsafe control = nil
@@ -171,12 +199,15 @@ struct OperationBuffers: ~Copyable {
 final class MemoryPool {
   /// The exact capacity of a block: a message is truncated where the configuration says.
   let blockSize: Int
-  /// `blockSize`, rounded up to the alignment of 8 bytes.
+  /// `blockSize`, rounded up to the alignment of 8 bytes, with room for the link of a free block.
   private let allocatedSize: Int
+  /// What a free block begins with: two words.
+  private static let linkSize = 16
   private let keeping: Int
   // Only the loop's thread uses these, in short accesses that do not nest. A run-time check would
   // cost as much as the work itself.
-  /// The first free block; each begins with the address of the next one.
+  /// The first free block. Each begins with the address of the next one and its extent: how far it
+  /// may hold other bytes than zeros.
   @safe @exclusivity(unchecked) private var free: UnsafeMutableRawPointer?
   @safe @exclusivity(unchecked) private var kept = 0
   /// How many blocks are in use.
@@ -185,45 +216,49 @@ final class MemoryPool {
   init(blockSize: Int, keeping: Int) {
     precondition(blockSize > 0, "A block has at least one byte")
     self.blockSize = blockSize
-    allocatedSize = (blockSize + 7) / 8 * 8
+    allocatedSize = max((blockSize + 7) / 8 * 8, Self.linkSize)
     self.keeping = keeping
   }
 
   deinit {
     assert(inUse == 0, "A pool ended while \(inUse) blocks were lent")
     // SAFETY: free blocks are not in use.
-    while let block = unsafe takeFree() { unsafe block.deallocate() }
+    while let (block, _) = unsafe takeFree() { unsafe block.deallocate() }
   }
 
-  /// Returns a block of ``blockSize`` bytes, aligned to 8, with unspecified content.
+  /// Returns a block of ``blockSize`` bytes, aligned to 8, which holds zeros behind its extent.
   @unsafe
-  func acquire() -> UnsafeMutableRawBufferPointer {
+  func acquire() -> (block: UnsafeMutableRawBufferPointer, extent: Int) {
     inUse += 1
-    let block = unsafe takeFree() ?? .allocate(byteCount: allocatedSize, alignment: 8)
-    return unsafe UnsafeMutableRawBufferPointer(start: block, count: blockSize)
+    let (block, extent) =
+      unsafe takeFree() ?? (.allocate(byteCount: allocatedSize, alignment: 8), blockSize)
+    return unsafe (
+      UnsafeMutableRawBufferPointer(start: block, count: blockSize), min(extent, blockSize)
+    )
   }
 
   /// Takes a block back. From now on neither the caller nor the kernel may touch it.
   @unsafe
-  func release(_ block: UnsafeMutableRawBufferPointer) {
+  func release(_ block: UnsafeMutableRawBufferPointer, extent: Int) {
     assert(
       inUse > 0 && block.count == blockSize,
       "A block of another pool, or one that was released before")
     inUse -= 1
     guard kept < keeping, let start = block.baseAddress else { return unsafe block.deallocate() }
-    // SAFETY: the pool alone uses the block now; it is aligned and has at least 8 bytes.
+    // SAFETY: the pool alone uses the block now; it is aligned and has room for both.
     unsafe start.storeBytes(of: free, as: UnsafeMutableRawPointer?.self)
+    unsafe start.storeBytes(of: max(extent, Self.linkSize), toByteOffset: 8, as: Int.self)
     unsafe free = start
     kept += 1
   }
 
   @unsafe
-  private func takeFree() -> UnsafeMutableRawPointer? {
+  private func takeFree() -> (UnsafeMutableRawPointer, extent: Int)? {
     guard let block = free else { return nil }
-    // SAFETY: written when the block was released, and not touched since.
+    // SAFETY: both were written when the block was released, and not touched since.
     unsafe free = block.load(as: UnsafeMutableRawPointer?.self)
     kept -= 1
-    return unsafe block
+    return unsafe (block, block.load(fromByteOffset: 8, as: Int.self))
   }
 }
 
@@ -268,7 +303,8 @@ extension Operation {
     guard needed > 0 else { return unsafe memory.setControl(nil) }
     let block =
       needed <= core.controlBuffers.blockSize
-      ? unsafe buffers.acquireControl(from: core) : unsafe buffers.allocateExtra(byteCount: needed)
+      ? unsafe buffers.acquireControl(of: needed, from: core)
+      : unsafe buffers.allocateExtra(byteCount: needed)
     let rights = unsafe try ControlMessages.encodeRights(numbers, into: block)
     unsafe block[rights...].copyBytes(from: control.bytes)
     unsafe memory.setControl(UnsafeMutableRawBufferPointer(rebasing: block[..<needed]))
@@ -293,11 +329,8 @@ extension Operation {
         unsafe memory.setPayload(
           UnsafeMutableRawBufferPointer(rebasing: block[..<min(block.count, room)]))
       }
-      unsafe memory.setControl(buffers.acquireControl(from: core))
-      if mayLeaveControlOfVainTries {
-        // SAFETY: the kernel has not been given the block yet.
-        unsafe buffers.control!.initializeMemory(as: UInt8.self, repeating: 0)
-      }
+      unsafe memory.setControl(
+        buffers.acquireControl(isZeroed: mayLeaveControlOfVainTries, from: core))
     }
     if withSocket({ $0.namesSenders })! { setNameRoom() }
   }

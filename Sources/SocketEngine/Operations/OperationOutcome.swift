@@ -75,6 +75,22 @@ package struct OperationOutcome: ~Copyable, Sendable {
     return front
   }
 
+  /// Moves out what a message consists of besides its bytes, and leaves an empty outcome. Returns
+  /// nil at the end.
+  fileprivate mutating func takeMessage(
+    _ descriptors: inout OwnedFds, _ metadata: inout MessageMetadata?
+  ) -> (byteCount: Int, messageFlags: Int32)? {
+    let message = isEnd ? nil : (byteCount: byteCount, messageFlags: messageFlags)
+    swap(&descriptors, &self.descriptors)
+    swap(&metadata, &self.metadata)
+    result = OperationResult()
+    messageFlags = 0
+    if !payload.isEmpty { payload = [] }
+    takenCount = 0
+    isEnd = false
+    return message
+  }
+
   /// Truncates a message that is longer than `room`; the rest of it is lost.
   mutating func cut(to room: Int) {
     let length = fullLength ?? payload.count
@@ -168,6 +184,7 @@ package struct OperationResult: Sendable {
 ///
 /// The value is small enough for tasks to keep while they wait: delivered data stays in the slot
 /// until it is taken.
+@usableFromInline
 package struct CompletedOperation: ~Copyable {
   private let operation: Operation
 
@@ -184,6 +201,25 @@ package struct CompletedOperation: ~Copyable {
     operation.recycleFromAnywhere()
     discard self
     return outcome
+  }
+
+  /// Takes the bytes of a message, before ``takeMessage(descriptors:metadata:)`` takes the rest.
+  package func takePayload() -> [UInt8] { operation.outcome.takePayload() }
+
+  /// Takes a message, without moving its whole outcome, and drops its bytes. Returns nil at the
+  /// end; then there is nothing to take.
+  package consuming func takeMessage(
+    descriptors: inout OwnedFds, metadata: inout MessageMetadata?
+  ) -> (byteCount: Int, messageFlags: Int32)? {
+    let message = operation.outcome.takeMessage(&descriptors, &metadata)
+    operation.recycleFromAnywhere()
+    discard self
+    return message
+  }
+
+  /// Whether to throw because part of the message is missing.
+  package func throwsLoss(tellsLength: Bool) -> Bool {
+    operation.outcome.throwsLoss(tellsLength: tellsLength)
   }
 
   /// Takes the result of an operation that delivers nothing else.

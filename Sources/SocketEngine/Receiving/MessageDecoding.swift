@@ -154,10 +154,11 @@ extension Operation {
     if let control = unsafe buffers.control {
       // If decoding began at the zeroed credentials of a failed attempt, the message's descriptors
       // would have no owner, and its sender would be taken for root.
-      let start =
-        mayLeaveControlOfVainTries
-        ? unsafe ControlMessages.startOfLastCredentials(in: control.bytes) : 0
+      let wasZeroed = mayLeaveControlOfVainTries
+      let start = wasZeroed ? unsafe ControlMessages.startOfLastCredentials(in: control.bytes) : 0
       let end = min(start + Int(unsafe header.pointee.control_length), control.count)
+      // What did not fit may have been written in part.
+      if wasZeroed, outcome.messageFlags & cms_msg_ctrunc == 0 { buffers.noteControl(upTo: end) }
       outcome.noteControlTruncation(free: control.count - end, on: descriptor)
       // SAFETY: the kernel has filled these bytes of the operation's control block.
       unsafe outcome.absorb(control: UnsafeMutableRawBufferPointer(rebasing: control[start..<end]))

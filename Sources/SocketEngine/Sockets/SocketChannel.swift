@@ -81,7 +81,9 @@ public final class SocketChannel: Sendable {
   /// The channel keeps it alive.
   public var unownedExecutor: UnownedSerialExecutor { unsafe loop.unownedSerialExecutor }
 
-  /// Whether the caller runs on the loop's thread, as required for all methods below.
+  /// Whether the caller runs on the loop's thread, as required for all methods below that do not
+  /// say otherwise.
+  @usableFromInline
   package var isOnLoop: Bool { socket.core.isCurrent }
 
   /// The descriptor's number, for calls that do not wait (options, names). Call on the loop's
@@ -99,16 +101,22 @@ public final class SocketChannel: Sendable {
 
 extension SocketChannel {
   /// Sends one message completely, or throws an error that tells how much was sent. The caller
-  /// keeps payload and descriptors unchanged until this returns.
+  /// keeps payload and descriptors unchanged until this returns. Callable from any thread.
   ///
   /// - Parameters:
   ///   - name: The encoded address to send to; empty for the peer of a connected socket.
   ///   - deadline: When to give up. A send that need not wait succeeds even if it has passed.
+  @usableFromInline
   package nonisolated(nonsending) func send(
     _ payload: PayloadBytes, numbers: Span<FileDescriptor>, control: ControlMessageBuffer,
     to name: RawSpan = RawSpan(), flags: Int32,
     deadline: Deadline = .never
   ) async throws {
+    guard isOnLoop else {
+      return try await loop.loopActor.send(
+        payload, numbers: numbers, control: control, to: name, flags: flags, deadline: deadline,
+        on: self)
+    }
     guard
       let operation = try startSend(
         payload, numbers: numbers, control: control, name: name, flags: flags)
@@ -244,6 +252,7 @@ extension SocketChannel {
   ///
   /// - Parameter deadline: When to give up. A message that has arrived wins even if it has passed.
   @unsafe
+  @usableFromInline
   package nonisolated(nonsending) func receive(
     into memory: UnsafeMutableRawBufferPointer?, flags: Int32, deadline: Deadline = .never
   ) async throws -> CompletedOperation {
@@ -312,7 +321,12 @@ extension SocketChannel {
   /// Counts the descriptors that are taken from this socket's messages.
   package var takenDescriptors: TakenDescriptorCounter { socket.core.takenDescriptors }
 
-  package func countTaken(_ count: Int) { socket.core.takenDescriptors.add(count) }
+  package func countTaken(_ count: Int) {
+    // SAFETY: the core holds its counter, and the socket its core.
+    unsafe Unmanaged.passUnretained(socket.core.takenDescriptors)._withUnsafeGuaranteedRef {
+      $0.add(count)
+    }
+  }
 }
 
 // MARK: Errors
