@@ -91,8 +91,9 @@ private func errorOfOneMore(through socket: borrowing OwnedFd) -> AncillaryError
 ///
 /// This is the shortage that a peer can bring about: of a message with more descriptors than are
 /// free, only the first arrive, and the receive throws `messageIncomplete` with
-/// ``ControlTruncation/outOfDescriptors``. The soft `RLIMIT_NOFILE` is lowered for the whole process, so
-/// tests that use this must not run at the same time as others. Start loops before `body`.
+/// ``ControlTruncation/outOfDescriptors``. The soft `RLIMIT_NOFILE` is lowered for the whole
+/// process, so tests that use this must not run at the same time as others. Start loops before
+/// `body`.
 public func withFreeDescriptors<R>(_ count: Int, _ body: () async throws -> R) async throws -> R {
   let open = Set(OpenDescriptors(ignoring: { _ in false }).targets.keys)
   var limit: Int32 = 0

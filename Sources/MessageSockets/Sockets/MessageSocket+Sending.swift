@@ -25,11 +25,11 @@ extension MessageSocket {
   /// ```
   ///
   /// - Parameters:
-  ///   - payload: An array or a span; or pieces to gather, at most 1,024 (`IOV_MAX`). On a stream of any size, sent whole; elsewhere one
-  ///     message, which must fit into the send buffer (`SO_SNDBUF`, about 200 KiB by default;
-  ///     65,507 bytes over UDP) and which a receiver of this package cuts above its
-  ///     `receiveBufferSize`, 64 KiB by default. Empty is possible where there are messages; on a
-  ///     stream an empty payload does nothing.
+  ///   - payload: An array or a span; or pieces to gather, at most 1,024 (`IOV_MAX`). On a stream
+  ///     of any size, sent whole; elsewhere one message, which must fit into the send buffer
+  ///     (`SO_SNDBUF`, about 200 KiB by default; 65,507 bytes over UDP) and which a receiver of
+  ///     this package cuts above its `receiveBufferSize`, 64 KiB by default. Empty is possible
+  ///     where there are messages; on a stream an empty payload does nothing.
   ///   - control: Control messages, encoded.
   ///   - options: Flags for this call.
   ///   - deadline: When to give up. What can be sent without a wait is sent also

@@ -14,8 +14,8 @@ public enum ProcessState {
     setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
   }
 
-  /// The open descriptors and what they refer to. Descriptors that the runtime opens for its timers,
-  /// at times that a test cannot know, are left out.
+  /// The open descriptors and what they refer to. Descriptors that the runtime opens for its
+  /// timers, at times that a test cannot know, are left out.
   public static var openDescriptors: [Int: String] {
     guard let directory = opendir("/proc/self/fd") else { return [:] }
     defer { closedir(directory) }
