@@ -79,14 +79,18 @@ int32_t cms_accept(int32_t fd) {
   return result(accepted);
 }
 
-bool cms_is_readable(int32_t fd) {
-  struct pollfd wanted = {.fd = fd, .events = POLLIN};
+static bool is_ready(int32_t fd, short events) {
+  struct pollfd wanted = {.fd = fd, .events = events};
   int count;
   do {
     count = poll(&wanted, 1, 0);
   } while (count < 0 && errno == EINTR);
   return count > 0;
 }
+
+bool cms_is_readable(int32_t fd) { return is_ready(fd, POLLIN); }
+
+bool cms_is_writable(int32_t fd) { return is_ready(fd, POLLOUT); }
 
 int32_t cms_set_nonblocking(int32_t fd, bool enabled) {
   int flags = fcntl(fd, F_GETFL);

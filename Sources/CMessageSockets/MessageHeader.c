@@ -31,6 +31,11 @@ int64_t cms_sendmsg(int32_t fd, const cms_msghdr *header, int32_t flags) {
   return result < 0 ? -errno : result;
 }
 
+int64_t cms_sendmsg_once(int32_t fd, const cms_msghdr *header, int32_t flags) {
+  ssize_t result = sendmsg(fd, (const struct msghdr *)header, flags);
+  return result < 0 ? -errno : result;
+}
+
 int64_t cms_recvmsg(int32_t fd, cms_msghdr *header, int32_t flags) {
   ssize_t result;
   do {

@@ -20,6 +20,9 @@ SAME(cms_so_linger, SO_LINGER);
 SAME(cms_so_reuseport, SO_REUSEPORT);
 SAME(cms_so_passcred, SO_PASSCRED);
 SAME(cms_so_peercred, SO_PEERCRED);
+#if __SIZEOF_LONG__ == 8
+SAME(cms_so_sndtimeo, SO_SNDTIMEO);
+#endif
 SAME(cms_so_acceptconn, SO_ACCEPTCONN);
 SAME(cms_so_peersec, SO_PEERSEC);
 SAME(cms_so_passsec, SO_PASSSEC);

@@ -24,6 +24,7 @@ _Static_assert(cms_msg_errqueue == MSG_ERRQUEUE, "MSG_ERRQUEUE");
 _Static_assert(cms_family_unix == AF_UNIX, "AF_UNIX");
 _Static_assert(cms_family_internet_v4 == AF_INET, "AF_INET");
 _Static_assert(cms_family_internet_v6 == AF_INET6, "AF_INET6");
+_Static_assert(cms_family_vsock == AF_VSOCK, "AF_VSOCK");
 _Static_assert(cms_open_path == O_PATH, "O_PATH");
 _Static_assert(cms_msg_nosignal == MSG_NOSIGNAL, "MSG_NOSIGNAL");
 _Static_assert(cms_msg_cmsg_cloexec == MSG_CMSG_CLOEXEC, "MSG_CMSG_CLOEXEC");

@@ -197,12 +197,20 @@ bool cms_ring_prepare_connect(cms_ring *ring, uint64_t user_data, int32_t fd, co
   return true;
 }
 
-bool cms_ring_prepare_poll(cms_ring *ring, uint64_t user_data, int32_t fd) {
+static bool prepare_poll(cms_ring *ring, uint64_t user_data, int32_t fd, unsigned events) {
   struct io_uring_sqe *entry = io_uring_get_sqe(&ring->ring);
   if (entry == NULL) return false;
-  io_uring_prep_poll_add(entry, fd, POLLIN | POLLRDHUP);
+  io_uring_prep_poll_add(entry, fd, events);
   io_uring_sqe_set_data64(entry, user_data);
   return true;
+}
+
+bool cms_ring_prepare_poll(cms_ring *ring, uint64_t user_data, int32_t fd) {
+  return prepare_poll(ring, user_data, fd, POLLIN | POLLRDHUP);
+}
+
+bool cms_ring_prepare_poll_connecting(cms_ring *ring, uint64_t user_data, int32_t fd) {
+  return prepare_poll(ring, user_data, fd, POLLOUT);
 }
 
 bool cms_ring_prepare_poll_multishot(cms_ring *ring, uint64_t user_data, int32_t fd) {

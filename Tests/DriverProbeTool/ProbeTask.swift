@@ -24,6 +24,10 @@ enum ProbeTask {
   case streamEnd
   /// Waits for room in connections that are shut down meanwhile.
   case sendEnd
+  /// Sends messages over vsock to itself.
+  case vsock
+  /// Prints a vsock port, and returns the messages that come there.
+  case vsockEcho(isStream: Bool)
   /// Forbids itself the system calls that its loop needs, while operations of every kind are in
   /// progress.
   case enterSandbox(refusingAll: Bool)
@@ -50,6 +54,16 @@ enum ProbeTask {
     case .sendEnd:
       let loop = try IOLoop(configuration)
       try await loop.run { try await countEndedSends() }
+    case .vsock:
+      let loop = try IOLoop(configuration)
+      try await loop.run { try await sendOverVsock() }
+    case .vsockEcho(let isStream):
+      let loop = try IOLoop(configuration)
+      try await loop.run {
+        isStream
+          ? try await echoOverVsock(VsockStream.self)
+          : try await echoOverVsock(VsockSeqpacket.self)
+      }
     case .enterSandbox(let refusingAll):
       try await runUntilRefused(configuration, refusingAll: refusingAll)
     }

@@ -6,8 +6,8 @@
 //
 // RESTRICTION, in order: refuse=ERRNO|kill threads=COUNT memlock=BYTES descriptors=COUNT user=ID
 // accept=ERRNO (the first three accepts fail) TASK: shortage=COUNT|in-flight start=now peers=NAME
-// task=closing|in-flight|accept|stream-end|send-end|sandbox|sandbox-enter; otherwise it sends a descriptor
-// over the loop.
+// task=closing|in-flight|accept|stream-end|send-end|vsock|vsock-stream|vsock-seqpacket|sandbox|
+// sandbox-enter; otherwise it sends a descriptor over the loop.
 import CProcessRestrictions
 import Glibc
 import MessageSockets
@@ -48,6 +48,11 @@ for argument in CommandLine.arguments.dropFirst() {
   case "task":
     if parts[1] == "stream-end" { task = .streamEnd; break }
     if parts[1] == "send-end" { task = .sendEnd; break }
+    if parts[1] == "vsock" { task = .vsock; break }
+    if parts[1].hasPrefix("vsock-") {
+      task = .vsockEcho(isStream: parts[1] == "vsock-stream")
+      break
+    }
     if parts[1] == "closing" {
       task = .closeWithoutThreads
       break

@@ -2,8 +2,8 @@
 /// An address of any family, as the bytes that the system uses: the sender of a message, the peer
 /// of a connection.
 ///
-/// Ask for the family that you expect (``unix``, ``internet``), or decode a family of your own with
-/// ``decode(as:)``.
+/// Ask for the family that you expect (``unix``, ``internet``, ``vsock``), or decode a family of
+/// your own with ``decode(as:)``.
 public struct AnySocketAddress: Hashable, Sendable {
   /// The bytes of the `struct sockaddr`, at most 128.
   public let bytes: [UInt8]
@@ -30,6 +30,9 @@ public struct AnySocketAddress: Hashable, Sendable {
   /// The address, if it is one of IPv4 or IPv6.
   public var internet: InternetAddress? { try? decode() }
 
+  /// The address, if it is one of vsock.
+  public var vsock: VsockAddress? { try? decode() }
+
   /// The address as one of a known family.
   ///
   /// - Throws: ``AncillaryError/Code/wrongFamily``, ``AncillaryError/Code/malformedAddress`` or
@@ -46,6 +49,7 @@ extension AnySocketAddress: CustomStringConvertible {
   public var description: String {
     if let unix { return unix.description }
     if let internet { return internet.description }
+    if let vsock { return vsock.description }
     return "an address of family \(family ?? 0), \(bytes.count) bytes"
   }
 }

@@ -41,7 +41,7 @@ enum SocketAddressHeader {
 /// An address that can be written to, and read from, the bytes that the socket calls take
 /// (`struct sockaddr`).
 ///
-/// Third parties conform their own families (vsock, netlink, packet …), and can then use them with
+/// Third parties conform their own families (netlink, packet …), and can then use them with
 /// ``AddressedMessageSending``.
 public protocol SocketAddress: Sendable {
   /// The length of the encoded address, which is what bind(2), connect(2) and `msg_namelen` take.

@@ -20,5 +20,6 @@
 #include "Sockets.h"
 #include "Tasks.h"
 #include "Threads.h"
+#include "Vsock.h"
 
 #endif

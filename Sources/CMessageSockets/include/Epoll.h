@@ -36,6 +36,8 @@ int32_t cms_epoll_wait(int32_t epoll, cms_event *events, uint32_t capacity, int6
 int32_t cms_accept(int32_t fd);
 // Whether something can be read or accepted now. Returns false if poll(2) fails.
 bool cms_is_readable(int32_t fd);
+// Whether something can be sent now. Returns false if poll(2) fails.
+bool cms_is_writable(int32_t fd);
 
 // O_NONBLOCK is a flag of the open file description, so it applies to every process that shares it.
 int32_t cms_set_nonblocking(int32_t fd, bool enabled);

@@ -24,6 +24,8 @@ typedef struct cms_msghdr {
 // sendmsg(2) and recvmsg(2), for the epoll driver and the blocking form. They return the bytes
 // transferred or -errno; EINTR is retried.
 int64_t cms_sendmsg(int32_t fd, const cms_msghdr *header, int32_t flags);
+// The same call once: an EINTR is returned.
+int64_t cms_sendmsg_once(int32_t fd, const cms_msghdr *header, int32_t flags);
 int64_t cms_recvmsg(int32_t fd, cms_msghdr *header, int32_t flags);
 
 #endif

@@ -20,6 +20,7 @@ enum : int32_t {
   cms_so_reuseport = 15,
   cms_so_passcred = 16,
   cms_so_peercred = 17,
+  cms_so_sndtimeo = 21,
   cms_so_acceptconn = 30,
   cms_so_peersec = 31,
   cms_so_passsec = 34,

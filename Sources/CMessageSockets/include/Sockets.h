@@ -18,6 +18,7 @@ enum : int32_t {
   cms_family_unix = 1,
   cms_family_internet_v4 = 2,
   cms_family_internet_v6 = 10,
+  cms_family_vsock = 40,
 };
 
 enum : int32_t {

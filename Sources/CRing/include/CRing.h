@@ -75,6 +75,8 @@ bool cms_ring_prepare_connect(cms_ring *ring, uint64_t user_data, int32_t fd, co
                               uint32_t name_length);
 // Completes when there is something to receive, or when nothing more will come.
 bool cms_ring_prepare_poll(cms_ring *ring, uint64_t user_data, int32_t fd);
+// Completes when a connection in progress has been made or has failed, and sometimes before.
+bool cms_ring_prepare_poll_connecting(cms_ring *ring, uint64_t user_data, int32_t fd);
 bool cms_ring_prepare_poll_multishot(cms_ring *ring, uint64_t user_data, int32_t fd);
 // Completes with -ETIME after 2 to the power of `exponent` milliseconds; `exponent` is 0 to 5.
 bool cms_ring_prepare_pause(cms_ring *ring, uint64_t user_data, uint32_t exponent);

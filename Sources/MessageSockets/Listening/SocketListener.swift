@@ -4,7 +4,7 @@ internal import CMessageSockets
 public import SocketEngine
 internal import SystemPackage
 
-/// A listening socket: ``UnixListener``, ``TCPListener``, or one of yours.
+/// A listening socket: ``UnixListener``, ``TCPListener``, ``VsockListener``, or one of yours.
 public protocol SocketListener: LoopSocket {
   /// The type of the sockets that it makes of accepted connections.
   associatedtype Connection: MessageSocket
@@ -90,7 +90,8 @@ extension SocketListener {
       SocketChannel(
         adopting: descriptor, boundTo: nil, kind: channel.kind,
         loop: connectionGroup?.next() ?? channel.loop,
-        policy: receivePolicy, names: channel.names, closing: channel.endedConnections))
+        policy: receivePolicy, names: channel.names, closing: channel.endedConnections,
+        isVsock: channel.isVsock))
   }
 }
 
@@ -111,6 +112,6 @@ extension SocketForm {
     let names = SocketIdentity(kind: kind, at: (try? descriptor.localAddress()) ?? address)
     return SocketChannel(
       adopting: descriptor, boundTo: file, kind: kind, loop: loop, names: names,
-      hasUntrustedPeers: true)
+      hasUntrustedPeers: true, isVsock: isVsock)
   }
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-internal import Ancillary
+public import Ancillary
 internal import CMessageSockets
 internal import SocketEngine
 internal import SystemPackage
@@ -14,6 +14,7 @@ public struct Authorization: Sendable {
   private enum Rule: Sendable {
     case anyone, sameUser
     case users(Set<UInt32>)
+    case contexts(Set<VsockContextID>)
     case custom(@Sendable (PeerIdentity) async throws -> Bool)
   }
 
@@ -23,7 +24,8 @@ public struct Authorization: Sendable {
   private init(_ rule: Rule) { self.rule = rule }
 
   /// Admits every peer that can connect. File permissions still apply to a path; every process in
-  /// the network namespace can connect to an abstract address. Combine it with a ``ReceivePolicy``.
+  /// the network namespace can connect to an abstract address, every machine that a transport
+  /// reaches to a vsock listener. Combine it with a ``ReceivePolicy``.
   public static var anyone: Authorization { Authorization(.anyone) }
 
   /// Admits processes of this process's effective user and of root, which could become that user
@@ -35,6 +37,12 @@ public struct Authorization: Sendable {
   /// are in the set. A user without a number in this user namespace is refused, even if the set has
   /// the number that the kernel shows instead: ``PeerIdentity/userID``.
   public static func users(_ users: Set<UInt32>) -> Authorization { Authorization(.users(users)) }
+
+  /// Admits vsock connections of these machines and no others, and no connections of other
+  /// families.
+  public static func contexts(_ contexts: Set<VsockContextID>) -> Authorization {
+    Authorization(.contexts(contexts))
+  }
 
   /// Admits the peers for which `decide` returns `true`. If it throws, the peer is refused and the
   /// error is reported. Return quickly: the next connection is not accepted until `decide` returns.
@@ -73,6 +81,7 @@ public struct Authorization: Sendable {
     case .anyone: return true
     case .sameUser: return Self.isSameUser(peer.userID, as: cms_effective_user())
     case .users(let users): return peer.userID.map(users.contains) ?? false
+    case .contexts(let contexts): return peer.contextID.map(contexts.contains) ?? false
     case .custom(let decide): return try await decide(peer)
     }
   }

@@ -5,7 +5,8 @@ internal import SocketEngine
 
 /// The process at the other end of a Unix connection, as the kernel recorded it when the connection
 /// was made: the process that connected, or that called listen(2). Of a pair made by
-/// ``UnixConnection/makePair(on:)`` both ends are this process.
+/// ``UnixConnection/makePair(on:)`` both ends are this process. Of a vsock connection only
+/// ``contextID`` is known.
 ///
 /// The process may have changed its user since, have handed the socket on, or have ended. What is
 /// not known is nil.
@@ -26,16 +27,19 @@ public struct PeerIdentity: Sendable, Hashable {
   public let supplementaryGroups: [UInt32]?
   /// The security label, where a security module labels sockets. The C name is `SO_PEERSEC`.
   public let securityLabel: SecurityLabel?
+  /// The machine at the other end of a vsock connection; nil for other sockets.
+  public let contextID: VsockContextID?
 
   public init(
     processID: Int32?, userID: UInt32?, groupID: UInt32?, supplementaryGroups: [UInt32]? = nil,
-    securityLabel: SecurityLabel? = nil
+    securityLabel: SecurityLabel? = nil, contextID: VsockContextID? = nil
   ) {
     self.processID = processID
     self.userID = userID
     self.groupID = groupID
     self.supplementaryGroups = supplementaryGroups
     self.securityLabel = securityLabel
+    self.contextID = contextID
   }
 
   /// Whether the peer's group or one of its supplementary groups is `group`.
@@ -68,12 +72,17 @@ public struct PeerIdentity: Sendable, Hashable {
     securityLabel = PeerOption.label.bytes(number).map {
       SecurityLabel(bytes: $0.last == 0 ? Array($0.dropLast()) : $0)
     }
+    // A Unix connection has credentials, so its address need not be asked for.
+    contextID =
+      isKnown ? nil : (try? AnySocketAddress.peer(of: number))?.vsock?.context
   }
 }
 
 extension PeerIdentity: CustomStringConvertible {
-  /// A text for logs: `process 4711, user 1000, group 1000, groups 4 27`.
+  /// A text for logs: `process 4711, user 1000, group 1000, groups 4 27`; of a vsock connection
+  /// `context 3`.
   public var description: String {
+    if let contextID { return "context \(contextID)" }
     func text<ID>(_ id: ID?) -> String { id.map { "\($0)" } ?? "unknown" }
     var parts = ["process \(text(processID))", "user \(text(userID))", "group \(text(groupID))"]
     if let supplementaryGroups, !supplementaryGroups.isEmpty {

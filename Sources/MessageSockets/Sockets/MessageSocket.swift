@@ -5,9 +5,9 @@ internal import SocketEngine
 /// A socket that sends and receives messages with control data.
 ///
 /// The sockets of this package are such sockets: ``UnixStream``, ``UnixSeqpacket`` and
-/// ``UnixDatagram``, which also carry descriptors (``UnixSocket``), ``TCPStream`` and
-/// ``UDPSocket``. A type of your own (netlink, vsock, raw IP) becomes one by being an actor that
-/// holds a channel and runs on its loop:
+/// ``UnixDatagram``, which also carry descriptors (``UnixSocket``), ``TCPStream``, ``UDPSocket``,
+/// ``VsockStream`` and ``VsockSeqpacket``. A type of your own (netlink, raw IP) becomes one by
+/// being an actor that holds a channel and runs on its loop:
 /// ```swift
 /// actor NetlinkSocket: MessageSocket {
 ///   nonisolated let channel: SocketChannel

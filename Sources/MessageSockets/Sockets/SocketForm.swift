@@ -6,13 +6,16 @@ internal import SystemPackage
 
 /// The form of a socket type: what it requires of a descriptor, and how it makes a new one.
 struct SocketForm {
-  /// `AF_UNIX`, or `AF_INET` and `AF_INET6`.
+  /// `AF_UNIX`, `AF_VSOCK`, or `AF_INET` and `AF_INET6`.
   var families: [Int32]
   var kind: SocketKind
   /// Protocols such as `IPPROTO_TCP`; empty for any.
   var protocols: [Int32] = []
   /// Whether it is a listener.
   var isListening = false
+
+  /// Whether it is of the family `AF_VSOCK`.
+  var isVsock: Bool { families[0] == cms_family_vsock }
 
   /// Makes a socket of this form, and applies `settings`.
   ///
@@ -66,13 +69,14 @@ struct SocketForm {
     let channel = SocketChannel(
       adopting: descriptor, boundTo: file, kind: kind, loop: loop,
       names: SocketIdentity(kind: kind, at: address),
-      hasUntrustedPeers: true)
+      hasUntrustedPeers: true, isVsock: isVsock)
     return (channel, address)
   }
 
   private static func describe(_ family: Int32, _ type: Int32, _ isListening: Bool) -> String {
     let families = [
       cms_family_unix: "Unix", cms_family_internet_v4: "IPv4", cms_family_internet_v6: "IPv6",
+      cms_family_vsock: "vsock",
     ]
     let types = [
       cms_socket_stream: "stream", cms_socket_seqpacket: "seqpacket",

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 public import SocketEngine
 
-/// A connection of bytes in order, without boundaries: ``UnixStream``, ``TCPStream``, or one of
-/// yours.
+/// A connection of bytes in order, without boundaries: ``UnixStream``, ``TCPStream``,
+/// ``VsockStream``, or one of yours.
 public protocol StreamSocket: MessageSocket {}
 
 extension StreamSocket {

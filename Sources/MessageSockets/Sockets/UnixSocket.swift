@@ -3,8 +3,8 @@ internal import SocketEngine
 
 /// A Unix socket: its messages can carry descriptors. See unix(7).
 ///
-/// ``UnixStream``, ``UnixSeqpacket`` and ``UnixDatagram``. No other family can: TCP and UDP would
-/// drop the descriptors without a word.
+/// ``UnixStream``, ``UnixSeqpacket`` and ``UnixDatagram``. No other family can: TCP, UDP and vsock
+/// would drop the descriptors without a word.
 public protocol UnixSocket: MessageSocket {}
 
 extension UnixSocket {

@@ -31,7 +31,7 @@ extension IOLoop {
     public let receivesStreamsAhead: Bool
 
     /// Whether this is a ring of a kernel before Linux 6.0, or is treated as one.
-    var isRingWithoutMultishot: Bool { kind == .ioUring && !receivesAhead }
+    package var isRingWithoutMultishot: Bool { kind == .ioUring && !receivesAhead }
 
     static func ioUring(_ reason: Reason, receivingAhead limit: AheadLimit = .everything) -> Driver
     {

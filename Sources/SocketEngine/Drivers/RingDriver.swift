@@ -71,7 +71,7 @@ final class RingDriver: Driver {
   func sendDirectly(_ operation: Operation) -> Int32? {
     guard requestsOfLastEnter <= 1, backlog.isEmpty, unsafe !cms_ring_has_requests(ring),
       case .send(let flags, _) = operation.request,
-      operation.withSocket({ $0.sendsInARow > 1 }) == true
+      operation.withSocket({ $0.sendsInARow > 1 && !$0.cutsMessages }) == true
     else { return nil }
     // SAFETY: the memory is valid as for a submission entry, and used only during this call.
     let result = unsafe cms_sendmsg(
@@ -131,6 +131,7 @@ final class RingDriver: Driver {
     case .acceptAfterCancellation: unsafe cms_ring_prepare_accept(ring, id, number, true)
     case .connect(let length):
       unsafe cms_ring_prepare_connect(ring, id, number, operation.header.pointee.name!, length)
+    case .awaitConnection: unsafe cms_ring_prepare_poll_connecting(ring, id, number)
     case .receiveAhead:
       unsafe cms_ring_prepare_recvmsg_multishot(
         ring, id, number, operation.header, UInt32(bitPattern: operation.receiveAheadFlags),

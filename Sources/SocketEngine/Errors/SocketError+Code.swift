@@ -40,7 +40,7 @@ extension SocketError {
     /// The deadline passed first; nothing was lost.
     public static var deadlineExceeded: Code { Code(name: .deadlineExceeded) }
     /// On a stream, descriptors need at least one byte of payload: Linux would report success and
-    /// drop them.
+    /// drop them. Over vsock, every message does.
     public static var emptyPayload: Code { Code(name: .emptyPayload) }
     /// No route leads to the host or its network. `EHOSTUNREACH`, `ENETUNREACH`.
     public static var hostUnreachable: Code { Code(name: .hostUnreachable) }
@@ -83,7 +83,7 @@ extension SocketError {
     /// security module. `EACCES`, `EPERM`.
     public static var notPermitted: Code { Code(name: .notPermitted) }
     /// This kind of socket, or this kernel, does not have the option or operation. `EOPNOTSUPP`,
-    /// `ENOPROTOOPT`, `EAFNOSUPPORT`, `EPROTONOSUPPORT`.
+    /// `ENOPROTOOPT`, `EAFNOSUPPORT`, `EPROTONOSUPPORT`, `ESOCKTNOSUPPORT`.
     public static var notSupported: Code { Code(name: .notSupported) }
     /// This process (`EMFILE`) or the system (`ENFILE`) has no descriptor left.
     public static var outOfDescriptors: Code { Code(name: .outOfDescriptors) }
@@ -141,7 +141,8 @@ extension SocketError.Code {
     case .networkUnreachable, .noRouteToHost: self = .hostUnreachable
     case .timedOut: self = .timedOut
     case .wouldBlock: self = .wouldBlock
-    case .notSupported, .protocolNotAvailable, .addressFamilyNotSupported, .protocolNotSupported:
+    case .notSupported, .protocolNotAvailable, .addressFamilyNotSupported, .protocolNotSupported,
+      .socketTypeNotSupported:
       self = .notSupported
     default: self = .system
     }
@@ -159,7 +160,7 @@ extension SocketError.Code {
       "no process listens there; is the server running, and of this kind of socket?"
     case .connectionReset: "the peer closed the connection with data unread"
     case .deadlineExceeded: "the deadline passed"
-    case .emptyPayload: "descriptors need at least one byte of payload on a stream"
+    case .emptyPayload: "what is sent needs at least one byte of payload"
     case .hostUnreachable: "there is no route to the address"
     case .invalidConfiguration: "the configuration is out of range"
     case .ioUringUnavailable: "io_uring cannot be used here"

@@ -192,6 +192,11 @@ package enum OperationRequest: Sendable {
   case acceptAfterCancellation
   /// connect(2), to the address in the operation's memory: `IORING_OP_CONNECT`.
   case connect(nameLength: UInt32)
+  /// The end of a connect(2) in progress on a vsock socket: `IORING_OP_POLL_ADD`, after which the
+  /// socket is asked. `IORING_OP_CONNECT` does not do: it calls connect(2) again as soon as
+  /// anything wakes the socket, and reports `EALREADY` for an attempt that goes on (seen on Linux
+  /// 5.10 and 6.18).
+  case awaitConnection
   /// An event in this process, which is signalled.
   case event
   /// A timer, which ends when the loop's clock passes the deadline.
@@ -259,6 +264,11 @@ extension Operation {
     case .accept, .acceptAfterCancellation:
       outcome.descriptors.append(OwnedFd(adopting: FileDescriptor(rawValue: completion.result)))
     case .connect: break
+    case .awaitConnection:
+      switch withSocket({ $0.connectionStatus }) ?? nil {
+      case nil: return goOn(with: .awaitConnection)
+      case let status?: if status < 0 { fail(Errno(rawValue: -status)) }
+      }
     case .pauseSending, .pauseReceiving, .receiveAhead, .waitForMessage, .event, .timer:
       preconditionFailure("Not a request with one completion")
     }
@@ -276,6 +286,10 @@ extension Operation {
   }
 
   private func absorb(_ errno: Errno) -> Progress {
+    if case .send = request, withSocket({ $0.cutsMessages }) == true {
+      outcome.errno = withSocket { $0.endSending(after: errno) }
+      return .finished
+    }
     // The thread got a signal; nothing was transferred.
     if errno == .interrupted, life.mayContinue { return again() }
     var errno = errno
@@ -355,6 +369,11 @@ extension Operation {
     // SAFETY: the completion has come, so the kernel does not read the header.
     let remaining = memory.advanceVectors(by: count)
     if remaining == 0 { return .finished }
+    if withSocket({ $0.cutsMessages }) == true {
+      // The message is whole; this was the length of its last part.
+      outcome.byteCount += remaining
+      return .finished
+    }
     // Only streams send partially. The control messages went out with the first bytes, so the rest
     // goes without them.
     unsafe header.pointee.control = nil

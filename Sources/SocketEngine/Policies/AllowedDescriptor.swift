@@ -116,6 +116,8 @@ public struct SocketFamily: RawRepresentable, Sendable, Hashable {
   public static var internetV4: SocketFamily { SocketFamily(rawValue: cms_family_internet_v4) }
   /// `AF_INET6`.
   public static var internetV6: SocketFamily { SocketFamily(rawValue: cms_family_internet_v6) }
+  /// `AF_VSOCK`.
+  public static var vsock: SocketFamily { SocketFamily(rawValue: cms_family_vsock) }
 }
 
 /// A descriptor that a peer sent and the ``ReceivePolicy`` does not admit. It has been closed.

@@ -44,7 +44,9 @@ extension OpenSocket {
   /// How a send backs off if it finds no room; nil if the kernel waits correctly, or if the send
   /// does not wait (`MSG_DONTWAIT`). See ``SendBackoff``.
   func sendBackoff(hasAddress: Bool, _ flags: Int32) -> SendBackoff? {
-    let isNeeded = isConnectedBothWays.map { hasAddress || !$0 } ?? missesShutdowns
+    // A message that may have been sent in part is not sent again.
+    let isNeeded =
+      isConnectedBothWays.map { hasAddress || !$0 } ?? (missesShutdowns && !cutsMessages)
     return isNeeded && flags & cms_msg_dontwait == 0 ? .first : nil
   }
 
@@ -185,7 +187,7 @@ enum Direction: Int, CaseIterable {
     case .receive, .receiveWhenReadable, .receiveAhead, .accept, .acceptWhenReadable,
       .acceptAfterCancellation:
       self = .incoming
-    case .send, .pauseSending, .connect: self = .outgoing
+    case .send, .pauseSending, .connect, .awaitConnection: self = .outgoing
     case .waitForMessage, .event, .timer: preconditionFailure("Not an operation of the kernel's")
     }
   }

@@ -104,8 +104,15 @@ final class OpenSocket: @unchecked Sendable {
   /// queue raises an event here. Nil for all other sockets.
   private(set) var isConnectedBothWays: Bool?
   /// Whether nothing wakes a send that waits for room when the connection's direction is shut down:
-  /// on Unix sockets, with io_uring before Linux 6.0 (seen on 5.10 with the io_uring of 5.15).
+  /// on Unix and vsock sockets, with io_uring before Linux 6.0 (seen on 5.10 with the io_uring of
+  /// 5.15).
   let missesShutdowns: Bool
+  /// Whether this is a vsock socket, which carries neither control messages nor empty messages.
+  let isVsock: Bool
+  /// Whether the kernel may send a part of a message and not say so, as on sequential packets of
+  /// vsock: a send that finds some room but not enough sends what fits and returns `EAGAIN`. See
+  /// `OpenSocket+CutMessages.swift`.
+  let cutsMessages: Bool
 
   /// The epoll driver's registration, dropped before the descriptor is closed.
   var registration: EpollRegistration?
@@ -115,9 +122,11 @@ final class OpenSocket: @unchecked Sendable {
   init(
     adopting descriptor: consuming OwnedFd, file: consuming SocketFile?, kind: SocketKind,
     namesSenders: Bool, policy: ReceivePolicy,
-    closing: ClosingQueue, hasUntrustedPeers: Bool, core: LoopCore
+    closing: ClosingQueue, hasUntrustedPeers: Bool, isVsock: Bool, core: LoopCore
   ) {
     self.kind = kind
+    self.isVsock = isVsock
+    cutsMessages = isVsock && kind == .seqpacket
     self.namesSenders = namesSenders
     self.closing = closing
     self.hasUntrustedPeers = hasUntrustedPeers
@@ -128,7 +137,8 @@ final class OpenSocket: @unchecked Sendable {
     tellsLengths = kind != .stream && Self.option(cms_so_type, of: number) != cms_socket_stream
     missesShutdowns =
       kind != .datagram && core.driverInUse?.isRingWithoutMultishot == true
-      && Self.option(cms_so_domain, of: number) == cms_family_unix
+      && (isVsock || Self.option(cms_so_domain, of: number) == cms_family_unix)
+    if cutsMessages { Self.neverRestartSends(on: number) }
     self.descriptor = consume descriptor
     fileOwnership = file?.ownership
     self.file = consume file
@@ -199,6 +209,18 @@ final class OpenSocket: @unchecked Sendable {
     // SAFETY: both pointers lead to local variables.
     let result = unsafe cms_get_option(number, cms_sol_socket, name, &value, &length)
     return result == 0 ? value : nil
+  }
+
+  /// How a connect(2) in progress has ended: 0 or -errno; nil if it goes on. A second connect(2)
+  /// would tell that for TCP; on vsock, it would begin another attempt after one that failed.
+  var connectionStatus: Int32? {
+    if let error = Self.option(cms_so_error, of: number), error > 0 { return -error }
+    do throws(SocketError) {
+      _ = try AnySocketAddress.peer(of: number)
+      return 0
+    } catch {
+      return error.errno == .socketNotConnected ? nil : -(error.errno?.rawValue ?? 0)
+    }
   }
 
   // MARK: Policy

@@ -27,7 +27,7 @@ extension SocketChannel {
     try checkDestination(address, .connect)
     socket.connectsElsewhere()
     guard address.family == cms_family_unix, kind != .datagram else {
-      return try await connectOnce(to: address)
+      return try await socket.isVsock ? connectOverVsock(to: address) : connectOnce(to: address)
     }
     var pause = Duration.milliseconds(1)
     _ = cms_set_nonblocking(try number(for: .connect), true)
@@ -41,6 +41,42 @@ extension SocketChannel {
         pause = min(pause * 2, .milliseconds(32))
       }
     }
+  }
+
+  /// Connects, and gives the errors of vsock the names that they have elsewhere: the kernel says
+  /// `ECONNRESET` if no process listens or the listener's queue is full, and `ENODEV` if no
+  /// transport leads to the address.
+  ///
+  /// `O_NONBLOCK` is set during the connect, as for Unix sockets.
+  private nonisolated(nonsending) func connectOverVsock(to address: AnySocketAddress) async throws {
+    try socket.checkStart(.connect)
+    _ = cms_set_nonblocking(socket.number, true)
+    defer { if socket.isOpen { _ = cms_set_nonblocking(socket.number, false) } }
+    // SAFETY: the kernel reads the bytes only during the call.
+    let status = unsafe address.bytes.withUnsafeBytes {
+      unsafe cms_connect(socket.number, $0.baseAddress, UInt32($0.count))
+    }
+    guard status < 0 else { return }
+    guard status == -Errno.nowInProgress.rawValue else {
+      throw naming(Self.vsockError(Errno(rawValue: -status), address))
+    }
+    let operation = try socket.makeOperation(.awaitConnection, .connect)
+    socket.start(operation)
+    let ended = await operation.ended()
+    guard let error = failure(of: ended, .connect, address: address) else { return }
+    guard let error = error as? SocketError, error.code != .loopFailed, let errno = error.errno
+    else { throw error }
+    throw naming(Self.vsockError(errno, address))
+  }
+
+  private static func vsockError(_ errno: Errno, _ address: AnySocketAddress) -> SocketError {
+    let code: SocketError.Code =
+      switch errno {
+      case .connectionReset: .connectionRefused
+      case .operationNotSupportedByDevice: .hostUnreachable
+      default: SocketError.Code(errno)
+      }
+    return SocketError(code, .connect, errno: errno, address: address)
   }
 
   private nonisolated(nonsending) func connectOnce(to address: AnySocketAddress) async throws {

@@ -44,19 +44,20 @@ public final class SocketChannel: Sendable {
   ///     without a listener.
   ///   - hasUntrustedPeers: Whether its peers are not authorized, like those of a listener. A
   ///     socket with a policy always counts as such.
+  ///   - isVsock: Whether it is of the family `AF_VSOCK`.
   package init(
     adopting descriptor: consuming OwnedFd, boundTo file: consuming SocketFile?, kind: SocketKind,
     loop: IOLoop, namesSenders: Bool? = nil,
     policy: ReceivePolicy = ReceivePolicy(), names: SocketIdentity? = nil,
     closing: ClosingQueue = .alone,
-    hasUntrustedPeers: Bool = false
+    hasUntrustedPeers: Bool = false, isVsock: Bool = false
   ) {
     self.loop = loop
     self.names = names ?? SocketIdentity(kind: kind)
     socket = OpenSocket(
       adopting: descriptor, file: file, kind: kind,
       namesSenders: namesSenders ?? (kind == .datagram), policy: policy,
-      closing: closing, hasUntrustedPeers: hasUntrustedPeers, core: loop.core)
+      closing: closing, hasUntrustedPeers: hasUntrustedPeers, isVsock: isVsock, core: loop.core)
   }
 
   /// A description for logs, such as `descriptor 7 at /run/app.sock` or
@@ -69,6 +70,9 @@ public final class SocketChannel: Sendable {
 
   /// How the socket delivers.
   public var kind: SocketKind { socket.kind }
+
+  /// Whether the socket is of the family `AF_VSOCK`.
+  package var isVsock: Bool { socket.isVsock }
 
   deinit {
     // Every awaited operation is held by a task that holds this object, so there is none. There may
@@ -150,6 +154,7 @@ extension SocketChannel {
       try socket.checkStart(.send)
       return nil
     }
+    if socket.isVsock { try checkVsock(payload, control, flags) }
     guard payload.pieceCount <= OperationMemory.maximumVectors else {
       throw SocketError(
         .messageTooLarge, .send,

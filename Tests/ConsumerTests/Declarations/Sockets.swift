@@ -166,3 +166,25 @@ private func internet(_ first: consuming OwnedFd, _ second: consuming OwnedFd, o
     to: InternetAddress(IPv6Address.any, port: 53, scopeID: 2), on: loop)
   let _: UDPSocket = try UDPSocket(adopting: second, on: loop)
 }
+
+private func vsock<Connection: VsockConnection>(
+  _: Connection.Type, _ descriptor: consuming OwnedFd, _ file: consuming OwnedFd, on loop: IOLoop,
+  over group: IOLoopGroup
+) async throws {
+  let settings = [
+    SocketSetting(.vsockMaximumBufferSize, 1 << 20), SocketSetting(.vsockBufferSize, 1 << 20),
+    SocketSetting(.vsockConnectTimeout, VsockConnectTimeout(.seconds(1))),
+  ]
+  let connection: Connection = try await .connect(
+    to: VsockAddress(.host, port: 1024), settings: settings, on: loop)
+  let _: VsockContextID = try await connection.peerContext()
+  let _: VsockContextID = try VsockContextID.ofThisMachine()
+  let _: Connection = try Connection(adopting: descriptor, on: loop)
+  let listener: VsockListener<Connection> = try .bind(
+    to: VsockAddress(.any, port: VsockAddress.anyPort), backlog: 16,
+    authorization: .contexts([.host, VsockContextID(rawValue: 3)]), settings: settings, on: loop,
+    connectionsOn: group)
+  let _: VsockAddress = listener.address
+  let _: VsockListener<Connection> = try VsockListener(adopting: file, on: loop)
+  let _: VsockContextID? = PeerIdentity(processID: nil, userID: nil, groupID: nil).contextID
+}

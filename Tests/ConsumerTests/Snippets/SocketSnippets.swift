@@ -57,6 +57,19 @@ import Testing
     }
   }
 
+  /// Not run: it would serve until its task is cancelled.
+  private func vsockListener() async throws {
+    // begin VsockListener
+    let listener = try VsockListener<VsockStream>.bind(
+      to: VsockAddress(.any, port: 1024), authorization: .contexts([.host]))
+    try await listener.serve { connection in
+      for try await request in connection.messages.untilDraining() {
+        try await connection.sendMessage(request.payload)
+      }
+    }
+    // end
+  }
+
   @Test func unixListener() async throws {
     try await withTemporaryPath { path in
       // begin UnixListener

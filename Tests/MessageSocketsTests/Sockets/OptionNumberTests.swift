@@ -42,6 +42,21 @@ import Testing
     expect(.reportBytesLeft, level, 84)
   }
 
+  @Test func optionsOfVsock() {
+    expect(.vsockBufferSize, Int(AF_VSOCK), 0)
+    expect(.vsockMaximumBufferSize, Int(AF_VSOCK), 2)
+    expect(.vsockConnectTimeout, Int(AF_VSOCK), 6)
+  }
+
+  @Test func theConnectTimeoutIsAPairOfNumbers() {
+    let timeout = VsockConnectTimeout(.milliseconds(2500) + .nanoseconds(999))
+    #expect(timeout.duration == .milliseconds(2500))
+    let bytes = timeout.optionBytes
+    #expect(bytes == [2, 0, 0, 0, 0, 0, 0, 0, 0x20, 0xA1, 7, 0, 0, 0, 0, 0])
+    #expect(VsockConnectTimeout(optionBytes: bytes) == timeout)
+    #expect(VsockConnectTimeout(optionBytes: Array(bytes.dropLast())) == nil)
+  }
+
   @Test func optionsOfTCPAndUDP() {
     let (tcp, udp) = (Int(IPPROTO_TCP), Int(IPPROTO_UDP))
     expect(.noDelay, tcp, TCP_NODELAY)

@@ -45,6 +45,7 @@ extension SimulatedDriver {
       let isReady = sockets[operation.number].map { $0.connections > 0 } ?? false
       if isReady || !isCalm && random.oneIn(20) { complete(operation, 1) }
     case .connect: complete(operation, 0)
+    case .awaitConnection: stop("no socket here is one of vsock")
     case .pauseSending, .pauseReceiving: complete(operation, -ETIME)
     case .waitForMessage, .event, .timer: stop("\(operation.request) is not the kernel's")
     }

@@ -13,11 +13,14 @@ enum Attempt {
 
 extension EpollDriver {
   /// Tries an operation once. Never blocks, and never runs user code.
+  /// A call that could block is left to a thread.
   func attempt(_ operation: Operation) -> Attempt {
     let number = operation.descriptor
     // SAFETY: until its final completion, the operation owns the memory that its header points to,
     // and holds the channel that owns the descriptor.
     switch operation.request {
+    case .send where operation.withSocket({ $0.cutsMessages }) == true:
+      return sendElsewhere(operation)
     case .send(let flags, _):
       let result = unsafe cms_sendmsg(number, operation.header, flags | cms_msg_dontwait)
       return interpret(result, flags, orElse: operation.sendsToAddress ? .backOff : .roomOrShutdown)
@@ -30,6 +33,9 @@ extension EpollDriver {
       return result
     case .accept: return accept(operation)
     case .connect(let length): return connect(operation, length)
+    case .awaitConnection:
+      let status = operation.withSocket { $0.connectionStatus } ?? nil
+      return status.map { .done($0) } ?? .notYet(.onReadiness)
     case .pauseSending, .pauseReceiving, .receiveWhenReadable, .acceptWhenReadable,
       .acceptAfterCancellation,
       .receiveAhead, .waitForMessage, .event, .timer:
@@ -44,6 +50,28 @@ extension EpollDriver {
       return .notYet(strategy)
     }
     return .done(Int32(clamping: result))
+  }
+
+  /// Sends a whole message on a socket that would send a part of it. The call may block, so a
+  /// thread makes it.
+  private func sendElsewhere(_ operation: Operation) -> Attempt {
+    let number = operation.descriptor
+    // An empty send sends nothing, and reports a direction that was shut down or a connection that
+    // has ended, which no event does while there is no room.
+    // SAFETY: the header points nowhere.
+    var nothing = unsafe cms_msghdr()
+    let status = unsafe cms_sendmsg(number, &nothing, cms_msg_dontwait | cms_msg_nosignal)
+    guard status >= 0 else { return .done(Int32(clamping: status)) }
+    guard cms_is_writable(number) else { return .notYet(.roomOrShutdown) }
+    guard case .send(let flags, _) = operation.request else {
+      preconditionFailure("Not a send")
+    }
+    do throws(Errno) {
+      sends.add(operation, try SendingThread(operation, flags: flags, inbox: inbox))
+      return .elsewhere
+    } catch {
+      return .notYet(.backOff)
+    }
   }
 
   /// accept4(2) has no flag that means "do not block". Whether it blocks depends on the listener's

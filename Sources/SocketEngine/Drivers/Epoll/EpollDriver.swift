@@ -27,6 +27,7 @@ final class EpollDriver: Driver {
   @safe @exclusivity(unchecked) private var cancelled: [Cancellation] = []
   @safe @exclusivity(unchecked) var waiting = WaitingOperations()
   @safe @exclusivity(unchecked) var accepts = BlockedAccepts()
+  @safe @exclusivity(unchecked) var sends = BlockedSends()
   @safe @exclusivity(unchecked) private var retries = DeadlineHeap<Retry>()
   /// Completions that have not been reaped yet.
   @safe @exclusivity(unchecked) private var completions: Deque<cms_completion> = []
@@ -72,9 +73,9 @@ final class EpollDriver: Driver {
     tryStarted()
     endCancelled()
     tryWhatIsDue()
-    completeAccepts()
+    completeElsewhere()
     let failure = collectEvents(timeout(for: wait))
-    completeAccepts()
+    completeElsewhere()
     return failure
   }
 
@@ -89,6 +90,12 @@ final class EpollDriver: Driver {
 
   func close() { epoll.close() }
 
+  /// Waits for the threads that read the memory of operations.
+  func closeAfterFailure() {
+    sends.endAll()
+    close()
+  }
+
   // MARK: Parts of a turn
 
   private func tryStarted() {
@@ -99,6 +106,7 @@ final class EpollDriver: Driver {
   private func endCancelled() {
     for cancellation in cancelled {
       accepts.cancel(cancellation.id)
+      sends.cancel(cancellation.id)
       guard waiting.contains(cancellation.operation, cancellation.id) else { continue }
       let operation = cancellation.operation
       waiting.remove(operation)
@@ -128,7 +136,9 @@ final class EpollDriver: Driver {
     retries.keep(retries.entries.filter { waiting.contains($0.value.operation, $0.value.id) })
   }
 
-  private func completeAccepts() {
+  /// Completes the operations that threads have performed.
+  private func completeElsewhere() {
+    for (operation, result) in sends.takeEnded() { complete(operation, result) }
     for ended in accepts.takeEnded() {
       if let result = ended.result {
         complete(ended.operation, result)
