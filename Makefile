@@ -17,7 +17,7 @@ BROKER := --package-path Examples --scratch-path .build --disable-build-manifest
 INTEGRATIONS := --package-path Integrations --scratch-path .build-integrations
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build run hot-restart frames privilege-separation test test-release test-tsan test-asan test-sysctl interop storm storm-varlink schedules fuzz docs mutants bench bench-instructions bench-codec bench-varlink bench-memory ci format install lint clean bench-first-steps test-kernels test-units integrations nio-broker
+.PHONY: help setup build run hot-restart frames console privilege-separation test test-release test-tsan test-asan test-sysctl interop storm storm-varlink schedules fuzz docs mutants bench bench-instructions bench-codec bench-varlink bench-memory ci format install lint clean bench-first-steps test-kernels test-units integrations nio-broker
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "make %-19s %s\n", $$1, $$2 }'
@@ -47,6 +47,14 @@ frames: setup ## Run the frames example: pictures in sealed memory, from good cl
 privilege-separation: setup ## Run the privilege-separation example: a parent opens, a child without rights works
 	$(SWIFT) build $(BROKER) --product privilege-separation
 	@"$$($(SWIFT) build $(BROKER) --show-bin-path)/privilege-separation"
+
+console: setup ## Run the console example: containers that runc starts, and clients that send no terminal
+	@if ! command -v runc >/dev/null || ! command -v busybox >/dev/null; then \
+	  $(SUDO) apt-get update && \
+	  $(SUDO) apt-get install --yes --no-install-recommends runc busybox-static; \
+	fi
+	$(SWIFT) build $(BROKER) --product console
+	@"$$($(SWIFT) build $(BROKER) --show-bin-path)/console"
 
 test: setup ## Run all tests in debug, on both drivers, with python3 as a foreign peer, and those of the examples and of msock
 	Tests/run --examples

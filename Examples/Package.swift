@@ -17,6 +17,7 @@ let swiftSettings: [SwiftSetting] = [
 let package = Package(
   name: "examples",
   products: [
+    .executable(name: "console", targets: ["console"]),
     .executable(name: "fd-broker", targets: ["fd-broker"]),
     .executable(name: "frames", targets: ["frames"]),
     .executable(name: "line-relay", targets: ["line-relay"]),
@@ -42,6 +43,26 @@ let package = Package(
       ],
       path: "fd-broker",
       exclude: ["README.md"],
+      swiftSettings: swiftSettings
+    ),
+    .executableTarget(
+      name: "console",
+      dependencies: [
+        .product(name: "MessageSockets", package: "swift-message-sockets"),
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        .product(name: "SystemPackage", package: "swift-system"),
+      ],
+      path: "console/Program",
+      swiftSettings: swiftSettings
+    ),
+    .testTarget(
+      name: "ConsoleTests",
+      dependencies: [
+        "console",
+        .product(name: "MessageSockets", package: "swift-message-sockets"),
+        .product(name: "MessageSocketsTesting", package: "swift-message-sockets"),
+        .product(name: "SystemPackage", package: "swift-system"),
+      ],
       swiftSettings: swiftSettings
     ),
     .target(name: "CMemoryFile", path: "frames/CMemoryFile"),
