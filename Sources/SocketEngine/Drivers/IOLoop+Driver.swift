@@ -2,8 +2,8 @@
 public import SystemPackage
 
 extension IOLoop {
-  /// The driver of a loop, and why it was chosen; see ``IOLoop/driver``. The description is one line
-  /// for a log.
+  /// The driver of a loop, and why it was chosen; see ``IOLoop/driver``. The description is one
+  /// line for a log.
   public struct Driver: Hashable, Sendable {
     /// How a loop talks to the kernel.
     public struct Kind: Hashable, Sendable {
