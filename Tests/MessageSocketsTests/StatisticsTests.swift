@@ -49,6 +49,55 @@ extension KernelTests {
       }
     }
 
+    /// However a socket ends: closed, twice, given away, dropped, refused a release.
+    @Test func openSocketsAreCountedUntilTheyEnd() async throws {
+      try await withOwnLoop { loop in
+        func expectOpen(
+          _ count: Int, at location: SourceLocation = #_sourceLocation
+        ) async {
+          // A socket that was dropped ends in a later turn.
+          while await loop.statistics.openSockets > count { await Task.yield() }
+          #expect(await loop.statistics.openSockets == count, sourceLocation: location)
+        }
+        await expectOpen(0)
+        let (left, right) = try UnixSeqpacket.makePair(on: loop)
+        #expect(await loop.statistics.openSockets == 2)
+        await left.close()
+        await left.close()
+        await expectOpen(1)
+        let descriptor = try await right.release()
+        await #expect(throws: SocketError.self) { _ = try await right.release() }
+        await expectOpen(0)
+        let again = try UnixSeqpacket(adopting: descriptor, on: loop)
+        #expect(await loop.statistics.openSockets == 1)
+        await again.close()
+        do { _ = try UnixStream.makePair(on: loop) }
+        await expectOpen(0)
+        let listener = try TCPListener.bind(to: InternetAddress(.loopback, port: 0), on: loop)
+        let address = try #require(try await listener.localAddress()?.internet)
+        let client = try await TCPStream.connect(to: address, on: loop)
+        let accepted = try await listener.accept()
+        #expect(await loop.statistics.openSockets == 3)
+        for socket in [client, accepted] { await socket.close() }
+        await listener.close()
+        await expectOpen(0)
+      }
+    }
+
+    @Test func longTurnsAreTimed() async throws {
+      try await withOwnLoop { loop in
+        let before = await loop.statistics
+        await loop.run {
+          let end = ContinuousClock.now + .milliseconds(60)
+          while ContinuousClock.now < end {}
+        }
+        let after = await loop.statistics
+        #expect(after.longTurns > before.longTurns)
+        // The clock counts in steps of up to 10 ms.
+        #expect(after.longTurnTime - before.longTurnTime >= .milliseconds(40))
+      }
+    }
+
     /// If nothing is received in between, sends bypass the ring until the socket is full. Then, and
     /// behind other waiting sends, they go through the ring, in order.
     @Test(arguments: [TestedSocket.unixStream, .unixSeqpacket])

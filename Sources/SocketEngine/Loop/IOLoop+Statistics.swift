@@ -25,6 +25,12 @@ extension IOLoop {
     /// ms.
     public internal(set) var longTurns: UInt64 = 0
 
+    /// How long the jobs of these turns took, in all; measured on the same clock.
+    public internal(set) var longTurnTime = Duration.zero
+
+    /// Sockets and listeners of the loop that are open now, those that are closing included.
+    public internal(set) var openSockets = 0
+
     /// Messages sent whole.
     public internal(set) var messagesSent: UInt64 = 0
     /// Bytes sent, those of sends that failed or were stopped half-way included.
@@ -70,6 +76,20 @@ extension IOLoop {
       submissions += counters.submissions
     }
   }
+}
+
+/// Counts a loop's sockets that are open. They are made and dropped on any thread.
+final class OpenSocketCounter: Sendable {
+  private let counter = Atomic(0)
+
+  init() {}
+
+  func add(_ count: Int) {
+    let now = counter.add(count, ordering: .relaxed).newValue
+    assert(now >= 0, "A socket has closed twice")
+  }
+
+  var count: Int { counter.load(ordering: .relaxed) }
 }
 
 /// Counts the descriptors that were taken from a loop's messages, on any thread.

@@ -33,6 +33,7 @@ final class LoopCore: @unchecked Sendable {
   @safe @exclusivity(unchecked) var receiveBuffers: ReceiveBuffers?
   let state = LoopIsolated(State())
   let takenDescriptors = TakenDescriptorCounter()
+  let openSockets = OpenSocketCounter()
   let controlBuffers: MemoryPool
   let payloadBuffers: MemoryPool
 
@@ -229,6 +230,7 @@ final class LoopCore: @unchecked Sendable {
     var current = statistics
     current.add(driver.counters)
     current.descriptorsTaken = takenDescriptors.count
+    current.openSockets = openSockets.count
     return current
   }
 
@@ -255,7 +257,13 @@ extension LoopCore {
       run(job)
     }
     unbound?.noteRunning(0)
-    if LoopTime.coarse.nanoseconds - start.nanoseconds > Self.longTurn { statistics.longTurns += 1 }
+    let duration = LoopTime.coarse.nanoseconds - start.nanoseconds
+    if duration > Self.longTurn { noteLongTurn(duration) }
+  }
+
+  private func noteLongTurn(_ nanoseconds: Int64) {
+    statistics.longTurns += 1
+    statistics.longTurnTime += .nanoseconds(nanoseconds)
   }
 
   private static let longTurn: Int64 = 10_000_000

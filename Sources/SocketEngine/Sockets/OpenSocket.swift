@@ -149,9 +149,11 @@ final class OpenSocket: @unchecked Sendable {
         family)
     }
     setPolicy(policy)
+    core.openSockets.add(1)
   }
 
   deinit {
+    if phase != .closed { core.openSockets.add(-1) }
     file = nil
     registration = nil
     sharedAccepts = SharedAccepts()
@@ -189,6 +191,7 @@ final class OpenSocket: @unchecked Sendable {
   /// Enters the next phase: the socket's end progresses, or messages have prevented a release.
   func enter(_ next: Phase) {
     assert(phase.mayBecome(next), "A socket that was \(phase) is \(next)")
+    if next == .closed && phase != .closed { core.openSockets.add(-1) }
     phase = next
     isOpenForAll.store(next == .open, ordering: .relaxed)
   }
