@@ -35,18 +35,22 @@ let package = Package(
     // Each of these is empty unless its trait is on. Tests and examples stand in Integrations.
     .library(name: "MessageSocketsNIO", targets: ["MessageSocketsNIO"]),
     .library(name: "MessageSocketsLifecycle", targets: ["MessageSocketsLifecycle"]),
+    .library(name: "MessageSocketsMetrics", targets: ["MessageSocketsMetrics"]),
   ],
   traits: [
     .trait(name: "NIO", description: "MessageSocketsNIO, with a dependency on swift-nio."),
     .trait(
       name: "Lifecycle",
       description: "MessageSocketsLifecycle, with a dependency on swift-service-lifecycle."),
+    .trait(
+      name: "Metrics", description: "MessageSocketsMetrics, with a dependency on swift-metrics."),
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-system", from: "1.8.1"),
     .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
     // Only behind a trait: no user who turns none on resolves or fetches these (.ci/dependencies).
     .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
+    .package(url: "https://github.com/apple/swift-metrics", from: "2.13.0"),
     .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
   ],
   targets: [
@@ -169,6 +173,16 @@ let package = Package(
         .product(name: "NIOCore", package: "swift-nio", condition: .when(traits: ["NIO"])),
         .product(name: "NIOPosix", package: "swift-nio", condition: .when(traits: ["NIO"])),
         .product(name: "SystemPackage", package: "swift-system"),
+      ],
+      swiftSettings: librarySettings
+    ),
+    // Behind the trait Metrics: what loops count, for swift-metrics.
+    .target(
+      name: "MessageSocketsMetrics",
+      dependencies: [
+        "MessageSockets", "SocketEngine",
+        .product(
+          name: "CoreMetrics", package: "swift-metrics", condition: .when(traits: ["Metrics"])),
       ],
       swiftSettings: librarySettings
     ),

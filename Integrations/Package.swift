@@ -18,7 +18,8 @@ let swiftSettings: [SwiftSetting] = [
 let package = Package(
   name: "integrations",
   dependencies: [
-    .package(name: "swift-message-sockets", path: "..", traits: ["NIO", "Lifecycle"]),
+    .package(name: "swift-message-sockets", path: "..", traits: ["NIO", "Lifecycle", "Metrics"]),
+    .package(url: "https://github.com/apple/swift-metrics", from: "2.13.0"),
     .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
     .package(url: "https://github.com/apple/swift-system", from: "1.8.1"),
     .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
@@ -45,6 +46,16 @@ let package = Package(
       name: "DriverProbeTool",
       dependencies: [.product(name: "MessageSockets", package: "swift-message-sockets")],
       path: "Tests/DriverProbeTool",
+      swiftSettings: swiftSettings
+    ),
+    .testTarget(
+      name: "MetricsTests",
+      dependencies: [
+        .product(name: "MessageSocketsMetrics", package: "swift-message-sockets"),
+        .product(name: "MessageSocketsTesting", package: "swift-message-sockets"),
+        .product(name: "CoreMetrics", package: "swift-metrics"),
+        .product(name: "MetricsTestKit", package: "swift-metrics"),
+      ],
       swiftSettings: swiftSettings
     ),
     .testTarget(
