@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Counts the instructions of each message with callgrind: `make bench-instructions`.
 
-Only instructions in user space are counted, not those of the kernel.
+Only instructions in user space are counted, not the kernel's. `--check` counts ours only and fails
+where a count is more than 3 % away from Benchmarks/instructions.json. `--record` writes that file.
 """
 
+import argparse
+import json
+import platform
 import re
 import shutil
 import subprocess
@@ -15,8 +19,21 @@ from cases import CASES
 from programs import BASELINES, BENCHMARKS, OURS
 from tables import render
 
-# The difference between two runs of different length is due to the messages alone.
-SHORT, LONG = 600, 1800
+# Two runs of different length: the difference is the messages' alone.
+SHORT, LONG = 300, 900
+# How far from the recorded count a case may be. Runs of one program differ by up to 1.6 % with one
+# pair, where a task sometimes waits a turn longer, and by 0.1 % with 16.
+TOLERANCE = 0.03
+RECORD = BENCHMARKS / "instructions.json"
+
+COMPARED = ("pingpong.fd0.pairs16", "pingpong.fd1.pairs1", "pingpong.fd1.pairs16")
+# Case and way to receive.
+GUARDED = [
+    *[(case, shape) for case in COMPARED for shape in ("receive", "messages", "span")],
+    ("pingpong.fd1.pairs64", "span"),
+    ("pingpong.fd16.pairs16", "span"),
+    ("pingpong.fd1.pairs16.seqpacket", "receive"),
+]
 
 
 def _count(binary, arguments, preload, folder):
@@ -42,7 +59,7 @@ def _count(binary, arguments, preload, folder):
 
 
 def _stripped(binary, folder):
-    """Copies a binary without debug information: valgrind cannot read that of Swift 6."""
+    """valgrind does not read the debug information of Swift 6."""
     copy = Path(folder) / binary.name
     subprocess.run(["strip", "--strip-debug", "-o", str(copy), str(binary)], check=True)
     return copy
@@ -51,7 +68,7 @@ def _stripped(binary, folder):
 def _per_message(binary, arguments, preload, folder, pairs, counts_all):
     counted = []
     for messages in (SHORT, LONG):
-        # The baselines take the total number of messages, the library's program that of each pair.
+        # The baselines count the messages of all pairs, ours those of each.
         number = messages * pairs if counts_all else messages
         counted.append(
             _count(
@@ -61,54 +78,99 @@ def _per_message(binary, arguments, preload, folder, pairs, counts_all):
     return (counted[1] - counted[0]) / ((LONG - SHORT) * pairs)
 
 
-def main():
-    if shutil.which("valgrind") is None:
-        sys.exit("skipped: no valgrind (apt-get install valgrind)")
-    with tempfile.TemporaryDirectory() as folder:
+class Counter:
+    def __init__(self, folder):
+        self.folder = folder
         shim = Path(folder) / "wait.so"
+        source = BENCHMARKS / "Runner/wait_by_polling.c"
         subprocess.run(
-            [
-                "cc",
-                "-O2",
-                "-shared",
-                "-fPIC",
-                "-o",
-                str(shim),
-                str(BENCHMARKS / "Runner/wait_by_polling.c"),
-                "-luring",
-            ],
-            check=True,
+            ["cc", "-O2", "-shared", "-fPIC", "-o", str(shim), str(source), "-luring"], check=True
         )
-        rows = [
-            [
-                "case",
-                "c_ring_single",
-                "c_ring_multishot",
-                *[f"ours, {shape}" for shape in ("receive", "messages", "span")],
-            ]
-        ]
-        for case in CASES:
-            if case.name not in {
-                "pingpong.fd0.pairs16",
-                "pingpong.fd1.pairs1",
-                "pingpong.fd1.pairs16",
-            }:
-                continue
-            row = [case.name]
-            for name in ("c_ring_single", "c_ring_multishot"):
-                binary = _stripped(BASELINES[name].binary, folder)
-                row.append(
-                    f"{_per_message(binary, case.options('pingpong'), {}, folder, case.pairs, True):.0f}"
-                )
-            binary = _stripped(OURS.binary, folder)
-            for shape in ("receive", "messages", "span"):
-                arguments = [*case.options("pingpong"), "--shape", shape]
-                row.append(
-                    f"{_per_message(binary, arguments, {'LD_PRELOAD': str(shim)}, folder, case.pairs, False):.0f}"
-                )
-            rows.append(row)
-            print(f"{case.name} counted", file=sys.stderr)
-        print(render(rows))
+        self.preload = {"LD_PRELOAD": str(shim)}
+
+    def baseline(self, case, name):
+        binary = _stripped(BASELINES[name].binary, self.folder)
+        return _per_message(binary, case.options("pingpong"), {}, self.folder, case.pairs, True)
+
+    def ours(self, case, shape):
+        binary = _stripped(OURS.binary, self.folder)
+        arguments = [*case.options("pingpong"), "--shape", shape]
+        return _per_message(binary, arguments, self.preload, self.folder, case.pairs, False)
+
+
+def _case(name):
+    return next(case for case in CASES if case.name == name)
+
+
+def compare(counter):
+    """Ours beside C, as a table."""
+    baselines = ("c_ring_single", "c_ring_multishot")
+    shapes = ("receive", "messages", "span")
+    rows = [["case", *baselines, *[f"ours, {shape}" for shape in shapes]]]
+    for name in COMPARED:
+        case = _case(name)
+        counts = [counter.baseline(case, baseline) for baseline in baselines]
+        counts += [counter.ours(case, shape) for shape in shapes]
+        rows.append([name, *[f"{count:.0f}" for count in counts]])
+        print(f"{name} counted", file=sys.stderr)
+    print(render(rows))
+
+
+def guarded(counter):
+    counts = {}
+    for name, shape in GUARDED:
+        counts[f"{name}, {shape}"] = round(counter.ours(_case(name), shape))
+        print(f"{name}, {shape} counted", file=sys.stderr)
+    return counts
+
+
+def record(counter):
+    RECORD.write_text(
+        json.dumps({"machine": platform.machine(), "instructions": guarded(counter)}, indent=2)
+        + "\n"
+    )
+
+
+def check(counter):
+    """True if all cases are within the tolerance."""
+    recorded = json.loads(RECORD.read_text())
+    if recorded["machine"] != platform.machine():
+        print(f"skipped: the counts are those of {recorded['machine']}")
+        return True
+    rows, failed = [["case", "recorded", "counted", "difference"]], []
+    for name, count in guarded(counter).items():
+        expected = recorded["instructions"].get(name)
+        if expected is None:
+            failed.append(f"{name} is not recorded")
+            continue
+        difference = count / expected - 1
+        rows.append([name, f"{expected}", f"{count}", f"{difference:+.1%}"])
+        if abs(difference) > TOLERANCE:
+            failed.append(f"{name}: {count} instructions for each message, recorded are {expected}")
+    print(render(rows))
+    for line in failed:
+        print(f"error: {line}")
+    if failed:
+        print("If that is meant: make bench-instructions RECORD=1, and say why in the commit.")
+    return not failed
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--check", action="store_true")
+    what.add_argument("--record", action="store_true")
+    options = parser.parse_args()
+    if shutil.which("valgrind") is None:
+        sys.exit("no valgrind (apt-get install valgrind)")
+    with tempfile.TemporaryDirectory() as folder:
+        counter = Counter(folder)
+        if options.check:
+            sys.exit(not check(counter))
+        elif options.record:
+            record(counter)
+        else:
+            compare(counter)
 
 
 main()
