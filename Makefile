@@ -17,7 +17,7 @@ BROKER := --package-path Examples --scratch-path .build --disable-build-manifest
 INTEGRATIONS := --package-path Integrations --scratch-path .build-integrations
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build run hot-restart frames console privilege-separation test test-release test-tsan test-asan test-sysctl interop storm storm-varlink schedules fuzz docs mutants bench bench-instructions bench-codec bench-varlink bench-memory ci format install lint clean bench-first-steps test-kernels test-units integrations nio-broker
+.PHONY: help setup build run hot-restart frames console privilege-separation test test-release test-tsan test-asan test-sysctl interop storm storm-varlink schedules fuzz docs mutants bench bench-instructions bench-codec bench-varlink bench-memory ci format install lint clean bench-first-steps test-kernels test-units integrations nio-broker comparison
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "make %-19s %s\n", $$1, $$2 }'
@@ -155,6 +155,15 @@ bench-memory: setup ## Compare sealed memory with the same bytes through a socke
 bench-first-steps: setup ## Time a first program on Swift's thread pool, with LoopExecutor's line, and in loop.run
 	cd Benchmarks/MessageSockets && $(SWIFT) build -c release --product first-steps && .build/release/first-steps
 
+comparison: setup ## Pass a listener to a worker in C, Go, Rust, Python and Swift, and measure; WRITE=1 writes Docs/Comparison.md
+	@if command -v apt-get >/dev/null; then \
+	  command -v go >/dev/null || $(SUDO) apt-get install --yes --no-install-recommends golang-go; \
+	  command -v cargo >/dev/null || $(SUDO) apt-get install --yes --no-install-recommends cargo; \
+	  ls -d /usr/share/cargo/registry/nix-0.26* /usr/share/cargo/registry/tokio-1* >/dev/null 2>&1 || \
+	  $(SUDO) apt-get install --yes --no-install-recommends librust-tokio-dev librust-nix-dev; \
+	fi
+	SWIFT=$(SWIFT) python3 Benchmarks/Comparison/run.py $(if $(WRITE),--write)
+
 bench-codec: setup ## Time encoding and decoding beside C
 	Benchmarks/Codec/run
 
@@ -172,6 +181,7 @@ lint: ## Check the format of all code and prose, the shell examples, and that ev
 	$(SWIFT) format lint --strict --parallel --recursive $(SOURCES)
 	.ci/named-tests
 	.ci/shell-examples
+	.ci/comparison
 	.ci/lint
 	Tests/Mutants/run --check
 
