@@ -186,13 +186,17 @@ let package = Package(
       ],
       swiftSettings: librarySettings
     ),
-    // Behind the trait Lifecycle: listeners and loops as services of swift-service-lifecycle.
+    // Behind the trait Lifecycle: listeners, hand-overs and notifications as services of
+    // swift-service-lifecycle.
     .target(
       name: "MessageSocketsLifecycle",
       dependencies: [
-        "MessageSockets",
+        "MessageSockets", "ServiceManagement",
         .product(
           name: "ServiceLifecycle", package: "swift-service-lifecycle",
+          condition: .when(traits: ["Lifecycle"])),
+        .product(
+          name: "UnixSignals", package: "swift-service-lifecycle",
           condition: .when(traits: ["Lifecycle"])),
       ],
       swiftSettings: librarySettings

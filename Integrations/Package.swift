@@ -19,6 +19,7 @@ let package = Package(
   name: "integrations",
   dependencies: [
     .package(name: "swift-message-sockets", path: "..", traits: ["NIO", "Lifecycle", "Metrics"]),
+    .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
     .package(url: "https://github.com/apple/swift-metrics", from: "2.13.0"),
     .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
     .package(url: "https://github.com/apple/swift-system", from: "1.8.1"),
@@ -39,6 +40,33 @@ let package = Package(
       ],
       path: "nio-broker",
       exclude: ["README.md"],
+      swiftSettings: swiftSettings
+    ),
+    // A server of ready services, under a manager of its own.
+    .executableTarget(
+      name: "graceful-service",
+      dependencies: [
+        .product(name: "MessageSocketsLifecycle", package: "swift-message-sockets"),
+        .product(name: "Logging", package: "swift-log"),
+        .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+        .product(name: "UnixSignals", package: "swift-service-lifecycle"),
+        .product(name: "SystemPackage", package: "swift-system"),
+      ],
+      path: "graceful-service",
+      exclude: ["README.md"],
+      swiftSettings: swiftSettings
+    ),
+    .testTarget(
+      name: "LifecycleTests",
+      dependencies: [
+        "graceful-service",
+        .product(name: "MessageSocketsLifecycle", package: "swift-message-sockets"),
+        .product(name: "MessageSocketsTesting", package: "swift-message-sockets"),
+        .product(name: "Logging", package: "swift-log"),
+        .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+        .product(name: "UnixSignals", package: "swift-service-lifecycle"),
+        .product(name: "SystemPackage", package: "swift-system"),
+      ],
       swiftSettings: swiftSettings
     ),
     // Reports the driver that a loop chooses here. Tests/run asks for it.

@@ -9,7 +9,7 @@ import SystemPackage
 ///     ServiceTool activation NAME=KIND …     takes passed descriptors, and says what they are
 ///     ServiceTool echo NAME=KIND             serves one connection of a passed listener
 ///     ServiceTool notify COMMAND …           speaks to its manager
-///     ServiceTool hand-over CONTROL PATH     an echo server over TCP and at PATH that can be replaced
+///     ServiceTool hand-over CONTROL PATH     serves over TCP and at PATH; can be replaced
 ///     ServiceTool app                        serves the passed listener "web" until SIGTERM
 ///     ServiceTool driver                     shows which driver its loops have
 ///     ServiceTool child                      answers its parent over its control socket
