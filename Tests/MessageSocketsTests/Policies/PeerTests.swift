@@ -119,51 +119,6 @@ extension KernelTests {
       }
     }
 
-    /// A loop uses control memory again. What earlier messages, sends, cancelled receives and other
-    /// sockets have left there is never taken for a message's own, in front of or behind which the
-    /// kernel's failed attempts leave zeroed credentials.
-    @Test func controlDataOfEarlierMessagesIsNotTakenForNewData() async throws {
-      try await withOwnLoop { loop in
-        let streams = try UnixStream.makePair(on: loop)
-        let others = try UnixSeqpacket.makePair(on: loop)
-        try await streams.1.identifySenders()
-        try await others.1.identifySenders()
-        let sender = Credentials(processID: getpid(), userID: geteuid(), groupID: getegid())
-        func pass(_ count: Int, over pair: (some UnixSocket, some UnixSocket), waiting: Bool)
-          async throws
-        {
-          let (left, right) = pair
-          var files = OwnedFds()
-          for number in 0..<count { files.append(try .numbered(number)) }
-          let receiving = Task(executorPreference: loop.taskExecutor) {
-            try await right.receiveMessage()
-          }
-          if waiting { await untilTasksWait(1, on: loop) }
-          try await left.sendMessage([1], descriptors: files.span)
-          let message = try #require(try await receiving.value)
-          #expect(message.credentials == sender)
-          #expect(message.outcome == .complete && message.descriptorCount == count)
-          for number in 0..<count { #expect(try message.takeDescriptor()?.number == number) }
-        }
-        for count in [1, 60, 0, 2, 253, 1, 0, 5, 0] {
-          for waiting in [false, true] {
-            try await pass(count, over: streams, waiting: waiting)
-            try await pass(60 - min(count, 60), over: others, waiting: waiting)
-            let right = streams.1
-            let cancelled = Task(executorPreference: loop.taskExecutor) {
-              _ = try await right.receiveMessage()
-            }
-            await untilTasksWait(1, on: loop)
-            cancelled.cancel()
-            await #expect(throws: CancellationError.self) { try await cancelled.value }
-            try await pass(count % 3, over: streams, waiting: waiting)
-          }
-        }
-        for socket in [streams.0, streams.1] { await socket.close() }
-        for socket in [others.0, others.1] { await socket.close() }
-      }
-    }
-
     @Test func theSameUserIsWhoHasOurNumberOrIsRoot() {
       #expect(Authorization.isSameUser(1000, as: 1000))
       #expect(Authorization.isSameUser(0, as: 1000))
