@@ -38,8 +38,12 @@ public actor VsockListener<Connection: VsockConnection>: SocketListener {
   /// Takes over a listening vsock socket that was made elsewhere; see
   /// ``UnixListener/init(adopting:authorization:policy:on:connectionsOn:)``.
   ///
-  /// - Parameter authorization: Which machines may connect, as for
-  ///   ``bind(to:backlog:authorization:settings:on:connectionsOn:)``.
+  /// - Parameters:
+  ///   - descriptor: A listening vsock socket.
+  ///   - authorization: Which machines may connect, as for
+  ///     ``bind(to:backlog:authorization:settings:on:connectionsOn:)``.
+  ///   - loop: The loop of the listener; by default the current or the shared one.
+  ///   - group: The loops of its connections; by default the listener's loop.
   /// - Throws: ``SocketError``: `wrongSocketKind`, with what it is (also: it does not listen);
   ///   `notSupported`, as ``VsockConnection/connect(to:settings:on:)``. Then it is closed.
   public init(
