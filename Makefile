@@ -12,8 +12,11 @@ CANCELLATIONS ?= 200
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 SOURCES := Package.swift Sources Tests Examples Integrations Benchmarks Fuzz Tools
 # The examples are a package of their own, built beside the library, which is compiled once. The
-# plan of the last build may be the other package's, and is made anew.
-BROKER := --package-path Examples --scratch-path .build --disable-build-manifest-caching --configuration $(CONFIGURATION)
+# plan of the last build may be the other package's, and is made anew. SCRATCH and OPTIONS let CI
+# build them in release beside the optimised tests.
+SCRATCH ?= .build
+OPTIONS ?=
+BROKER = --package-path Examples --scratch-path $(SCRATCH) --disable-build-manifest-caching --configuration $(CONFIGURATION) $(OPTIONS)
 INTEGRATIONS := --package-path Integrations --scratch-path .build-integrations
 
 .DEFAULT_GOAL := help
