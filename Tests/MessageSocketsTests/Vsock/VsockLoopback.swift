@@ -73,8 +73,9 @@ enum VsockLoopback {
       close(client)
     }
     guard listener >= 0, client >= 0 else { return false }
-    var timeout = timeval(tv_sec: 0, tv_usec: 500_000)
-    setsockopt(client, AF_VSOCK, 6, &timeout, UInt32(MemoryLayout<timeval>.size))
+    // A `struct timeval`: with optimisation, the compiler does not find that type's module here.
+    var timeout: (seconds: Int, microseconds: Int) = (0, 500_000)
+    setsockopt(client, AF_VSOCK, 6, &timeout, UInt32(MemoryLayout.size(ofValue: timeout)))
     func pass(
       _ address: VsockAddress,
       to call: (Int32, UnsafePointer<sockaddr>, UInt32) -> Int32, _ number: Int32
