@@ -19,6 +19,8 @@ import Testing
     let (ours, theirs) = try UnixStream.makePair()
     command.output = try await theirs.release()
     command.rights = rights
+    // Another user may not be allowed to write to the directory that we have.
+    if rights != nil { command.environment["TMPDIR"] = "/tmp" }
     let process = try command.start()
     _ = consume command
     var output: [UInt8] = []
