@@ -20,7 +20,7 @@ BROKER = --package-path Examples --scratch-path $(SCRATCH) --disable-build-manif
 INTEGRATIONS := --package-path Integrations --scratch-path .build-integrations
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build run hot-restart frames console privilege-separation test test-release test-tsan test-asan test-sysctl interop storm storm-varlink schedules fuzz docs mutants bench bench-instructions bench-codec bench-varlink bench-memory ci format install lint clean bench-first-steps test-kernels test-units integrations nio-broker graceful-service comparison
+.PHONY: help setup build run hot-restart frames console privilege-separation test test-release test-tsan test-asan test-sysctl interop storm storm-varlink schedules fuzz docs mutants bench bench-instructions bench-codec bench-varlink bench-memory ci format install lint clean bench-first-steps test-kernels test-units integrations nio-broker graceful-service observed-server comparison
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "make %-19s %s\n", $$1, $$2 }'
@@ -66,7 +66,7 @@ test-release: setup ## Run the library's tests with optimisation
 	Tests/run --configuration release -Xswiftc -enable-testing --scratch-path .build-testable
 
 # A package of its own, in a directory of its own: a trait changes how the library is compiled.
-integrations: setup nio-broker graceful-service ## Run the tests and the examples of the products behind traits (NIO …), on both drivers
+integrations: setup nio-broker graceful-service observed-server ## Run the tests and the examples of the products behind traits (NIO …), on both drivers
 	.ci/dependencies
 	Tests/run $(INTEGRATIONS)
 
@@ -75,6 +75,12 @@ nio-broker: setup ## Run the nio-broker example on both drivers: a broker passes
 	$(SWIFT) build $(INTEGRATIONS) --product nio-broker
 	@for driver in automatic epoll; do \
 	  MESSAGE_SOCKETS_DRIVER=$$driver "$$($(SWIFT) build $(INTEGRATIONS) --show-bin-path)/nio-broker" || exit 1; \
+	done
+
+observed-server: setup ## Run the observed-server example on both drivers: a server whose metrics and logs are looked at
+	$(SWIFT) build $(INTEGRATIONS) --product observed-server
+	@for driver in automatic epoll; do \
+	  MESSAGE_SOCKETS_DRIVER=$$driver "$$($(SWIFT) build $(INTEGRATIONS) --show-bin-path)/observed-server" || exit 1; \
 	done
 
 graceful-service: setup ## Run the graceful-service example on both drivers: a server that ends with its service group

@@ -36,6 +36,7 @@ let package = Package(
     .library(name: "MessageSocketsNIO", targets: ["MessageSocketsNIO"]),
     .library(name: "MessageSocketsLifecycle", targets: ["MessageSocketsLifecycle"]),
     .library(name: "MessageSocketsMetrics", targets: ["MessageSocketsMetrics"]),
+    .library(name: "MessageSocketsLogging", targets: ["MessageSocketsLogging"]),
   ],
   traits: [
     .trait(name: "NIO", description: "MessageSocketsNIO, with a dependency on swift-nio."),
@@ -44,6 +45,7 @@ let package = Package(
       description: "MessageSocketsLifecycle, with a dependency on swift-service-lifecycle."),
     .trait(
       name: "Metrics", description: "MessageSocketsMetrics, with a dependency on swift-metrics."),
+    .trait(name: "Logging", description: "MessageSocketsLogging, with a dependency on swift-log."),
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-system", from: "1.8.1"),
@@ -51,6 +53,7 @@ let package = Package(
     // Only behind a trait: no user who turns none on resolves or fetches these (.ci/dependencies).
     .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
     .package(url: "https://github.com/apple/swift-metrics", from: "2.13.0"),
+    .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
     .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
   ],
   targets: [
@@ -183,6 +186,15 @@ let package = Package(
         "MessageSockets", "SocketEngine",
         .product(
           name: "CoreMetrics", package: "swift-metrics", condition: .when(traits: ["Metrics"])),
+      ],
+      swiftSettings: librarySettings
+    ),
+    // Behind the trait Logging: refused peers, violated policies and drivers, for swift-log.
+    .target(
+      name: "MessageSocketsLogging",
+      dependencies: [
+        "MessageSockets", "Ancillary",
+        .product(name: "Logging", package: "swift-log", condition: .when(traits: ["Logging"])),
       ],
       swiftSettings: librarySettings
     ),

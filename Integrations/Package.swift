@@ -15,10 +15,13 @@ let swiftSettings: [SwiftSetting] = [
   .treatWarning("StrictMemorySafety", as: .error),
 ]
 
+/// All of them.
+let traits: Set<Package.Dependency.Trait> = ["NIO", "Lifecycle", "Metrics", "Logging"]
+
 let package = Package(
   name: "integrations",
   dependencies: [
-    .package(name: "swift-message-sockets", path: "..", traits: ["NIO", "Lifecycle", "Metrics"]),
+    .package(name: "swift-message-sockets", path: "..", traits: traits),
     .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
     .package(url: "https://github.com/apple/swift-metrics", from: "2.13.0"),
     .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
@@ -74,6 +77,32 @@ let package = Package(
       name: "DriverProbeTool",
       dependencies: [.product(name: "MessageSockets", package: "swift-message-sockets")],
       path: "Tests/DriverProbeTool",
+      swiftSettings: swiftSettings
+    ),
+    // A server with metrics and logs, and clients that it refuses.
+    .executableTarget(
+      name: "observed-server",
+      dependencies: [
+        .product(name: "MessageSocketsLogging", package: "swift-message-sockets"),
+        .product(name: "MessageSocketsMetrics", package: "swift-message-sockets"),
+        .product(name: "MessageSocketsTesting", package: "swift-message-sockets"),
+        .product(name: "ServiceManagement", package: "swift-message-sockets"),
+        .product(name: "Logging", package: "swift-log"),
+        .product(name: "CoreMetrics", package: "swift-metrics"),
+        .product(name: "MetricsTestKit", package: "swift-metrics"),
+        .product(name: "SystemPackage", package: "swift-system"),
+      ],
+      path: "observed-server",
+      exclude: ["README.md"],
+      swiftSettings: swiftSettings
+    ),
+    .testTarget(
+      name: "LoggingTests",
+      dependencies: [
+        .product(name: "MessageSocketsLogging", package: "swift-message-sockets"),
+        .product(name: "MessageSocketsTesting", package: "swift-message-sockets"),
+        .product(name: "Logging", package: "swift-log"),
+      ],
       swiftSettings: swiftSettings
     ),
     .testTarget(
