@@ -91,7 +91,7 @@ graceful-service: setup ## Run the graceful-service example on both drivers: a s
 
 # A simulated kernel has one thread, and tells the sanitizer little; so do processes that are killed,
 # and codecs. Layers above the sockets do not know the driver; on epoll they run without a sanitizer.
-ABOVE := FaultInjection|AncillaryTests|HandOver|Frame|Request|Varlink|Sealed|MutableMemory|Activation|Notif|Store
+ABOVE := FaultInjection|AncillaryTests|ServiceManagementTests|FrameDecoderTests|FramedChannels|RequestChannels|PeerCosts|SealedMemories|Varlink
 test-tsan: setup ## Run the library's tests under ThreadSanitizer
 	SCHEDULES=200 Tests/run --skip 'Dies|OnOtherDrivers|everySplitOf|hugePages' --skip-on-epoll '$(ABOVE)' --sanitize thread --scratch-path .build-tsan
 
