@@ -217,9 +217,10 @@ package struct CompletedOperation: ~Copyable {
     return message
   }
 
-  /// Whether to throw because part of the message is missing.
+  /// Whether to throw because part of the message is missing. The end is no message, whatever
+  /// control data came with it.
   package func throwsLoss(tellsLength: Bool) -> Bool {
-    operation.outcome.throwsLoss(tellsLength: tellsLength)
+    !operation.outcome.isEnd && operation.outcome.throwsLoss(tellsLength: tellsLength)
   }
 
   /// Takes the result of an operation that delivers nothing else.
