@@ -59,9 +59,12 @@
 
   extension Logger.MetadataValue {
     /// A text that a peer or an error may have chosen, on one line, without control characters, and
-    /// at most 512 characters long.
+    /// at most 512 Unicode scalars long, which are 2 KiB.
     static func visible(_ value: some Any) -> Logger.MetadataValue {
-      .string("\("\(value)".prefix(512))".visible)
+      // Scalars, because a single character may have any number of them. Cut again at the end,
+      // because one that is escaped becomes up to 16.
+      let start = String(String.UnicodeScalarView("\(value)".unicodeScalars.prefix(512)))
+      return .string(String(String.UnicodeScalarView(start.visible.unicodeScalars.prefix(512))))
     }
   }
 #endif

@@ -112,7 +112,9 @@
   }
 
   extension Authorization {
-    /// This rule, with an entry for each peer that is refused; see ``SocketLogger/refusal(_:)``.
+    /// This rule, with an entry for each peer that is refused; see ``SocketLogger/refusal(_:)``. It
+    /// takes the place of a closure that ``Authorization/reporting(_:)`` was given before: to have
+    /// both, call ``SocketLogger/refusal(_:)`` in that closure.
     public func logging(to log: SocketLogger) -> Authorization {
       reporting { log.refusal($0) }
     }

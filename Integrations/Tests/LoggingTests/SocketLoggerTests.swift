@@ -90,6 +90,21 @@ import Testing
     await loop.shutdown()
   }
 
+  /// Neither many control characters nor one endless character make an entry longer.
+  @Test(arguments: ["\u{85}", "\u{301}", "x"]) func textsAreBounded(_ part: String) throws {
+    struct Long: Error, CustomStringConvertible { let description: String }
+    let back = Back()
+    let log = SocketLogger(back.logger)
+    log.failure(Long(description: "e" + String(repeating: part, count: 1_000_000)))
+    #expect(log.flush(atMost: .seconds(30)))
+    let entry = try #require(back.entries.first)
+    let text = "\(try #require(entry.metadata["error"]))"
+    #expect(text.unicodeScalars.first == "e")
+    // As a number, so that a failure does not print the text.
+    let length = text.unicodeScalars.count
+    #expect(length == 512)
+  }
+
   /// Messages flow, entries beyond the limit are dropped, and their number is told.
   @Test func aBackEndThatBlocks() async throws {
     let back = Back()
