@@ -26,7 +26,7 @@
 
   extension SocketError {
     /// What the error says: `code`, `operation`, `errno`, `address`, `socket`, `bytes_sent`,
-    /// `detail`, `outcome`.
+    /// `detail`, `outcome`, and the keys of ``DeliveryStatus/logMetadata``.
     public var logMetadata: Logger.Metadata {
       var metadata: Logger.Metadata = ["code": "\(code)", "operation": "\(operation)"]
       metadata["errno"] = errno.map { "\($0.rawValue)" }
@@ -35,7 +35,31 @@
       if bytesSent > 0 { metadata["bytes_sent"] = "\(bytesSent)" }
       metadata["detail"] = detail.map { .visible($0) }
       metadata["outcome"] = outcome.map { .visible($0) }
+      if let outcome { metadata.merge(outcome.logMetadata) { kept, _ in kept } }
       return metadata
+    }
+  }
+
+  extension DeliveryStatus {
+    /// What a message has lost: `payload_truncated`, `full_length`, `control_truncation`,
+    /// `descriptors_failed`, `descriptors_surplus`, `descriptors_refused`. Empty if it is complete.
+    public var logMetadata: Logger.Metadata {
+      var metadata: Logger.Metadata = [:]
+      if isPayloadTruncated { metadata["payload_truncated"] = "true" }
+      metadata["full_length"] = fullLength.map { "\($0)" }
+      metadata["control_truncation"] = controlTruncation.map { "\($0)" }
+      // Numbers, because a message may have hundreds of descriptors.
+      if !failures.isEmpty { metadata["descriptors_failed"] = "\(failures.count)" }
+      if surplus > 0 { metadata["descriptors_surplus"] = "\(surplus)" }
+      if !refused.isEmpty { metadata["descriptors_refused"] = "\(refused.count)" }
+      return metadata
+    }
+  }
+
+  extension IOLoop {
+    /// The loop for log entries: `driver` and the `reason` for it. May be asked on any thread.
+    public nonisolated var logMetadata: Logger.Metadata {
+      ["driver": "\(driver.kind)", "reason": "\(driver.reason)"]
     }
   }
 

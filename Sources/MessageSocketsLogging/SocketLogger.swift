@@ -46,14 +46,13 @@
       let driver = loop.driver
       let wasRefused = driver.kind == .epoll && driver.reason.isRefusal
       write(wasRefused ? .warning : .info, "the loop runs on \(driver.kind)") {
-        ["driver": "\(driver.kind)", "reason": "\(driver.reason)"]
+        loop.logMetadata
       }
     }
 
-    /// Logs a peer that a listener has refused, at the level `notice`. See
-    /// ``Authorization/logging(to:)``.
-    public func refusal(_ refusal: PeerRefusal) {
-      write(.notice, "a peer was refused") {
+    /// Logs a peer that a listener has refused. See ``Authorization/logging(to:at:)``.
+    public func refusal(_ refusal: PeerRefusal, at level: Logger.Level = .notice) {
+      write(level, "a peer was refused") {
         var metadata = refusal.peer.logMetadata
         if let error = refusal.error { metadata["error"] = .visible(error) }
         return metadata
@@ -112,11 +111,11 @@
   }
 
   extension Authorization {
-    /// This rule, with an entry for each peer that is refused; see ``SocketLogger/refusal(_:)``. It
-    /// takes the place of a closure that ``Authorization/reporting(_:)`` was given before: to have
-    /// both, call ``SocketLogger/refusal(_:)`` in that closure.
-    public func logging(to log: SocketLogger) -> Authorization {
-      reporting { log.refusal($0) }
+    /// This rule, with an entry for each peer that is refused; see ``SocketLogger/refusal(_:at:)``.
+    /// It takes the place of a closure that ``Authorization/reporting(_:)`` was given before. To
+    /// have both, call ``SocketLogger/refusal(_:at:)`` in that closure.
+    public func logging(to log: SocketLogger, at level: Logger.Level = .notice) -> Authorization {
+      reporting { log.refusal($0, at: level) }
     }
   }
 #endif

@@ -36,6 +36,35 @@ import Testing
     #expect(entry.metadata["error"] == "no\\x0aentry")
   }
 
+  /// Refusals go on, at the level that was chosen, while the back end takes none.
+  @Test func refusalsWithABackEndThatBlocks() async throws {
+    let back = Back()
+    let gate = DispatchSemaphore(value: 0)
+    back.block(until: gate)
+    try await withDescriptorCheck {
+      let loop = try IOLoop()
+      let log = SocketLogger(back.logger, limit: 2)
+      let address = try UnixAddress(abstract: "message-sockets-log-block-\(getpid())")
+      let listener = try UnixListener<UnixSeqpacket>.bind(
+        to: address, authorization: .custom { _ in false }.logging(to: log, at: .critical), on: loop
+      )
+      let accepting = Task { try await listener.accept() }
+      for _ in 0..<10 {
+        let client = try await UnixSeqpacket.connect(to: address, on: loop)
+        // Ends when the listener has refused the connection.
+        _ = try? await client.receiveMessage()
+        await client.close()
+      }
+      accepting.cancel()
+      _ = await accepting.result
+      await listener.close()
+      #expect(log.droppedEntries == 8)
+      gate.signal()
+      #expect(log.flush(atMost: .seconds(30)))
+    }
+    #expect(back.entries.map(\.level) == [.critical, .critical])
+  }
+
   @Test func violationsAndOtherErrorsAreLogged() async throws {
     let back = Back()
     try await withDescriptorCheck {
@@ -63,6 +92,8 @@ import Testing
     #expect(entries.map(\.level) == [.warning, .debug, .error, .error])
     #expect(entries[0].metadata["code"] == "policyViolated")
     #expect(entries[0].metadata["outcome"] != nil)
+    #expect(entries[0].metadata["descriptors_surplus"] == "1")
+    #expect(DeliveryStatus.complete.logMetadata.isEmpty)
     #expect(
       entries[2].metadata["code"] == "closed" && entries[2].metadata["operation"] == "receive")
   }
